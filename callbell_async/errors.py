@@ -1,0 +1,285 @@
+"""Every exception this library raises, and what each says about the fate of a request.
+
+```
+CallbellError
+├── InvalidMessageError (ValueError)    a message that can't be built; nothing was sent
+├── ConfigurationError (ValueError)     the client was set up or used wrongly; nothing was sent
+├── ClientClosedError (RuntimeError)    the client was closed before this call; nothing was sent
+├── BulkSendError                       raised by SendReport.raise_for_failures()
+├── TransportError                      no answer that can be read
+│   ├── ConnectError                    no connection: refused, name not found, TLS
+│   ├── RequestTimeoutError             no connection, or no answer, in time
+│   ├── ConnectionLostError             the connection broke under the request
+│   └── ResponseDecodeError             a 2xx answer that can't be read
+└── APIError                            Callbell answered, and refused
+    ├── BadRequestError                 400
+    ├── AuthenticationError             401
+    ├── PaymentRequiredError            402
+    ├── PermissionDeniedError           403
+    ├── NotFoundError                   404
+    ├── UnprocessableEntityError        422
+    ├── RateLimitError                  429
+    └── ServerError                     5xx
+```
+
+No exception holds the token, and the text of none holds a recipient's number or a message's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, ClassVar
+
+__all__ = [
+    "APIError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BulkSendError",
+    "CallbellError",
+    "ClientClosedError",
+    "ConfigurationError",
+    "ConnectError",
+    "ConnectionLostError",
+    "InvalidMessageError",
+    "NotFoundError",
+    "Outcome",
+    "PaymentRequiredError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "RequestTimeoutError",
+    "ResponseDecodeError",
+    "ServerError",
+    "TransportError",
+    "UnprocessableEntityError",
+]
+
+
+class Outcome(StrEnum):
+    """What became of a message, as far as it can be known."""
+
+    ACCEPTED = "accepted"
+    """Callbell enqueued it (not: it was delivered)."""
+    REJECTED = "rejected"
+    """Callbell answered, and refused it."""
+    NEVER_SENT = "never_sent"
+    """It provably never left: sending it again can't make a second copy."""
+    UNKNOWN = "unknown"
+    """It may have been accepted: it was written, and no answer that can be read came back."""
+    SKIPPED = "skipped"
+    """It was not tried: the run was stopped before it."""
+
+
+def _rebuild(cls: type[CallbellError], args: tuple[Any, ...], state: dict[str, Any]) -> CallbellError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class CallbellError(Exception):
+    """The base of everything this library raises.
+
+    `outcome` is what the failure says of the message, over all attempts together: a message whose first attempt may have
+    arrived stays `UNKNOWN` whatever the second one met. `attempts` is how many requests were tried.
+    """
+
+    outcome: Outcome = Outcome.NEVER_SENT
+    attempts: int = 0
+
+    def __reduce__(self) -> tuple[Callable[..., CallbellError], tuple[Any, ...]]:
+        # Exception's own __reduce__ calls the class with `args`, which fails for classes with keyword arguments.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+class InvalidMessageError(CallbellError, ValueError):
+    """A message that must not be sent as it is: `field` is wrong, for `reason`. Nothing was sent."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class ConfigurationError(CallbellError, ValueError):
+    """The client was set up or used wrongly. Nothing was sent."""
+
+
+class ClientClosedError(CallbellError, RuntimeError):
+    """The client had been closed before this call. Nothing was sent; a closed client can't be opened again."""
+
+
+class BulkSendError(CallbellError):
+    """Some messages of a run were not accepted; `report` (a `SendReport`) says which, and what became of each.
+
+    `outcome` is the gravest among them: `UNKNOWN`, then `REJECTED`, `NEVER_SENT` and `SKIPPED`.
+    """
+
+    def __init__(self, message: str, *, report: Any, outcome: Outcome) -> None:
+        super().__init__(message)
+        self.report = report
+        self.outcome = outcome
+
+
+class TransportError(CallbellError):
+    """No answer that can be read; `outcome` is `NEVER_SENT` or `UNKNOWN`.
+
+    `method` and `path` name the request; telephone numbers in `path` are masked in the error's text.
+    """
+
+    def __init__(self, reason: str, *, method: str, path: str, outcome: Outcome) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.method = method
+        self.path = path
+        self.outcome = outcome
+
+    def __str__(self) -> str:
+        return f"{self.method} {mask_path(self.path)}: {self.reason} ({_fate(self.outcome)}{_attempts(self.attempts)})"
+
+
+class ConnectError(TransportError):
+    """No connection could be made: refused, name not found, unreachable, or TLS failed."""
+
+
+class RequestTimeoutError(TransportError):
+    """No connection, no free connection, or no answer within the time allowed; `outcome` says which side of the line."""
+
+
+class ConnectionLostError(TransportError):
+    """The connection broke before a whole answer was read."""
+
+
+class ResponseDecodeError(TransportError):
+    """Callbell answered with success, but the answer can't be read.
+
+    `status`, `headers` and `body` (bytes, cut at 64 KiB) are what came.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        method: str,
+        path: str,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        outcome: Outcome = Outcome.UNKNOWN,
+    ) -> None:
+        super().__init__(reason, method=method, path=path, outcome=outcome)
+        self.status = status
+        self.headers = dict(headers)
+        self.body = body
+
+
+class APIError(CallbellError):
+    """Callbell answered, and refused the request.
+
+    `status` is the HTTP status; `code` Callbell's stable error code, when there is one (branch on this); `message` its
+    words, and `errors` its complaints by field, both as they came; `body` the bytes of the answer, cut at 64 KiB; `headers` the
+    answer's headers with lower-case names; `retry_after` the seconds Callbell asks to wait, or `None`. Source: Callbell's
+    pages on errors and on rate limits.
+    """
+
+    outcome: Outcome = Outcome.REJECTED
+    hint: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        *,
+        status: int,
+        method: str,
+        path: str,
+        code: str | None = None,
+        message: str | None = None,
+        errors: Mapping[str, Sequence[str]] | None = None,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+        summary: str = "",
+    ) -> None:
+        super().__init__(summary)
+        self.status = status
+        self.method = method
+        self.path = path
+        self.code = code
+        self.message = message
+        self.errors = {field: tuple(complaints) for field, complaints in (errors or {}).items()}
+        self.body = body
+        self.headers = dict(headers or {})
+        self.retry_after = retry_after
+        self.summary = summary
+
+    def __str__(self) -> str:
+        parts = [f"{self.method} {mask_path(self.path)}: {self.status}"]
+        if self.code:
+            parts.append(f" [{self.code}]")
+        if self.summary:
+            parts.append(f" {self.summary}")
+        if self.hint:
+            parts.append(f"; {self.hint}")
+        if self.retry_after is not None:
+            parts.append(f"; Callbell asks to wait {self.retry_after:g} s")
+        return f"{''.join(parts)} ({_fate(self.outcome)}{_attempts(self.attempts)})"
+
+
+class BadRequestError(APIError):
+    """400: wrong parameters; `errors` says which."""
+
+
+class AuthenticationError(APIError):
+    """401: the token was refused."""
+
+    hint = "check the token (CALLBELL_TOKEN)"
+
+
+class PaymentRequiredError(APIError):
+    """402: the WhatsApp wallet is empty (`code` is `whatsapp_wallet_depleted_credit`); template messages need credit."""
+
+    hint = "add credit to the account's wallet"
+
+
+class PermissionDeniedError(APIError):
+    """403: the token may not do this."""
+
+
+class NotFoundError(APIError):
+    """404: there is no such thing, or no such path."""
+
+
+class UnprocessableEntityError(APIError):
+    """422: understood, and refused; `errors` says why."""
+
+
+class RateLimitError(APIError):
+    """429: more requests than the account may make; `retry_after` says how long to wait, when Callbell does."""
+
+
+class ServerError(APIError):
+    """5xx: Callbell's own failure."""
+
+
+def mask_path(path: str) -> str:
+    """Hide what looks like a telephone number in a request's path, for texts that people paste and logs keep."""
+    return "/".join(
+        "…" if sum(map(str.isdigit, part)) >= 6 and not any(map(str.isalpha, part.replace("%2B", ""))) else part
+        for part in path.partition("?")[0].split("/")
+    )
+
+
+_FATES = {
+    Outcome.ACCEPTED: "accepted",
+    Outcome.REJECTED: "refused",
+    Outcome.NEVER_SENT: "never sent",
+    Outcome.UNKNOWN: "may have been accepted",
+    Outcome.SKIPPED: "not tried",
+}
+
+
+def _fate(outcome: Outcome) -> str:
+    return _FATES[outcome]
+
+
+def _attempts(attempts: int) -> str:
+    return f"; {attempts} attempts" if attempts > 1 else ""
