@@ -1,0 +1,291 @@
+"""Requests and answers as values, without I/O: what goes out, and what an answer means."""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote, urlencode
+
+from callbell_async.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    CallbellError,
+    NotFoundError,
+    Outcome,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    RateLimitError,
+    ResponseDecodeError,
+    ServerError,
+    UnprocessableEntityError,
+)
+from callbell_async.wire import WireError, load_json
+
+__all__ = ["Answer", "Call", "Request", "build_path", "build_query", "error_from", "parse_retry_after", "read_answer"]
+
+T = TypeVar("T")
+
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+"""RFC 9110, section 9.2.2. Callbell's POST and PATCH have no idempotency key."""
+
+KEPT_BODY = 64 * 1024
+"""How many bytes of an answer an exception keeps."""
+
+
+class Request(NamedTuple):
+    """A request that can be sent any number of times: `path` is percent-encoded and begins with a slash, query and all."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether sending it twice leaves the same state as sending it once."""
+        return self.method in IDEMPOTENT_METHODS
+
+
+class Answer(NamedTuple):
+    """An answer that was read whole, or an error's that was read as far as needed; header names are case-insensitive."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
+
+
+_GRAVITY = (Outcome.NEVER_SENT, Outcome.REJECTED, Outcome.UNKNOWN)
+
+
+class Call:
+    """One call and what has become of it so far: the only state that changes while a request is being tried.
+
+    `attempts` counts the requests tried. `written` says whether the body of the attempt under way has begun to leave.
+    """
+
+    __slots__ = ("_outcome", "attempts", "request", "written")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.attempts = 0
+        self.written = False
+        self._outcome = Outcome.NEVER_SENT
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is known now, the attempt under way included: written and not settled is `UNKNOWN`."""
+        return self._graver(Outcome.UNKNOWN) if self.written else self._outcome
+
+    def begin(self) -> None:
+        """A further attempt starts."""
+        self.attempts += 1
+        self.written = False
+
+    def accept(self) -> None:
+        """The attempt under way was accepted, which settles the call."""
+        self.written = False
+        self._outcome = Outcome.ACCEPTED
+
+    def fail(self, error: CallbellError) -> None:
+        """The attempt under way failed with `error`, which is told what all attempts together come to.
+
+        A first attempt that may have arrived leaves the call `UNKNOWN`, whatever the later ones met.
+        """
+        self._outcome = self._graver(error.outcome)
+        self.written = False
+        error.outcome = self._outcome
+        error.attempts = self.attempts
+
+    def _graver(self, outcome: Outcome) -> Outcome:
+        return max(self._outcome, outcome, key=_GRAVITY.index) if outcome in _GRAVITY else outcome
+
+
+def build_path(*parts: str) -> str:
+    """A path with every part percent-encoded (RFC 3986), slashes included."""
+    return "".join("/" + quote(part, safe="") for part in parts)
+
+
+def build_query(query: Mapping[str, Any] | None) -> str:
+    """A query string with its question mark; `None` is left out, lists are joined by commas, booleans are `true` and `false`."""
+    pairs = [(key, _query_value(value)) for key, value in (query or {}).items() if value is not None]
+    return "?" + urlencode(pairs, quote_via=quote) if pairs else ""
+
+
+def _query_value(value: Any) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case Enum():
+            return str(value.value)
+        case str():
+            return value
+        case Iterable():
+            return ",".join(map(_query_value, value))
+        case _:
+            return str(value)
+
+
+# --- reading answers --------------------------------------------------------------------------------------------------
+
+
+def read_answer(request: Request, answer: Answer, load: Callable[[Any], T]) -> T:
+    """What a good answer holds; raises `APIError` for any other, and `ResponseDecodeError` for one that can't be read."""
+    if not answer.ok:
+        raise error_from(request, answer)
+    try:
+        return load(load_json(answer.body))
+    except WireError as error:
+        raise _decode_error(request, answer, str(error)) from None
+
+
+def read_any(request: Request, answer: Answer) -> Any:
+    """The JSON of a good answer as it came, and `None` for an empty one; raises as `read_answer` does."""
+    if answer.ok and not answer.body.strip():
+        return None
+    return read_answer(request, answer, lambda document: document)
+
+
+def _decode_error(request: Request, answer: Answer, reason: str) -> ResponseDecodeError:
+    return ResponseDecodeError(
+        f"the answer has status {answer.status} but can't be read: {reason}",
+        method=request.method,
+        path=request.path,
+        status=answer.status,
+        headers=_plain_headers(answer.headers),
+        body=answer.body[:KEPT_BODY],
+    )
+
+
+_ERRORS: dict[int, type[APIError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    402: PaymentRequiredError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    422: UnprocessableEntityError,
+    429: RateLimitError,
+}
+
+
+def error_from(request: Request, answer: Answer, *, now: datetime | None = None) -> APIError:
+    """The exception for an answer that is not 2xx; never fails, whatever the body holds.
+
+    Callbell's bodies are `{"error": "…"}`, `{"error": {field: ["…"]}}` and the same object of lists without its wrapper; some carry
+    a `code`. A proxy may answer with HTML or nothing.
+    """
+    code, message, errors = _complaints(answer.body)
+    cls = _ERRORS.get(answer.status) or (ServerError if answer.status >= 500 else APIError)
+    return cls(
+        status=answer.status,
+        method=request.method,
+        path=request.path,
+        code=code,
+        message=message,
+        errors=errors,
+        body=answer.body[:KEPT_BODY],
+        headers=_plain_headers(answer.headers),
+        retry_after=parse_retry_after(answer.headers, now=now or datetime.now(UTC)),
+        summary=_summary(request, message, errors),
+    )
+
+
+def _plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _complaints(body: bytes) -> tuple[str | None, str | None, dict[str, tuple[str, ...]]]:
+    try:
+        document = load_json(body)
+    except WireError:
+        return None, None, {}
+    if not isinstance(document, dict):
+        return None, document if isinstance(document, str) else None, {}
+    code = document.get("code")
+    detail = document.get("error", document)
+    errors, message = {}, None
+    if isinstance(detail, str):
+        message = detail
+    elif isinstance(detail, dict):
+        errors = {
+            field: tuple(map(str, complaints)) for field, complaints in detail.items() if isinstance(complaints, list)
+        }
+        code = code or detail.get("code")
+        message = detail.get("message")
+        if not isinstance(message, str):
+            message = "; ".join(f"{field} {', '.join(lines)}" for field, lines in errors.items()) or None
+    return code if isinstance(code, str) else None, message, errors
+
+
+def parse_retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
+    """The seconds an answer asks to wait, never negative: `Retry-After` in seconds or as an HTTP date (RFC 9110, section 10.2.3), or
+    `Retry-After-Ms` in milliseconds. `None` where there is no such header or it can't be read.
+    """
+    milliseconds = _number(headers.get("Retry-After-Ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("Retry-After")
+    seconds = _number(value)
+    if seconds is not None or value is None:
+        return seconds
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return max(0.0, number) if math.isfinite(number) else None
+
+
+# --- what may be said aloud -------------------------------------------------------------------------------------------
+
+_SAYABLE = frozenset(
+    {"from", "type", "template_uuid", "channel_uuid", "team_uuid", "fields", "bot_status", "optin_contact"}
+)
+"""Body keys whose values are nobody's secret and often stand in a complaint as plain words."""
+
+_LONG_NUMBER = re.compile(r"\+?\d[\d\s().-]{4,}\d")
+_SUMMARY = 300
+
+
+def _summary(request: Request, message: str | None, errors: Mapping[str, tuple[str, ...]]) -> str:
+    """Callbell's words without what they may echo: a recipient's number, a message's text, or any other value that was sent."""
+    words = message or ""
+    if not words:
+        return ""
+    for value in sorted(_sent_values(request.body), key=len, reverse=True):
+        pattern = re.escape(value)
+        words = re.sub(rf"(?<!\w){pattern}(?!\w)" if len(value) < 4 else pattern, "…", words, flags=re.IGNORECASE)
+    words = _LONG_NUMBER.sub("…", words)
+    return " ".join(words.split())[:_SUMMARY]
+
+
+def _sent_values(body: bytes | None) -> set[str]:
+    if not body:
+        return set()
+    found: set[str] = set()
+    waiting = [load_json(body)]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(item for key, item in value.items() if key not in _SAYABLE)
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, str) and value.strip():
+            found.update((value, value.strip(), value.lstrip("+")))
+    return found - {""}
