@@ -1,0 +1,371 @@
+"""Sending very many messages: lazily fed, with a fixed number under way, and the truth about each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import warnings
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Sized
+from typing import Any
+
+from callbell_async.caller import Caller
+from callbell_async.endpoints.messages import read_receipt, send_request
+from callbell_async.errors import (
+    AuthenticationError,
+    CallbellError,
+    ClientClosedError,
+    ConfigurationError,
+    InvalidMessageError,
+    Outcome,
+    PaymentRequiredError,
+    TransportError,
+)
+from callbell_async.models.messages import Message
+from callbell_async.models.results import Item, SendReport, SendResult
+from callbell_async.protocol import Call
+
+__all__ = ["DEFAULT_STOP_ON", "SendRun"]
+
+DEFAULT_STOP_ON: tuple[type[BaseException], ...] = (AuthenticationError, PaymentRequiredError)
+"""What stops a run: each further message would meet it too."""
+
+
+class SendRun:
+    """One run of `send_many`, under way only while somebody awaits or iterates it; either, once.
+
+    - `report = await run`: all results, in the order given.
+    - `async for result in run`: results as they come, in constant memory; a slow consumer slows the sending.
+
+    Whatever ends it early (cancellation, `break`, an input or an `on_result` that raises), the feeding stops, what is under way
+    has the grace time to end, and what has not ended then is cut off: `UNKNOWN` if it had begun to leave, `NEVER_SENT` if not. No
+    task outlives the run. `report` then holds what is known, with the rest of an input that has a length as `SKIPPED`. After `break`
+    `await run.aclose()` waits for that end, and so does leaving the client's block.
+
+    An input or an `on_result` that raises ends the run with that exception, after what is under way.
+    """
+
+    def __init__(
+        self,
+        caller: Callable[[], Caller],
+        messages: Iterable[Item] | AsyncIterable[Item],
+        *,
+        concurrency: int,
+        on_result: Callable[[SendResult], Any] | None,
+        stop_on: tuple[type[BaseException], ...],
+        grace: float,
+        runs: set[SendRun],
+    ) -> None:
+        self._started = True  # until the arguments have been found good
+        if not isinstance(concurrency, int) or concurrency < 1:
+            raise ConfigurationError(f"concurrency={concurrency!r}: must be a whole number, 1 or more")
+        if not grace >= 0:
+            raise ConfigurationError(f"grace={grace!r}: must be 0 seconds or more")
+        self._feed = _Feed(messages)
+        self._concurrency = concurrency
+        self._caller_source = caller
+        self._on_result = on_result
+        self._stop_on = stop_on
+        self._grace = grace
+        self._runs = runs
+        self._workers: set[asyncio.Task[None]] = set()
+        self._channel: _Channel | None = None
+        self._kept: dict[int, SendResult] | None = None
+        self._counts: Counter[str] = Counter()
+        self._stopped_by: BaseException | None = None
+        self._failure: BaseException | None = None
+        self._began_at = self._ended_at = 0.0
+        self._started = self._ended = False
+
+    def __repr__(self) -> str:
+        state = "ended" if self._ended else "under way" if self._started else "not awaited yet"
+        return f"<{type(self).__name__} {state}, {self._counts.total()} results>"
+
+    def __del__(self) -> None:
+        if not self._started:
+            warnings.warn(
+                "send_many was neither awaited nor iterated: nothing was sent",
+                RuntimeWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+    # --- the two ways to consume it -----------------------------------------------------------------------------------
+
+    def __await__(self) -> Generator[Any, None, SendReport]:
+        return self._collect().__await__()
+
+    def __aiter__(self) -> AsyncIterator[SendResult]:
+        return self._iterate()
+
+    async def _collect(self) -> SendReport:
+        self._start(kept={})
+        try:
+            await asyncio.wait(self._workers)
+        finally:
+            await self._end()
+        if self._failure is not None:
+            raise self._failure
+        return self.report
+
+    async def _iterate(self) -> AsyncGenerator[SendResult, None]:
+        channel = _Channel(self._concurrency)
+        self._start(channel=channel)
+        try:
+            while (result := await channel.get()) is not None:
+                yield result
+        finally:
+            await self._end()
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def report(self) -> SendReport:
+        """What is known so far; complete once the run has ended, however it ended."""
+        ended_at = self._ended_at if self._ended or not self._started else asyncio.get_running_loop().time()
+        return SendReport(
+            results=tuple(result for _, result in sorted((self._kept or {}).items())),
+            elapsed=ended_at - self._began_at,
+            **{outcome.value: self._counts[outcome.value] for outcome in Outcome},
+        )
+
+    async def aclose(self) -> None:
+        """End the run as if it were cancelled, and return when nothing of it is under way; harmless when it has ended."""
+        if self._workers and not self._ended:
+            self._fail(ClientClosedError("the run was closed before its input ended"))
+            await self._end()
+
+    # --- its life -----------------------------------------------------------------------------------------------------
+
+    def _start(self, *, kept: dict[int, SendResult] | None = None, channel: _Channel | None = None) -> None:
+        if self._started:
+            raise ConfigurationError("a run of send_many can be awaited or iterated once; call send_many again")
+        self._started = True
+        caller = self._caller_source()
+        loop = asyncio.get_running_loop()
+        self._began_at = loop.time()
+        self._kept = kept
+        self._channel = channel
+        self._runs.add(self)
+        for _ in range(min(self._concurrency, self._feed.at_most or self._concurrency)):
+            worker = loop.create_task(self._work(caller))
+            self._workers.add(worker)
+            if channel is not None:
+                channel.add_writer(worker)
+
+    async def _end(self) -> None:
+        """Stop the feeding, give what is under way the grace time, cut off the rest; returns when no worker is left."""
+        self._feed.stop()
+        if self._channel is not None:
+            self._channel.unblock()
+        try:
+            if pending := {worker for worker in self._workers if not worker.done()}:
+                try:
+                    await asyncio.wait(pending, timeout=self._grace)
+                finally:
+                    # Reached by a second cancellation as well: then there is no grace left to give.
+                    for worker in pending:
+                        worker.cancel()
+                    await asyncio.wait(pending)
+        finally:
+            if not self._ended:
+                self._ended = True
+                self._ended_at = asyncio.get_running_loop().time()
+                for index, item in self._feed.rest():
+                    self._keep(SendResult(index, item, Outcome.SKIPPED, error=self._stopped_by))
+            self._runs.discard(self)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self._feed.stop()
+
+    # --- the workers --------------------------------------------------------------------------------------------------
+
+    async def _work(self, caller: Caller) -> None:
+        """Send one message after the other; whatever the input or `on_result` raises ends the run, not just this worker."""
+        try:
+            feed = self._feed
+            while (fed := feed.next() if feed.immediate else await feed.next_async()) is not None:
+                index, item = fed
+                if self._stopped_by is not None or not isinstance(item, Message):
+                    result = self._not_sent(index, item)
+                    # Nothing here waits: let the others have the loop, however long such an input is.
+                    await asyncio.sleep(0)
+                else:
+                    result = await self._send(caller, index, item)
+                await self._settle(result)
+        except Exception as error:
+            self._fail(error)
+
+    def _not_sent(self, index: int, item: Any) -> SendResult:
+        if self._stopped_by is not None:
+            return SendResult(index, item, Outcome.SKIPPED, error=self._stopped_by)
+        error = item
+        if not isinstance(item, InvalidMessageError):
+            error = InvalidMessageError(
+                "message", f"must be a message such as TextMessage(...), not {type(item).__name__}"
+            )
+        return SendResult(index, item, Outcome.NEVER_SENT, error=error)
+
+    async def _send(self, caller: Caller, index: int, message: Message) -> SendResult:
+        try:
+            call = Call(send_request(message))
+        except InvalidMessageError as error:
+            return SendResult(index, message, Outcome.NEVER_SENT, error=error)
+        try:
+            receipt = await caller.call(call, read_receipt, patient=True)
+        except CallbellError as error:
+            if isinstance(error, self._stop_on):
+                self._stopped_by = self._stopped_by or error
+            return SendResult(index, message, error.outcome, error=error, attempts=call.attempts)
+        except asyncio.CancelledError:
+            await self._settle(SendResult(index, message, call.outcome, error=_cut_off(call), attempts=call.attempts))
+            raise
+        return SendResult(index, message, Outcome.ACCEPTED, receipt=receipt, attempts=call.attempts)
+
+    async def _settle(self, result: SendResult) -> None:
+        self._keep(result)
+        if self._on_result is not None:
+            told = self._on_result(result)
+            if inspect.isawaitable(told):
+                await told
+        if self._channel is not None and not self._channel.put(result):
+            await self._channel.room()
+
+    def _keep(self, result: SendResult) -> None:
+        self._counts[result.outcome.value] += 1
+        if self._kept is not None:
+            self._kept[result.index] = result
+
+
+def _cut_off(call: Call) -> TransportError:
+    error = TransportError(
+        "the run was ended before an answer came",
+        method=call.request.method,
+        path=call.request.path,
+        outcome=call.outcome,
+    )
+    error.attempts = call.attempts
+    return error
+
+
+class _Feed:
+    """The input, pulled one message at a time by whichever worker is free."""
+
+    _END = object()
+
+    def __init__(self, messages: Iterable[Item] | AsyncIterable[Item]) -> None:
+        if isinstance(messages, Message) or not isinstance(messages, Iterable | AsyncIterable):
+            raise ConfigurationError(
+                "messages: must be an iterable or an async iterable of messages; for one message use send()"
+            )
+        self._sync = iter(messages) if isinstance(messages, Iterable) else None
+        self._async = aiter(messages) if isinstance(messages, AsyncIterable) and self._sync is None else None
+        self.immediate = self._sync is not None
+        self._sized = isinstance(messages, Sized) and self._sync is not None
+        self.at_most = max(1, len(messages)) if isinstance(messages, Sized) else None
+        self._index = 0
+        self._stopped = self._exhausted = False
+        # An async iterator may be asked for one item at a time only.
+        self._lock = asyncio.Lock()
+        self._puller: asyncio.Task[Any] | None = None
+
+    def next(self) -> tuple[int, Item] | None:
+        """The next message with its index, or `None` when there is none or the feeding has stopped; raises what the input raises."""
+        return None if self._stopped or self._sync is None else self._numbered(next(self._sync, self._END))
+
+    async def next_async(self) -> tuple[int, Item] | None:
+        """The same for an input that has to be waited for."""
+        async with self._lock:
+            if self._stopped or self._async is None:
+                return None
+            self._puller = asyncio.current_task()
+            try:
+                return self._numbered(await anext(self._async, self._END))
+            finally:
+                self._puller = None
+
+    def stop(self) -> None:
+        """Give out nothing more, even if the input is being waited for."""
+        self._stopped = True
+        if self._puller is not None and self._puller is not asyncio.current_task():
+            self._puller.cancel()
+
+    def rest(self) -> Iterable[tuple[int, Item]]:
+        """What was not given out, of an input that has a length; others may have no end."""
+        while self._sized and self._sync is not None and (item := next(self._sync, self._END)) is not self._END:
+            numbered = self._numbered(item)
+            if numbered is not None:
+                yield numbered
+
+    def _numbered(self, item: Any) -> tuple[int, Item] | None:
+        if item is self._END:
+            self._stopped = True
+            return None
+        index = self._index
+        self._index += 1
+        return index, item
+
+
+class _Channel:
+    """Results on their way from the workers to one consumer; a worker waits while `size` results are unread."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._unread: deque[SendResult] = deque()
+        self._writers = 0
+        self._waiting_writers: deque[asyncio.Future[None]] = deque()
+        self._waiting_reader: asyncio.Future[None] | None = None
+        self._unblocked = False
+
+    def add_writer(self, writer: asyncio.Task[None]) -> None:
+        """The channel ends when all its writers have."""
+        self._writers += 1
+        writer.add_done_callback(self._writer_done)
+
+    def put(self, result: SendResult) -> bool:
+        """Hand over a result; whether there is room for another, or the writer should wait for it."""
+        self._unread.append(result)
+        self._wake_reader()
+        return len(self._unread) <= self._size
+
+    async def room(self) -> None:
+        """Wait until the consumer has caught up."""
+        while len(self._unread) > self._size and not self._unblocked:
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting_writers.append(waiting)
+            await waiting
+
+    async def get(self) -> SendResult | None:
+        """The next result, or `None` when all writers have ended and all is read."""
+        while not self._unread:
+            if not self._writers:
+                return None
+            self._waiting_reader = asyncio.get_running_loop().create_future()
+            await self._waiting_reader
+        result = self._unread.popleft()
+        if len(self._unread) <= self._size:
+            self._wake_writer()
+        return result
+
+    def unblock(self) -> None:
+        """Nobody reads any more: let the writers end."""
+        self._unblocked = True
+        while self._waiting_writers:
+            self._wake_writer()
+
+    def _writer_done(self, _: asyncio.Task[None]) -> None:
+        self._writers -= 1
+        if not self._writers:
+            self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        if self._waiting_reader is not None and not self._waiting_reader.done():
+            self._waiting_reader.set_result(None)
+
+    def _wake_writer(self) -> None:
+        while self._waiting_writers:
+            waiting = self._waiting_writers.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return
