@@ -1,0 +1,27 @@
+"""Fixtures for all tests, and the event loops they run on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+
+from tests.support.clock import AdvancingLoop, VirtualTimeLoop
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests marked `virtual_time` get a loop whose clock jumps; all others one whose clock they can push."""
+    if item.get_closest_marker("virtual_time"):
+        return {"virtual": VirtualTimeLoop}
+    return {"advancing": AdvancingLoop}
+
+
+@pytest.fixture(autouse=True)
+def _no_callbell_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A developer's own token and address must not reach a test."""
+    for name in ("CALLBELL_TOKEN", "CALLBELL_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    yield
