@@ -71,6 +71,10 @@ class CallbellClient:
         self._base_url = _clean_base_url(base_url or os.environ.get("CALLBELL_BASE_URL") or DEFAULT_BASE_URL)
         if not isinstance(max_connections, int) or max_connections < 1:
             raise ConfigurationError(f"max_connections={max_connections!r}: must be a whole number, 1 or more")
+        if not isinstance(retry, RetryPolicy):
+            raise ConfigurationError("retry: must be a RetryPolicy; RetryPolicy(attempts=1) never retries")
+        if not isinstance(rate_limit, int | RateLimiter | None):
+            raise ConfigurationError("rate_limit: must be a whole number of requests a second, a RateLimiter, or None")
         headers = CIMultiDict(
             {
                 "Authorization": f"Bearer {_clean_token(token if token is not None else os.environ.get('CALLBELL_TOKEN'))}",

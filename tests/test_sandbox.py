@@ -1,0 +1,151 @@
+"""The sandbox: it answers as Callbell does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from callbell_async import CallbellClient, RateLimitError, RetryPolicy, TextMessage
+from callbell_async.sandbox import Sandbox
+from callbell_async.sandbox.state import check_message
+
+GOOD: dict[str, Any] = {"to": "+31612345678", "from": "whatsapp", "type": "text", "content": {"text": "Hello!"}}
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """A sandbox whose clock stands still."""
+    async with Sandbox(limit=5, clock=lambda: 0.0) as running:
+        yield running
+
+
+async def post(
+    sandbox: Sandbox, path: str = "/messages/send", *, token: str = "sandbox", **body: Any
+) -> tuple[int, Any]:
+    """What the sandbox answers to a POST."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(sandbox.url + path, headers=headers, **body) as response,
+    ):
+        return response.status, await response.json()
+
+
+async def test_accepts_a_message(sandbox: Sandbox) -> None:
+    """A good message is enqueued, kept with its body, and found again by its uuid."""
+    status, answer = await post(sandbox, json=GOOD)
+    assert status == 200
+    assert answer["message"]["status"] == "enqueued"
+    assert [(message.uuid, message.body) for message in sandbox.messages] == [(answer["message"]["uuid"], GOOD)]
+    async with CallbellClient("sandbox", base_url=sandbox.url) as callbell:
+        assert await callbell.request("GET", f"/messages/status/{answer['message']['uuid']}") == answer
+
+
+async def test_refuses_another_token(sandbox: Sandbox) -> None:
+    """A wrong token gets Callbell's own 401."""
+    assert await post(sandbox, token="other", json=GOOD) == (401, {"error": "not authorized"})
+
+
+async def test_refuses_what_is_not_json(sandbox: Sandbox) -> None:
+    """A body that is not JSON is the client's error, never the sandbox's."""
+    assert await post(sandbox, data=b"{") == (400, {"error": "the body is not JSON"})
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/messages/status/nothing"])
+async def test_knows_nothing_else(sandbox: Sandbox, path: str) -> None:
+    """An unknown path or uuid gets an answer in JSON, not the server's page."""
+    headers = {"Authorization": "Bearer sandbox"}
+    async with aiohttp.ClientSession() as session, session.get(sandbox.url + path, headers=headers) as response:
+        assert (response.status, await response.json()) == (404, {"error": "not found"})
+
+
+async def test_refuses_a_method_it_does_not_have(sandbox: Sandbox) -> None:
+    """A known path with a wrong method gets JSON too."""
+    status, answer = await post(sandbox, "/messages/status/x")
+    assert (status, answer) == (405, {"error": "method not allowed"})
+
+
+async def test_says_what_is_wrong_by_field(sandbox: Sandbox) -> None:
+    """Wrong parameters are answered in Callbell's form: a list of complaints for each field."""
+    status, answer = await post(sandbox, json={**GOOD, "template_uuid": ""})
+    assert status == 400
+    assert answer == {
+        "error": {
+            "template_uuid": ["must be present and not empty"],
+            "optin_contact": ["must be present and true"],
+        }
+    }
+    assert not sandbox.messages
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"to": ""}, "to"),
+        ({"from": "pigeon"}, "from"),
+        ({"type": "song", "content": {"url": "https://example.com/a.mp3"}}, "type"),
+        ({"content": "Hello!"}, "content"),
+        ({"content": {"text": " "}}, "content.text"),
+        ({"type": "image"}, "content.url"),
+        ({"template_uuid": "x"}, "optin_contact"),
+        ({"metadata": []}, "metadata"),
+        ({"metadata": {str(number): "x" for number in range(11)}}, "metadata"),
+        ({"metadata": {"k" * 51: "x"}}, "metadata"),
+        ({"metadata": {"k": "x" * 501}}, "metadata"),
+        ({"metadata": {"k": 1}}, "metadata"),
+    ],
+)
+def test_checks_each_parameter(change: dict[str, Any], field: str) -> None:
+    """Each documented rule has its complaint."""
+    assert list(check_message({**GOOD, **change})) == [field]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"to": None, "bsuid": "US.13491208655302741918"},
+        {"template_uuid": "x", "optin_contact": True, "content": {"text": ""}},
+        {"type": "document", "content": {"url": "https://example.com/a.mp3"}},
+        {"metadata": {"k" * 50: "x" * 500}},
+    ],
+)
+def test_finds_no_fault_with_what_is_documented(change: dict[str, Any]) -> None:
+    """What Callbell's page allows is taken."""
+    assert check_message({**GOOD, **change}) == {}
+
+
+@pytest.mark.parametrize("body", [None, [], "text", 1])
+def test_wants_an_object(body: Any) -> None:
+    """A body that is JSON but no object is refused."""
+    assert list(check_message(body)) == ["body"]
+
+
+async def test_refuses_more_than_the_limit(sandbox: Sandbox) -> None:
+    """The request after the limit in one second is answered 429, which the client understands."""
+    async with CallbellClient("sandbox", base_url=sandbox.url, retry=RetryPolicy(attempts=1)) as callbell:
+        for _ in range(5):
+            await callbell.send(TextMessage(to="+31612345678", text="Hello!"))
+        with pytest.raises(RateLimitError):
+            await callbell.send(TextMessage(to="+31612345678", text="Hello!"))
+    assert len(sandbox.messages) == 5
+
+
+async def test_opens_again_after_a_second() -> None:
+    """A second later there is room again, and not a moment before."""
+    now = [0.0]
+    async with Sandbox(limit=1, clock=lambda: now[0]) as sandbox:
+        assert (await post(sandbox, json=GOOD))[0] == 200
+        now[0] = 1.0
+        assert (await post(sandbox, json=GOOD))[0] == 429
+        now[0] = 1.001
+        assert (await post(sandbox, json=GOOD))[0] == 200
+
+
+def test_has_an_address_only_while_it_runs() -> None:
+    """Asking a sandbox that does not run for its address says how to run it."""
+    with pytest.raises(RuntimeError, match="async with"):
+        _ = Sandbox().url
