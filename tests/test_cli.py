@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pty
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from callbell_async.cli.app import app
 from callbell_async.cli.progress import LINE_EVERY, LineView
 from callbell_async.cli.rows import RowFile, TextTemplate
 from callbell_async.sandbox import Sandbox
+from tests.support.served import sandbox_in_a_thread
 
 RECIPIENTS = Path(__file__).parent.parent / "docs" / "recipients.csv"
 
@@ -39,20 +38,8 @@ def csv_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def served_sandbox() -> Iterator[Sandbox]:
     """A sandbox in another thread, which the command line reaches as it would reach Callbell."""
-    sandbox = Sandbox(token="secret-token")
-    ready, done = threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with sandbox:
-            ready.set()
-            await asyncio.to_thread(done.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    ready.wait()
-    yield sandbox
-    done.set()
-    thread.join()
+    with sandbox_in_a_thread("secret-token") as sandbox:
+        yield sandbox
 
 
 def test_sends_to_each_recipient_of_the_file(csv_file: Path) -> None:
