@@ -15,7 +15,13 @@ from multidict import CIMultiDict
 
 from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
 from callbell_async.caller import Caller
+from callbell_async.endpoints.account import AuthEndpoint, FunnelsEndpoint, PlanEndpoint, UsersEndpoint
+from callbell_async.endpoints.channels import ChannelsEndpoint
+from callbell_async.endpoints.contacts import ContactsEndpoint
 from callbell_async.endpoints.messages import MessagesEndpoint
+from callbell_async.endpoints.teams import CustomStatusesEndpoint, TeamsEndpoint
+from callbell_async.endpoints.templates import TemplatesEndpoint
+from callbell_async.endpoints.webhooks import WebhooksEndpoint
 from callbell_async.errors import ClientClosedError, ConfigurationError
 from callbell_async.models.messages import Message, MessageReceipt
 from callbell_async.models.results import Item, SendResult
@@ -49,6 +55,9 @@ class CallbellClient:
       size of its pool.
     - `user_agent`: in place of this library's own.
 
+    The groups of endpoints: `messages`, `contacts`, `channels`, `templates`, `teams`, `users`, `custom_statuses`, `funnels`, `webhooks`,
+    `plan`, `auth`. `request` reaches what has no method.
+
     Opened by `async with` or by the first call; closed by leaving the block or by `close`, and not usable again. Safe to build
     outside an event loop; belongs to the loop of its first call. Share one client in an application: it is the pool, the rate limit
     and the stop after a 429 that calls have in common. Raises `ConfigurationError` for arguments that can't be used.
@@ -67,7 +76,6 @@ class CallbellClient:
         session: aiohttp.ClientSession | None = None,
         user_agent: str | None = None,
     ) -> None:
-        self._closed = True  # until everything below has been found good
         self._base_url = _clean_base_url(base_url or os.environ.get("CALLBELL_BASE_URL") or DEFAULT_BASE_URL)
         if not isinstance(max_connections, int) or max_connections < 1:
             raise ConfigurationError(f"max_connections={max_connections!r}: must be a whole number, 1 or more")
@@ -90,22 +98,27 @@ class CallbellClient:
             max_connections=max_connections,
         )
         self._transport = Transport(options, session)
-        self._caller = Caller(
-            self._transport,
-            retry=retry,
-            rate_limit=WindowRateLimiter(rate_limit) if isinstance(rate_limit, int) else rate_limit,
-        )
-        self._loop: asyncio.AbstractEventLoop | None = None
+        limiter = WindowRateLimiter(rate_limit) if isinstance(rate_limit, int) else rate_limit
         self._runs: set[SendRun] = set()
-        self._closed = False
-        self.messages = MessagesEndpoint(self._open_caller)
+        self._door = door = _Door(Caller(self._transport, retry=retry, rate_limit=limiter))
+        self.messages = MessagesEndpoint(door)
+        self.contacts = ContactsEndpoint(door)
+        self.channels = ChannelsEndpoint(door)
+        self.templates = TemplatesEndpoint(door)
+        self.teams = TeamsEndpoint(door)
+        self.users = UsersEndpoint(door)
+        self.custom_statuses = CustomStatusesEndpoint(door)
+        self.funnels = FunnelsEndpoint(door)
+        self.webhooks = WebhooksEndpoint(door)
+        self.plan = PlanEndpoint(door)
+        self.auth = AuthEndpoint(door)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "open" if self._loop else "not opened yet"
+        state = "closed" if self._door.closed else "open" if self._door.loop else "not opened yet"
         return f"<{type(self).__name__} {self._base_url} {state}>"
 
     async def __aenter__(self) -> Self:
-        self._open_caller()
+        self._door()
         return self
 
     async def __aexit__(
@@ -114,7 +127,9 @@ class CallbellClient:
         await self.close()
 
     def __del__(self) -> None:
-        if not self._closed and self._transport.abandon():
+        # One whose arguments were refused has no door.
+        door = getattr(self, "_door", None)
+        if door is not None and not door.closed and self._transport.abandon():
             warnings.warn(
                 f"unclosed {self!r}; use `async with` or `await close()`", ResourceWarning, source=self, stacklevel=2
             )
@@ -122,11 +137,11 @@ class CallbellClient:
     @property
     def closed(self) -> bool:
         """Whether the client was closed; it can't be opened again."""
-        return self._closed
+        return self._door.closed
 
     async def close(self) -> None:
         """End the runs under way as if cancelled, and close the pool (a caller's own session stays open). May be called twice."""
-        self._closed = True
+        self._door.closed = True
         for run in tuple(self._runs):
             await run.aclose()
         await self._transport.close()
@@ -152,7 +167,7 @@ class CallbellClient:
         under way has `grace` seconds to end. See `SendRun`. Raises `ConfigurationError` for arguments that can't be used.
         """
         return SendRun(
-            self._open_caller,
+            self._door,
             messages,
             concurrency=concurrency,
             on_result=on_result,
@@ -171,19 +186,28 @@ class CallbellClient:
             raise ConfigurationError("path: must begin with a slash, and stand without the base URL")
         body = None if json is None else dump_json(json, field="json")
         request = Request(method.upper(), path + build_query(query), body)
-        return await self._open_caller().call(Call(request), read_any)
+        return await self._door().call(Call(request), read_any)
 
-    def _open_caller(self) -> Caller:
+
+class _Door:
+    """Leads to the caller while the client is open, on its own event loop. It does not hold the client, so that one nobody closed is collected."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.closed = False
+
+    def __call__(self) -> Caller:
         """The caller, for a call on this loop; raises `ClientClosedError`, or `ConfigurationError` on another loop than the first."""
-        if self._closed:
+        if self.closed:
             raise ClientClosedError("the client is closed; build a new one")
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            if self._loop is not None:
+        if self.loop is not loop:
+            if self.loop is not None:
                 raise ConfigurationError(
                     "the client belongs to another event loop (that of its first call); build one client for each loop"
                 )
-            self._loop = loop
+            self.loop = loop
         return self._caller
 
 

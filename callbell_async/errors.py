@@ -6,6 +6,8 @@ CallbellError
 ├── ConfigurationError (ValueError)     the client was set up or used wrongly; nothing was sent
 ├── ClientClosedError (RuntimeError)    the client was closed before this call; nothing was sent
 ├── BulkSendError                       raised by SendReport.raise_for_failures()
+├── PaginationError                     a list that goes round in a circle
+├── StatusTimeoutError (TimeoutError)   a message did not reach a status in time
 ├── TransportError                      no answer that can be read
 │   ├── ConnectError                    no connection: refused, name not found, TLS
 │   ├── RequestTimeoutError             no connection, or no answer, in time
@@ -30,6 +32,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 __all__ = [
     "APIError",
@@ -44,12 +47,14 @@ __all__ = [
     "InvalidMessageError",
     "NotFoundError",
     "Outcome",
+    "PaginationError",
     "PaymentRequiredError",
     "PermissionDeniedError",
     "RateLimitError",
     "RequestTimeoutError",
     "ResponseDecodeError",
     "ServerError",
+    "StatusTimeoutError",
     "TransportError",
     "UnprocessableEntityError",
 ]
@@ -121,6 +126,23 @@ class BulkSendError(CallbellError):
         self.outcome = outcome
 
 
+class PaginationError(CallbellError):
+    """A list's page or cursor came a second time: following it would never end. Its outcome says nothing of a message."""
+
+
+class StatusTimeoutError(CallbellError, TimeoutError):
+    """A message had not reached the status waited for in time; `receipt` (a `MessageReceipt`) is the last that was read.
+
+    Its outcome is `ACCEPTED`: Callbell knows the message.
+    """
+
+    outcome: Outcome = Outcome.ACCEPTED
+
+    def __init__(self, message: str, *, receipt: Any) -> None:
+        super().__init__(message)
+        self.receipt = receipt
+
+
 class TransportError(CallbellError):
     """No answer that can be read; `outcome` is `NEVER_SENT` or `UNKNOWN`.
 
@@ -178,8 +200,8 @@ class APIError(CallbellError):
 
     `status` is the HTTP status; `code` Callbell's stable error code, when there is one (branch on this); `message` its
     words, and `errors` its complaints by field, both as they came; `body` the bytes of the answer, cut at 64 KiB; `headers` the
-    answer's headers with lower-case names; `retry_after` the seconds Callbell asks to wait, or `None`. Source: Callbell's
-    pages on errors and on rate limits.
+    answer's headers with lower-case names; `retry_after` the seconds Callbell asks to wait, or `None`; `summary` is what of its code
+    and words may be said aloud, in the error's text. Source: Callbell's pages on errors and on rate limits.
     """
 
     outcome: Outcome = Outcome.REJECTED
@@ -213,8 +235,6 @@ class APIError(CallbellError):
 
     def __str__(self) -> str:
         parts = [f"{self.method} {mask_path(self.path)}: {self.status}"]
-        if self.code:
-            parts.append(f" [{self.code}]")
         if self.summary:
             parts.append(f" {self.summary}")
         if self.hint:
@@ -261,11 +281,13 @@ class ServerError(APIError):
 
 
 def mask_path(path: str) -> str:
-    """Hide what looks like a telephone number in a request's path, for texts that people paste and logs keep."""
-    return "/".join(
-        "…" if sum(map(str.isdigit, part)) >= 6 and not any(map(str.isalpha, part.replace("%2B", ""))) else part
-        for part in path.partition("?")[0].split("/")
-    )
+    """Hide what looks like a telephone number in a request's path, for texts that people paste and logs keep; the query goes, too."""
+    return "/".join("…" if _like_a_number(unquote(part)) else part for part in path.partition("?")[0].split("/"))
+
+
+def _like_a_number(part: str) -> bool:
+    # Identifiers are digits and letters.
+    return sum(map(str.isdigit, part)) >= 6 and not any(map(str.isalpha, part))
 
 
 _FATES = {

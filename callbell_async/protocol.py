@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import email.utils
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
+from callbell_async.complaints import read_complaints, summarize
 from callbell_async.errors import (
     APIError,
     AuthenticationError,
     BadRequestError,
     CallbellError,
+    ConfigurationError,
     NotFoundError,
     Outcome,
     PaymentRequiredError,
@@ -111,7 +112,15 @@ class Call:
 
 
 def build_path(*parts: str) -> str:
-    """A path with every part percent-encoded (RFC 3986), slashes included."""
+    """A path with every part percent-encoded (RFC 3986), slashes included.
+
+    Raises `ConfigurationError` for a part that would lead elsewhere: a blank identifier in a DELETE must not reach the whole list.
+    """
+    for part in parts:
+        if not isinstance(part, str) or not part.strip() or part in (".", ".."):
+            raise ConfigurationError(
+                f"the path /{'/'.join(map(str, parts))} has a part that is no identifier: {part!r}"
+            )
     return "".join("/" + quote(part, safe="") for part in parts)
 
 
@@ -178,52 +187,25 @@ _ERRORS: dict[int, type[APIError]] = {
 
 
 def error_from(request: Request, answer: Answer, *, now: datetime | None = None) -> APIError:
-    """The exception for an answer that is not 2xx; never fails, whatever the body holds.
-
-    Callbell's bodies are `{"error": "…"}`, `{"error": {field: ["…"]}}` and the same object of lists without its wrapper; some carry
-    a `code`. A proxy may answer with HTML or nothing.
-    """
-    code, message, errors = _complaints(answer.body)
+    """The exception for an answer that is not 2xx; never fails, whatever the body holds."""
+    complaints = read_complaints(answer.body)
     cls = _ERRORS.get(answer.status) or (ServerError if answer.status >= 500 else APIError)
     return cls(
         status=answer.status,
         method=request.method,
         path=request.path,
-        code=code,
-        message=message,
-        errors=errors,
+        code=complaints.code,
+        message=complaints.message,
+        errors=complaints.errors,
         body=answer.body[:KEPT_BODY],
         headers=_plain_headers(answer.headers),
         retry_after=parse_retry_after(answer.headers, now=now or datetime.now(UTC)),
-        summary=_summary(request, message, errors),
+        summary=summarize(complaints, request.body),
     )
 
 
 def _plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
-
-
-def _complaints(body: bytes) -> tuple[str | None, str | None, dict[str, tuple[str, ...]]]:
-    try:
-        document = load_json(body)
-    except WireError:
-        return None, None, {}
-    if not isinstance(document, dict):
-        return None, document if isinstance(document, str) else None, {}
-    code = document.get("code")
-    detail = document.get("error", document)
-    errors, message = {}, None
-    if isinstance(detail, str):
-        message = detail
-    elif isinstance(detail, dict):
-        errors = {
-            field: tuple(map(str, complaints)) for field, complaints in detail.items() if isinstance(complaints, list)
-        }
-        code = code or detail.get("code")
-        message = detail.get("message")
-        if not isinstance(message, str):
-            message = "; ".join(f"{field} {', '.join(lines)}" for field, lines in errors.items()) or None
-    return code if isinstance(code, str) else None, message, errors
 
 
 def parse_retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
@@ -250,42 +232,3 @@ def _number(value: str | None) -> float | None:
     except ValueError:
         return None
     return max(0.0, number) if math.isfinite(number) else None
-
-
-# --- what may be said aloud -------------------------------------------------------------------------------------------
-
-_SAYABLE = frozenset(
-    {"from", "type", "template_uuid", "channel_uuid", "team_uuid", "fields", "bot_status", "optin_contact"}
-)
-"""Body keys whose values are nobody's secret and often stand in a complaint as plain words."""
-
-_LONG_NUMBER = re.compile(r"\+?\d[\d\s().-]{4,}\d")
-_SUMMARY = 300
-
-
-def _summary(request: Request, message: str | None, errors: Mapping[str, tuple[str, ...]]) -> str:
-    """Callbell's words without what they may echo: a recipient's number, a message's text, or any other value that was sent."""
-    words = message or ""
-    if not words:
-        return ""
-    for value in sorted(_sent_values(request.body), key=len, reverse=True):
-        pattern = re.escape(value)
-        words = re.sub(rf"(?<!\w){pattern}(?!\w)" if len(value) < 4 else pattern, "…", words, flags=re.IGNORECASE)
-    words = _LONG_NUMBER.sub("…", words)
-    return " ".join(words.split())[:_SUMMARY]
-
-
-def _sent_values(body: bytes | None) -> set[str]:
-    if not body:
-        return set()
-    found: set[str] = set()
-    waiting = [load_json(body)]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            waiting.extend(item for key, item in value.items() if key not in _SAYABLE)
-        elif isinstance(value, list):
-            waiting.extend(value)
-        elif isinstance(value, str) and value.strip():
-            found.update((value, value.strip(), value.lstrip("+")))
-    return found - {""}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 
 from callbell_async.errors import APIError, CallbellError, ConfigurationError, Outcome, TransportError
@@ -9,6 +11,14 @@ from callbell_async.errors import APIError, CallbellError, ConfigurationError, O
 __all__ = ["RetryBudget", "RetryPolicy"]
 
 _STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+
+
+def _status_set(value: Iterable[int]) -> frozenset[int]:
+    if isinstance(value, Iterable):
+        statuses = tuple(value)
+        if all(isinstance(status, int) for status in statuses):
+            return frozenset(statuses)
+    raise ConfigurationError(f"statuses={value!r}: must be HTTP statuses as whole numbers, such as {{429, 503}}")
 
 
 @attrs.frozen(kw_only=True)
@@ -32,15 +42,21 @@ class RetryPolicy:
     wait_initial: float = 0.5
     wait_max: float = 30.0
     timeout: float = 120.0
-    statuses: frozenset[int] = attrs.field(default=_STATUSES, converter=frozenset)
+    statuses: frozenset[int] = attrs.field(default=_STATUSES, converter=_status_set)
     resend_unknown: bool = False
 
     def __attrs_post_init__(self) -> None:
-        if self.attempts < 1:
-            raise ConfigurationError(f"attempts={self.attempts}: must be 1 or more (1 means: never retry)")
+        if not isinstance(self.attempts, int) or isinstance(self.attempts, bool) or self.attempts < 1:
+            raise ConfigurationError(
+                f"attempts={self.attempts!r}: must be a whole number, 1 or more (1 means: never retry)"
+            )
         for name in ("wait_initial", "wait_max", "timeout"):
-            if not getattr(self, name) >= 0:
-                raise ConfigurationError(f"{name}={getattr(self, name)}: must be 0 seconds or more")
+            seconds = getattr(self, name)
+            if not isinstance(seconds, int | float) or not seconds >= 0:
+                raise ConfigurationError(f"{name}={seconds!r}: must be 0 seconds or more")
+        if not isinstance(self.resend_unknown, bool):
+            # "no" and "false" out of an environment are true in Python, and would make second copies.
+            raise ConfigurationError(f"resend_unknown={self.resend_unknown!r}: must be True or False")
 
     def wait_after(
         self, error: CallbellError, *, attempts: int, elapsed: float, idempotent: bool, jitter: float
@@ -92,7 +108,7 @@ class RetryBudget:
     def succeed(self) -> None:
         """A request succeeded."""
         if self._tokens < self._reserve:
-            self._tokens += self._share
+            self._tokens = min(self._reserve, self._tokens + self._share)
 
     def delay(self, now: float) -> float:
         """The seconds until a retry asked for at `now` may start; 0 while there is one in the bucket."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -20,8 +20,7 @@ def pytest_asyncio_loop_factories(
 
 
 @pytest.fixture(autouse=True)
-def _no_callbell_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_callbell_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own token and address must not reach a test."""
     for name in ("CALLBELL_TOKEN", "CALLBELL_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    yield

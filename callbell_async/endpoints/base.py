@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from callbell_async.caller import Caller
-from callbell_async.protocol import Answer, Call, Request
+from callbell_async.models.pages import Page
+from callbell_async.models.unset import UNSET
+from callbell_async.paging import Pages
+from callbell_async.protocol import Answer, Call, Request, build_path, build_query, read_answer
+from callbell_async.wire import dump_json
 
 __all__ = ["CallerSource", "Endpoint"]
 
@@ -15,12 +19,48 @@ T = TypeVar("T")
 CallerSource = Callable[[], Caller]
 """Gives the open client's caller, or raises `ClientClosedError`."""
 
+Load = Callable[[Any], T]
+"""From an answer's JSON to a model."""
+
 
 class Endpoint:
-    """A group of endpoints of one client."""
+    """A group of endpoints of one client.
+
+    Its methods say what goes out and what comes back; each raises what any call raises: `APIError` when Callbell refuses, `TransportError` when no
+    answer can be read.
+    """
 
     def __init__(self, caller: CallerSource) -> None:
         self._caller = caller
 
-    async def _call(self, request: Request, read: Callable[[Request, Answer], T]) -> T:
-        return await self._caller().call(Call(request), read)
+    async def _call(
+        self,
+        method: str,
+        *path: str,
+        load: Load[T],
+        query: Mapping[str, Any] | None = None,
+        json: Mapping[str, Any] | None = None,
+    ) -> T:
+        """Send `json` without what is unset to the path of these parts, and load the answer."""
+        body = None if json is None else dump_json(_given(json), field="json")
+        request = Request(method, build_path(*path) + build_query(query), body)
+        return await self._caller().call(Call(request), lambda request, answer: read_answer(request, answer, load))
+
+    async def _forget(self, method: str, *path: str) -> None:
+        """The same for a call whose answer says nothing but that it succeeded."""
+        await self._caller().call(Call(Request(method, build_path(*path))), _read_nothing)
+
+    def _pages(
+        self, *path: str, load: Load[Page[T]], filters: Mapping[str, Any] | None = None, single: bool = False
+    ) -> Pages[T]:
+        """The list at this path."""
+        return Pages(lambda query: self._call("GET", *path, load=load, query=query), filters, single=single)
+
+
+def _given(json: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in json.items() if value is not UNSET}
+
+
+def _read_nothing(request: Request, answer: Answer) -> None:
+    if not answer.ok:
+        read_answer(request, answer, lambda document: document)

@@ -1,13 +1,20 @@
-"""Messages: `POST /messages/send`."""
+"""Messages: sending them, and what became of them."""
 
 from __future__ import annotations
 
+import asyncio
+
 from callbell_async.endpoints.base import Endpoint
-from callbell_async.models.messages import Message, MessageReceipt
-from callbell_async.protocol import Answer, Request, read_answer
+from callbell_async.errors import StatusTimeoutError
+from callbell_async.models.messages import Message, MessageReceipt, MessageStatus, has_reached
+from callbell_async.protocol import Answer, Call, Request, read_answer
 from callbell_async.wire import dump_message, load_receipt
 
 __all__ = ["MessagesEndpoint", "read_receipt", "send_request"]
+
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 30.0
+"""Seconds between two looks at a status: most messages are delivered in the first few, and read hours later."""
 
 
 def send_request(message: Message) -> Request:
@@ -21,7 +28,7 @@ def read_receipt(request: Request, answer: Answer) -> MessageReceipt:
 
 
 class MessagesEndpoint(Endpoint):
-    """Messages: `callbell.messages`."""
+    """Messages: `callbell.messages`. Source: Callbell's Messages API."""
 
     async def send(self, message: Message) -> MessageReceipt:
         """Send one message, and return Callbell's word that it is enqueued (not: that it was delivered).
@@ -30,4 +37,35 @@ class MessagesEndpoint(Endpoint):
         message never left or may have been accepted. What may have been accepted is not sent again, unless the retry policy says
         so. Source: Callbell's page `POST /messages/send`.
         """
-        return await self._call(send_request(message), read_receipt)
+        return await self._caller().call(Call(send_request(message)), read_receipt)
+
+    async def status(self, uuid: str) -> MessageReceipt:
+        """How far a message has come; `failure` says why it was not delivered."""
+        return await self._call("GET", "messages", "status", uuid, load=load_receipt)
+
+    async def delete(self, uuid: str) -> None:
+        """Remove a message's text and attachments on Callbell, not on the customer's device. `uuid` or the external id."""
+        await self._forget("DELETE", "messages", uuid)
+
+    async def wait(
+        self, uuid: str, *, until: MessageStatus = MessageStatus.DELIVERED, timeout: float = 60.0
+    ) -> MessageReceipt:
+        """The message's receipt once it has reached a status or gone beyond it, or has failed.
+
+        Looks again after 1 second, then after pauses that grow by half, to 30 seconds at the most. `failure` tells one end from the
+        other. Raises `StatusTimeoutError` after `timeout` seconds, with the last receipt.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        pause = _FIRST_PAUSE
+        while True:
+            receipt = await self.status(uuid)
+            if has_reached(receipt.status, until):
+                return receipt
+            if loop.time() + pause > deadline:
+                raise StatusTimeoutError(
+                    f"the message is {receipt.status} and did not become {until.value} in {timeout:g} s",
+                    receipt=receipt,
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from callbell_async.errors import InvalidMessageError
 
@@ -13,18 +13,26 @@ MAX_METADATA_PAIRS = 10
 MAX_METADATA_KEY = 50
 MAX_METADATA_VALUE = 500
 
-# What people's lists carry between the digits: blanks, every dash, dots, brackets, and the invisible marks that come along when a
+MAX_JSON_DEPTH = 64
+
+# What people's lists carry between the digits: every blank, dashes, dots, brackets, and the invisible marks that come along when a
 # number is copied out of a chat or an address book.
 _PUNCTUATION = dict.fromkeys(
-    map(
-        ord,
-        " \t\r\n.()[]{}-\u00ad\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\u3000"
-        "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff",
+    (
+        *b"\t\n\v\f\r\x1c\x1d\x1e\x1f -.()[]{}\x85\xa0\xad",
+        *map(ord, "\u034f\u061c\u1680\u180e\u2043\u207b\u2212\u3000\ufe0e\ufe0f\ufe58\ufe63\ufeff\uff0d"),
+        *range(0x2000, 0x2016),
+        *range(0x2028, 0x2030),
+        *range(0x205F, 0x2070),
     )
 )
-# E.164: at most 15 digits, country code first; the shortest numbers in service have 7 with theirs.
-_CLEAN_NUMBER = re.compile(r"(?!00)\+?[0-9]{7,15}")
-_TRUNK_ZERO = re.compile(r"[(\[{]\s*0\s*[)\]}]")
+# E.164: at most 15 digits, country code first, and none begins with 0; the shortest numbers in service have 7 with theirs.
+_CLEAN_NUMBER = re.compile(r"\+?[1-9][0-9]{6,14}")
+_TRUNK_ZERO = re.compile(r"[(\[{][^0-9()\[\]{}]*0[^0-9()\[\]{}]*[)\]}]")
+
+_URL = re.compile(
+    r"https?://(?:[^\s/?#@]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]\\]+)(?::[0-9]*)?(?:[/?#]\S*)?", re.IGNORECASE
+)
 
 
 def check_string(field: str, value: object) -> str:
@@ -34,14 +42,18 @@ def check_string(field: str, value: object) -> str:
     if not value or value.isspace():
         raise InvalidMessageError(field, "must not be blank")
     if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise InvalidMessageError(
-                field,
-                "holds half a character (a lone surrogate) that can't be written as UTF-8; repair the source text",
-            ) from None
+        _check_characters(field, value)
     return value
+
+
+def _check_characters(field: str, value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidMessageError(
+            field,
+            "holds half a character (a lone surrogate) that can't be written as UTF-8; repair the source text",
+        ) from None
 
 
 def check_optional_string(field: str, value: object) -> str | None:
@@ -52,7 +64,8 @@ def check_optional_string(field: str, value: object) -> str | None:
 def check_number(field: str, value: object) -> str:
     """A telephone number in international form, without the punctuation people write in it.
 
-    Blanks, dashes, dots and brackets go, and a leading `00` becomes `+`. What remains is an optional `+` and 7 to 15 digits (E.164).
+    Blanks, dashes, dots and brackets go, and a leading `00` becomes `+`. What remains is an optional `+` and 7 to 15 digits that begin
+    with the country code (E.164); no country code begins with 0, so a national number with its 0 is refused.
     """
     if isinstance(value, str) and _CLEAN_NUMBER.fullmatch(value):
         return value
@@ -63,8 +76,8 @@ def check_number(field: str, value: object) -> str:
     if not _CLEAN_NUMBER.fullmatch(number):
         raise InvalidMessageError(
             field,
-            "is not a telephone number; write it in international form: 7 to 15 digits with the country code, "
-            "such as +31612345678",
+            "is not a telephone number; write it in international form: 7 to 15 digits that begin with the country code "
+            "(which never begins with 0), such as +31612345678",
         )
     if _TRUNK_ZERO.search(written):
         raise InvalidMessageError(field, "has a bracketed 0 that is not dialled from abroad; leave it out")
@@ -72,14 +85,9 @@ def check_number(field: str, value: object) -> str:
 
 
 def check_url(field: str, value: object) -> str:
-    """An absolute http or https URL."""
+    """An absolute http or https URL, without blanks, control characters or invisible marks."""
     url = check_string(field, value)
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        valid = False
-    if not valid or any(character.isspace() for character in url):
+    if not _URL.fullmatch(url) or not url.isprintable():
         raise InvalidMessageError(
             field, "must be an absolute URL that begins with http:// or https:// and has no blanks in it"
         )
@@ -87,8 +95,8 @@ def check_url(field: str, value: object) -> str:
 
 
 def check_strings(field: str, value: object) -> tuple[str, ...]:
-    """Several strings, none of them blank."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    """Several strings in an order that means something, none of them blank."""
+    if not isinstance(value, tuple | list):
         raise InvalidMessageError(field, f"must be a list of strings, not {type(value).__name__}")
     return tuple(check_string(f"{field}[{index}]", item) for index, item in enumerate(value))
 
@@ -113,7 +121,8 @@ def check_metadata(field: str, value: object) -> dict[str, str]:
             raise InvalidMessageError(
                 f"{field}[{key!r}]", f"has {len(text)} characters; Callbell takes at most {MAX_METADATA_VALUE}"
             )
-        pairs[key] = text
+        # The key's own characters: JSON takes no other kind of string for a key, not even an enum's.
+        pairs[str.__str__(key)] = text
     return pairs
 
 
@@ -125,6 +134,52 @@ def _metadata_value(field: str, value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case int() | float():
-            return str(value)
+            try:
+                if math.isfinite(value):
+                    return str(value)
+            except OverflowError:
+                pass
+            raise InvalidMessageError(field, "must be a finite number; write a very long one as a string")
         case _:
             raise InvalidMessageError(field, f"must be a string, a number or a boolean, not {type(value).__name__}")
+
+
+def check_json(field: str, value: object, *, depth: int = MAX_JSON_DEPTH) -> Any:
+    """A copy of what JSON can hold: `None`, booleans, numbers, strings, lists and tuples, and mappings with strings for keys.
+
+    Numbers must be finite, and whole ones fit into 64 bits. Nothing is nested more than 64 deep.
+    """
+    if not depth:
+        raise InvalidMessageError(field, f"is nested too deep for JSON; at most {MAX_JSON_DEPTH} levels can be sent")
+    match value:
+        case None | bool():
+            return value
+        case str():
+            _check_characters(field, value)
+            return value
+        case int() if -(2**63) <= value < 2**64:
+            return value
+        case float() if math.isfinite(value):
+            return float(value)
+        case int() | float():
+            raise InvalidMessageError(
+                field, "must be a finite number of at most 64 bits; write a longer one as a string"
+            )
+        case list() | tuple():
+            return [check_json(f"{field}[{index}]", item, depth=depth - 1) for index, item in enumerate(value)]
+        case Mapping():
+            return {
+                _json_key(field, key): check_json(f"{field}[{key!r}]", item, depth=depth - 1)
+                for key, item in value.items()
+            }
+        case _:
+            raise InvalidMessageError(field, f"can't be written as JSON: {type(value).__name__}; give a string instead")
+
+
+def _json_key(field: str, key: object) -> str:
+    if not isinstance(key, str):
+        raise InvalidMessageError(
+            field, f"has a key that is no string but {type(key).__name__}; JSON takes only strings"
+        )
+    _check_characters(f"{field} key", key)
+    return str.__str__(key)

@@ -6,7 +6,7 @@ Wrong input raises `InvalidMessageError` when the message is built, so that noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ import attrs
 
 from callbell_async.errors import InvalidMessageError
 from callbell_async.models.checks import (
+    check_json,
     check_metadata,
     check_number,
     check_optional_string,
@@ -22,6 +23,7 @@ from callbell_async.models.checks import (
     check_url,
 )
 from callbell_async.models.contacts import Contact, Conversation
+from callbell_async.models.failures import MessageFailure, read_failure
 
 __all__ = [
     "AudioMessage",
@@ -64,6 +66,17 @@ class MessageStatus(StrEnum):
     DELETED = "deleted"
 
 
+_PROGRESS = (MessageStatus.ENQUEUED, MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.READ)
+_ENDS = (MessageStatus.FAILED, MessageStatus.DELETED)
+
+
+def has_reached(status: MessageStatus | str | None, until: MessageStatus) -> bool:
+    """Whether a message with this status has reached another or gone beyond it, or never will."""
+    if status == until or status in _ENDS:
+        return True
+    return status in _PROGRESS and until in _PROGRESS and _PROGRESS.index(status) > _PROGRESS.index(until)
+
+
 def _masked(value: str | None) -> str:
     # A repr ends in logs and tracebacks: enough to tell two messages apart, too little to call anyone.
     return repr(value) if value is None else f"<{len(value)} characters>"
@@ -73,16 +86,30 @@ def _masked_items(values: Iterable[Any]) -> str:
     return f"<{len(tuple(values))} items>"
 
 
-def _listed(value: object) -> Any:
-    # Anything that is no list is left for the check, which knows the field's name.
+def _listed(value: Iterable[str]) -> Any:
+    # Anything that is no list, or has no order, is left for the check, which knows the field's name.
     if type(value) is tuple:
         return value
-    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping) else value
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | Set) else value
 
 
-def _split_fields(value: object) -> Any:
+def _split_fields(value: str | Iterable[str]) -> Any:
     # Callbell's own form is a comma-separated string; both are taken.
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else _listed(value)
+
+
+def _bot_status(value: BotStatus | Literal["bot_start", "bot_end"] | None) -> BotStatus | None:
+    if value is None:
+        return None
+    try:
+        return BotStatus(value)
+    except ValueError:
+        raise InvalidMessageError("bot_status", "must be 'bot_start' or 'bot_end'") from None
+
+
+def _metadata(value: Mapping[str, str | float]) -> Mapping[str, str]:
+    # To a type checker booleans and whole numbers are floats, too.
+    return {} if type(value) is dict and not value else check_metadata("metadata", value)
 
 
 @attrs.frozen(kw_only=True)
@@ -97,7 +124,8 @@ class Message:
     - `assigned_user` (e-mail), `team_uuid`: whom to assign the conversation to.
     - `fields`: extras wanted in the receipt: `contact`, `conversation`.
     - `bot_status`: `bot_start` or `bot_end`.
-    - `metadata`: at most 10 pairs, keys of at most 50 characters, values of at most 500; comes back in webhook events.
+    - `metadata`: at most 10 pairs, keys of at most 50 characters, values of at most 500; numbers and booleans become strings. Comes
+      back in webhook events.
 
     Raises `InvalidMessageError`, which names the field and the remedy.
     """
@@ -109,17 +137,16 @@ class Message:
     assigned_user: str | None = None
     team_uuid: str | None = None
     fields: tuple[str, ...] = attrs.field(default=(), converter=_split_fields)
-    bot_status: BotStatus | None = None
-    metadata: Mapping[str, str] = attrs.field(factory=dict, hash=False, repr=_masked_items)
+    bot_status: BotStatus | None = attrs.field(default=None, converter=_bot_status)
+    metadata: Mapping[str, str] = attrs.field(factory=dict, converter=_metadata, hash=False, repr=_masked_items)
 
     def __attrs_post_init__(self) -> None:
         # Written out, and each optional field looked at only when it is there: this runs for every message of a campaign.
-        set_value = object.__setattr__
         if self.channel != WHATSAPP:
             check_string("channel", self.channel)
             check_optional_string("to", self.to)
         elif self.to is not None and (number := check_number("to", self.to)) is not self.to:
-            set_value(self, "to", number)
+            object.__setattr__(self, "to", number)
         if self.to is None and self.bsuid is None:
             raise InvalidMessageError(
                 "to", "no recipient; give to= (a telephone number or platform identifier) or bsuid="
@@ -134,10 +161,6 @@ class Message:
             check_string("team_uuid", self.team_uuid)
         if self.fields != ():
             check_strings("fields", self.fields)
-        if self.bot_status is not None:
-            set_value(self, "bot_status", _bot_status(self.bot_status))
-        if self.metadata != {}:
-            set_value(self, "metadata", check_metadata("metadata", self.metadata))
         self._check()
 
     def _check(self) -> None:
@@ -238,6 +261,7 @@ class Video(_Attachment):
 
 Media = Image | Document | Video
 """What a media template carries."""
+_MEDIA = (Image, Document, Video)
 
 
 @attrs.frozen(kw_only=True)
@@ -262,13 +286,16 @@ class TemplateMessage(Message):
                 "Callbell sends templates only to contacts who opted in; pass optin_contact=True once this one has",
             )
         check_strings("values", self.values)
-        if self.media is not None and not isinstance(self.media, _Attachment):
+        if self.media is not None and type(self.media) not in _MEDIA:
             raise InvalidMessageError("media", "must be Image(url), Document(url) or Video(url)")
 
 
 @attrs.frozen(kw_only=True)
 class CustomMessage(Message):
-    """A type of message this library does not know yet: `type` and `content` go out as they are."""
+    """A type of message this library does not know yet: `type` and `content` go out as they are.
+
+    `content` is a mapping of what JSON can hold; it is copied.
+    """
 
     type: str
     content: Mapping[str, Any] = attrs.field(hash=False, repr=_masked_items)
@@ -277,6 +304,7 @@ class CustomMessage(Message):
         check_string("type", self.type)
         if not isinstance(self.content, Mapping):
             raise InvalidMessageError("content", f"must be a mapping, not {type(self.content).__name__}")
+        object.__setattr__(self, "content", check_json("content", self.content))
 
 
 @attrs.frozen
@@ -289,19 +317,19 @@ class MessageReceipt:
 
     uuid: str
     status: MessageStatus | str | None = None
-    status_payload: Any = attrs.field(default=None, hash=False)
+    status_payload: Any = attrs.field(default=None, hash=False, repr=False)
     contact: Contact | None = None
     conversation: Conversation | None = None
     raw: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
+
+    @property
+    def failure(self) -> MessageFailure | None:
+        """Why it was not delivered, when its status is `FAILED`; the report may say no reason."""
+        if self.status != MessageStatus.FAILED:
+            return None
+        return read_failure(self.status_payload) or MessageFailure()
 
 
 def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InvalidMessageError(field, f"must be {' or '.join(map(repr, choices))}")
-
-
-def _bot_status(value: str) -> BotStatus:
-    try:
-        return BotStatus(value)
-    except ValueError:
-        raise InvalidMessageError("bot_status", "must be 'bot_start' or 'bot_end'") from None

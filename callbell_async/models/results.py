@@ -38,7 +38,8 @@ class SendReport:
     `results` is empty when they were consumed one by one with `async for`. `elapsed` is in seconds, `rate` in messages tried a second.
     """
 
-    results: tuple[SendResult, ...]
+    # A report ends in logs, and may hold very many.
+    results: tuple[SendResult, ...] = attrs.field(repr=lambda results: f"<{len(results)} results>")
     accepted: int
     rejected: int
     never_sent: int

@@ -1,0 +1,22 @@
+"""Between bytes and models. Every quirk of Callbell's JSON lives here.
+
+Keys are snake_case in requests and camelCase in answers; null and missing are the same; unknown keys are ignored and unknown
+enum values become plain strings, so that nothing Callbell adds breaks a reader.
+"""
+
+from callbell_async.wire.answers import load_one, load_page, load_receipt, load_user_status, load_whole
+from callbell_async.wire.converter import WireError, dump_json, dump_model, load_json
+from callbell_async.wire.messages import dump_message
+
+__all__ = [
+    "WireError",
+    "dump_json",
+    "dump_message",
+    "dump_model",
+    "load_json",
+    "load_one",
+    "load_page",
+    "load_receipt",
+    "load_user_status",
+    "load_whole",
+]

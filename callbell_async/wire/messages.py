@@ -1,0 +1,128 @@
+"""Messages, on their way out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from cattrs.gen import make_dict_unstructure_fn, override
+
+from callbell_async.errors import InvalidMessageError
+from callbell_async.models.messages import (
+    AudioMessage,
+    CustomMessage,
+    Document,
+    DocumentMessage,
+    Image,
+    ImageMessage,
+    Message,
+    TemplateMessage,
+    TextMessage,
+    Video,
+    VideoMessage,
+)
+from callbell_async.wire.converter import converter, dump_json
+
+__all__ = ["dump_message"]
+
+_OWN_FIELDS = ("text", "url", "caption", "type", "content", "values", "media")
+"""What a kind of message adds to the shared fields; it goes into `type` and `content`, written by hand below."""
+
+_MEDIA_TYPES: dict[type, str] = {Image: "image", Document: "document", Video: "video"}
+
+
+def _shared_fields(cls: type[Message]) -> Callable[[Message], dict[str, Any]]:
+    own: dict[str, Any] = {name: override(omit=True) for name in _OWN_FIELDS if hasattr(attrs.fields(cls), name)}
+    return make_dict_unstructure_fn(
+        cls,
+        converter,
+        _cattrs_omit_if_default=True,
+        channel=override(rename="from", omit_if_default=False),
+        fields=override(unstruct_hook=",".join),
+        **own,
+    )
+
+
+def _text_body(message: TextMessage) -> tuple[str, dict[str, Any]]:
+    return "text", {"text": message.text}
+
+
+def _captioned(url: str, caption: str | None) -> dict[str, Any]:
+    return {"url": url} if caption is None else {"url": url, "text": caption}
+
+
+def _image_body(message: ImageMessage) -> tuple[str, dict[str, Any]]:
+    return "image", _captioned(message.url, message.caption)
+
+
+def _document_body(message: DocumentMessage) -> tuple[str, dict[str, Any]]:
+    return "document", _captioned(message.url, message.caption)
+
+
+def _audio_body(message: AudioMessage) -> tuple[str, dict[str, Any]]:
+    return message.type, {"url": message.url}
+
+
+def _video_body(message: VideoMessage) -> tuple[str, dict[str, Any]]:
+    return message.type, _captioned(message.url, message.caption)
+
+
+def _template_body(message: TemplateMessage) -> tuple[str, dict[str, Any]]:
+    # The first value stands in `content.text` too: a template that had it only in `template_values` was enqueued and never
+    # delivered. A template without placeholders still needs `content`.
+    content = {"text": message.values[0] if message.values else ""}
+    if message.media is None:
+        return "text", content
+    return _MEDIA_TYPES[type(message.media)], {**content, "url": message.media.url}
+
+
+def _custom_body(message: CustomMessage) -> tuple[str, dict[str, Any]]:
+    return message.type, dict(message.content)
+
+
+def _register_message(cls: type[Any], own_body: Callable[[Any], tuple[str, dict[str, Any]]]) -> None:
+    shared = _shared_fields(cls)
+    several_values = cls is TemplateMessage
+
+    def unstructure(message: Any) -> dict[str, Any]:
+        body = shared(message)
+        body["type"], body["content"] = own_body(message)
+        if several_values and len(message.values) > 1:
+            body["template_values"] = message.values
+        return body
+
+    converter.register_unstructure_hook(cls, unstructure)
+
+
+_OWN_BODIES: dict[type[Message], Callable[[Any], tuple[str, dict[str, Any]]]] = {
+    TextMessage: _text_body,
+    ImageMessage: _image_body,
+    DocumentMessage: _document_body,
+    AudioMessage: _audio_body,
+    VideoMessage: _video_body,
+    TemplateMessage: _template_body,
+    CustomMessage: _custom_body,
+}
+for _cls, _own_body in _OWN_BODIES.items():
+    _register_message(_cls, _own_body)
+
+
+@functools.cache
+def _unstructure_hook(cls: type[Message]) -> Callable[[Message], Any]:
+    if not issubclass(cls, tuple(_OWN_BODIES)):
+        raise InvalidMessageError(
+            "message", f"{cls.__name__} is no kind of message that can be sent; build CustomMessage for a new one"
+        )
+    return converter.get_unstructure_hook(cls)
+
+
+def dump_message(message: Message) -> bytes:
+    """The JSON body of `POST /messages/send`; raises `InvalidMessageError` for what is no message or can't be written."""
+    if not isinstance(message, Message):
+        raise InvalidMessageError(
+            "message", f"must be a message such as TextMessage(...), not {type(message).__name__}"
+        )
+    kind: Any = type(message)
+    return dump_json(_unstructure_hook(kind)(message), field="content")

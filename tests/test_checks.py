@@ -1,0 +1,257 @@
+"""Checks of numbers, strings and URLs: what is taken, as what, and what is refused with which remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callbell_async.models.checks import (
+    check_json,
+    check_metadata,
+    check_number,
+    check_optional_string,
+    check_string,
+    check_strings,
+    check_url,
+)
+from tests.fixtures.refusals import HALF, refusal, taken_or_refused
+from tests.fixtures.strategies import any_text, junk, number_spellings, quick
+
+TO = "+31612345678"
+
+
+# --- telephone numbers ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("+31612345678", TO),
+        ("31612345678", "31612345678"),
+        ("0031612345678", TO),
+        ("00 31 612345678", TO),
+        ("(00) 31 612345678", TO),
+        ("+31 6 1234 5678", TO),
+        ("+31-6-1234-5678", TO),
+        ("+31.6.1234.5678", TO),
+        ("+31 (6) 12345678", TO),
+        ("[+31] {6} 12345678", TO),
+        ("\t+31612345678\r\n", TO),
+        ("+31(10)2345678", "+31102345678"),
+        ("+1 (305) 000-0000", "+13050000000"),
+        ("1234567", "1234567"),
+        ("+123456789012345", "+123456789012345"),
+    ],
+)
+def test_a_number_loses_its_punctuation(written: str, number: str) -> None:
+    """Blanks, dashes, dots and brackets go, and a leading `00` becomes `+`."""
+    assert check_number("to", written) == number
+
+
+BLANKS = [chr(code) for code in range(0x3001) if chr(code).isspace()]
+DASHES = list("-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u00ad\ufe63\uff0d")
+INVISIBLE = list(
+    "\u200b\u200c\u200d\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufe0f\ufeff"
+)
+
+
+@pytest.mark.parametrize("mark", [*BLANKS, *DASHES, *INVISIBLE], ids=lambda mark: f"U+{ord(mark):04X}")
+def test_a_number_loses_every_blank_dash_and_invisible_mark(mark: str) -> None:
+    """What a copied number brings along goes, wherever it stands."""
+    assert check_number("to", f"{mark}+31{mark}6{mark}{mark}12345678{mark}") == TO
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "+31 six 12345678",
+        "john.doe",
+        "+31612345678 ext 4",
+        "+31/612345678",
+        "31612345678+",
+        "++31612345678",
+        "31+612345678",
+        "+",
+        "--",
+        "123456",
+        "+123456",
+        "+1234567890123456",
+        "٣١٦١٢٣٤٥٦٧٨",
+        "０031612345678",
+        "31612345678\x00",
+    ],
+)
+def test_what_is_no_number_is_refused(written: str) -> None:
+    """Letters, other signs, other scripts' digits and wrong lengths are refused with the form to write."""
+    error = refusal(check_number, "it", written)
+    assert error.field == "it"
+    assert error.reason.startswith("is not a telephone number; write it in international form: 7 to 15 digits")
+    assert "+31612345678" in error.reason
+
+
+@pytest.mark.parametrize("written", ["0612345678", "+0612345678", "(0)612345678", "000031612345678", "(020) 7946 0958"])
+def test_a_number_without_its_country_code_is_refused(written: str) -> None:
+    """No country code begins with 0, so a national number can't be dialled as it stands."""
+    assert "country code (which never begins with 0)" in refusal(check_number, "it", written).reason
+
+
+@pytest.mark.parametrize("zero", ["(0)", "[0]", "{0}", "( 0 )", "(\u00a00\u200e)", "(-0-)"])
+def test_a_bracketed_0_is_refused(zero: str) -> None:
+    """A `(0)` is not dialled from abroad; with it the message would go to somebody else."""
+    error = refusal(check_number, "it", f"+44 {zero} 20 7946 0958")
+    assert error.reason == "has a bracketed 0 that is not dialled from abroad; leave it out"
+
+
+@given(number_spellings())
+@quick
+def test_however_a_number_is_written_it_is_the_same(spelling: tuple[str, str]) -> None:
+    """All spellings of a number give one number."""
+    number, written = spelling
+    assert check_number("to", written) == number
+
+
+@given(any_text | number_spellings().map(lambda spelling: spelling[1]))
+@quick
+def test_a_clean_number_stays_as_it_is(written: str) -> None:
+    """Any text is refused, or becomes a number that is clean already."""
+    number, error = taken_or_refused(check_number, "to", written)
+    if error is None:
+        assert number.removeprefix("+").isdecimal()
+        assert check_number("to", number) is number
+
+
+# --- strings and URLs -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["a", " a ", "Zoë", "👋", "\x00", "a\nb", "x" * 100_000])
+def test_a_text_is_taken_as_it_is(text: str) -> None:
+    """Nothing is trimmed, cut or escaped."""
+    assert check_string("text", text) is text
+    assert check_optional_string("text", text) is text
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n\t", "\u00a0", "\u3000\r"])
+def test_a_blank_text_is_refused(blank: str) -> None:
+    """Blanks alone are no text."""
+    assert refusal(check_string, "it", blank).reason == "must not be blank"
+    assert refusal(check_optional_string, "it", blank).reason == "must not be blank"
+
+
+def test_half_a_character_is_refused() -> None:
+    """A lone surrogate can't be written as UTF-8, and so not as JSON."""
+    for check in (check_string, check_json):
+        assert "lone surrogate" in refusal(check, "it", HALF).reason
+    assert refusal(check_json, "it", {HALF: 1}).field == "it key"
+
+
+@pytest.mark.parametrize("value", [b"Hello", 31612345678, 1.5, True, ["Hello"], object()])
+def test_what_is_no_string_is_refused(value: object) -> None:
+    """A value of another type is not turned into a string; the text names its type."""
+    for check in (check_string, check_optional_string, check_number, check_url):
+        assert refusal(check, "it", value).reason == f"must be a string, not {type(value).__name__}"
+
+
+def test_an_optional_string_may_be_missing() -> None:
+    """`None` is no value, except where one is needed."""
+    assert check_optional_string("caption", None) is None
+    assert refusal(check_string, "it", None).reason == "must be a string, not NoneType"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/my_image.jpeg",
+        "http://example.com",
+        "HTTPS://EXAMPLE.COM/A.PDF?b=c#d",
+        "https://user:secret@example.com:8443/a?b=c",
+        "https://[2001:db8::1]:8080/a",
+        "https://bücher.example/ä.jpg",
+        "http://127.0.0.1?a",
+        "https://example.com/a@b:c",
+    ],
+)
+def test_an_absolute_url_is_taken(url: str) -> None:
+    """Any http or https address is left as it is."""
+    assert check_url("url", url) is url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "example.com/my_image.jpeg",
+        "/my_image.jpeg",
+        "ftp://example.com/a",
+        "file:///etc/hosts",
+        "data:image/png;base64,AAAA",
+        "https:example.com",
+        "https://",
+        "https:///a",
+        "https://:443/a",
+        "https://user@/a",
+        "https://?a",
+        "https://example.com/my image.jpeg",
+        " https://example.com/a",
+        "https://example.com/a\n",
+        "https://exa\tmple.com/a",
+        "\x00https://example.com/a",
+        "https://example.com/\x7f",
+        "https://example.com/\u200b",
+        "https://[::1/a",
+        "https://example.com:http/a",
+        "https://a@b@c/",
+    ],
+)
+def test_what_is_no_absolute_url_is_refused(url: str) -> None:
+    """Another scheme, no host, blanks and invisible characters are refused."""
+    assert (
+        refusal(check_url, "it", url).reason
+        == "must be an absolute URL that begins with http:// or https:// and has no blanks in it"
+    )
+
+
+def test_several_strings_keep_their_order() -> None:
+    """A list and a tuple give a tuple."""
+    assert check_strings("values", ["b", "a"]) == check_strings("values", ("b", "a")) == ("b", "a")
+
+
+@pytest.mark.parametrize("value", ["John", b"John", {"a": "b"}, {"a", "b"}, 1, None])
+def test_what_is_no_list_of_strings_is_refused(value: object) -> None:
+    """A single string, a mapping and a set are not taken for a list."""
+    assert refusal(check_strings, "it", value).reason == f"must be a list of strings, not {type(value).__name__}"
+
+
+@pytest.mark.parametrize("item", ["", " ", 1, None, HALF])
+def test_a_wrong_item_is_named_by_its_place(item: object) -> None:
+    """Which of the strings is wrong stands in the field."""
+    assert refusal(check_strings, "it", ["John", item]).field == "it[1]"
+
+
+# --- all checks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "check",
+    [check_string, check_optional_string, check_number, check_url, check_strings, check_metadata, check_json],
+)
+@given(value=junk)
+@quick
+def test_any_value_is_taken_or_refused(check: Callable[[str, Any], Any], value: Any) -> None:
+    """Whatever is passed, the only exception is `InvalidMessageError`, and what is taken is taken again unchanged."""
+    taken, error = taken_or_refused(check, "it", value)
+    if error is None:
+        assert check("it", taken) == taken
+    else:
+        assert error.field.startswith("it")
+        assert str(error) == f"{error.field}: {error.reason}"
+
+
+@given(value=st.text(st.characters(codec="utf-8"), min_size=8).map(lambda text: "¤" + text))
+@quick
+def test_a_refusal_does_not_repeat_the_value(value: str) -> None:
+    """The text of an error holds neither a number nor a message's text."""
+    for check in (check_number, check_url, check_strings, check_metadata):
+        assert "¤" not in str(refusal(check, "it", value))

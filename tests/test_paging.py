@@ -1,0 +1,179 @@
+"""Lists: fetched a page at a time, filters and all, and never round in a circle."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callbell_async import CallbellClient, Contact, Page, PaginationError, ServerError
+from callbell_async.paging import Pager
+from tests.fixtures.strategies import quick
+from tests.support.recorder import Recorder, recorded_client
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[tuple[CallbellClient, Recorder]]:
+    """A client, and the server that records what it asks for."""
+    async with recorded_client() as both:
+        yield both
+
+
+def contacts(*names: str, **meta: Any) -> dict[str, Any]:
+    """One page of contacts."""
+    return {"contacts": [{"uuid": name} for name in names], **({"meta": meta} if meta else {})}
+
+
+async def test_contacts_go_by_cursor(api: tuple[CallbellClient, Recorder]) -> None:
+    """Each cursor is sent back as `after` with the same filters, until it is null."""
+    callbell, recorder = api
+    recorder.answer(
+        contacts("a", "b", page=1, pages=900, next="c=1"),
+        contacts("c", page=1, pages=900, next="c 2"),
+        contacts("d", page=1, pages=900, next=None),
+    )
+    assert [contact.uuid async for contact in callbell.contacts.list(tags=["lead"])] == ["a", "b", "c", "d"]
+    assert [request.target for request in recorder.requests] == [
+        "/v1/contacts?tags=lead",
+        "/v1/contacts?tags=lead&after=c%3D1",
+        "/v1/contacts?tags=lead&after=c%202",
+    ]
+
+
+async def test_an_account_without_cursors_goes_by_page(api: tuple[CallbellClient, Recorder]) -> None:
+    """Without `meta.next` the pages are counted, with the same filters, up to `meta.pages`."""
+    callbell, recorder = api
+    recorder.answer(contacts("a", page=1, pages=2), contacts("b", page=2, pages=2))
+    assert [contact.uuid async for contact in callbell.contacts.list(source="whatsapp")] == ["a", "b"]
+    assert [request.target for request in recorder.requests] == [
+        "/v1/contacts?source=whatsapp",
+        "/v1/contacts?source=whatsapp&page=2",
+    ]
+
+
+async def test_history_goes_on_until_an_empty_page(api: tuple[CallbellClient, Recorder]) -> None:
+    """Without `meta` the list ends with a page that has nothing on it."""
+    callbell, recorder = api
+    recorder.answer({"messages": [{"uuid": "a"}]}, {"messages": [{"uuid": "b"}]}, {"messages": []})
+    assert [message.uuid async for message in callbell.contacts.messages("u")] == ["a", "b"]
+    assert len(recorder.requests) == 3
+
+
+async def test_history_with_meta_ends_where_it_says(api: tuple[CallbellClient, Recorder]) -> None:
+    """With `meta` no page is asked for in vain."""
+    callbell, recorder = api
+    recorder.answer({"messages": [{"uuid": "a"}], "meta": {"page": 1, "pages": 1}})
+    assert [message.uuid async for message in callbell.contacts.messages("u")] == ["a"]
+    assert len(recorder.requests) == 1
+
+
+async def test_funnels_are_one_page(api: tuple[CallbellClient, Recorder]) -> None:
+    """A list that is not paged is asked for once."""
+    callbell, recorder = api
+    recorder.answer({"funnels": [{"uuid": "a"}]})
+    assert [funnel.uuid async for funnel in callbell.funnels.list()] == ["a"]
+    assert len(recorder.requests) == 1
+
+
+async def test_a_page_is_fetched_when_it_is_needed(api: tuple[CallbellClient, Recorder]) -> None:
+    """Nobody who stops on the first page pays for the second."""
+    callbell, recorder = api
+    recorder.answer(contacts("a", "b", page=1, pages=2), contacts("c", page=2, pages=2))
+    async for contact in callbell.contacts.list():
+        assert contact.uuid == "a"
+        break
+    assert len(recorder.requests) == 1
+
+
+async def test_whole_pages_are_reachable(api: tuple[CallbellClient, Recorder]) -> None:
+    """`pages` gives each page with its items, its number and its untouched JSON."""
+    callbell, recorder = api
+    first, second = contacts("a", page=1, pages=2), contacts("b", "c", page=2, pages=2)
+    recorder.answer(first, second)
+    pages = [page async for page in callbell.contacts.list().pages()]
+    assert [(len(page), page.number, page.pages, page.raw) for page in pages] == [(1, 1, 2, first), (2, 2, 2, second)]
+    assert list(pages[0]) == [Contact(uuid="a")]
+
+
+async def test_a_list_can_be_read_twice(api: tuple[CallbellClient, Recorder]) -> None:
+    """Each iteration begins with the first page."""
+    callbell, recorder = api
+    recorder.answer(contacts("a", page=1, pages=1))
+    everybody = callbell.contacts.list()
+    assert [contact.uuid async for contact in everybody] == [contact.uuid async for contact in everybody] == ["a"]
+    assert len(recorder.requests) == 2
+
+
+async def test_a_failure_in_the_middle_comes_out(api: tuple[CallbellClient, Recorder]) -> None:
+    """What went wrong on a page is raised there, after the pages before it."""
+    callbell, recorder = api
+    recorder.answer(contacts("a", page=1, pages=2))
+    everybody = aiter(callbell.contacts.list())
+    assert (await anext(everybody)).uuid == "a"
+    recorder.answer({}, status=500)
+    with pytest.raises(ServerError):
+        await anext(everybody)
+
+
+@pytest.mark.parametrize(
+    ("pages", "said"),
+    [
+        ([contacts("a", next="1"), contacts("b", next="2"), contacts("c", next="1")], "a second time"),
+        ([contacts("a", next="1"), contacts("b", next="1")], "a second time"),
+        ([contacts("a", page=1, pages=3), contacts("a", page=1, pages=3)], "asked for page 2 and got page 1"),
+        ([{"contacts": [{"uuid": "a"}]}, {"contacts": [{"uuid": "a"}]}], "a page came a second time"),
+    ],
+    ids=["cursors in a circle", "the same cursor", "a page that stays", "history that stays"],
+)
+async def test_never_goes_round_in_a_circle(
+    api: tuple[CallbellClient, Recorder], pages: list[Mapping[str, Any]], said: str
+) -> None:
+    """A page or a cursor that comes again ends the list with an error, instead of never."""
+    callbell, recorder = api
+    recorder.answer(*pages)
+    with pytest.raises(PaginationError, match=said):
+        _ = [contact async for contact in callbell.contacts.list()]
+    assert len(recorder.requests) == len(pages)
+
+
+async def test_an_empty_page_with_a_cursor_is_not_the_end(api: tuple[CallbellClient, Recorder]) -> None:
+    """Where there is a cursor it alone decides: a filtered page may be empty."""
+    callbell, recorder = api
+    recorder.answer(contacts(next="1"), contacts("a", next=None))
+    assert [contact.uuid async for contact in callbell.contacts.list()] == ["a"]
+
+
+PAGES = st.builds(
+    lambda items, number, pages, cursor, has_cursor: Page(
+        items=tuple(items),
+        number=number,
+        pages=pages,
+        cursor=cursor,
+        has_cursor=has_cursor or cursor is not None,
+        raw={"items": items, "number": number, "cursor": cursor},
+    ),
+    st.lists(st.integers(0, 3), max_size=2),
+    st.none() | st.integers(-1, 4),
+    st.none() | st.integers(-1, 6),
+    st.none() | st.sampled_from(["a", "b", "c"]),
+    st.booleans(),
+)
+
+
+@quick
+@given(answers=st.lists(PAGES, min_size=1, max_size=4), single=st.booleans())
+def test_whatever_is_answered_it_ends(answers: list[Page[int]], single: bool) -> None:
+    """A server that answers the same few pages for ever is left after a bounded number of requests."""
+    pager = Pager({"tags": ["x"]}, single=single)
+    asked = 0
+    try:
+        while pager.query is not None:
+            assert pager.query["tags"] == ["x"]
+            pager.turn(answers[asked % len(answers)])
+            asked += 1
+            assert asked < 100
+    except PaginationError:
+        pass

@@ -1,0 +1,75 @@
+"""Whether other messages than templates may be sent to a contact now."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from callbell_async import HistoryMessage, ReplyWindow
+from callbell_async.models.contacts import reply_window
+from tests.support.recorder import recorded_client
+
+NOW = datetime(2026, 9, 10, 12, tzinfo=UTC)
+
+
+def said(status: str, hours_ago: float) -> HistoryMessage:
+    """A message in a contact's history."""
+    return HistoryMessage(uuid=f"{status} {hours_ago}", status=status, created_at=NOW - timedelta(hours=hours_ago))
+
+
+async def window(*history: HistoryMessage) -> tuple[ReplyWindow, int]:
+    """What the history, newest first, says; and how much of it was read."""
+    read = 0
+
+    async def messages() -> AsyncIterator[HistoryMessage]:
+        nonlocal read
+        for message in history:
+            read += 1
+            yield message
+
+    return await reply_window(messages(), now=NOW), read
+
+
+async def test_open_until_a_day_after_the_customer_s_last_message() -> None:
+    """The newest received message decides, whatever was sent or noted after it."""
+    newest = said("received", 3)
+    found, _ = await window(said("note", 1), said("sent", 2), newest, said("received", 4))
+    assert found == ReplyWindow(is_open=True, until=NOW + timedelta(hours=21), message=newest)
+
+
+@pytest.mark.parametrize(("hours_ago", "is_open"), [(23.99, True), (24, False), (24.01, False)])
+async def test_closed_a_day_after_to_the_moment(hours_ago: float, is_open: bool) -> None:
+    """At the very end of the 24 hours it is closed, and says since when."""
+    found, _ = await window(said("received", hours_ago))
+    assert found.is_open is is_open
+    assert found.until == NOW + timedelta(hours=24 - hours_ago)
+
+
+async def test_reads_no_further_back_than_it_must() -> None:
+    """Once the history is older than a day, what lies behind can't open the window."""
+    found, read = await window(said("sent", 1), said("sent", 24), said("sent", 25), said("received", 26))
+    assert (found, read) == (ReplyWindow(is_open=False), 2)
+
+
+async def test_an_empty_history_is_closed() -> None:
+    """Who never wrote has no window."""
+    assert await window() == (ReplyWindow(is_open=False), 0)
+
+
+async def test_a_message_without_a_date_decides_nothing() -> None:
+    """Where the date can't be read, the next message is looked at."""
+    found, _ = await window(HistoryMessage(status="received"), said("received", 1))
+    assert found.is_open
+
+
+async def test_asks_for_the_contact_s_history() -> None:
+    """`contacts.reply_window` reads the history through the API, and stops where it can."""
+    just_now = datetime.now(UTC)
+    async with recorded_client() as (callbell, recorder):
+        recorder.answer({"messages": [{"status": "received", "createdAt": just_now.isoformat()}]})
+        found = await callbell.contacts.reply_window("u")
+    assert found.is_open
+    assert found.until == just_now + timedelta(hours=24)
+    assert [request.target for request in recorder.requests] == ["/v1/contacts/u/messages"]

@@ -1,0 +1,1 @@
+"""What a type checker should see; nothing here runs."""

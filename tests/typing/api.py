@@ -1,0 +1,177 @@
+"""Typical uses, as a type checker sees them; `mypy --strict` reads this file, and nothing runs it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, assert_type
+
+import aiohttp
+
+from callbell_async import (
+    APIError,
+    AudioMessage,
+    AuthenticationError,
+    BotStatus,
+    BulkSendError,
+    CallbellClient,
+    CallbellError,
+    Contact,
+    Conversation,
+    CustomMessage,
+    Document,
+    DocumentMessage,
+    Image,
+    ImageMessage,
+    InvalidMessageError,
+    Message,
+    MessageReceipt,
+    MessageStatus,
+    Outcome,
+    RateLimiter,
+    RateLimitError,
+    ResponseDecodeError,
+    RetryPolicy,
+    SendReport,
+    SendResult,
+    SendRun,
+    TemplateMessage,
+    TextMessage,
+    TransportError,
+    Video,
+    VideoMessage,
+    WindowRateLimiter,
+)
+
+TO = "+31612345678"
+URL = "https://example.com/my_image.jpeg"
+
+
+def build_clients(session: aiohttp.ClientSession, limiter: RateLimiter) -> list[CallbellClient]:
+    """Every argument has its type, and `None` only where it means something."""
+    return [
+        CallbellClient(),
+        CallbellClient("token", timeout=None, connect_timeout=2, rate_limit=None, session=session, user_agent="shop/1"),
+        CallbellClient(rate_limit=100, max_connections=10, retry=RetryPolicy(attempts=3, statuses={429, 503})),
+        CallbellClient(rate_limit=WindowRateLimiter(1, period=5.0)),
+        CallbellClient(rate_limit=limiter),
+        CallbellClient(timeout="30"),  # type: ignore[arg-type]
+    ]
+
+
+def build_messages() -> list[Message]:
+    """What may be left out may be left out, and what has no default must be said."""
+    return [
+        TextMessage(
+            to=TO, text="Hello!", fields="contact", bot_status="bot_end", metadata={"order": 1234, "new": True}
+        ),
+        TextMessage(bsuid="US.1", text="Hello!", fields=["contact"], bot_status=BotStatus.BOT_START),
+        ImageMessage(to=TO, url=URL, caption="This is my caption"),
+        DocumentMessage(to=TO, url=URL, channel="telegram", channel_uuid="a", team_uuid="b", assigned_user="c@d.e"),
+        AudioMessage(to=TO, url=URL, type="audio"),
+        VideoMessage(to=TO, url=URL, type="video"),
+        TemplateMessage(to=TO, template_uuid="a", optin_contact=True, values=["John Doe"], media=Image(URL)),
+        TemplateMessage(to=TO, template_uuid="a", optin_contact=True, media=Document(URL)),
+        TemplateMessage(to=TO, template_uuid="a", optin_contact=True, values=("John", "Doe"), media=Video(URL)),
+        CustomMessage(to=TO, type="location", content={"latitude": 52.37}),
+        TextMessage(to=TO),  # type: ignore[call-arg]
+        TextMessage(to=31612345678, text="Hello!"),  # type: ignore[arg-type]
+        TextMessage(to=TO, text="Hello!", bot_status="start"),  # type: ignore[arg-type]
+        TextMessage(to=TO, text="Hello!", metadata={"order": None}),  # type: ignore[dict-item]
+        TemplateMessage(to=TO, template_uuid="a"),  # type: ignore[call-arg]
+        AudioMessage(to=TO, url=URL, type="video"),  # type: ignore[arg-type]
+    ]
+
+
+def read_a_message(message: TextMessage, template: TemplateMessage) -> None:
+    """Fields have the types they have after they were checked, and can't be set."""
+    assert_type(message.to, str | None)
+    assert_type(message.text, str)
+    assert_type(message.fields, tuple[str, ...])
+    assert_type(message.bot_status, BotStatus | None)
+    assert_type(message.metadata, Mapping[str, str])
+    assert_type(template.values, tuple[str, ...])
+    assert_type(template.media, Image | Document | Video | None)
+    message.text = "Bye!"  # type: ignore[misc]
+
+
+async def send_one(callbell: CallbellClient) -> None:
+    """Sending gives a receipt, whose fields may be looked at."""
+    receipt = await callbell.send(TextMessage(to=TO, text="Hello!"))
+    assert_type(receipt, MessageReceipt)
+    assert_type(await callbell.messages.send(TextMessage(to=TO, text="Hello!")), MessageReceipt)
+    assert_type(receipt.uuid, str)
+    assert_type(receipt.status, MessageStatus | str | None)
+    assert_type(receipt.contact, Contact | None)
+    assert_type(receipt.conversation, Conversation | None)
+    assert_type(receipt.raw, Mapping[str, Any])
+    if receipt.contact is not None:
+        assert_type(receipt.contact.phone_number, str | None)
+        assert_type(receipt.contact.created_at, datetime | None)
+        assert_type(receipt.contact.tags, tuple[str, ...])
+    await callbell.send("Hello!")  # type: ignore[arg-type]
+
+
+async def call_what_has_no_method(callbell: CallbellClient) -> None:
+    """What Callbell adds is JSON."""
+    assert_type(await callbell.request("GET", "/plan", query={"page": 1}), Any)
+    assert_type(await callbell.request("POST", "/contacts", json={"name": "John"}), Any)
+
+
+async def a_life_cycle() -> None:
+    """A client is a context, and what it gives is itself."""
+    async with CallbellClient("token") as callbell:
+        assert_type(callbell, CallbellClient)
+    assert_type(callbell.closed, bool)
+    await callbell.close()
+
+
+async def send_many(callbell: CallbellClient, messages: Sequence[TextMessage], rows: AsyncIterator[Message]) -> None:
+    """Awaited, a run gives a report; iterated, results; from any iterable of messages or of what building them raised."""
+    run = callbell.send_many(messages, concurrency=50, stop_on=(AuthenticationError,), grace=1.5)
+    assert_type(run, SendRun)
+    report = await run
+    assert_type(report, SendReport)
+    assert_type(report.accepted, int)
+    assert_type(report.rate, float)
+    assert_type(report.results, tuple[SendResult, ...])
+    async for result in callbell.send_many(rows, on_result=print):
+        assert_type(result, SendResult)
+        assert_type(result.index, int)
+        assert_type(result.outcome, Outcome)
+        assert_type(result.receipt, MessageReceipt | None)
+        assert_type(result.message, Message | InvalidMessageError)
+        assert_type(result.error, BaseException | None)
+        assert_type(result.attempts, int)
+    await callbell.send_many([InvalidMessageError("text", "must not be blank"), TextMessage(to=TO, text="Hello!")])
+    await callbell.send_many(["Hello!"])  # type: ignore[list-item]
+    try:
+        report.raise_for_failures()
+    except BulkSendError as error:
+        assert_type(error.outcome, Outcome)
+
+
+async def catch_errors(callbell: CallbellClient, message: Message) -> None:
+    """Each exception's attributes have their types, and every one tells what became of the message."""
+    try:
+        await callbell.send(message)
+    except RateLimitError as error:
+        assert_type(error.retry_after, float | None)
+    except APIError as error:
+        assert_type(error.status, int)
+        assert_type(error.code, str | None)
+        assert_type(error.message, str | None)
+        assert_type(error.errors, dict[str, tuple[str, ...]])
+        assert_type(error.headers, dict[str, str])
+        assert_type(error.body, bytes)
+        assert_type(error.path, str)
+    except ResponseDecodeError as error:
+        assert_type(error.status, int)
+    except TransportError as error:
+        assert_type(error.reason, str)
+        assert_type(error.method, str)
+    except InvalidMessageError as error:
+        assert_type(error.field, str)
+    except CallbellError as error:
+        assert_type(error.outcome, Outcome)
+        assert_type(error.attempts, int)
