@@ -13,7 +13,6 @@ from callbell_async.caller import Caller
 from callbell_async.endpoints.messages import read_receipt, send_request
 from callbell_async.errors import (
     AuthenticationError,
-    CallbellError,
     ClientClosedError,
     ConfigurationError,
     InvalidMessageError,
@@ -30,6 +29,9 @@ __all__ = ["DEFAULT_STOP_ON", "SendRun"]
 DEFAULT_STOP_ON: tuple[type[BaseException], ...] = (AuthenticationError, PaymentRequiredError)
 """What stops a run: each further message would meet it too."""
 
+_MOST_CANCELLATIONS = 10
+"""After so many a run no longer waits for its workers: an `on_result` must be waiting for the run itself."""
+
 
 class SendRun:
     """One run of `send_many`, under way only while somebody awaits or iterates it; either, once.
@@ -40,9 +42,11 @@ class SendRun:
     Whatever ends it early (cancellation, `break`, an input or an `on_result` that raises), the feeding stops, what is under way
     has the grace time to end, and what has not ended then is cut off: `UNKNOWN` if it had begun to leave, `NEVER_SENT` if not. No
     task outlives the run. `report` then holds what is known, with the rest of an input that has a length as `SKIPPED`. After `break`
-    `await run.aclose()` waits for that end, and so does leaving the client's block.
+    `await run.aclose()` waits for that end, and so does leaving the client's block. A second cancellation cuts the grace time short.
 
-    An input or an `on_result` that raises ends the run with that exception, after what is under way.
+    An input or an `on_result` that raises ends the run with that exception, after what is under way. An error of a kind in `stop_on`
+    ends the sending: the input is read on, and each of its messages is `SKIPPED`, until it ends or keeps the run waiting for longer
+    than the grace time.
     """
 
     def __init__(
@@ -61,6 +65,13 @@ class SendRun:
             raise ConfigurationError(f"concurrency={concurrency!r}: must be a whole number, 1 or more")
         if not grace >= 0:
             raise ConfigurationError(f"grace={grace!r}: must be 0 seconds or more")
+        # Both are used only when the first message has been sent: too late to find out then.
+        if on_result is not None and not callable(on_result):
+            raise ConfigurationError(f"on_result={on_result!r}: must be a function that takes a SendResult")
+        try:
+            isinstance(None, stop_on)
+        except TypeError:
+            raise ConfigurationError(f"stop_on={stop_on!r}: must be a tuple of exception classes") from None
         self._feed = _Feed(messages)
         self._concurrency = concurrency
         self._caller_source = caller
@@ -74,8 +85,9 @@ class SendRun:
         self._counts: Counter[str] = Counter()
         self._stopped_by: BaseException | None = None
         self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._began_at = self._ended_at = 0.0
-        self._started = self._ended = False
+        self._started = self._cut = self._ended = False
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else "under way" if self._started else "not awaited yet"
@@ -122,7 +134,7 @@ class SendRun:
     @property
     def report(self) -> SendReport:
         """What is known so far; complete once the run has ended, however it ended."""
-        ended_at = self._ended_at if self._ended or not self._started else asyncio.get_running_loop().time()
+        ended_at = self._ended_at if self._ended or self._loop is None else self._loop.time()
         return SendReport(
             results=tuple(result for _, result in sorted((self._kept or {}).items())),
             elapsed=ended_at - self._began_at,
@@ -132,8 +144,11 @@ class SendRun:
     async def aclose(self) -> None:
         """End the run as if it were cancelled, and return when nothing of it is under way; harmless when it has ended."""
         if self._workers and not self._ended:
-            self._fail(ClientClosedError("the run was closed before its input ended"))
+            if not all(worker.done() for worker in self._workers):
+                self._fail(ClientClosedError("the run was closed before it ended"))
             await self._end()
+        # After `break` it is a task of Python's that closes the generator: let it end as well.
+        await asyncio.sleep(0)
 
     # --- its life -----------------------------------------------------------------------------------------------------
 
@@ -142,7 +157,7 @@ class SendRun:
             raise ConfigurationError("a run of send_many can be awaited or iterated once; call send_many again")
         self._started = True
         caller = self._caller_source()
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         self._began_at = loop.time()
         self._kept = kept
         self._channel = channel
@@ -154,26 +169,36 @@ class SendRun:
                 channel.add_writer(worker)
 
     async def _end(self) -> None:
-        """Stop the feeding, give what is under way the grace time, cut off the rest; returns when no worker is left."""
+        """Stop the feeding, give what is under way the grace time, cut off the rest; returns when no worker is left.
+
+        A cancellation meanwhile cuts off at once, and a further one whatever `on_result` does about what was cut off.
+        """
         self._feed.stop()
         if self._channel is not None:
             self._channel.unblock()
-        try:
-            if pending := {worker for worker in self._workers if not worker.done()}:
-                try:
-                    await asyncio.wait(pending, timeout=self._grace)
-                finally:
-                    # Reached by a second cancellation as well: then there is no grace left to give.
-                    for worker in pending:
-                        worker.cancel()
-                    await asyncio.wait(pending)
-        finally:
-            if not self._ended:
-                self._ended = True
-                self._ended_at = asyncio.get_running_loop().time()
-                for index, item in self._feed.rest():
-                    self._keep(SendResult(index, item, Outcome.SKIPPED, error=self._stopped_by))
-            self._runs.discard(self)
+        cancellations: list[asyncio.CancelledError] = []
+        while (under_way := self._under_way()) and len(cancellations) < _MOST_CANCELLATIONS:
+            before = len(cancellations)
+            try:
+                await asyncio.wait(under_way, timeout=None if self._cut else self._grace)
+            except asyncio.CancelledError as error:
+                cancellations.append(error)
+            if (late := self._under_way()) and (len(cancellations) > before or not self._cut):
+                self._cut = True
+                for worker in late:
+                    worker.cancel()
+        if not self._ended:
+            self._ended = True
+            self._ended_at = asyncio.get_running_loop().time()
+            for index, item in self._feed.rest():
+                self._keep(SendResult(index, item, Outcome.SKIPPED, error=self._stopped_by))
+        self._runs.discard(self)
+        if cancellations:
+            raise cancellations[-1]
+
+    def _under_way(self) -> set[asyncio.Task[None]]:
+        # Without the worker whose on_result closes the run: it would wait for itself.
+        return {worker for worker in self._workers if not worker.done()} - {asyncio.current_task()}
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
@@ -183,22 +208,33 @@ class SendRun:
 
     async def _work(self, caller: Caller) -> None:
         """Send one message after the other; whatever the input or `on_result` raises ends the run, not just this worker."""
+        feed = self._feed
         try:
-            feed = self._feed
             while (fed := feed.next() if feed.immediate else await feed.next_async()) is not None:
                 index, item = fed
-                if self._stopped_by is not None or not isinstance(item, Message):
-                    result = self._not_sent(index, item)
-                    # Nothing here waits: let the others have the loop, however long such an input is.
-                    await asyncio.sleep(0)
-                else:
+                if isinstance(item, Message) and self._stopped_by is None and not feed.stopped:
                     result = await self._send(caller, index, item)
+                else:
+                    result = self._not_sent(index, item)
+                if result.error is None:
+                    await self._settle(result)
+                    continue
+                if self._stopped_by is None and isinstance(result.error, self._stop_on):
+                    self._stopped_by = result.error
+                    feed.hurry(self._grace)
                 await self._settle(result)
+                # It may have failed without waiting for anything: let the others have the loop, however long such an input is.
+                await asyncio.sleep(0)
+        except asyncio.CancelledError as error:
+            # Nobody has ended the run: it is the input's, or on_result's own.
+            if not feed.stopped:
+                self._fail(error)
+            raise
         except Exception as error:
             self._fail(error)
 
     def _not_sent(self, index: int, item: Any) -> SendResult:
-        if self._stopped_by is not None:
+        if self._stopped_by is not None or isinstance(item, Message):
             return SendResult(index, item, Outcome.SKIPPED, error=self._stopped_by)
         error = item
         if not isinstance(item, InvalidMessageError):
@@ -208,16 +244,15 @@ class SendRun:
         return SendResult(index, item, Outcome.NEVER_SENT, error=error)
 
     async def _send(self, caller: Caller, index: int, message: Message) -> SendResult:
+        # Whatever is raised here, a limiter's or a session's own exception too, is about this message: the others go on.
         try:
             call = Call(send_request(message))
-        except InvalidMessageError as error:
+        except Exception as error:
             return SendResult(index, message, Outcome.NEVER_SENT, error=error)
         try:
             receipt = await caller.call(call, read_receipt, patient=True)
-        except CallbellError as error:
-            if isinstance(error, self._stop_on):
-                self._stopped_by = self._stopped_by or error
-            return SendResult(index, message, error.outcome, error=error, attempts=call.attempts)
+        except Exception as error:
+            return SendResult(index, message, call.outcome, error=error, attempts=call.attempts)
         except asyncio.CancelledError:
             await self._settle(SendResult(index, message, call.outcome, error=_cut_off(call), attempts=call.attempts))
             raise
@@ -225,11 +260,13 @@ class SendRun:
 
     async def _settle(self, result: SendResult) -> None:
         self._keep(result)
+        # Before on_result, which may raise: a result that is counted is given out as well.
+        full = self._channel is not None and not self._channel.put(result)
         if self._on_result is not None:
             told = self._on_result(result)
             if inspect.isawaitable(told):
                 await told
-        if self._channel is not None and not self._channel.put(result):
+        if full and self._channel is not None:
             await self._channel.room()
 
     def _keep(self, result: SendResult) -> None:
@@ -240,7 +277,7 @@ class SendRun:
 
 def _cut_off(call: Call) -> TransportError:
     error = TransportError(
-        "the run was ended before an answer came",
+        "the run was ended before this message was settled",
         method=call.request.method,
         path=call.request.path,
         outcome=call.outcome,
@@ -262,45 +299,63 @@ class _Feed:
         self._sync = iter(messages) if isinstance(messages, Iterable) else None
         self._async = aiter(messages) if isinstance(messages, AsyncIterable) and self._sync is None else None
         self.immediate = self._sync is not None
-        self._sized = isinstance(messages, Sized) and self._sync is not None
+        self._sized = isinstance(messages, Sized)
         self.at_most = max(1, len(messages)) if isinstance(messages, Sized) else None
+        self.stopped = False
         self._index = 0
-        self._stopped = self._exhausted = False
         # An async iterator may be asked for one item at a time only.
         self._lock = asyncio.Lock()
         self._puller: asyncio.Task[Any] | None = None
+        self._patience: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def next(self) -> tuple[int, Item] | None:
         """The next message with its index, or `None` when there is none or the feeding has stopped; raises what the input raises."""
-        return None if self._stopped or self._sync is None else self._numbered(next(self._sync, self._END))
+        return None if self.stopped or self._sync is None else self._numbered(next(self._sync, self._END))
 
     async def next_async(self) -> tuple[int, Item] | None:
         """The same for an input that has to be waited for."""
         async with self._lock:
-            if self._stopped or self._async is None:
+            if self.stopped or self._async is None:
                 return None
             self._puller = asyncio.current_task()
+            self._limit_wait()
             try:
                 return self._numbered(await anext(self._async, self._END))
             finally:
                 self._puller = None
+                if self._timer is not None:
+                    self._timer.cancel()
 
     def stop(self) -> None:
         """Give out nothing more, even if the input is being waited for."""
-        self._stopped = True
+        self.stopped = True
         if self._puller is not None and self._puller is not asyncio.current_task():
             self._puller.cancel()
 
+    def hurry(self, patience: float) -> None:
+        """From now on, stop when the input has to be waited for longer than so many seconds."""
+        self._patience = patience
+        self._limit_wait()
+
     def rest(self) -> Iterable[tuple[int, Item]]:
         """What was not given out, of an input that has a length; others may have no end."""
-        while self._sized and self._sync is not None and (item := next(self._sync, self._END)) is not self._END:
-            numbered = self._numbered(item)
+        while self._sized and self._sync is not None:
+            try:
+                numbered = self._numbered(next(self._sync, self._END))
+            except Exception:
+                # The run has an end already; what can't be read has no place in its report.
+                return
             if numbered is not None:
                 yield numbered
 
+    def _limit_wait(self) -> None:
+        if self._puller is not None and self._patience is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._patience, self.stop)
+
     def _numbered(self, item: Any) -> tuple[int, Item] | None:
         if item is self._END:
-            self._stopped = True
+            self._sync = self._async = None
             return None
         index = self._index
         self._index += 1

@@ -42,7 +42,7 @@ class WindowRateLimiter(RateLimiter):
     server. A request without an answer may still arrive: its place stays taken for `unanswered` seconds more. The price is
     that the lasting rate is `limit / (period + mean answer time)`.
 
-    Free places are given out with a pause of `period / (4 * limit)` between them, so that a full set of them is a ramp, not a
+    Free places are given out with a pause between them, so that a full set of them is a ramp of a sixteenth of the period, not a
     blow. For less than one request a second lengthen the period: `WindowRateLimiter(1, period=5.0)`.
 
     `limit` is a whole number from 1; `period` and `unanswered` are seconds. Raises `ConfigurationError` for values out of range.
@@ -51,6 +51,8 @@ class WindowRateLimiter(RateLimiter):
 
     # Two clocks that tick 500 ppm apart, and servers that round to a millisecond at either end, must not find 301.
     _MARGIN = 0.002
+    # A longer ramp keeps the last of the first set waiting, and with them all that follow in their places.
+    _RAMP = 1 / 16
     # The loop's timers run up to a millisecond late and in clumps; what they delayed may be caught up with.
     _SLACK = 0.002
 
@@ -61,7 +63,7 @@ class WindowRateLimiter(RateLimiter):
             raise ConfigurationError(f"period={period}, unanswered={unanswered}: must be seconds, period more than 0")
         self._hold = period + self._MARGIN
         self._unanswered = unanswered
-        self._spacing = period / (4 * limit)
+        self._spacing = period * self._RAMP / limit
         self._free = limit
         # When places that are over come free again; each is in order, because each is appended to at "now" plus a constant.
         self._returns: deque[float] = deque()
@@ -112,7 +114,8 @@ class WindowRateLimiter(RateLimiter):
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         # All loops of a process read the same clock, so what is held stays held; only timers and waiters belong to a loop.
-        if self._waiters and self._loop is not None and not self._loop.is_closed():
+        waiting = any(not waiter.done() for waiter in self._waiters)
+        if waiting and self._loop is not None and not self._loop.is_closed():
             raise ConfigurationError("this rate limiter is in use on another event loop; give each loop one of its own")
         self._loop = loop
         self._timer = None

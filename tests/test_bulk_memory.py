@@ -1,0 +1,87 @@
+"""The memory a run of `send_many` takes: what is under way, whatever the number of messages."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+from collections.abc import Iterator
+from weakref import WeakSet
+
+import pytest
+
+from callbell_async import TextMessage
+from tests.support.clock import VirtualTimeLoop
+from tests.support.fake_callbell import FakeCallbell, Fate, new_run
+
+CONCURRENCY = 20
+
+
+def generated(count: int) -> Iterator[TextMessage]:
+    """Messages that nobody keeps."""
+    return (TextMessage(to="+31612345678", text=str(number)) for number in range(count))
+
+
+def fate(number: int, attempt: int) -> Fate:
+    """One in fifty is refused: errors must not pile up either."""
+    return Fate(answering=0.1, status=400 if number % 50 == 0 else 200)
+
+
+def traced(count: int, *, iterated: bool, at: int = 0) -> tuple[int, int]:
+    """Send so many messages; the most bytes there were at once until `at` results had come, and the most after them."""
+
+    async def main() -> tuple[int, int]:
+        run = new_run(FakeCallbell(fate, keeps=False), generated(count), concurrency=CONCURRENCY)
+        first = seen = 0
+        if iterated:
+            async for _ in run:
+                seen += 1
+                if seen == at:
+                    first = tracemalloc.get_traced_memory()[1]
+                    tracemalloc.reset_peak()
+        else:
+            await run
+        assert run.report.accepted == count * 49 // 50
+        return first, tracemalloc.get_traced_memory()[1]
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        gc.collect()
+        tracemalloc.start()
+        try:
+            return runner.run(main())
+        finally:
+            tracemalloc.stop()
+
+
+def test_memory_is_constant_under_async_for() -> None:
+    """Of 20 000 messages from a generator, the last 15 000 take no more memory than the first 5 000: not a byte for each."""
+    first, later = traced(20_000, iterated=True, at=5_000)
+    assert first > 50_000
+    assert later - first < 15_000
+
+
+def test_the_measure_sees_what_is_kept() -> None:
+    """The same measure does see the results that `await` keeps: hundreds of bytes for each message."""
+    (_, few), (_, many) = traced(500, iterated=False), traced(1_500, iterated=False)
+    assert many - few > 300 * 1_000
+
+
+@pytest.mark.virtual_time
+async def test_only_what_is_under_way_is_alive() -> None:
+    """Of the messages that were given, and that their consumer let go, only those under way or unread are still there."""
+    alive: WeakSet[TextMessage] = WeakSet()
+    most = 0
+
+    def watched() -> Iterator[TextMessage]:
+        for number in range(3_000):
+            message = TextMessage(to="+31612345678", text=str(number))
+            alive.add(message)
+            yield message
+
+    run = new_run(FakeCallbell(fate, keeps=False), watched(), concurrency=CONCURRENCY)
+    async for _ in run:
+        most = max(most, len(alive))
+    del _
+    assert run.report.total == 3_000
+    assert CONCURRENCY <= most <= 2 * CONCURRENCY + 2
+    assert not alive
