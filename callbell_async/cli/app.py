@@ -14,6 +14,7 @@ from callbell_async._version import __version__
 from callbell_async.bulk import SendRun
 from callbell_async.cli.progress import View, view_for
 from callbell_async.cli.rows import RowFile, TextTemplate, text_message
+from callbell_async.cli.sandbox import sandbox as sandbox_command
 from callbell_async.client import CallbellClient
 from callbell_async.errors import CallbellError, ConfigurationError, Outcome
 from callbell_async.models.results import Item, SendReport, SendResult
@@ -36,6 +37,9 @@ def app() -> None:
 
     Exit status: 0 all accepted, 1 some were not, 2 wrong use, 130 interrupted.
     """
+
+
+app.add_command(sandbox_command)
 
 
 @app.command("send-many")

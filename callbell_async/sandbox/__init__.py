@@ -1,6 +1,46 @@
 """A Callbell on this machine: real HTTP on a loopback port, in memory, without an account."""
 
+from callbell_async.sandbox import faults
+from callbell_async.sandbox.delivery import Failure, Pace
+from callbell_async.sandbox.exchange import Reply, SandboxRequest
+from callbell_async.sandbox.fault import Exchange, Fault
+from callbell_async.sandbox.plan import Rule
+from callbell_async.sandbox.records import (
+    Channel,
+    Contact,
+    CustomField,
+    CustomStatus,
+    Funnel,
+    SandboxMessage,
+    Team,
+    Template,
+    User,
+    Webhook,
+    WebhookEvent,
+)
 from callbell_async.sandbox.server import Sandbox
-from callbell_async.sandbox.state import SandboxMessage
+from callbell_async.sandbox.state import Account
 
-__all__ = ["Sandbox", "SandboxMessage"]
+__all__ = [
+    "Account",
+    "Channel",
+    "Contact",
+    "CustomField",
+    "CustomStatus",
+    "Exchange",
+    "Failure",
+    "Fault",
+    "Funnel",
+    "Pace",
+    "Reply",
+    "Rule",
+    "Sandbox",
+    "SandboxMessage",
+    "SandboxRequest",
+    "Team",
+    "Template",
+    "User",
+    "Webhook",
+    "WebhookEvent",
+    "faults",
+]

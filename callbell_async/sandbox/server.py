@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import ssl
 import time
-import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
 from aiohttp import web
 
-from callbell_async.sandbox.state import RequestWindow, SandboxMessage, check_message
+from callbell_async.sandbox.assertions import Assertions
+from callbell_async.sandbox.connections import Connections, HttpExchange, Said, meet, response, sandbox_request
+from callbell_async.sandbox.dates import START
+from callbell_async.sandbox.delivery import Failure, Pace
+from callbell_async.sandbox.exchange import NOT_AUTHORIZED, TOO_MANY, Refusal, Reply, SandboxRequest
+from callbell_async.sandbox.fault import Fault
+from callbell_async.sandbox.limits import RequestWindow
+from callbell_async.sandbox.plan import FaultPlan, Rule
+from callbell_async.sandbox.records import SandboxMessage
+from callbell_async.sandbox.routes import answer
+from callbell_async.sandbox.state import Account
 
 __all__ = ["Sandbox"]
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-
-class Sandbox:
+class Sandbox(Assertions):
     """A Callbell on this machine, for trying things out and for tests; nothing it accepts goes anywhere.
 
     ```python
@@ -26,28 +36,41 @@ class Sandbox:
         ...
     ```
 
-    - `token`: the only one it accepts.
+    - `token`: the only one it accepts; `None` for any.
     - `port`: 0 for a free one.
     - `limit`: requests in any window of one second, beyond which it answers 429; `None` for no limit.
-    - `clock`: seconds that only grow.
+    - `clock`: seconds that only grow; the limit, the statuses of messages and all dates go by it.
+    - `start`: the date it begins with.
+    - `pace`: how many seconds after its acceptance a message is sent, delivered and read.
+    - `tls`: a server's context, for https.
 
-    It speaks `POST /messages/send` and `GET /messages/status/:uuid`. `messages` are those it accepted, in order.
+    `account` is what it knows, for seeding and changing. `messages` are those it accepted and `requests` those it read, in order;
+    `connections` counts those opened. `inject` makes requests fail. docs/sandbox.md says what it assumes where Callbell's pages are silent.
     """
 
     def __init__(
         self,
         *,
-        token: str = "sandbox",  # noqa: S107 - opens nothing but this sandbox
+        token: str | None = "sandbox",  # noqa: S107 - opens nothing but this sandbox
         port: int = 0,
         limit: int | None = 300,
         clock: Callable[[], float] = time.monotonic,
+        start: datetime = START,
+        pace: Pace = Pace(),  # noqa: B008 - immutable
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.token = token
-        self.messages: list[SandboxMessage] = []
-        self._by_uuid: dict[str, SandboxMessage] = {}
+        self.token = "sandbox" if token is None else token
+        self.account = Account(clock=clock, start=start, pace=pace)
+        self.requests: list[SandboxRequest] = []
+        self._any_token = token is None
         self._port = port
+        self._clock = clock
         self._window = None if limit is None else RequestWindow(limit, clock)
-        self._runner: web.AppRunner | None = None
+        self._tls = tls
+        self._plan = FaultPlan()
+        self._acting: set[asyncio.Task[Any] | None] = set()
+        self._connections = Connections()
+        self._runner: web.ServerRunner | None = None
 
     @property
     def url(self) -> str:
@@ -55,53 +78,110 @@ class Sandbox:
         if self._runner is None:
             raise RuntimeError("the sandbox is not running; use `async with Sandbox() as sandbox:`")
         host, port = self._runner.addresses[0][:2]
-        return f"http://{host}:{port}/v1"
+        return f"http{'s' if self._tls else ''}://{host}:{port}/v1"
+
+    @property
+    def messages(self) -> list[SandboxMessage]:
+        """The messages that were accepted, in order."""
+        return self.account.messages
+
+    @property
+    def connections(self) -> int:
+        """How many connections were opened so far."""
+        return self._connections.opened
+
+    async def no_connection(self) -> None:
+        """Return when no connection is open any more."""
+        await self._connections.none_open()
+
+    def inject(
+        self,
+        *faults: Fault,
+        times: int | None = None,
+        probability: float = 1.0,
+        seed: int = 0,
+        when: Callable[[SandboxRequest], bool] | None = None,
+    ) -> Rule:
+        """Let requests meet `faults`, one each in this order; the last one repeats.
+
+        - `times`: how many requests meet one; `None` for all that come.
+        - `probability`: of each request's meeting one, drawn from `seed`.
+        - `when`: only requests for which this is true. For a fault before reading, it sees a request without its body.
+
+        Of several rules, the first made that fits a request has it.
+        """
+        if not faults:
+            raise ValueError("faults: give at least one, such as faults.accept_then_close()")
+        if not 0.0 <= probability <= 1.0:
+            raise ValueError(f"probability={probability!r}: must be from 0 to 1")
+        return self._plan.add(Rule(faults, times=times, probability=probability, seed=seed, when=when))
 
     async def __aenter__(self) -> Self:
-        app = web.Application(middlewares=[self._guard])
-        app.router.add_post("/v1/messages/send", self._send)
-        app.router.add_get("/v1/messages/status/{uuid}", self._status)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=1024).start()
+        runner = web.ServerRunner(self._connections.server(self._serve), shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", self._port, backlog=1024, ssl_context=self._tls).start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner = runner
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._runner is not None:
+            for task in filter(None, self._acting):
+                task.cancel()
             await self._runner.cleanup()
             self._runner = None
 
-    @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.headers.get("Authorization") != f"Bearer {self.token}":
-            return _json(401, {"error": "not authorized"})
-        if self._window is not None and not self._window.take():
-            return _json(429, {"error": "too many requests"})
+    async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
+        task = asyncio.current_task()
+        self._acting.add(task)
         try:
-            return await handler(request)
-        except web.HTTPException as error:
-            return _json(error.status, {"error": error.reason.lower()})
+            request = sandbox_request(http, self._clock())
+            over = functools.partial(self._connections.over, http.protocol)
+            return await self._answer(HttpExchange(http, request, over, functools.partial(self._carry_out, request)))
+        finally:
+            self._acting.discard(task)
 
-    async def _send(self, request: web.Request) -> web.StreamResponse:
+    async def _answer(self, exchange: HttpExchange) -> web.StreamResponse:
+        request = exchange.request
         try:
-            body = orjson.loads(await request.read())
-        except orjson.JSONDecodeError:
-            return _json(400, {"error": "the body is not JSON"})
-        if errors := check_message(body):
-            return _json(400, {"error": errors})
-        message = SandboxMessage(uuid=uuid.uuid4().hex, body=body)
-        self.messages.append(message)
-        self._by_uuid[message.uuid] = message
-        return _json(200, {"message": {"uuid": message.uuid, "status": "enqueued"}})
+            fault = await self._plan.choose(request, lambda: self._read(exchange))
+            if fault is None or not fault.before_reading:
+                await self._read(exchange)
+        except Refusal as refused:
+            return response(refused.reply)
+        except ConnectionError:
+            return Said()
+        if fault is not None:
+            return await meet(fault, exchange)
+        reply = exchange.carry_out()
+        request.status = reply.status
+        return response(reply)
 
-    async def _status(self, request: web.Request) -> web.StreamResponse:
-        message = self._by_uuid.get(request.match_info["uuid"])
-        if message is None:
-            return _json(404, {"error": "not found"})
-        return _json(200, {"message": {"uuid": message.uuid, "status": "enqueued"}})
+    async def _read(self, exchange: HttpExchange) -> None:
+        if exchange.is_read:
+            return
+        await exchange.read()
+        exchange.request.at = self._clock()
+        # It counts from now on, whatever it meets: a request that fails is one of the account's 300, too.
+        exchange.refused = self._admit(exchange.request)
+        self.requests.append(exchange.request)
 
+    def _admit(self, request: SandboxRequest) -> Reply | None:
+        """What keeps a request from being carried out at all."""
+        given = request.headers.get("authorization", "")
+        good = given.startswith("Bearer ") if self._any_token else given == f"Bearer {self.token}"
+        if not good:
+            return NOT_AUTHORIZED
+        return None if self._window is None or self._window.take() else TOO_MANY
 
-def _json(status: int, document: Any) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")
+    def _carry_out(self, request: SandboxRequest, failure: Failure | None) -> Reply:
+        before = len(self.messages)
+        reply = answer(self.account, request)
+        if failure is not None and len(self.messages) > before:
+            self.account.fail(self.messages[-1], failure)
+        return reply

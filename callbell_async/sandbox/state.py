@@ -1,96 +1,235 @@
-"""What the sandbox knows and decides, without I/O: which requests it takes, and what it keeps of them."""
+"""What the sandbox knows: a Callbell account in memory."""
 
 from __future__ import annotations
 
-from collections import deque
+import re
+import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 
 import attrs
 
-__all__ = ["RequestWindow", "SandboxMessage", "check_message"]
+from callbell_async.models.messages import MessageStatus
+from callbell_async.sandbox.dates import START, Calendar
+from callbell_async.sandbox.delivery import OUTSIDE_WINDOW, Failure, Pace, report, status_after
+from callbell_async.sandbox.exchange import SandboxRequest
+from callbell_async.sandbox.people import People
+from callbell_async.sandbox.records import (
+    Channel,
+    Contact,
+    CustomField,
+    CustomStatus,
+    Entry,
+    Funnel,
+    SandboxMessage,
+    Team,
+    Template,
+    User,
+    Webhook,
+    WebhookEvent,
+    new_id,
+)
+from callbell_async.sandbox.shelf import Shelf
 
-CHANNELS = ("whatsapp", "facebook", "instagram", "telegram")
-TYPES = ("text", "image", "document", "audio", "video")
+__all__ = ["Account"]
 
-_ABSENT = "must be present and not empty"
+DAY = 24 * 60 * 60.0
 
-
-@attrs.frozen(kw_only=True)
-class SandboxMessage:
-    """A message the sandbox accepted: its uuid, and the body as it came."""
-
-    uuid: str
-    body: Mapping[str, Any]
-
-
-class RequestWindow:
-    """At most `limit` requests in any window of one second; what is refused does not count."""
-
-    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
-        self._limit = limit
-        self._clock = clock
-        self._taken: deque[float] = deque()
-
-    def take(self) -> bool:
-        """Whether a request that comes now is within the limit."""
-        now = self._clock()
-        while self._taken and now - self._taken[0] > 1.0:
-            self._taken.popleft()
-        if len(self._taken) >= self._limit:
-            return False
-        self._taken.append(now)
-        return True
+Record = TypeVar("Record", Channel, Contact, CustomStatus, Funnel, Team, Template, User, Webhook, WebhookEvent)
 
 
-def check_message(body: Any) -> dict[str, list[str]]:
-    """What is wrong with the body of `POST /messages/send`, by field; empty when nothing is."""
-    if not isinstance(body, dict):
-        return {"body": ["must be a JSON object"]}
-    errors: dict[str, list[str]] = {}
+class Account:
+    """A Callbell account: change it in a test as you like, between requests.
 
-    def complain(field: str, complaint: str) -> None:
-        errors.setdefault(field, []).append(complaint)
+    `add` seeds records. `custom_fields` are the types of contacts' fields by name. `history_has_meta` and `contacts_have_cursors`
+    choose between what is documented and what is seen.
+    """
 
-    if not _filled(body.get("to")) and not _filled(body.get("bsuid")):
-        complain("to", _ABSENT)
-    if body.get("from") not in CHANNELS:
-        complain("from", f"must be one of: {', '.join(CHANNELS)}")
-    if body.get("type") not in TYPES:
-        complain("type", f"must be one of: {', '.join(TYPES)}")
-    content = body.get("content")
-    if not isinstance(content, dict):
-        complain("content", _ABSENT)
-    elif body.get("type") == "text":
-        # A template without placeholders has nothing to put here.
-        if not _filled(content.get("text")) and "template_uuid" not in body:
-            complain("content.text", _ABSENT)
-    elif not _filled(content.get("url")):
-        complain("content.url", _ABSENT)
-    if "template_uuid" in body:
-        if not _filled(body["template_uuid"]):
-            complain("template_uuid", _ABSENT)
-        if body.get("optin_contact") is not True:
-            complain("optin_contact", "must be present and true")
-    for complaint in _check_metadata(body.get("metadata", {})):
-        complain("metadata", complaint)
-    return errors
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        start: datetime = START,
+        pace: Pace = Pace(),  # noqa: B008
+    ) -> None:
+        self.calendar = Calendar(clock, start)
+        self.pace = pace
+        self.history_has_meta = False
+        self.contacts_have_cursors = True
+        self.plan = "business_plus"
+        self.licenses = 5
+        self.included_channels = 3
+        self.bot_uuid = "f7155fc557b74597b429bd3dbb5ca677"
+        self.bot_name = "My Bot"
+        self.messages: list[SandboxMessage] = []
+        self._by_id: dict[str, SandboxMessage] = {}
+        self.people = People()
+        now = self.calendar.now()
+        self.channels = Shelf(
+            Channel(title="phone_number_1", main=True),
+            Channel(title="page_1", type="facebook"),
+            Channel(title="profile_1", type="instagram"),
+            Channel(title="telegram_bot_1", type="telegram"),
+        )
+        self.templates = Shelf(
+            Template(
+                uuid="d980fb66fd5043d3ace1aa06ba044342",
+                title="Template title",
+                text="Hello {{1}}, this is a template message example",
+                created_at=now,
+            )
+        )
+        self.teams = Shelf(Team(name="General", default=True, created_at=now))
+        self.users = Shelf(User(email="john_doe@email.com", name="John Doe", updated_at=now))
+        self.custom_statuses: Shelf[CustomStatus] = Shelf()
+        self.funnels: Shelf[Funnel] = Shelf()
+        self.custom_fields: dict[str, CustomField] = {}
+        self.webhook: Webhook | None = None
+        self.webhook_events: list[WebhookEvent] = []
 
+    def add(self, record: Record) -> Record:
+        """Seed a record, which is given back. The first of its kind replaces what every sandbox has of that kind."""
+        now = self.calendar.now()
+        for name in ("created_at", "updated_at"):
+            if getattr(record, name, now) is None:
+                setattr(record, name, now)
+        match record:
+            case Contact():
+                self.people.add(record)
+            case Webhook():
+                self.webhook = record
+            case WebhookEvent():
+                self.webhook_events.insert(0, record)
+            case _:
+                shelves: dict[type, Shelf[Any]] = {
+                    Channel: self.channels,
+                    CustomStatus: self.custom_statuses,
+                    Funnel: self.funnels,
+                    Team: self.teams,
+                    Template: self.templates,
+                    User: self.users,
+                }
+                shelves[type(record)].seed(record)
+        return record
 
-def _filled(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    def members(self, team: Team) -> list[User]:
+        """The users of a team; the default team's are also those who name none."""
+        return [user for user in self.users if team.uuid in user.teams or (team.default and not user.teams)]
 
+    def check_references(self, fields: Mapping[str, Any]) -> dict[str, list[str]]:
+        """What a request refers to and isn't there, by field; only kinds that a test has seeded are checked."""
+        unknown = {
+            "channel_uuid": not self.channels.knows(fields.get("channel_uuid")),
+            "team_uuid": not self.teams.knows(fields.get("team_uuid")),
+            "template_uuid": not self.templates.knows(fields.get("template_uuid")),
+            "assigned_user": self.users.seeded
+            and all(user.email != fields.get("assigned_user") for user in self.users),
+        }
+        errors = {name: ["is unknown"] for name, wrong in unknown.items() if wrong and fields.get(name) is not None}
+        template = self.templates.find(fields.get("template_uuid"))
+        if template is not None and template.status != "approved":
+            errors["template_uuid"] = ["must be an approved template"]
+        return errors
 
-def _check_metadata(metadata: Any) -> list[str]:
-    if not isinstance(metadata, dict):
-        return ["must be an object"]
-    complaints = []
-    if len(metadata) > 10:
-        complaints.append("must have at most 10 pairs")
-    if any(len(key) > 50 for key in metadata):
-        complaints.append("keys must have at most 50 characters")
-    if not all(isinstance(value, str) for value in metadata.values()):
-        complaints.append("values must be strings")
-    elif any(len(value) > 500 for value in metadata.values()):
-        complaints.append("values must have at most 500 characters")
-    return complaints
+    # --- messages ---------------------------------------------------------------------------------------------------------
+
+    def accept(self, body: Mapping[str, Any], request: SandboxRequest) -> tuple[SandboxMessage, Contact]:
+        """Take a good message: it is enqueued, its contact is there from now on, and its history has it."""
+        contact = self._contact_of(body)
+        message = SandboxMessage(uuid=new_id(), body=body, request=request, at=self.calendar.elapsed())
+        replied = contact.last_reply
+        if replied is not None and message.at - replied >= DAY and "template_uuid" not in body:
+            message.failure = OUTSIDE_WINDOW
+        self.messages.append(message)
+        self._by_id[message.uuid] = message
+        self._note_down(contact, self._text_of(body), "sent", uuid=message.uuid)
+        contact.closed_at = None
+        contact.assigned_user = body.get("assigned_user") or contact.assigned_user
+        contact.team = body.get("team_uuid") or contact.team
+        self.set_bot(contact, body.get("bot_status"))
+        return message, contact
+
+    def receive(self, text: str, *, sender: str, channel: str = "whatsapp") -> Entry:
+        """A customer writes: the contact is there from now on, and the 24 hours for answering it begin."""
+        contact = self._contact_of({"to": sender, "from": channel})
+        contact.last_reply = self.calendar.elapsed()
+        contact.closed_at = None
+        return self._note_down(contact, text, "received", uuid=f"wamid.{new_id()}")
+
+    def message(self, uuid: str) -> SandboxMessage | None:
+        """The accepted message with this uuid."""
+        return self._by_id.get(uuid)
+
+    def status_of(self, message: SandboxMessage) -> tuple[MessageStatus, dict[str, Any] | None]:
+        """How far a message is by now, and the integration's report of it, once there is one."""
+        status, at = status_after(self.calendar.elapsed() - message.at, self.pace, message.failure)
+        if at is None:
+            return (MessageStatus.DELETED if message.deleted else status), None
+        told = report(
+            status,
+            uuid=message.uuid,
+            destination=message.recipient.removeprefix("+"),
+            ts=int(self.calendar.after(message.at + at).timestamp()),
+            failure=message.failure,
+        )
+        return (MessageStatus.DELETED if message.deleted else status), told
+
+    def fail(self, message: SandboxMessage, failure: Failure) -> None:
+        """From now on this message is one that won't be delivered."""
+        message.failure = failure
+
+    # --- contacts ---------------------------------------------------------------------------------------------------------
+
+    def note(self, contact: Contact, text: str) -> None:
+        """Write a note into the contact's history."""
+        self._note_down(contact, text, "note")
+
+    def set_bot(self, contact: Contact, bot_status: str | None) -> None:
+        """Start or end the contact's bot, or leave it."""
+        if bot_status is not None:
+            contact.bot = attrs.evolve(contact.bot, running=bot_status == "bot_start", at=self.calendar.elapsed())
+
+    def _contact_of(self, body: Mapping[str, Any]) -> Contact:
+        to, bsuid, source = body.get("to") or "", body.get("bsuid"), body["from"]
+        contact = self.people.by_identifier(source, to) if to else self.people.by_bsuid(bsuid)
+        if contact is None:
+            contact = Contact(identifier=to, name=to or bsuid or "", source=source, bsuid=None if to else bsuid)
+            contact.channel = body.get("channel_uuid")
+            self.add(contact)
+        return contact
+
+    def _note_down(self, contact: Contact, text: str, status: Any, *, uuid: str | None = None) -> Entry:
+        theirs, ours = contact.identifier or contact.bsuid or "", self._number_of(contact)
+        sender, recipient = {"sent": (ours, theirs), "received": (theirs, ours), "note": (theirs, theirs)}[status]
+        entry = Entry(
+            text=text,
+            status=status,
+            channel=contact.source,
+            sender=sender,
+            recipient=recipient,
+            created_at=self.calendar.now(),
+            uuid=uuid,
+        )
+        contact.history.append(entry)
+        return entry
+
+    def _number_of(self, contact: Contact) -> str:
+        own = self.channels.find(contact.channel)
+        of_type = [channel for channel in self.channels if channel.type == contact.source and not channel.discarded]
+        main = next((channel for channel in of_type if channel.main), of_type[0] if of_type else None)
+        channel = own or main
+        return "" if channel is None else channel.number
+
+    def _text_of(self, body: Mapping[str, Any]) -> str:
+        text = str(body["content"].get("text") or "")
+        template = self.templates.find(body.get("template_uuid"))
+        if template is None:
+            return text
+        values = body.get("template_values") or [text]
+
+        def value(found: re.Match[str]) -> str:
+            place = int(found[1]) - 1
+            return str(values[place]) if 0 <= place < len(values) else found[0]
+
+        return re.sub(r"\{\{([0-9]{1,3})\}\}", value, template.text)

@@ -1,0 +1,64 @@
+"""What a fault is: a function of one request and the connection it came on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import attrs
+
+from callbell_async.sandbox.delivery import Failure
+from callbell_async.sandbox.exchange import Reply, SandboxRequest
+
+__all__ = ["Act", "Exchange", "Fault", "head"]
+
+
+class Exchange(Protocol):
+    """A request and its connection, as a fault sees them."""
+
+    request: SandboxRequest
+
+    def carry_out(self, failure: Failure | None = None) -> Reply:
+        """What the request would be answered, and do what it asks for; a message it sends will fail so, if it is said how."""
+
+    async def send(self, reply: Reply) -> None:
+        """Send a whole answer; the connection stays open."""
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes as they are."""
+
+    def close(self) -> None:
+        """End the connection in order, after what was written."""
+
+    def reset(self) -> None:
+        """Break the connection off: the other side meets `ECONNRESET`."""
+
+    def end_writing(self) -> None:
+        """End this side of the connection only."""
+
+    async def client_gone(self) -> None:
+        """Return when the connection is over."""
+
+
+Act = Callable[[Exchange], Awaitable[None]]
+
+
+@attrs.frozen
+class Fault:
+    """What a request meets: `act` is called in place of answering it.
+
+    `before_reading`: `act` is called when only the head of the request is there, which is not counted among the sandbox's requests.
+    `concerns`: whether a request can meet it at all; `None` for every one.
+    """
+
+    name: str
+    act: Act
+    before_reading: bool = False
+    concerns: Callable[[SandboxRequest], bool] | None = None
+
+
+def head(reply: Reply, length: int | None = None) -> bytes:
+    """The bytes before an answer's body; `length` is what is promised of it."""
+    headers = {**reply.all_headers, "Content-Length": str(len(reply.content) if length is None else length)}
+    lines = [f"HTTP/1.1 {reply.status} Sandbox", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"

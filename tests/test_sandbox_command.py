@@ -1,0 +1,126 @@
+"""`callbell-async sandbox`: a Callbell for programs in any language."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from callbell_async.cli.app import app
+from callbell_async.sandbox.checks import read_json
+from tests.fixtures.sandbox import GOOD, SEED_PAGE
+
+
+@contextmanager
+def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command, and the base URL it says."""
+    command = [sys.executable, "-m", "callbell_async", "sandbox", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """One running command for all that only asks."""
+    with running() as (_, url):
+        yield url
+
+
+def post(url: str, body: bytes, token: str = "any") -> tuple[int, Any]:
+    """What the program answers to a message."""
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/messages/send", body, headers)
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+REQUESTS = re.findall(r"```bash[^\n]*\n(curl .+?)\n```", SEED_PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def words(command: str) -> list[str]:
+    """What a shell makes of a command."""
+    return shlex.split(command.replace("\\\n", " "))
+
+
+def test_the_page_s_requests_are_all_there() -> None:
+    """The page has ten requests."""
+    assert len(REQUESTS) == SEED_PAGE.read_text(encoding="utf-8").count("curl -X POST") == 10
+
+
+@pytest.mark.parametrize("place", range(10))
+def test_the_page_s_requests_work(url: str, place: int) -> None:
+    """Each curl request of Callbell's page on sending, as it stands but for the host, is answered with a receipt."""
+    command = words(REQUESTS[place].replace("https://api.callbell.eu/v1", url))
+    if shutil.which("curl"):
+        done = subprocess.run([*command, "--silent", "--show-error", "--noproxy", "*"], capture_output=True, check=True)
+        answered = json.loads(done.stdout)
+    else:
+        token = command[command.index("-H") + 1].removeprefix("Authorization: Bearer ")
+        _, answered = post(url, command[command.index("-d") + 1].encode(), token)
+    assert answered["message"]["status"] == "enqueued"
+    assert len(answered["message"]["uuid"]) == 32
+
+
+def test_the_page_s_slip_is_read_as_it_is_meant() -> None:
+    """The one request of the page that is no JSON lacks a quotation mark after `text`; no other slip is forgiven."""
+    caption = next(request for request in REQUESTS if "my caption" in request)
+    body = words(caption)[-1].encode()
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(body)
+    assert read_json(body)["content"] == {"url": "https://example.com/my_image.jpeg", "text": "This is my caption"}
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stops_cleanly(number: signal.Signals) -> None:
+    """It takes the port and the token it is given; SIGINT and SIGTERM end it with status 0, and its port is free again."""
+    port = free_port()
+    with running("--port", str(port), "--token", "secret", "--limit", "1") as (process, url):
+        assert url == f"http://127.0.0.1:{port}/v1"
+        assert post(url, b"{}") == (401, {"error": "not authorized"})
+        assert post(url, json.dumps(GOOD).encode(), "secret")[0] == 200
+        process.send_signal(number)
+        said, complained = process.communicate()
+    assert (process.returncode, said, complained) == (0, "stopped; 2 requests, 1 messages accepted\n", "")
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", port))
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    """A port that can't be used ends it with status 2 and the reason."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(app, ["sandbox", "--port", str(port)])
+    assert result.exit_code == 2
+    assert result.output.startswith(f"callbell-async: --port: {port} can't be used")
