@@ -21,7 +21,9 @@ from callbell_async import (
     RetryPolicy,
     TextMessage,
 )
-from callbell_async.sandbox import Sandbox
+from callbell_async.sandbox import Sandbox, faults
+from tests.support.calls import ticks, until
+from tests.support.clock import current_loop
 
 TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
 HELLO = TextMessage(to="+31612345678", text="Hello!")
@@ -186,6 +188,40 @@ async def test_a_closed_client_stays_closed(sandbox: Sandbox) -> None:
     with pytest.raises(ClientClosedError):
         async with callbell:
             pass
+
+
+async def test_a_close_that_is_cancelled_still_closes_the_pool() -> None:
+    """Cancelled while it waits for a run to end, `close` leaves no connection open all the same."""
+    read = asyncio.Event()
+    async with Sandbox(token=TOKEN) as sandbox:
+        sandbox.inject(faults.silence(read.set))
+        callbell = CallbellClient(TOKEN, base_url=sandbox.url)
+        run = asyncio.ensure_future(callbell.send_many([HELLO], grace=1000.0))
+        await read.wait()
+        closing = asyncio.create_task(callbell.close())
+        await ticks()
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        with pytest.raises(ClientClosedError):
+            await run
+        await sandbox.no_connection()
+
+
+async def test_runs_are_closed_together() -> None:
+    """Several runs under way at the close share their grace time, instead of taking turns."""
+    async with Sandbox(token=TOKEN) as sandbox:
+        sandbox.inject(faults.silence())
+        callbell = CallbellClient(TOKEN, base_url=sandbox.url)
+        runs = [asyncio.ensure_future(callbell.send_many([HELLO], grace=30.0)) for _ in range(4)]
+        await until(lambda: len(sandbox.requests) == 4)
+        closing = asyncio.create_task(callbell.close())
+        await ticks()
+        current_loop().advance(31)
+        await closing
+        for run in runs:
+            with pytest.raises(ClientClosedError):
+                await run
 
 
 async def test_a_forgotten_close_gives_one_warning(sandbox: Sandbox) -> None:
