@@ -9,7 +9,15 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TypeVar
 
-from callbell_async.errors import APIError, CallbellError, Outcome, RateLimitError, RequestTimeoutError, mask_path
+from callbell_async.errors import (
+    APIError,
+    CallbellError,
+    Outcome,
+    RateLimitError,
+    RequestTimeoutError,
+    ResponseDecodeError,
+    mask_path,
+)
 from callbell_async.protocol import Answer, Call, Request
 from callbell_async.rate_limit import RateLimiter
 from callbell_async.retry import RetryBudget, RetryPolicy
@@ -37,15 +45,19 @@ class Caller:
     async def call(self, call: Call, read: Callable[[Request, Answer], T], *, patient: bool = False) -> T:
         """What `read` makes of the answer, after as many attempts as the policy allows.
 
-        A call waits for its turn no longer than the policy's timeout, unless it is `patient`. Raises what `read` and the transport
-        raise, with the outcome and the number of attempts of the whole call. `call` tells how far it came, when it is cancelled too.
+        A call waits for its turn no longer than the policy's timeout; if it is `patient`, as long as it takes, and then that doesn't
+        count. Raises what `read` and the transport raise, with the outcome and the number of attempts of the whole call. `call` tells
+        how far it came, when it is cancelled too.
         """
         loop = asyncio.get_running_loop()
         limiter = self._rate_limit
         started = loop.time()
         while True:
             if self._closed_until or not (limiter is None or limiter.try_acquire()):
+                entered = loop.time()
                 await self._enter(call, None if patient else started + self._retry.timeout)
+                if patient:
+                    started += loop.time() - entered
             call.begin()
             try:
                 try:
@@ -58,6 +70,8 @@ class Caller:
                     limiter.release(answered=True)
                 value = read(call.request, answer)
             except CallbellError as error:
+                if isinstance(error, ResponseDecodeError):
+                    self._conceal(error)
                 call.fail(error)
                 wait = self._wait_after(call, error, now=loop.time(), started=started)
                 if wait is None:
@@ -73,7 +87,10 @@ class Caller:
         try:
             async with _UNHURRIED if deadline is None else asyncio.timeout_at(deadline):
                 while True:
-                    while wait := self._closed():  # noqa: ASYNC110 - a deadline that may move away while it is waited for
+                    while wait := self._closed():
+                        if deadline is not None and self._closed_until > deadline:
+                            # No stop is ever shortened.
+                            raise TimeoutError
                         await asyncio.sleep(wait)
                     if self._rate_limit is None:
                         return
@@ -126,6 +143,12 @@ class Caller:
                 wait,
             )
         return wait
+
+    def _conceal(self, error: ResponseDecodeError) -> None:
+        kept = self._transport.conceal(Answer(error.status, error.headers, error.body))
+        error.headers, error.body = dict(kept.headers), kept.body
+        # The parser's own error, beneath, keeps the whole answer.
+        error.__context__ = None
 
     def _stop(self, error: APIError, now: float, backoff: float) -> None:
         # Several answers may ask at once; the longest stop counts, and no later answer shortens it.

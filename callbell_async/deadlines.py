@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from types import TracebackType
 
 __all__ = ["Deadline", "Deadlines"]
@@ -23,19 +24,21 @@ class Deadlines:
 
     def start(self) -> Deadline:
         """A deadline for the current task, to be used as a context at once: `TimeoutError` leaves it when the time is over."""
-        if self._seconds is None:
-            return Deadline(None, 0.0, {})
         loop = asyncio.get_running_loop()
-        deadline = Deadline(asyncio.current_task(loop), loop.time() + self._seconds, self._running)
+        at = math.inf if self._seconds is None else loop.time() + self._seconds
+        deadline = Deadline(asyncio.current_task(loop), at, self._running)
         self._running[deadline] = None
-        if self._timer is None:
-            self._timer = loop.call_at(deadline.at, self._expire)
+        if self._timer is None and self._seconds is not None:
+            self._timer = loop.call_at(at, self._expire)
         return deadline
 
     def close(self) -> None:
-        """Expire nothing more."""
+        """Let all that run expire now, those without a limit too."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+        while self._running:
+            self._running.popitem()[0].expire()
 
     def _expire(self) -> None:
         self._timer = None

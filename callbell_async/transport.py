@@ -2,15 +2,17 @@
 
 What became of a request that failed can't be told from the exception alone: a total timeout looks the same in the pool's queue and while
 waiting for the answer. It can be told from the body: aiohttp asks for it only when there is a connection to write it on. So
-the body is a payload that notes when it is asked for; a request whose body never began can't have been accepted.
+the body, an empty one where there is none, is a payload that notes when it is asked for; a request whose body never began can't
+have been accepted.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import ssl
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import aiohttp
 import attrs
@@ -22,6 +24,7 @@ from yarl import URL
 from callbell_async._version import __version__
 from callbell_async.deadlines import Deadlines
 from callbell_async.errors import (
+    CallbellError,
     ClientClosedError,
     ConfigurationError,
     ConnectError,
@@ -35,7 +38,7 @@ from callbell_async.protocol import KEPT_BODY, Answer, Call
 __all__ = ["Transport", "TransportOptions", "default_user_agent"]
 
 MAX_ANSWER = 16 * 1024 * 1024
-"""The most bytes read of a good answer; Callbell's pages of 20 items are far below. Of an error, `KEPT_BODY` is enough."""
+"""The most bytes read of a good answer; Callbell's pages of 20 items are far below. Of others, `KEPT_BODY` is enough."""
 
 
 def default_user_agent() -> str:
@@ -55,12 +58,21 @@ class TransportOptions:
     max_connections: int
 
 
-class _NoticedBody(aiohttp.BytesPayload):
-    """A JSON body that tells its call when aiohttp begins to write it."""
+_JSON = "application/json"
+_NO_TYPE = frozenset({"Content-Type"})
 
-    def __init__(self, body: bytes, call: Call) -> None:
-        super().__init__(body, content_type="application/json")
+
+class _NoticedBody(aiohttp.BytesPayload):
+    """A JSON body that tells its call when aiohttp begins to write it; where there is none, an empty one tells the same."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call.request.body or b"", content_type=_JSON)
         self._call: Call | None = call
+
+    @property
+    def consumed(self) -> bool:
+        """Whether it has begun to leave. aiohttp repeats GET, PUT and DELETE by itself, unpaced and uncounted, unless this is so."""
+        return self._call is None or self._call.written
 
     def withdraw(self) -> None:
         """From now on it can't be written: what was said to have never left must never leave."""
@@ -83,11 +95,13 @@ class Transport:
         self._options = options
         self._session = session
         self._owned = session is None
+        self._closed = False
         self._deadlines = Deadlines(options.timeout)
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=options.connect_timeout)
-        # A session of our own has them already.
+        # A session of our own has them already; a caller's may have others of the same name.
         self._headers = None if self._owned else options.headers
-        self._url = functools.lru_cache(maxsize=256)(lambda path: URL(options.base_url + path, encoded=True))
+        self._body_headers = None if self._owned else CIMultiDict({**options.headers, "Content-Type": _JSON})
+        self._url = functools.lru_cache(maxsize=256)(functools.partial(_build_url, options.base_url))
 
     async def exchange(self, call: Call) -> Answer:
         """Send the call's request once and read its answer, whatever its status.
@@ -99,7 +113,8 @@ class Transport:
         session = self._session or self._open()
         if session.closed:
             raise ClientClosedError("the aiohttp session is closed")
-        body = None if request.body is None else _NoticedBody(request.body, call)
+        bare = request.body is None
+        body = _NoticedBody(call)
         response: aiohttp.ClientResponse | None = None
         try:
             with self._deadlines.start():
@@ -107,7 +122,8 @@ class Transport:
                     request.method,
                     self._url(request.path),
                     data=body,
-                    headers=self._headers,
+                    headers=self._headers if bare else self._body_headers,
+                    skip_auto_headers=_NO_TYPE if bare else None,
                     timeout=self._timeout,
                     # 307 and 308 would send the body a second time, to somewhere else.
                     allow_redirects=False,
@@ -117,37 +133,58 @@ class Transport:
                 )
                 # What has come whole needs no bound: nearly every answer comes in one piece with its head.
                 whole = response.content.is_eof()
-                return Answer(
-                    response.status, response.headers, await (response.read() if whole else _read_bounded(response))
-                )
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+                content = await (response.read() if whole else _read_bounded(response))
+            if _good(response):
+                return Answer(response.status, response.headers, content)
+            # Reading to the end releases all answers but one that changes the protocol.
+            response.release()
+            return self.conceal(Answer(response.status, response.headers, content))
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError, asyncio.CancelledError) as error:
+            closed = session.closed
+            if isinstance(error, RuntimeError | asyncio.CancelledError) and not (closed and _goes_on()):
+                raise
             if response is not None and not _good(response):
                 # It was refused; the rest of its words got lost on the way.
-                return Answer(response.status, response.headers, b"")
-            self._raise(call, error, answering=response is not None)
+                return self.conceal(Answer(response.status, response.headers, b""))
+            failure = self._failure(call, error, answering=response is not None, closed=closed)
         finally:
-            if body is not None:
-                body.withdraw()
+            body.withdraw()
+        try:
+            # Not while aiohttp's error is handled: that would become its context, token and all.
+            raise failure
+        finally:
+            del failure
+
+    def conceal(self, answer: Answer) -> Answer:
+        """The same without the token, should the server have echoed it: exceptions keep what was answered."""
+        _, _, token = self._options.headers["Authorization"].partition(" ")
+        # A shorter one is no secret, and may be any word.
+        if len(token) < 8:
+            return answer
+        headers = CIMultiDict((name, value.replace(token, "…")) for name, value in answer.headers.items())
+        return answer._replace(headers=headers, body=answer.body.replace(token.encode(), "…".encode()))
 
     async def close(self) -> None:
-        """Close the pool, if it is this transport's own."""
-        self._deadlines.close()
+        """Close the pool, if it is this transport's own; what is under way in it ends at once."""
+        self._closed = True
         if self._session is not None and self._owned:
+            # aiohttp would leave one who reads an answer waiting for the rest of it.
+            self._deadlines.close()
             await self._session.close()
 
     def abandon(self) -> bool:
         """Let go of an own pool that nobody closed, without aiohttp's warnings; whether there was one."""
         session, self._session = self._session, None
-        if session is None or not self._owned or session.closed:
+        connector = session.connector if session is not None and self._owned else None
+        if connector is None or connector.closed:
             return False
-        connector = session.connector
-        session.detach()
-        if connector is not None:
-            # The synchronous half of closing: it needs no running loop, which may be gone by now.
-            connector._close()
+        # The synchronous half of closing: nobody is left to await the rest, least of all TLS saying goodbye.
+        connector._close(abort_ssl=True)
         return True
 
     def _open(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise ClientClosedError("the client was closed while this call waited")
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._options.max_connections),
             headers=self._options.headers,
@@ -156,19 +193,28 @@ class Transport:
         )
         return self._session
 
-    def _raise(self, call: Call, error: Exception, *, answering: bool) -> NoReturn:
-        """Turn what aiohttp raised into one of our exceptions, by type and by whether the body had begun to leave."""
-        outcome = Outcome.UNKNOWN if _may_have_left(call, error, answering=answering) else Outcome.NEVER_SENT
-        cls, reason = _classify(error, outcome=outcome, answering=answering)
+    def _failure(self, call: Call, error: BaseException, *, answering: bool, closed: bool) -> CallbellError:
+        """One of our exceptions for what aiohttp raised, by type and by whether the body had begun to leave."""
+        outcome = Outcome.UNKNOWN if answering or call.written else Outcome.NEVER_SENT
+        cls, reason = _classify(error, outcome=outcome, answering=answering, closed=closed)
         if not issubclass(cls, TransportError):
-            raise cls(reason) from None
-        # aiohttp's response errors carry the request's headers, and so the token: they must not be chained.
-        cause = None if isinstance(error, aiohttp.ClientResponseError) else error
-        raise cls(reason, method=call.request.method, path=call.request.path, outcome=outcome) from cause
+            refusal: CallbellError = cls(reason)
+            refusal.outcome = outcome
+            return refusal
+        failure: TransportError = cls(reason, method=call.request.method, path=call.request.path, outcome=outcome)
+        failure.__cause__ = None if closed else _tellable(error, str(self._url(call.request.path)))
+        return failure
+
+
+def _build_url(base_url: str, path: str) -> URL:
+    if not (path.isascii() and path.isprintable()) or " " in path:
+        # aiohttp would write it as it is, and a line break would begin a header.
+        raise ValueError("its path has characters that must be percent-encoded")
+    return URL(base_url + path, encoded=True)
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
-    """The whole body, but never more than is wanted of it: an error's or a broken server's may be of any size."""
+    """The whole body, or the beginning of one that is longer than is wanted: an error's or a broken server's may be of any size."""
     limit = MAX_ANSWER if _good(response) else KEPT_BODY
     parts = []
     size = 0
@@ -177,41 +223,45 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
             parts.append(part)
             size += len(part)
             if size > limit:
-                # Not to be reused: closing is cheaper than reading on, whatever is still to come.
-                response.close()
-                break
+                # Released before its end, a connection is closed: cheaper than to read on, whatever is still to come.
+                return b"".join(parts)[:KEPT_BODY]
     except (aiohttp.ClientError, OSError):
         if _good(response):
             raise
     finally:
         response.release()
-    return b"".join(parts)[:limit]
+    return b"".join(parts)
 
 
 def _good(response: aiohttp.ClientResponse) -> bool:
     return 200 <= response.status < 300
 
 
-def _may_have_left(call: Call, error: Exception, *, answering: bool) -> bool:
-    if answering or call.written:
-        return True
-    if call.request.body is not None:
-        return False
-    # Without a body there is nothing to watch. Only what fails before a connection exists provably never left.
-    return not isinstance(error, _BEFORE_CONNECTION)
+def _goes_on() -> bool:
+    """Whether nobody has cancelled the task: a session that is closed cancels those who wait in its pool all the same."""
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()
 
 
-_BEFORE_CONNECTION = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.InvalidURL,
-    ValueError,
-)
+def _tellable(error: BaseException, url: str) -> BaseException | None:
+    """What a traceback may show of aiohttp's error.
+
+    Its response errors carry the request's headers, and so the token; its parser's quote the answer, which may echo anything. What
+    the operating system said is harmless, unless aiohttp put the URL into it: there may be a telephone number in that.
+    """
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return error if isinstance(error.message, str) else None
+    if not isinstance(error, OSError):
+        return None
+    return error.__cause__ if url in str(error) else error
 
 
-def _classify(error: Exception, *, outcome: Outcome, answering: bool) -> tuple[type[Any], str]:
+def _classify(error: BaseException, *, outcome: Outcome, answering: bool, closed: bool) -> tuple[type[Any], str]:
     """Which of our exceptions it is, and why, in words that hold neither the token nor anything that was sent."""
+    if closed and outcome is Outcome.NEVER_SENT:
+        return ClientClosedError, "the client was closed before the request left"
+    if closed:
+        return ConnectionLostError, "the client was closed before a whole answer came"
     match error:
         case aiohttp.ClientConnectorDNSError():
             return ConnectError, f"the name {error.host!r} was not found"
@@ -238,4 +288,4 @@ def _classify(error: Exception, *, outcome: Outcome, answering: bool) -> tuple[t
         case aiohttp.ClientError() | OSError():
             return ConnectionLostError, "the connection broke in mid-answer" if answering else "the connection broke"
         case _:
-            return ConfigurationError, f"the aiohttp session refuses this request: {error}"
+            return ConfigurationError, f"aiohttp can't send this request: {error}"

@@ -1,0 +1,17 @@
+"""What aioresponses needs to work with aiohttp 3.14: pass `response_class=MockResponse` with every mocked answer."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import Mock
+
+import aiohttp
+
+__all__ = ["MockResponse"]
+
+
+class MockResponse(aiohttp.ClientResponse):
+    """An answer nobody sent: aioresponses 0.7.9 knows nothing of the `stream_writer` that aiohttp 3.14 asks for."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, stream_writer=Mock(output_size=0), **options)
