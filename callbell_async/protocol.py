@@ -25,6 +25,7 @@ from callbell_async.errors import (
     ResponseDecodeError,
     ServerError,
     UnprocessableEntityError,
+    mask_path,
 )
 from callbell_async.wire import WireError, load_json
 
@@ -116,12 +117,21 @@ def build_path(*parts: str) -> str:
 
     Raises `ConfigurationError` for a part that would lead elsewhere: a blank identifier in a DELETE must not reach the whole list.
     """
-    for part in parts:
-        if not isinstance(part, str) or not part.strip() or part in (".", ".."):
-            raise ConfigurationError(
-                f"the path /{'/'.join(map(str, parts))} has a part that is no identifier: {part!r}"
-            )
+    if not all(map(_is_identifier, parts)):
+        raise ConfigurationError(
+            f"the path {mask_path('/' + '/'.join(map(str, parts)))} has a part that is no identifier; each must be a string, not blank"
+        )
     return "".join("/" + quote(part, safe="") for part in parts)
+
+
+def _is_identifier(part: object) -> bool:
+    # A lone surrogate can't be written as UTF-8, and so not percent-encoded.
+    return (
+        isinstance(part, str)
+        and bool(part.strip())
+        and part not in (".", "..")
+        and not any("\ud800" <= character <= "\udfff" for character in part)
+    )
 
 
 def build_query(query: Mapping[str, Any] | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import pickle
 from datetime import UTC, datetime
@@ -184,6 +185,16 @@ def test_what_has_no_default_must_be_said(kind: type[Message], arguments: dict[s
     """Leaving out `optin_contact`, a text, a URL or a content is a mistake in the program: a `TypeError` that names it."""
     with pytest.raises(TypeError, match=f"required .* '{name}'"):
         kind(to=TO, **arguments)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [TextMessage, ImageMessage, DocumentMessage, AudioMessage, VideoMessage, TemplateMessage, CustomMessage],
+)
+def test_arguments_have_names(kind: type[Any]) -> None:
+    """A number and a text can't be mistaken for each other by their places."""
+    parameters = inspect.signature(kind).parameters.values()
+    assert {parameter.kind for parameter in parameters} == {inspect.Parameter.KEYWORD_ONLY}
 
 
 def test_message_itself_is_refused() -> None:

@@ -20,6 +20,7 @@ from callbell_async import (
     AuthenticationError,
     BadRequestError,
     CallbellError,
+    ConfigurationError,
     ConnectError,
     ConnectionLostError,
     InvalidMessageError,
@@ -76,6 +77,14 @@ def test_each_part_of_a_path_is_encoded(parts: tuple[str, ...], path: str) -> No
 def test_a_path_can_be_taken_apart_again(parts: list[str]) -> None:
     """As many slashes as parts, and each part as it was."""
     assert [unquote(part) for part in build_path(*parts).split("/")[1:]] == parts
+
+
+@pytest.mark.parametrize("part", ["", " ", ".", "..", None, 31612345678, b"a", "wamid.\ud83d"])
+def test_a_path_that_would_lead_elsewhere_is_refused(part: Any) -> None:
+    """A blank identifier in a DELETE must not reach the whole list; the error shows the path, but no number."""
+    with pytest.raises(ConfigurationError, match=r"^the path /contacts/.* has a part that is no identifier") as caught:
+        build_path("contacts", "+31612345678", part)
+    assert "31612345678" not in str(caught.value)
 
 
 class Kind(StrEnum):
@@ -207,6 +216,21 @@ def test_each_status_has_its_error(status: int, kind: type[APIError]) -> None:
         assert type(caught.value) is kind
         assert (caught.value.status, caught.value.outcome) == (status, Outcome.REJECTED)
         assert (caught.value.method, caught.value.path) == ("POST", "/messages/send")
+
+
+@pytest.mark.parametrize(
+    ("status", "ok"), [(199, False), (200, True), (204, True), (299, True), (300, False), (400, False)]
+)
+def test_good_is_2xx(status: int, ok: bool) -> None:
+    """Nothing else is a success, a redirect included."""
+    assert Answer(status, {}, b"").ok is ok
+
+
+def test_a_date_to_wait_for_counts_from_now() -> None:
+    """The wait of an error is in seconds from the moment it is read."""
+    answer = Answer(503, CIMultiDict({"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}), b"")
+    assert error_from(SEND, answer, now=NOW).retry_after == 30.0
+    assert error_from(SEND, answer).retry_after == 0.0
 
 
 def test_an_error_keeps_the_answer() -> None:
@@ -355,6 +379,7 @@ def test_an_acceptance_settles_a_call() -> None:
 def test_a_failure_before_any_attempt_was_never_sent() -> None:
     """An error without an outcome of its own counts as not sent, and says that nothing was tried."""
     call = Call(SEND)
+    assert call.outcome is Outcome.NEVER_SENT
     error = InvalidMessageError("text", "must not be blank")
     call.fail(error)
     assert (error.outcome, error.attempts, call.outcome) == (Outcome.NEVER_SENT, 0, Outcome.NEVER_SENT)

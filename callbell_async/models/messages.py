@@ -182,9 +182,6 @@ class TextMessage(Message):
 class _MediaMessage(Message):
     url: str = attrs.field(repr=_masked)
 
-    def _check(self) -> None:
-        check_url("url", self.url)
-
 
 @attrs.frozen(kw_only=True)
 class _CaptionedMessage(_MediaMessage):
