@@ -233,7 +233,11 @@ def _clean_header(name: str, value: str) -> str:
 
 
 def _clean_base_url(url: str) -> str:
-    parts = urlsplit(url.strip())
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError:
+        # An open bracket, as in http://[::1
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ConfigurationError(
             f"base_url: must be an absolute http or https URL without a query, such as {DEFAULT_BASE_URL}"

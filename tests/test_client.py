@@ -113,6 +113,7 @@ def test_a_token_that_fits_no_header_is_refused_unseen(token: str) -> None:
     ("arguments", "name"),
     [
         ({"base_url": "api.callbell.eu"}, "base_url"),
+        ({"base_url": "http://[::1"}, "base_url"),
         ({"base_url": "ftp://api.callbell.eu/v1"}, "base_url"),
         ({"base_url": "https://api.callbell.eu/v1?x=1"}, "base_url"),
         ({"base_url": "https://user:secret@api.callbell.eu/v1"}, "base_url"),

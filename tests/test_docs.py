@@ -68,10 +68,11 @@ def test_the_readme_s_commands_are_the_checked_ones() -> None:
     assert " -m pytest\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def test_the_command_line_s_page_knows_every_option() -> None:
-    """`docs/command-line.md` names each option that `--help` knows, and no other."""
-    told = set(
-        re.findall(r"^\| `(--[a-z-]+)", (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8"), re.MULTILINE)
-    )
-    helped = set(re.findall(r"^  (--[a-z-]+)", CliRunner().invoke(app, ["send-many", "--help"]).output, re.MULTILINE))
+@pytest.mark.parametrize("command", ["send-many", "sandbox"])
+def test_the_command_line_s_page_knows_every_option(command: str) -> None:
+    """`docs/command-line.md` names each option that a command's `--help` knows, and no other."""
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    section = page.split(f"## `callbell-async {command}")[1].split("\n## ")[0]
+    told = set(re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE))
+    helped = set(re.findall(r"^  (--[a-z-]+)", CliRunner().invoke(app, [command, "--help"]).output, re.MULTILINE))
     assert told == helped - {"--help"}
