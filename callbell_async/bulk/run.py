@@ -1,14 +1,16 @@
-"""Sending very many messages: lazily fed, with a fixed number under way, and the truth about each of them."""
+"""One run of `send_many`: its life, its workers, and what becomes of each message."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import warnings
-from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Sized
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable
 from typing import Any
 
+from callbell_async.bulk.channel import Channel
+from callbell_async.bulk.feed import Feed
 from callbell_async.caller import Caller
 from callbell_async.endpoints.messages import read_receipt, send_request
 from callbell_async.errors import (
@@ -72,7 +74,7 @@ class SendRun:
             isinstance(None, stop_on)
         except TypeError:
             raise ConfigurationError(f"stop_on={stop_on!r}: must be a tuple of exception classes") from None
-        self._feed = _Feed(messages)
+        self._feed = Feed(messages)
         self._concurrency = concurrency
         self._caller_source = caller
         self._on_result = on_result
@@ -80,7 +82,7 @@ class SendRun:
         self._grace = grace
         self._runs = runs
         self._workers: set[asyncio.Task[None]] = set()
-        self._channel: _Channel | None = None
+        self._channel: Channel | None = None
         self._kept: dict[int, SendResult] | None = None
         self._counts: Counter[str] = Counter()
         self._stopped_by: BaseException | None = None
@@ -121,7 +123,7 @@ class SendRun:
         return self.report
 
     async def _iterate(self) -> AsyncGenerator[SendResult, None]:
-        channel = _Channel(self._concurrency)
+        channel = Channel(self._concurrency)
         self._start(channel=channel)
         try:
             while (result := await channel.get()) is not None:
@@ -152,7 +154,7 @@ class SendRun:
 
     # --- its life -----------------------------------------------------------------------------------------------------
 
-    def _start(self, *, kept: dict[int, SendResult] | None = None, channel: _Channel | None = None) -> None:
+    def _start(self, *, kept: dict[int, SendResult] | None = None, channel: Channel | None = None) -> None:
         if self._started:
             raise ConfigurationError("a run of send_many can be awaited or iterated once; call send_many again")
         self._started = True
@@ -284,143 +286,3 @@ def _cut_off(call: Call) -> TransportError:
     )
     error.attempts = call.attempts
     return error
-
-
-class _Feed:
-    """The input, pulled one message at a time by whichever worker is free."""
-
-    _END = object()
-
-    def __init__(self, messages: Iterable[Item] | AsyncIterable[Item]) -> None:
-        if isinstance(messages, Message) or not isinstance(messages, Iterable | AsyncIterable):
-            raise ConfigurationError(
-                "messages: must be an iterable or an async iterable of messages; for one message use send()"
-            )
-        self._sync = iter(messages) if isinstance(messages, Iterable) else None
-        self._async = aiter(messages) if isinstance(messages, AsyncIterable) and self._sync is None else None
-        self.immediate = self._sync is not None
-        self._sized = isinstance(messages, Sized)
-        self.at_most = max(1, len(messages)) if isinstance(messages, Sized) else None
-        self.stopped = False
-        self._index = 0
-        # An async iterator may be asked for one item at a time only.
-        self._lock = asyncio.Lock()
-        self._puller: asyncio.Task[Any] | None = None
-        self._patience: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def next(self) -> tuple[int, Item] | None:
-        """The next message with its index, or `None` when there is none or the feeding has stopped; raises what the input raises."""
-        return None if self.stopped or self._sync is None else self._numbered(next(self._sync, self._END))
-
-    async def next_async(self) -> tuple[int, Item] | None:
-        """The same for an input that has to be waited for."""
-        async with self._lock:
-            if self.stopped or self._async is None:
-                return None
-            self._puller = asyncio.current_task()
-            self._limit_wait()
-            try:
-                return self._numbered(await anext(self._async, self._END))
-            finally:
-                self._puller = None
-                if self._timer is not None:
-                    self._timer.cancel()
-
-    def stop(self) -> None:
-        """Give out nothing more, even if the input is being waited for."""
-        self.stopped = True
-        if self._puller is not None and self._puller is not asyncio.current_task():
-            self._puller.cancel()
-
-    def hurry(self, patience: float) -> None:
-        """From now on, stop when the input has to be waited for longer than so many seconds."""
-        self._patience = patience
-        self._limit_wait()
-
-    def rest(self) -> Iterable[tuple[int, Item]]:
-        """What was not given out, of an input that has a length; others may have no end."""
-        while self._sized and self._sync is not None:
-            try:
-                numbered = self._numbered(next(self._sync, self._END))
-            except Exception:
-                # The run has an end already; what can't be read has no place in its report.
-                return
-            if numbered is not None:
-                yield numbered
-
-    def _limit_wait(self) -> None:
-        if self._puller is not None and self._patience is not None:
-            self._timer = asyncio.get_running_loop().call_later(self._patience, self.stop)
-
-    def _numbered(self, item: Any) -> tuple[int, Item] | None:
-        if item is self._END:
-            self._sync = self._async = None
-            return None
-        index = self._index
-        self._index += 1
-        return index, item
-
-
-class _Channel:
-    """Results on their way from the workers to one consumer; a worker waits while `size` results are unread."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._unread: deque[SendResult] = deque()
-        self._writers = 0
-        self._waiting_writers: deque[asyncio.Future[None]] = deque()
-        self._waiting_reader: asyncio.Future[None] | None = None
-        self._unblocked = False
-
-    def add_writer(self, writer: asyncio.Task[None]) -> None:
-        """The channel ends when all its writers have."""
-        self._writers += 1
-        writer.add_done_callback(self._writer_done)
-
-    def put(self, result: SendResult) -> bool:
-        """Hand over a result; whether there is room for another, or the writer should wait for it."""
-        self._unread.append(result)
-        self._wake_reader()
-        return len(self._unread) <= self._size
-
-    async def room(self) -> None:
-        """Wait until the consumer has caught up."""
-        while len(self._unread) > self._size and not self._unblocked:
-            waiting = asyncio.get_running_loop().create_future()
-            self._waiting_writers.append(waiting)
-            await waiting
-
-    async def get(self) -> SendResult | None:
-        """The next result, or `None` when all writers have ended and all is read."""
-        while not self._unread:
-            if not self._writers:
-                return None
-            self._waiting_reader = asyncio.get_running_loop().create_future()
-            await self._waiting_reader
-        result = self._unread.popleft()
-        if len(self._unread) <= self._size:
-            self._wake_writer()
-        return result
-
-    def unblock(self) -> None:
-        """Nobody reads any more: let the writers end."""
-        self._unblocked = True
-        while self._waiting_writers:
-            self._wake_writer()
-
-    def _writer_done(self, _: asyncio.Task[None]) -> None:
-        self._writers -= 1
-        if not self._writers:
-            self._wake_reader()
-
-    def _wake_reader(self) -> None:
-        if self._waiting_reader is not None and not self._waiting_reader.done():
-            self._waiting_reader.set_result(None)
-
-    def _wake_writer(self) -> None:
-        while self._waiting_writers:
-            waiting = self._waiting_writers.popleft()
-            if not waiting.done():
-                waiting.set_result(None)
-                return
