@@ -71,6 +71,7 @@ class WindowRateLimiter(RateLimiter):
         self._next_at = 0.0
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
@@ -147,9 +148,11 @@ class WindowRateLimiter(RateLimiter):
         if not self._waiters or self._loop is None or (when := self._next_chance()) is None:
             return
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._timer_at <= when:
                 return
             self._timer.cancel()
+        # Kept here as well: what uvloop gives for a moment that is already over doesn't know it.
+        self._timer_at = when
         self._timer = self._loop.call_at(when, self._dispatch)
 
     def _dispatch(self) -> None:
