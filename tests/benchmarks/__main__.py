@@ -1,0 +1,64 @@
+"""`python -m tests.benchmarks [throughput|retry-cost|memory|rate] [options]`, from the root of the repository."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+
+from tests.benchmarks import memory, rate, retry_cost, throughput
+from tests.benchmarks.report import machine, show
+
+KINDS = ("throughput", "retry-cost", "memory", "rate")
+
+
+def main() -> None:
+    """Run one kind of benchmark, or all of them."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description="Speed, memory and rate on loopback."
+    )
+    parser.add_argument("kind", nargs="?", choices=KINDS, help="one kind; without it all of them")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=10.0,
+        help="of measuring each contender, or of sending at the rate limit (default 10)",
+    )
+    parser.add_argument("--slice", type=float, help="seconds of a contender's turn (default 0.1; retry-cost 0.05)")
+    parser.add_argument("--messages", type=int, default=100_000, help="of memory's longest run (default 100000)")
+    parser.add_argument("--concurrency", type=int, default=50, help="messages under way (default 50; rate has its own)")
+    parser.add_argument("--loop", choices=("plain", "uvloop", "both"), default="both")
+    options = parser.parse_args()
+
+    loops = ("plain", "uvloop") if options.loop == "both" else (options.loop,)
+    if "uvloop" in loops and importlib.util.find_spec("uvloop") is None:
+        show("uvloop: not installed")
+        loops = ("plain",)
+    # 429s are the point of the rate's measurement, and each would be told.
+    logging.getLogger("callbell_async").setLevel(logging.ERROR)
+    show(machine())
+    for kind in (options.kind,) if options.kind else KINDS:
+        show("", f"== {kind}")
+        match kind:
+            case "throughput":
+                throughput.run(
+                    loops=loops,
+                    concurrency=options.concurrency,
+                    seconds=options.seconds,
+                    slice_seconds=options.slice or 0.1,
+                )
+            case "retry-cost":
+                retry_cost.run(
+                    loops=loops,
+                    concurrency=options.concurrency,
+                    seconds=options.seconds,
+                    slice_seconds=options.slice or 0.05,
+                )
+            case "memory":
+                memory.run(loops=loops, concurrency=options.concurrency, messages=options.messages)
+            case "rate":
+                rate.run(loops=loops, seconds=options.seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Ways to send many messages, all behind one small interface; each module imports the one library it is about."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+
+from tests.benchmarks.contenders.base import Contender, Setup
+
+__all__ = ["CONTENDERS", "LOOPLESS", "Contender", "Setup", "build"]
+
+CONTENDERS: Mapping[str, str] = {
+    "floor": "bare:Floor",
+    "floor, tuned": "bare:TunedFloor",
+    "send_many": "ours:AwaitedSendMany",
+    "send_many, async for": "ours:IteratedSendMany",
+    "send_many, rate_limit=None": "ours:UnlimitedSendMany",
+    "naive aiohttp": "naive:NaiveAiohttp",
+    "httpx": "over_httpx:Httpx",
+    "httpx, as installed": "over_httpx:InstalledHttpx",
+    "requests": "over_requests:RequestsThreads",
+}
+"""Module and class of each; imported when it is built, so that what isn't installed is left out, and memory can be told apart."""
+
+LOOPLESS = frozenset({"requests"})
+"""What runs in threads, and is listed once."""
+
+
+def build(key: str, setup: Setup) -> Contender | None:
+    """The contender, not started yet; `None` when the library it needs isn't installed."""
+    module, name = CONTENDERS[key].split(":")
+    try:
+        loaded = importlib.import_module(f"{__name__}.{module}")
+    except ModuleNotFoundError:
+        return None
+    contender = getattr(loaded, name)(setup)
+    assert isinstance(contender, Contender)
+    return contender

@@ -1,0 +1,51 @@
+"""The floor: a worker pool over aiohttp that sends a constant body and ignores the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import aiohttp
+import orjson
+
+from tests.benchmarks.contenders.base import HEADERS, LoopContender, payload
+
+
+class Floor(LoopContender):
+    """aiohttp with its defaults, and nothing that isn't needed for a POST."""
+
+    async def open(self) -> None:
+        """One session, with as many connections as workers."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self.setup.concurrency), headers=HEADERS
+        )
+
+    async def send_all(self, count: int) -> int:
+        """Share the count among the workers; the answers' bytes are read and dropped."""
+        turns = iter(range(count))
+        body = orjson.dumps(payload(1_000_000))
+        await asyncio.gather(*(self._work(turns, body) for _ in range(self.setup.concurrency)))
+        return count
+
+    async def _work(self, turns: Iterator[int], body: bytes) -> None:
+        session, url = self._session, self.setup.url
+        for _ in turns:
+            async with session.post(url, data=body) as response:
+                await response.read()
+
+    async def close(self) -> None:
+        """Close the session."""
+        await self._session.close()
+
+
+class TunedFloor(Floor):
+    """The same without aiohttp's time limits and cookie jar: less than anybody should send with, the lowest it goes."""
+
+    async def open(self) -> None:
+        """One session that neither sets timers nor looks for cookies."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self.setup.concurrency),
+            headers=HEADERS,
+            timeout=aiohttp.ClientTimeout(total=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )

@@ -1,0 +1,53 @@
+"""One contender alone in a process: `python -m tests.benchmarks.memory_child KEY BASE_URL CONCURRENCY LOOP MESSAGES [MARK ...]`.
+
+Prints a JSON object of peaks in kilobytes: `imported` (before anything is sent), `sent`, and one for each mark, a number of messages.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+from tests.benchmarks.contenders import Setup, build
+
+
+def peak_kilobytes() -> int:
+    """The most memory this process has held at once.
+
+    Linux lets `ru_maxrss` begin with what the parent held when it forked; `VmHWM` is this program's own.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak // 1024 if sys.platform == "darwin" else peak
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def main() -> None:
+    """Build the contender, send, and print the peaks."""
+    key, base_url, concurrency, loop, messages, *marks = sys.argv[1:]
+    peaks = {}
+    contender = build(key, Setup(base_url, int(concurrency), loop))
+    if contender is not None:
+        contender.start()
+        peaks["imported"] = peak_kilobytes()
+        wanted = set(map(int, marks))
+
+        def note(accepted: int) -> None:
+            if accepted in wanted:
+                peaks[str(accepted)] = peak_kilobytes()
+
+        contender.progress = note if wanted else None
+        accepted = contender.send(int(messages))
+        peaks["sent"] = peak_kilobytes()
+        contender.stop()
+        if accepted != int(messages):
+            raise SystemExit(f"{accepted} of {messages} messages were accepted")
+    print(json.dumps(peaks))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""What a send that needs no retry pays for being retryable: the caller against the bare transport, in slices that take turns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+
+from multidict import CIMultiDict
+
+from callbell_async import RetryPolicy, TextMessage
+from callbell_async.caller import Caller
+from callbell_async.endpoints.messages import read_receipt, send_request
+from callbell_async.protocol import Answer, Call
+from callbell_async.rate_limit import WindowRateLimiter
+from callbell_async.transport import Transport, TransportOptions
+from tests.benchmarks.contenders import Contender, Setup
+from tests.benchmarks.contenders.base import HEADERS, LoopContender, recipient, text
+from tests.benchmarks.measure import Slice, Spread, rounds
+from tests.benchmarks.report import show, table
+from tests.benchmarks.serve import ANSWER
+from tests.benchmarks.servers import fast_server
+
+AIM_US = 3.0
+
+
+class InstantTransport(Transport):
+    """Answers at once, so that nothing is left but what surrounds it."""
+
+    async def exchange(self, call: Call) -> Answer:
+        """The constant answer."""
+        return Answer(200, {}, ANSWER)
+
+
+class _Sender(LoopContender):
+    """Workers that send the same request over one transport, a new call each time."""
+
+    transport_class: type[Transport] = Transport
+
+    async def open(self) -> None:
+        """One transport."""
+        options = TransportOptions(
+            base_url=self.setup.base_url,
+            headers=CIMultiDict(HEADERS),
+            timeout=30.0,
+            connect_timeout=5.0,
+            max_connections=self.setup.concurrency,
+        )
+        self.transport = self.transport_class(options, None)
+
+    async def send_all(self, count: int) -> int:
+        """Share the count among the workers."""
+        turns = iter(range(count))
+        request = send_request(TextMessage(to=recipient(0), text=text(0)))
+        calls = (Call(request) for _ in turns)
+        return sum(await asyncio.gather(*(self.work(calls) for _ in range(self.setup.concurrency))))
+
+    @abstractmethod
+    async def work(self, calls: Iterator[Call]) -> int:
+        """Make one call after the other."""
+
+    async def close(self) -> None:
+        """Close the transport."""
+        await self.transport.close()
+
+
+class Direct(_Sender):
+    """Sent once, whatever comes of it."""
+
+    async def work(self, calls: Iterator[Call]) -> int:
+        """Exchange, and read the receipt."""
+        transport = self.transport
+        accepted = 0
+        for call in calls:
+            call.begin()
+            answer = await transport.exchange(call)
+            accepted += bool(read_receipt(call.request, answer).uuid)
+        return accepted
+
+
+class Retryable(_Sender):
+    """Through the caller, which would try again."""
+
+    limit: int | None = None
+
+    async def open(self) -> None:
+        """One transport, and a caller over it."""
+        await super().open()
+        limiter = None if self.limit is None else WindowRateLimiter(self.limit)
+        self.caller = Caller(self.transport, retry=RetryPolicy(), rate_limit=limiter)
+
+    async def work(self, calls: Iterator[Call]) -> int:
+        """The same through the caller."""
+        caller = self.caller
+        accepted = 0
+        for call in calls:
+            accepted += bool((await caller.call(call, read_receipt)).uuid)
+        return accepted
+
+
+class RetryableAndLimited(Retryable):
+    """The same with a rate limiter that doesn't bind."""
+
+    limit = 1_000_000
+
+
+class InstantDirect(Direct):
+    """Without I/O."""
+
+    transport_class = InstantTransport
+
+
+class InstantRetryable(Retryable):
+    """Without I/O."""
+
+    transport_class = InstantTransport
+
+
+class InstantRetryableAndLimited(RetryableAndLimited):
+    """Without I/O."""
+
+    transport_class = InstantTransport
+
+
+def run(*, loops: Sequence[str], concurrency: int, seconds: float, slice_seconds: float) -> None:
+    """Measure about `seconds` of each, and print the differences."""
+    slices = max(3, round(seconds / slice_seconds))
+    rows, verdicts = [], []
+    with fast_server() as server:
+        for loop in loops:
+            for name, (direct, retryable, limited), size in (
+                ("no I/O", (InstantDirect, InstantRetryable, InstantRetryableAndLimited), 1),
+                ("HTTP", (Direct, Retryable, RetryableAndLimited), concurrency),
+            ):
+                setup = Setup(server.base_url, size, loop)
+                plan = {"direct": direct(setup), "retryable": retryable(setup), "limited": limited(setup)}
+                found = _measured(plan, slices, slice_seconds)
+                dearer = {key: _dearer(taken, found["direct"]) for key, taken in found.items()}
+                alone = Spread.of(one.cpu_us for one in found["direct"]).median
+                where = f"{name}, {loop} loop"
+                rows.append((where, f"{alone:.1f}", dearer["retryable"].text(2), dearer["limited"].text(2)))
+                verdicts.append(
+                    f"aim: {where}: retryable for at most {AIM_US:g} µs more: {dearer['retryable'].verdict(at_most=AIM_US)}"
+                )
+    show(
+        f"CPU microseconds a message, {slices} rounds, about {slice_seconds} s each, HTTP at concurrency {concurrency}",
+        "",
+    )
+    show(table(("", "direct", "retryable: more by", "and rate-limited: more by"), rows))
+    show("differences are between slices of the same round: median ±its error (quartiles)", *verdicts)
+
+
+def _measured(plan: Mapping[str, Contender], slices: int, slice_seconds: float) -> Mapping[str, Sequence[Slice]]:
+    with contextlib.ExitStack() as stack:
+        for contender in plan.values():
+            contender.start()
+            stack.callback(contender.stop)
+        return rounds(plan, slices=slices, seconds=slice_seconds, same_count=True)
+
+
+def _dearer(taken: Sequence[Slice], than: Sequence[Slice]) -> Spread:
+    return Spread.of(one.cpu_us - other.cpu_us for one, other in zip(taken, than, strict=True))

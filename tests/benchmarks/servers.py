@@ -1,0 +1,131 @@
+"""Starts servers in processes of their own, and ends them: nginx (or ours) for speed, the strict one for the rate."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from tests.benchmarks.serve import ANSWER
+
+ROOT = Path(__file__).parents[2]
+
+_NGINX = """
+daemon off;
+master_process off;
+error_log stderr crit;
+pid {directory}/pid;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off;
+  client_body_temp_path {directory}/body;
+  proxy_temp_path {directory}/proxy;
+  fastcgi_temp_path {directory}/fastcgi;
+  uwsgi_temp_path {directory}/uwsgi;
+  scgi_temp_path {directory}/scgi;
+  keepalive_timeout 3600;
+  keepalive_requests 1000000000;
+  server {{
+    listen 127.0.0.1:{port};
+    default_type application/json;
+    location = /v1/messages/send {{ return 200 '{answer}'; }}
+  }}
+}}
+"""
+
+
+@attrs.frozen
+class Server:
+    """A server that is up: what it is, where it is, and its process."""
+
+    name: str
+    port: int
+    pid: int
+
+    @property
+    def base_url(self) -> str:
+        """The address up to the version."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def cpu_seconds(self) -> float:
+        """The CPU time its one thread has taken so far; 0 where the system doesn't tell to the nanosecond."""
+        try:
+            nanoseconds, *_ = Path(f"/proc/{self.pid}/schedstat").read_text().split()
+        except OSError:
+            return 0.0
+        return int(nanoseconds) / 1e9
+
+    def stats(self) -> dict[str, Any]:
+        """What a strict server has seen."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.request("GET", "/stats")
+            stats = json.load(connection.getresponse())
+        assert isinstance(stats, dict)
+        return stats
+
+
+@contextlib.contextmanager
+def fast_server() -> Iterator[Server]:
+    """A server that accepts every message with a constant answer: nginx where it is installed, else one of ours."""
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    with _nginx(nginx) if nginx else _own("constant") as server:
+        yield server
+
+
+def strict_server(
+    *, delay: float = 0.0, inject: int = 0, header: str = ""
+) -> contextlib.AbstractContextManager[Server]:
+    """A server that refuses the 301st request in any window of one second; see `tests.benchmarks.serve.Strict`."""
+    return _own("strict", f"--delay={delay}", f"--inject={inject}", f"--header={header}")
+
+
+@contextlib.contextmanager
+def _nginx(program: str) -> Iterator[Server]:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with tempfile.TemporaryDirectory() as directory:
+        config = Path(directory, "nginx.conf")
+        config.write_text(_NGINX.format(directory=directory, port=port, answer=ANSWER.decode()))
+        with _running([program, "-p", directory, "-c", str(config)]) as process:
+            _wait_until_up(port)
+            yield Server("nginx", port, process.pid)
+
+
+@contextlib.contextmanager
+def _own(*arguments: str) -> Iterator[Server]:
+    with _running([sys.executable, "-m", "tests.benchmarks.serve", *arguments]) as process:
+        assert process.stdout is not None
+        yield Server("a small asyncio server", int(process.stdout.readline()), process.pid)
+
+
+@contextlib.contextmanager
+def _running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def _wait_until_up(port: int) -> None:
+    deadline = time.monotonic() + 10.0
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return

@@ -1,0 +1,46 @@
+"""The benchmarks in small: `pytest -m benchmark -s` prints their figures. That all is accepted is asserted; how fast is not."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from tests.benchmarks import memory, rate, retry_cost, throughput
+from tests.benchmarks.report import machine, show
+
+pytestmark = pytest.mark.benchmark
+
+LOOPS = ("plain", "uvloop") if importlib.util.find_spec("uvloop") else ("plain",)
+
+
+@pytest.fixture(autouse=True)
+def _heading(request: pytest.FixtureRequest) -> None:
+    """The figures begin on a line of their own."""
+    show("", machine(), f"== {request.node.name}")
+
+
+def test_throughput() -> None:
+    """Every contender has every message accepted, on each loop, and the table is printed."""
+    throughput.run(loops=LOOPS, concurrency=50, seconds=0.6, slice_seconds=0.1)
+
+
+def test_retry_cost() -> None:
+    """Sends with and without the caller are all accepted, and their difference is printed."""
+    retry_cost.run(loops=LOOPS, concurrency=50, seconds=1.0, slice_seconds=0.1)
+
+
+def test_memory() -> None:
+    """Every contender has every message accepted in a process of its own, and its peak is printed."""
+    memory.run(loops=("plain",), concurrency=50, messages=5_000)
+
+
+@pytest.mark.parametrize("weather", rate.WEATHERS, ids=lambda weather: weather.name)
+def test_rate(weather: rate.Weather) -> None:
+    """Three seconds at the full rate meet no 429 but the injected ones, whatever the server does."""
+    found = rate.send(weather, loop="plain", seconds=3.0)
+    show(f"{found.accepted} accepted, {found.rate:.1f}/s, {found.refused} refused, {found.injected} injected")
+    assert found.failure is None
+    assert found.accepted == found.sent
+    assert found.refused == 0
+    assert found.fullest <= rate.LIMIT
