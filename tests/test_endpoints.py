@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from callbell_async import (
+    UNSET,
     Account,
     Bot,
     BotStatus,
@@ -405,3 +406,9 @@ async def test_whose_token_it_is_keeps_the_token_out_of_sight(api: tuple[Callbel
     account = await callbell.auth.me()
     assert account.api_key == "test_1234567890"
     assert "test_1234567890" not in repr(account)
+
+
+def test_what_is_not_given_has_a_name_and_is_false() -> None:
+    """The default of an optional argument shows as `UNSET` in a signature, and counts as nothing."""
+    assert repr(UNSET) == "UNSET"
+    assert not UNSET
