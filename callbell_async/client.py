@@ -23,6 +23,8 @@ from callbell_async.endpoints.teams import CustomStatusesEndpoint, TeamsEndpoint
 from callbell_async.endpoints.templates import TemplatesEndpoint
 from callbell_async.endpoints.webhooks import WebhooksEndpoint
 from callbell_async.errors import ClientClosedError, ConfigurationError
+from callbell_async.journal import Journal, reconcile, refresh
+from callbell_async.models.journal import Reconciliation, Refreshment
 from callbell_async.models.messages import Message, MessageReceipt
 from callbell_async.models.results import Item, SendResult
 from callbell_async.protocol import Call, Request, build_query, read_any
@@ -157,6 +159,7 @@ class CallbellClient:
         messages: Iterable[Item] | AsyncIterable[Item],
         *,
         concurrency: int = 50,
+        journal: Journal | None = None,
         on_result: Callable[[SendResult], Any] | None = None,
         stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
         grace: float = 10.0,
@@ -164,7 +167,8 @@ class CallbellClient:
         """Send any number of messages: `await` it for a report in the order given, or `async for` results as they come.
 
         `messages` is pulled lazily, as places become free among the `concurrency` that are under way at once (more than the pool's
-        `max_connections` only wait there). `on_result` is called with each result (awaited if it gives something to await).
+        `max_connections` only wait there). `journal` writes down each message before it is tried, and what came of it: what it has already is
+        not sent again, not after a crash either. `on_result` is called with each result (awaited if it gives something to await).
         An error of a kind in `stop_on` stops the run: what is under way ends, the rest is `SKIPPED`. When cancelled, what is
         under way has `grace` seconds to end. See `SendRun`. Raises `ConfigurationError` for arguments that can't be used.
         """
@@ -172,11 +176,30 @@ class CallbellClient:
             self._door,
             messages,
             concurrency=concurrency,
+            journal=journal,
             on_result=on_result,
             stop_on=stop_on,
             grace=grace,
             runs=self._runs,
         )
+
+    async def reconcile(self, journal: Journal, *, clock_skew: float = 2.0) -> Reconciliation:
+        """Look for every message of the journal whose outcome is `UNKNOWN` in its contact's history, and settle those that are there.
+
+        One is found by its text: a message that was sent to that contact, not before it was tried (but for `clock_skew` seconds between
+        this machine's clock and Callbell's), and that is no other message of the journal. What is not found stays `UNKNOWN`: it may
+        have been lost, or not be shown yet. Opens the journal if it isn't open. Raises `JournalError`, and `AuthenticationError`.
+        """
+        async with journal:
+            return await reconcile(journal, contacts=self.contacts, templates=self.templates, clock_skew=clock_skew)
+
+    async def refresh(self, journal: Journal) -> Refreshment:
+        """Ask Callbell how far the journal's accepted messages are, those that have not come to their end; one request for each.
+
+        Opens the journal if it isn't open. Raises `JournalError`, and `AuthenticationError`.
+        """
+        async with journal:
+            return await refresh(journal, messages=self.messages)
 
     async def request(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, json: Any = None) -> Any:
         """Call what has no method here, and return its JSON (`None` for an empty answer).

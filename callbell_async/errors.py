@@ -6,8 +6,13 @@ CallbellError
 ├── ConfigurationError (ValueError)     the client was set up or used wrongly; nothing was sent
 ├── ClientClosedError (RuntimeError)    the client was closed before this call; nothing was sent
 ├── BulkSendError                       raised by SendReport.raise_for_failures()
+├── DuplicateMessageError               a journal has the message already, or it was given twice
+├── JournalError                        a journal that can't be used; nothing is sent that it has not recorded
 ├── PaginationError                     a list that goes round in a circle
 ├── StatusTimeoutError (TimeoutError)   a message did not reach a status in time
+├── SignatureError                      a webhook's request that Callbell did not sign, or not lately
+├── EventDecodeError (ValueError)       a webhook's request that holds no event
+├── EventNotHandledError                a webhook's event that was taken and not handled before the end
 ├── TransportError                      no answer that can be read
 │   ├── ConnectError                    no connection: refused, name not found, TLS
 │   ├── RequestTimeoutError             no connection, or no answer, in time
@@ -44,7 +49,11 @@ __all__ = [
     "ConfigurationError",
     "ConnectError",
     "ConnectionLostError",
+    "DuplicateMessageError",
+    "EventDecodeError",
+    "EventNotHandledError",
     "InvalidMessageError",
+    "JournalError",
     "NotFoundError",
     "Outcome",
     "PaginationError",
@@ -54,6 +63,7 @@ __all__ = [
     "RequestTimeoutError",
     "ResponseDecodeError",
     "ServerError",
+    "SignatureError",
     "StatusTimeoutError",
     "TransportError",
     "UnprocessableEntityError",
@@ -72,7 +82,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
     """It may have been accepted: it was written, and no answer that can be read came back."""
     SKIPPED = "skipped"
-    """It was not tried: the run was stopped before it."""
+    """It was not tried: a journal has it already, or the run was stopped before it."""
 
 
 def _rebuild(cls: type[CallbellError], args: tuple[Any, ...], state: dict[str, Any]) -> CallbellError:
@@ -126,6 +136,29 @@ class BulkSendError(CallbellError):
         self.outcome = outcome
 
 
+class DuplicateMessageError(CallbellError):
+    """A message that a journal has already, or that was given twice: it was not tried again.
+
+    `key` names it, and `entry` (a `JournalEntry`) says what is known of the first; `first_index` is the place of the first, if that
+    was in the same run.
+    """
+
+    outcome: Outcome = Outcome.SKIPPED
+
+    def __init__(self, message: str, *, key: str, entry: Any, first_index: int | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+        self.entry = entry
+        self.first_index = first_index
+
+
+class JournalError(CallbellError):
+    """A journal that can't be used: in use by another process, damaged, no journal at all, or on a full disk.
+
+    Nothing was sent that it has not recorded. What it has recorded stays as it is.
+    """
+
+
 class PaginationError(CallbellError):
     """A list's page or cursor came a second time: following it would never end. Its outcome says nothing of a message."""
 
@@ -141,6 +174,28 @@ class StatusTimeoutError(CallbellError, TimeoutError):
     def __init__(self, message: str, *, receipt: Any) -> None:
         super().__init__(message)
         self.receipt = receipt
+
+
+class SignatureError(CallbellError):
+    """A webhook's request that can't be shown to come from Callbell; `reason` says why, and quotes nothing of it.
+
+    Its outcome says nothing of a message.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class EventDecodeError(CallbellError, ValueError):
+    """A webhook's request that holds no event: no JSON object, or one that names none. Its outcome says nothing of a message."""
+
+
+class EventNotHandledError(CallbellError):
+    """A webhook's event that was taken, and not handled before its receiver, its consumer or the event loop ended.
+
+    Its outcome says nothing of a message.
+    """
 
 
 class TransportError(CallbellError):

@@ -20,8 +20,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.fixture
-def served_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """The examples' Callbell: a sandbox in another thread, which the environment leads them to."""
+def served_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Sandbox]:
+    """The examples' Callbell: a sandbox in another thread, which the environment leads them to; their files are thrown away."""
+    monkeypatch.chdir(tmp_path)
     with sandbox_in_a_thread("token") as sandbox:
         monkeypatch.setenv("CALLBELL_BASE_URL", sandbox.url)
         monkeypatch.setenv("CALLBELL_TOKEN", "token")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -20,7 +21,12 @@ from callbell_async import (
     ConfigurationError,
     ConnectError,
     ConnectionLostError,
+    DuplicateMessageError,
+    EventDecodeError,
+    EventNotHandledError,
     InvalidMessageError,
+    JournalEntry,
+    JournalError,
     MessageReceipt,
     NotFoundError,
     Outcome,
@@ -33,6 +39,7 @@ from callbell_async import (
     SendReport,
     SendResult,
     ServerError,
+    SignatureError,
     StatusTimeoutError,
     TextMessage,
     TransportError,
@@ -50,14 +57,23 @@ REPORT = SendReport(
     elapsed=0.5,
 )
 
+ENTRY = JournalEntry(
+    key="k", message_body=b"{}", outcome=Outcome.ACCEPTED, index=3, uuid="u", tried_at=datetime(2026, 9, 1, tzinfo=UTC)
+)
+
 TREE: dict[type[CallbellError], tuple[type[BaseException], ...]] = {
     CallbellError: (Exception,),
     InvalidMessageError: (CallbellError, ValueError),
     ConfigurationError: (CallbellError, ValueError),
     ClientClosedError: (CallbellError, RuntimeError),
     BulkSendError: (CallbellError,),
+    DuplicateMessageError: (CallbellError,),
+    JournalError: (CallbellError,),
     PaginationError: (CallbellError,),
     StatusTimeoutError: (CallbellError, TimeoutError),
+    SignatureError: (CallbellError,),
+    EventDecodeError: (CallbellError, ValueError),
+    EventNotHandledError: (CallbellError,),
     TransportError: (CallbellError,),
     ConnectError: (TransportError,),
     RequestTimeoutError: (TransportError,),
@@ -80,7 +96,12 @@ BUILT: dict[type[CallbellError], CallbellError] = {
     ConfigurationError: ConfigurationError("no token"),
     ClientClosedError: ClientClosedError("the client is closed"),
     BulkSendError: BulkSendError("1 of 1", report=REPORT, outcome=Outcome.SKIPPED),
+    DuplicateMessageError: DuplicateMessageError("given twice", key="k", entry=ENTRY, first_index=3),
+    JournalError: JournalError("spring.db: is in use"),
     PaginationError: PaginationError("a cursor came a second time"),
+    SignatureError: SignatureError("signed too long ago"),
+    EventDecodeError: EventDecodeError("no event: not JSON"),
+    EventNotHandledError: EventNotHandledError("the receiver ended before it was handled"),
     StatusTimeoutError: StatusTimeoutError("still enqueued", receipt=MessageReceipt(uuid="u")),
     ResponseDecodeError: ResponseDecodeError(
         "not JSON", **SEND, status=200, headers={"server": "nginx"}, body=b"<html>"
@@ -175,6 +196,7 @@ def test_what_says_nothing_else_was_never_sent(kind: type[CallbellError]) -> Non
     """Without an answer and without a word on its fate, nothing left; an answer that refuses is a refusal."""
     expected = {
         BulkSendError: Outcome.SKIPPED,
+        DuplicateMessageError: Outcome.SKIPPED,
         ResponseDecodeError: Outcome.UNKNOWN,
         StatusTimeoutError: Outcome.ACCEPTED,
     }

@@ -293,7 +293,7 @@ def test_the_repr_tells_messages_apart() -> None:
     """Lengths and numbers of items are shown, and what is nobody's secret."""
     assert repr(text(team_uuid="a6e1", metadata={"order": 1})) == (
         "TextMessage(to=<12 characters>, bsuid=None, channel='whatsapp', channel_uuid=None, assigned_user=None, "
-        "team_uuid='a6e1', fields=(), bot_status=None, metadata=<1 items>, text=<6 characters>)"
+        "team_uuid='a6e1', fields=(), bot_status=None, metadata=<1 items>, key=None, text=<6 characters>)"
     )
 
 

@@ -35,6 +35,13 @@ def test_a_run_without_failures_raises_nothing() -> None:
     report().raise_for_failures()
 
 
+def test_a_repeat_is_no_failure() -> None:
+    """What was accepted before, or is given twice, needs no trying; what is unknown from before is still a failure."""
+    report(accepted=1, skipped=2, repeats=2).raise_for_failures()
+    with pytest.raises(BulkSendError, match="1 of 4 messages were not accepted: 1 skipped"):
+        report(accepted=1, skipped=3, repeats=2).raise_for_failures()
+
+
 @pytest.mark.parametrize(
     ("counts", "outcome", "said"),
     [

@@ -6,11 +6,12 @@ import asyncio
 import inspect
 import warnings
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Generator, Iterable
 from typing import Any
 
 from callbell_async.bulk.channel import Channel
 from callbell_async.bulk.feed import Feed
+from callbell_async.bulk.journalled import Intended, JournalledFeed
 from callbell_async.caller import Caller
 from callbell_async.endpoints.messages import read_receipt, send_request
 from callbell_async.errors import (
@@ -18,13 +19,16 @@ from callbell_async.errors import (
     ClientClosedError,
     ConfigurationError,
     InvalidMessageError,
+    JournalError,
     Outcome,
     PaymentRequiredError,
     TransportError,
 )
+from callbell_async.journal import Journal
 from callbell_async.models.messages import Message
 from callbell_async.models.results import Item, SendReport, SendResult
 from callbell_async.protocol import Call
+from callbell_async.wire import dump_message
 
 __all__ = ["DEFAULT_STOP_ON", "SendRun"]
 
@@ -33,6 +37,9 @@ DEFAULT_STOP_ON: tuple[type[BaseException], ...] = (AuthenticationError, Payment
 
 _MOST_CANCELLATIONS = 10
 """After so many a run no longer waits for its workers: an `on_result` must be waiting for the run itself."""
+
+
+_SENDABLE = (Message, Intended)
 
 
 class SendRun:
@@ -46,6 +53,9 @@ class SendRun:
     task outlives the run. `report` then holds what is known, with the rest of an input that has a length as `SKIPPED`. After `break`
     `await run.aclose()` waits for that end, and so does leaving the client's block. A second cancellation cuts the grace time short.
 
+    With a journal, each message is written down before it is tried, and what the journal has already is `SKIPPED`; a journal that can't be
+    written ends the run with `JournalError`.
+
     An input or an `on_result` that raises ends the run with that exception, after what is under way. An error of a kind in `stop_on`
     ends the sending: the input is read on, and each of its messages is `SKIPPED`, until it ends or keeps the run waiting for longer
     than the grace time.
@@ -57,6 +67,7 @@ class SendRun:
         messages: Iterable[Item] | AsyncIterable[Item],
         *,
         concurrency: int,
+        journal: Journal | None,
         on_result: Callable[[SendResult], Any] | None,
         stop_on: tuple[type[BaseException], ...],
         grace: float,
@@ -74,7 +85,13 @@ class SendRun:
             isinstance(None, stop_on)
         except TypeError:
             raise ConfigurationError(f"stop_on={stop_on!r}: must be a tuple of exception classes") from None
-        self._feed = Feed(messages)
+        if not isinstance(journal, Journal | None):
+            raise ConfigurationError(
+                f'journal: must be a Journal, such as Journal("spring.db"), not {type(journal).__name__}'
+            )
+        feed = Feed(messages)
+        self._journalled = None if journal is None else JournalledFeed(feed, journal, concurrency=concurrency)
+        self._feed = self._journalled or feed
         self._concurrency = concurrency
         self._caller_source = caller
         self._on_result = on_result
@@ -85,6 +102,7 @@ class SendRun:
         self._channel: Channel | None = None
         self._kept: dict[int, SendResult] | None = None
         self._counts: Counter[str] = Counter()
+        self._repeats = 0
         self._stopped_by: BaseException | None = None
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -140,6 +158,7 @@ class SendRun:
         return SendReport(
             results=tuple(result for _, result in sorted((self._kept or {}).items())),
             elapsed=ended_at - self._began_at,
+            repeats=self._repeats,
             **{outcome.value: self._counts[outcome.value] for outcome in Outcome},
         )
 
@@ -164,6 +183,8 @@ class SendRun:
         self._kept = kept
         self._channel = channel
         self._runs.add(self)
+        if self._journalled is not None:
+            self._journalled.start()
         for _ in range(min(self._concurrency, self._feed.at_most or self._concurrency)):
             worker = loop.create_task(self._work(caller))
             self._workers.add(worker)
@@ -192,11 +213,25 @@ class SendRun:
         if not self._ended:
             self._ended = True
             self._ended_at = asyncio.get_running_loop().time()
-            for index, item in self._feed.rest():
-                self._keep(SendResult(index, item, Outcome.SKIPPED, error=self._stopped_by))
+            await self._close(cancellations)
         self._runs.discard(self)
         if cancellations:
             raise cancellations[-1]
+
+    async def _close(self, cancellations: list[asyncio.CancelledError]) -> None:
+        """Account for what was not handed out, and close the journal, cancelled or not: it waits for nothing but the disk."""
+        journalled = self._journalled
+        if journalled is not None:
+            await _uncancelled(journalled.halt(), cancellations)
+        for index, item in self._feed.rest():
+            result = item if isinstance(item, SendResult) else self._skipped(index, item)
+            self._note(item, result)
+            self._keep(result)
+        if journalled is not None:
+            try:
+                await _uncancelled(journalled.close(), cancellations)
+            except JournalError as error:
+                self._failure = self._failure or error
 
     def _under_way(self) -> set[asyncio.Task[None]]:
         # Without the worker whose on_result closes the run: it would wait for itself.
@@ -212,19 +247,21 @@ class SendRun:
         """Send one message after the other; whatever the input or `on_result` raises ends the run, not just this worker."""
         feed = self._feed
         try:
-            while (fed := feed.next() if feed.immediate else await feed.next_async()) is not None:
+            # An input that never waits is pulled without a coroutine.
+            immediate = feed if isinstance(feed, Feed) and feed.immediate else None
+            while (fed := await feed.next_async() if immediate is None else immediate.next()) is not None:
                 index, item = fed
-                if isinstance(item, Message) and self._stopped_by is None and not feed.stopped:
+                if isinstance(item, _SENDABLE) and self._stopped_by is None and not feed.stopped:
                     result = await self._send(caller, index, item)
                 else:
                     result = self._not_sent(index, item)
                 if result.error is None:
-                    await self._settle(result)
+                    await self._settle(item, result)
                     continue
                 if self._stopped_by is None and isinstance(result.error, self._stop_on):
                     self._stopped_by = result.error
                     feed.hurry(self._grace)
-                await self._settle(result)
+                await self._settle(item, result)
                 # It may have failed without waiting for anything: let the others have the loop, however long such an input is.
                 await asyncio.sleep(0)
         except asyncio.CancelledError as error:
@@ -236,8 +273,11 @@ class SendRun:
             self._fail(error)
 
     def _not_sent(self, index: int, item: Any) -> SendResult:
-        if self._stopped_by is not None or isinstance(item, Message):
-            return SendResult(index, item, Outcome.SKIPPED, error=self._stopped_by)
+        if isinstance(item, SendResult):
+            # The journal has it already, or it can't be written down.
+            return item
+        if self._stopped_by is not None or isinstance(item, _SENDABLE):
+            return self._skipped(index, item)
         error = item
         if not isinstance(item, InvalidMessageError):
             error = InvalidMessageError(
@@ -245,22 +285,29 @@ class SendRun:
             )
         return SendResult(index, item, Outcome.NEVER_SENT, error=error)
 
-    async def _send(self, caller: Caller, index: int, message: Message) -> SendResult:
+    def _skipped(self, index: int, item: Any) -> SendResult:
+        message, key = (item.message, item.key) if isinstance(item, Intended) else (item, None)
+        return SendResult(index, message, Outcome.SKIPPED, error=self._stopped_by, key=key)
+
+    async def _send(self, caller: Caller, index: int, item: Message | Intended) -> SendResult:
         # Whatever is raised here, a limiter's or a session's own exception too, is about this message: the others go on.
+        message, key = (item.message, item.key) if isinstance(item, Intended) else (item, None)
         try:
-            call = Call(send_request(message))
+            call = Call(send_request(item.body if isinstance(item, Intended) else dump_message(item)))
         except Exception as error:
             return SendResult(index, message, Outcome.NEVER_SENT, error=error)
         try:
             receipt = await caller.call(call, read_receipt, patient=True)
         except Exception as error:
-            return SendResult(index, message, call.outcome, error=error, attempts=call.attempts)
+            return SendResult(index, message, call.outcome, error=error, attempts=call.attempts, key=key)
         except asyncio.CancelledError:
-            await self._settle(SendResult(index, message, call.outcome, error=_cut_off(call), attempts=call.attempts))
+            result = SendResult(index, message, call.outcome, error=_cut_off(call), attempts=call.attempts, key=key)
+            await self._settle(item, result)
             raise
-        return SendResult(index, message, Outcome.ACCEPTED, receipt=receipt, attempts=call.attempts)
+        return SendResult(index, message, Outcome.ACCEPTED, receipt, None, call.attempts, key=key)
 
-    async def _settle(self, result: SendResult) -> None:
+    async def _settle(self, item: Any, result: SendResult) -> None:
+        self._note(item, result)
         self._keep(result)
         # Before on_result, which may raise: a result that is counted is given out as well.
         full = self._channel is not None and not self._channel.put(result)
@@ -271,8 +318,14 @@ class SendRun:
         if full and self._channel is not None:
             await self._channel.room()
 
+    def _note(self, item: Any, result: SendResult) -> None:
+        if self._journalled is not None and isinstance(item, Intended):
+            self._journalled.settle(item.number, result)
+
     def _keep(self, result: SendResult) -> None:
         self._counts[result.outcome.value] += 1
+        if result.outcome is Outcome.SKIPPED and result.is_repeat:
+            self._repeats += 1
         if self._kept is not None:
             self._kept[result.index] = result
 
@@ -286,3 +339,14 @@ def _cut_off(call: Call) -> TransportError:
     )
     error.attempts = call.attempts
     return error
+
+
+async def _uncancelled(work: Coroutine[Any, Any, None], cancellations: list[asyncio.CancelledError]) -> None:
+    """Wait for `work` to its end, and note the cancellations meanwhile."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancellations.append(error)
+    task.result()

@@ -17,9 +17,9 @@ _LONGEST_PAUSE = 30.0
 """Seconds between two looks at a status: most messages are delivered in the first few, and read hours later."""
 
 
-def send_request(message: Message) -> Request:
-    """The request that sends a message; raises `InvalidMessageError` for what is no message."""
-    return Request("POST", "/messages/send", dump_message(message))
+def send_request(body: bytes) -> Request:
+    """The request that sends a message with this body."""
+    return Request("POST", "/messages/send", body)
 
 
 def read_receipt(request: Request, answer: Answer) -> MessageReceipt:
@@ -37,7 +37,7 @@ class MessagesEndpoint(Endpoint):
         message never left or may have been accepted. What may have been accepted is not sent again, unless the retry policy says
         so. Source: Callbell's page `POST /messages/send`.
         """
-        return await self._caller().call(Call(send_request(message)), read_receipt)
+        return await self._caller().call(Call(send_request(dump_message(message))), read_receipt)
 
     async def status(self, uuid: str) -> MessageReceipt:
         """How far a message has come; `failure` says why it was not delivered."""

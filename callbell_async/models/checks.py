@@ -13,6 +13,9 @@ MAX_METADATA_PAIRS = 10
 MAX_METADATA_KEY = 50
 MAX_METADATA_VALUE = 500
 
+MAX_KEY = MAX_METADATA_VALUE
+"""A message's key travels as a value of its metadata."""
+
 MAX_JSON_DEPTH = 64
 
 # What people's lists carry between the digits: every blank, dashes, dots, brackets, and the invisible marks that come along when a
@@ -59,6 +62,14 @@ def _check_characters(field: str, value: str) -> None:
 def check_optional_string(field: str, value: object) -> str | None:
     """`None`, or a string that is not blank."""
     return None if value is None else check_string(field, value)
+
+
+def check_key(field: str, value: object) -> str:
+    """A string of 1 to 500 characters that is not blank."""
+    key = check_string(field, value)
+    if len(key) > MAX_KEY:
+        raise InvalidMessageError(field, f"has {len(key)} characters; at most {MAX_KEY} fit into metadata")
+    return key
 
 
 def check_number(field: str, value: object) -> str:

@@ -15,6 +15,7 @@ import attrs
 from callbell_async.errors import InvalidMessageError
 from callbell_async.models.checks import (
     check_json,
+    check_key,
     check_metadata,
     check_number,
     check_optional_string,
@@ -77,6 +78,13 @@ def has_reached(status: MessageStatus | str | None, until: MessageStatus) -> boo
     return status in _PROGRESS and until in _PROGRESS and _PROGRESS.index(status) > _PROGRESS.index(until)
 
 
+def is_progress(before: MessageStatus | str | None, after: MessageStatus | str | None) -> bool:
+    """Whether a message with the status `before` may be said to have come on to `after`: reports arrive in any order."""
+    if after is None or before == after or before in _ENDS:
+        return False
+    return before not in _PROGRESS or after not in _PROGRESS or _PROGRESS.index(after) > _PROGRESS.index(before)
+
+
 def _masked(value: str | None) -> str:
     # A repr ends in logs and tracebacks: enough to tell two messages apart, too little to call anyone.
     return repr(value) if value is None else f"<{len(value)} characters>"
@@ -126,6 +134,7 @@ class Message:
     - `bot_status`: `bot_start` or `bot_end`.
     - `metadata`: at most 10 pairs, keys of at most 50 characters, values of at most 500; numbers and booleans become strings. Comes
       back in webhook events.
+    - `key`: what a journal knows the message by, 1 to 500 characters; two messages with one key are one to it. Not sent by itself.
 
     Raises `InvalidMessageError`, which names the field and the remedy.
     """
@@ -139,6 +148,7 @@ class Message:
     fields: tuple[str, ...] = attrs.field(default=(), converter=_split_fields)
     bot_status: BotStatus | None = attrs.field(default=None, converter=_bot_status)
     metadata: Mapping[str, str] = attrs.field(factory=dict, converter=_metadata, hash=False, repr=_masked_items)
+    key: str | None = attrs.field(default=None, repr=_masked)
 
     def __attrs_post_init__(self) -> None:
         # Written out, and each optional field looked at only when it is there: this runs for every message of a campaign.
@@ -161,6 +171,8 @@ class Message:
             check_string("team_uuid", self.team_uuid)
         if self.fields != ():
             check_strings("fields", self.fields)
+        if self.key is not None:
+            check_key("key", self.key)
         self._check()
 
     def _check(self) -> None:

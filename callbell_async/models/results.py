@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from callbell_async.errors import BulkSendError, InvalidMessageError, Outcome
+from callbell_async.errors import BulkSendError, DuplicateMessageError, InvalidMessageError, Outcome
 from callbell_async.models.messages import Message, MessageReceipt
 
 __all__ = ["Item", "SendReport", "SendResult"]
@@ -20,7 +20,9 @@ class SendResult:
     """What became of one message.
 
     `index` is its place in the input, from 0; `receipt` is there when `outcome` is `ACCEPTED`, and `error` when it is not (for
-    `SKIPPED`: what stopped the run, if anything did). `attempts` is how many requests were tried.
+    `SKIPPED`: what stopped the run, if anything did). `attempts` is how many requests were tried. With a journal, `key` is what it knows
+    the message by; one that it has already, or that was given twice, is `SKIPPED` with a `DuplicateMessageError`, and with a receipt if
+    it was accepted before.
     """
 
     index: int
@@ -29,6 +31,15 @@ class SendResult:
     receipt: MessageReceipt | None = None
     error: BaseException | None = None
     attempts: int = 0
+    key: str | None = attrs.field(default=None, kw_only=True, repr=False)
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether there was no need to try it: a journal knows that it was accepted before, or it repeats a message of this run, whose
+        result is the one that counts.
+        """
+        error = self.error
+        return isinstance(error, DuplicateMessageError) and (error.first_index is not None or self.receipt is not None)
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +47,7 @@ class SendReport:
     """What became of a run: `results` in the order given, the five counts, and how long it took.
 
     `results` is empty when they were consumed one by one with `async for`. `elapsed` is in seconds, `rate` in messages tried a second.
+    `repeats` are those of the skipped that a journal knows to be accepted, and those given twice.
     """
 
     # A report ends in logs, and may hold very many.
@@ -46,6 +58,7 @@ class SendReport:
     unknown: int
     skipped: int
     elapsed: float
+    repeats: int = 0
 
     @property
     def total(self) -> int:
@@ -58,15 +71,16 @@ class SendReport:
         return (self.total - self.skipped) / self.elapsed if self.elapsed else 0.0
 
     def raise_for_failures(self) -> None:
-        """Raise `BulkSendError`, caused by the first of the gravest failures, unless all were accepted."""
+        """Raise `BulkSendError`, caused by the first of the gravest failures, unless all were accepted, in this run or before."""
         counts = {outcome: int(getattr(self, outcome.value)) for outcome in _GRAVEST_FIRST}
+        counts[Outcome.SKIPPED] -= self.repeats
         gravest = next((outcome for outcome, count in counts.items() if count), None)
         if gravest is None:
             return
         said = ", ".join(f"{count} {outcome.value}" for outcome, count in counts.items() if count)
-        cause = next((result.error for result in self.results if result.outcome is gravest), None)
+        cause = next((result.error for result in self.results if result.outcome is gravest and not result.is_repeat), None)
         raise BulkSendError(
-            f"{self.total - self.accepted} of {self.total} messages were not accepted: {said}",
+            f"{sum(counts.values())} of {self.total} messages were not accepted: {said}",
             report=self,
             outcome=gravest,
         ) from cause

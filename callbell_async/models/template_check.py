@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from callbell_async.errors import InvalidMessageError
 from callbell_async.models.account import Template, TemplateStatus, TemplateType
 from callbell_async.models.messages import Document, Image, TemplateMessage, Video
 
-__all__ = ["check_template"]
+__all__ = ["check_template", "fill_template"]
 
 _PLACEHOLDER = re.compile(r"\{\{\s*(\d{1,3})\s*\}\}")
 
@@ -39,3 +40,13 @@ def check_template(message: TemplateMessage, template: Template) -> None:
     kind = _MEDIA.get(str(template.template_type))
     if kind is not None and not isinstance(message.media, kind):
         raise InvalidMessageError("media", f"the template needs {kind.__name__}(url)")
+
+
+def fill_template(text: str, values: Sequence[str]) -> str:
+    """What the customer reads: the template's text with its placeholders replaced; those without a value are left."""
+
+    def value(found: re.Match[str]) -> str:
+        place = int(found[1]) - 1
+        return values[place] if 0 <= place < len(values) else found[0]
+
+    return _PLACEHOLDER.sub(value, text)

@@ -15,7 +15,7 @@ from cattrs.preconf.orjson import make_converter
 
 from callbell_async.errors import InvalidMessageError
 
-__all__ = ["WireError", "converter", "dump_json", "dump_model", "load_json", "register_answer", "structure"]
+__all__ = ["WireError", "converter", "dump_json", "dump_model", "load_json", "reader", "register_answer", "structure"]
 
 T = TypeVar("T")
 
@@ -38,10 +38,10 @@ def load_json(body: bytes) -> Any:
         raise WireError(f"not JSON: {error.msg} at character {error.pos}") from None
 
 
-def dump_json(value: Any, *, field: str) -> bytes:
-    """Write JSON; raises `InvalidMessageError` naming `field` for what JSON can't hold."""
+def dump_json(value: Any, *, field: str, canonical: bool = False) -> bytes:
+    """Write JSON, with sorted keys if `canonical`; raises `InvalidMessageError` naming `field` for what JSON can't hold."""
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if canonical else None)
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise InvalidMessageError(field, f"can't be written as JSON: {error}") from None
 
@@ -161,6 +161,21 @@ def register_answer(cls: type[Any], *, keys: Mapping[str, str] | None = None, **
 def structure(value: Any, cls: type[T]) -> T:
     """A model from its JSON; raises `WireError` for what is no object at all."""
     return converter.structure(value, cls)
+
+
+def reader(kind: Any) -> Callable[[Any], Any]:
+    """A reader of one value that gives `None` for null, and for what is of another kind."""
+    read = converter.get_structure_hook(kind)
+
+    def load(value: Any) -> Any:
+        if value is None:
+            return None
+        try:
+            return read(value, kind)
+        except _UNREADABLE:
+            return None
+
+    return load
 
 
 def dump_model(model: Any) -> Any:

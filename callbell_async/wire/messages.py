@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import attrs
 from cattrs.gen import make_dict_unstructure_fn, override
 
 from callbell_async.errors import InvalidMessageError
+from callbell_async.models.checks import MAX_METADATA_PAIRS
 from callbell_async.models.messages import (
     AudioMessage,
     CustomMessage,
@@ -25,7 +27,10 @@ from callbell_async.models.messages import (
 )
 from callbell_async.wire.converter import converter, dump_json
 
-__all__ = ["dump_message"]
+__all__ = ["KEY_IN_METADATA", "dump_keyed_message", "dump_message"]
+
+KEY_IN_METADATA = "callbell_async_key"
+"""The name under which a message's metadata carries its key, so that webhook events tell which message they are about."""
 
 _OWN_FIELDS = ("text", "url", "caption", "type", "content", "values", "media")
 """What a kind of message adds to the shared fields; it goes into `type` and `content`, written by hand below."""
@@ -39,6 +44,7 @@ def _shared_fields(cls: type[Message]) -> Callable[[Message], dict[str, Any]]:
         cls,
         converter,
         _cattrs_omit_if_default=True,
+        key=override(omit=True),
         channel=override(rename="from", omit_if_default=False),
         fields=override(unstruct_hook=",".join),
         **own,
@@ -118,11 +124,37 @@ def _unstructure_hook(cls: type[Message]) -> Callable[[Message], Any]:
     return converter.get_unstructure_hook(cls)
 
 
-def dump_message(message: Message) -> bytes:
-    """The JSON body of `POST /messages/send`; raises `InvalidMessageError` for what is no message or can't be written."""
+def _document(message: Message) -> dict[str, Any]:
     if not isinstance(message, Message):
         raise InvalidMessageError(
             "message", f"must be a message such as TextMessage(...), not {type(message).__name__}"
         )
     kind: Any = type(message)
-    return dump_json(_unstructure_hook(kind)(message), field="content")
+    document: dict[str, Any] = _unstructure_hook(kind)(message)
+    return document
+
+
+def dump_message(message: Message) -> bytes:
+    """The JSON body of `POST /messages/send`; raises `InvalidMessageError` for what is no message or can't be written."""
+    return dump_json(_document(message), field="content")
+
+
+def dump_keyed_message(message: Message, *, in_metadata: bool) -> tuple[str, bytes]:
+    """The message's key, and its body, which carries the key in its metadata if asked for and if there is room for one pair more.
+
+    A message without a key gets one of 32 hex digits that follows from what would be sent without it: the same for equal messages,
+    today and in later versions, because a journal begun with one version may be gone on with by another. Raises as `dump_message` does.
+    """
+    document = _document(message)
+    # Sorted: equal messages must have equal bytes, in whatever order their metadata were given.
+    body = dump_json(document, field="content", canonical=True)
+    key = message.key
+    if key is None:
+        key = hashlib.blake2b(body, digest_size=16).hexdigest()
+    if in_metadata and len(message.metadata) < MAX_METADATA_PAIRS:
+        if not message.metadata:
+            # Put in behind, because to write all of it again costs as much as the key itself.
+            return key, b'%b,"metadata":%b}' % (body[:-1], dump_json({KEY_IN_METADATA: key}, field="key"))
+        document["metadata"] = {**message.metadata, KEY_IN_METADATA: key}
+        return key, dump_json(document, field="content")
+    return key, body

@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 from callbell_async import RetryPolicy, TextMessage
 from callbell_async.caller import Caller
 from callbell_async.endpoints.messages import read_receipt, send_request
+from callbell_async.wire import dump_message
 from callbell_async.protocol import Answer, Call
 from callbell_async.rate_limit import WindowRateLimiter
 from callbell_async.transport import Transport, TransportOptions
@@ -52,7 +53,7 @@ class _Sender(LoopContender):
     async def send_all(self, count: int) -> int:
         """Share the count among the workers."""
         turns = iter(range(count))
-        request = send_request(TextMessage(to=recipient(0), text=text(0)))
+        request = send_request(dump_message(TextMessage(to=recipient(0), text=text(0))))
         calls = (Call(request) for _ in turns)
         return sum(await asyncio.gather(*(self.work(calls) for _ in range(self.setup.concurrency))))
 

@@ -15,6 +15,7 @@ from multidict import CIMultiDict
 from callbell_async import ConnectError, ConnectionLostError, Outcome, RateLimiter, RetryPolicy, SendResult, TextMessage
 from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
 from callbell_async.caller import Caller
+from callbell_async.journal import Journal
 from callbell_async.protocol import Answer, Call
 from callbell_async.transport import Transport, TransportOptions
 
@@ -116,6 +117,7 @@ def new_run(
     concurrency: int = 3,
     retry: RetryPolicy = RetryPolicy(attempts=1),  # noqa: B008 - immutable
     rate_limit: RateLimiter | None = None,
+    journal: Journal | None = None,
     on_result: Callable[[SendResult], Any] | None = None,
     stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
     grace: float = 10.0,
@@ -127,6 +129,7 @@ def new_run(
         lambda: caller,
         messages,
         concurrency=concurrency,
+        journal=journal,
         on_result=on_result,
         stop_on=stop_on,
         grace=grace,

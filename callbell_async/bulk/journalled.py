@@ -1,0 +1,219 @@
+"""The input of a journalled run: what is handed out has been written down before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+
+from callbell_async.bulk.feed import Feed
+from callbell_async.errors import InvalidMessageError, Outcome
+from callbell_async.journal import Intent, Journal, JournalRun
+from callbell_async.models.messages import Message
+from callbell_async.models.results import SendResult
+from callbell_async.wire import dump_keyed_message
+
+__all__ = ["Intended", "JournalledFeed", "group_size"]
+
+MOST_IN_GROUP = 500
+FEWEST_IN_GROUP = 10
+
+
+@attrs.define(eq=False)
+class Intended:
+    """A message that is written down and may be tried: its key, its body with what the journal adds, and its number in the journal."""
+
+    message: Message
+    key: str
+    body: bytes
+    number: int
+
+
+def group_size(size: int, *, seconds: float) -> int:
+    """How many messages to write down at once, after so many took so long to be sent: what lasts about a tenth of a second.
+
+    The fewer, the less is left in doubt by a crash; the more, the cheaper it is.
+    """
+    if seconds < 0.05:
+        return min(size * 2, MOST_IN_GROUP)
+    return max(size // 2, FEWEST_IN_GROUP) if seconds > 0.2 else size
+
+
+class JournalledFeed:
+    """A feed whose messages are written down in groups, a little ahead of the workers, so that these seldom wait for the disk.
+
+    It hands out `Intended` messages, `SendResult`s of those that must not be tried, and what is no message as it came. At most one and a
+    half groups are written down and not yet handed out: so many can be `UNKNOWN` after a crash without having been tried.
+    """
+
+    def __init__(self, feed: Feed, journal: Journal, *, concurrency: int) -> None:
+        self._feed = feed
+        self._journal = journal
+        self._run: JournalRun | None = None
+        self._group = min(concurrency, MOST_IN_GROUP)
+        # Pulled from the input; then written down, or found not to be tried.
+        self._pulled: deque[tuple[int, Any]] = deque()
+        self._ready: deque[tuple[int, Any]] = deque()
+        self._room, self._change = asyncio.Event(), asyncio.Event()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._pulling: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._hurried = self._halting = self._opened = False
+
+    @property
+    def at_most(self) -> int | None:
+        """How many messages there are, if that is known, but 1 at least."""
+        return self._feed.at_most
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing more is handed out."""
+        return self._feed.stopped
+
+    def start(self) -> None:
+        """Begin to pull and to write; wants `halt` and `close`."""
+        loop = asyncio.get_running_loop()
+        self._pulling = loop.create_task(self._pull())
+        self._pulling.add_done_callback(lambda _: self._change.set())
+        self._writing = loop.create_task(self._write(self._pulling))
+        self._writing.add_done_callback(lambda _: self._wake(len(self._waiting)))
+
+    async def next_async(self) -> tuple[int, Any] | None:
+        """The next with its index, or `None` when there is none or the feeding has stopped; raises what the input or the journal raises."""
+        while not self._feed.stopped:
+            if self._ready:
+                if len(self._ready) == self._group // 2 + 1:
+                    self._room.set()
+                return self._ready.popleft()
+            if self._writing is None or self._writing.done():
+                self._raise_failure()
+                return None
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            self._change.set()
+            await waiting
+        return None
+
+    def settle(self, number: int, result: SendResult) -> None:
+        """Note what became of an intended message."""
+        if self._run is not None:
+            self._run.settle(number, result)
+
+    def stop(self) -> None:
+        """Hand out nothing more, even if the input is being waited for."""
+        self._feed.stop()
+        self._wake(len(self._waiting))
+
+    def hurry(self, patience: float) -> None:
+        """From now on nothing is tried, and so not written down either; stop when the input has to be waited for longer than so many seconds."""
+        self._hurried = True
+        self._feed.hurry(patience)
+
+    async def halt(self) -> None:
+        """Stop pulling and writing; a group that is being written is finished, because `rest` must know what is written down."""
+        self._halting = True
+        self._change.set()
+        tasks = [task for task in (self._pulling, self._writing) if task is not None]
+        if self._pulling is not None:
+            self._pulling.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for task in tasks:
+            # What the input or the journal raised is told by `next_async`, unless the run had ended before for another reason.
+            if not task.cancelled():
+                task.exception()
+
+    def rest(self) -> Iterable[tuple[int, Any]]:
+        """What was pulled and not handed out, and what was not pulled of an input that has a length."""
+        for waiting in (self._ready, self._pulled):
+            while waiting:
+                yield waiting.popleft()
+        yield from self._feed.rest()
+
+    async def close(self) -> None:
+        """Write what is not written, and close the journal if the run opened it; raises `JournalError`."""
+        if self._opened:
+            self._opened = False
+            try:
+                await self._journal.flush()
+            finally:
+                await self._journal.close()
+
+    async def _pull(self) -> None:
+        feed = self._feed
+        while True:
+            while len(self._pulled) >= self._group or len(self._ready) > self._group // 2:
+                self._room.clear()
+                await self._room.wait()
+            fed = feed.next() if feed.immediate else await feed.next_async()
+            if fed is None:
+                return
+            self._pulled.append(fed)
+            self._change.set()
+
+    async def _write(self, pulling: asyncio.Task[None]) -> None:
+        await self._journal.open()
+        self._opened = True
+        self._run = await self._journal.begin_run()
+        loop = asyncio.get_running_loop()
+        written_at = loop.time()
+        while not self._halting:
+            full = len(self._pulled) >= self._group
+            if self._pulled and (full or self._waiting or pulling.done()):
+                if full:
+                    self._group = group_size(self._group, seconds=loop.time() - written_at)
+                written_at = loop.time()
+                group = tuple(self._pulled)
+                written = await self._intend(self._run, group)
+                for _ in group:
+                    self._pulled.popleft()
+                self._ready.extend(written)
+                self._room.set()
+                self._wake(len(written))
+            elif pulling.done():
+                return
+            else:
+                self._change.clear()
+                await self._change.wait()
+
+    async def _intend(self, run: JournalRun, group: Sequence[tuple[int, Any]]) -> list[tuple[int, Any]]:
+        """What a group is handed out as, when it is written down."""
+        if self._hurried:
+            return list(group)
+        handed: list[tuple[int, Any]] = []
+        intents: list[Intent] = []
+        places: list[int] = []
+        for index, item in group:
+            if isinstance(item, Message):
+                try:
+                    key, body = dump_keyed_message(item, in_metadata=self._journal.key_in_metadata)
+                except InvalidMessageError as error:
+                    handed.append((index, SendResult(index, item, Outcome.NEVER_SENT, error=error, key=item.key)))
+                    continue
+                intents.append((key, body, index))
+                places.append(len(handed))
+            handed.append((index, item))
+        for place, (key, body, index), verdict in zip(places, intents, await run.intend(intents), strict=True):
+            message = handed[place][1]
+            if isinstance(verdict, int):
+                handed[place] = (index, Intended(message, key, body, verdict))
+            else:
+                receipt = verdict.entry.receipt
+                handed[place] = (index, SendResult(index, message, Outcome.SKIPPED, receipt, verdict, key=key))
+        return handed
+
+    def _raise_failure(self) -> None:
+        """Raise what the input or the journal raised, if anything."""
+        for task in (self._writing, self._pulling):
+            if task is not None and task.done():
+                task.result()
+
+    def _wake(self, count: int) -> None:
+        while self._waiting and count:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                count -= 1

@@ -1,0 +1,353 @@
+"""The journal as programs and runs use it: asyncio over the file's one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from callbell_async.errors import ConfigurationError, DuplicateMessageError, JournalError, Outcome
+from callbell_async.journal.store import TRYING, Intent, Known, Row, Settled, Sighting, Store
+from callbell_async.models.events import Event, MessageCreated, MessageStatusUpdated
+from callbell_async.models.failures import MessageFailure
+from callbell_async.models.journal import JournalEntry
+from callbell_async.models.messages import MessageStatus
+from callbell_async.models.results import SendResult
+from callbell_async.wire import KEY_IN_METADATA
+
+__all__ = ["Journal", "JournalRun"]
+
+T = TypeVar("T")
+
+FLUSH_AFTER = 0.25
+"""Seconds after which a result is written at the latest; mostly it goes along with the next intents."""
+
+ENTRIES_AT_ONCE = 500
+
+
+_STATES = {outcome: outcome.value for outcome in Outcome}
+
+
+class Journal:
+    """A file that knows, before a byte leaves, which message is about to be tried, and afterwards what came of it.
+
+    ```python
+    report = await callbell.send_many(messages, journal=Journal("spring.db"))
+    ```
+
+    One journal sends a message once, within a run, across runs and across crashes: what was `ACCEPTED`, or may have been (`UNKNOWN`),
+    is not sent again; what was `REJECTED`, `NEVER_SENT` or not tried is tried by the next run with the same input. A message is known by its `key`,
+    or else by all that would be sent for it. See docs/campaigns.md.
+
+    - `path`: an SQLite file, made when it isn't there, readable by its owner only: it holds recipients and texts.
+    - `key_in_metadata`: each message carries its key as `callbell_async_key` in its metadata, unless it has ten pairs already, so that a webhook
+      event proves what became of it.
+    - `risk_power_loss`: don't wait for the disk. Nothing is lost when the program is killed, but a power failure may then forget
+      what was sent in the last moments, which would be sent twice.
+    - `read_only`: for looking at a journal while another process sends with it.
+    - `clock`: seconds since 1970, for the dates it notes down.
+
+    Opened by `async with`, or by `send_many` for the length of a run. Raises `JournalError`: in use by another process, damaged, no journal, disk full.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        key_in_metadata: bool = True,
+        risk_power_loss: bool = False,
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not os.fspath(path) or os.fspath(path) == ":memory:":
+            raise ConfigurationError("path: give a file's path; a journal in memory would not outlive a crash")
+        self.path = Path(path)
+        self.key_in_metadata = key_in_metadata
+        self._risk_power_loss = risk_power_loss
+        self._read_only = read_only
+        self._clock = clock
+        self._users = 0
+        self._opening: asyncio.Lock | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        self._store: Store | None = None
+        self._settled: list[Settled] = []
+        self._sightings: list[Sighting] = []
+        self._flushing: asyncio.TimerHandle | asyncio.Task[None] | None = None
+        self._due = 0.0
+        self._failure: JournalError | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path} {'closed' if self._store is None else 'open'}>"
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> Self:
+        """Open it, if it isn't open; each `open` wants its own `close`."""
+        self._opening = self._opening or asyncio.Lock()
+        async with self._opening:
+            if self._store is None:
+                thread = ThreadPoolExecutor(1, thread_name_prefix="callbell-journal")
+                make = partial(Store, self.path, read_only=self._read_only, risk_power_loss=self._risk_power_loss)
+                try:
+                    self._store = await asyncio.get_running_loop().run_in_executor(thread, make)
+                except BaseException:
+                    thread.shutdown(wait=False)
+                    raise
+                self._thread = thread
+                self._failure = None
+            self._users += 1
+        return self
+
+    async def close(self) -> None:
+        """Write what is not written yet and close the file, when the last who opened it closes it; harmless when it is closed."""
+        self._users = max(0, self._users - 1)
+        if self._users or self._store is None:
+            return
+        try:
+            if not self._read_only:
+                await self.flush()
+        finally:
+            store, thread = self._store, self._thread
+            self._store = self._thread = None
+            if isinstance(self._flushing, asyncio.TimerHandle):
+                self._flushing.cancel()
+                self._flushing = None
+            if store is not None and thread is not None:
+                await asyncio.get_running_loop().run_in_executor(thread, store.close)
+                thread.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # --- what is asked of it ------------------------------------------------------------------------------------------
+
+    async def counts(self) -> dict[Outcome, int]:
+        """How many messages there are by outcome; what is under way is `UNKNOWN`, what was not tried `SKIPPED`."""
+        await self._flush_if_open()
+        found = await self._ask(lambda store: store.counts("state"))
+        counts = dict.fromkeys(Outcome, 0)
+        for state, count in found.items():
+            counts[_outcome(str(state))] += count
+        return counts
+
+    async def funnel(self) -> dict[MessageStatus | str, int]:
+        """How far the accepted messages are known to have come: their number by status, in the order of a message's life."""
+        await self._flush_if_open()
+        found = await self._ask(lambda store: store.counts("status", of_state=Outcome.ACCEPTED.value))
+        funnel: dict[MessageStatus | str, int] = dict.fromkeys(MessageStatus, 0)
+        for status, count in found.items():
+            known = _status(status) or MessageStatus.ENQUEUED
+            funnel[known] = funnel.get(known, 0) + count
+        return funnel
+
+    async def entries(self, *outcomes: Outcome) -> AsyncIterator[JournalEntry]:
+        """What it knows of each message, or of those with these outcomes, in the order they were first tried; in constant memory."""
+        await self._flush_if_open()
+        states = [outcome.value for outcome in outcomes or Outcome]
+        if Outcome.UNKNOWN in outcomes or not outcomes:
+            states.append(TRYING)
+        last = 0
+        while rows := await self._ask(lambda store, after=last: store.rows(states, after=after, count=ENTRIES_AT_ONCE)):  # type: ignore[misc]
+            for row in rows:
+                yield _entry(row)
+            last = rows[-1].id
+
+    async def entry(self, key: str) -> JournalEntry | None:
+        """What it knows of the message with this key, or `None`."""
+        await self._flush_if_open()
+        row = await self._ask(lambda store: store.with_key(key))
+        return None if row is None else _entry(row)
+
+    async def has_uuid(self, uuid: str) -> bool:
+        """Whether a message of this journal is known to be the one that Callbell calls so."""
+        await self._flush_if_open()
+        return await self._ask(lambda store: store.has_uuid(uuid))
+
+    async def resend(self, *keys: str) -> None:
+        """Let the next run try the messages with these keys again, though they are `UNKNOWN`: they may then reach the customer twice.
+
+        Raises `JournalError`, and changes nothing, if one of them is not `UNKNOWN`.
+        """
+        wrong = await self._ask(lambda store: store.resend(keys))
+        if wrong:
+            raise JournalError(
+                f"{self.path}: {len(wrong)} of {len(keys)} keys name no message whose outcome is unknown; nothing was changed"
+            )
+
+    async def notes(self) -> dict[str, str]:
+        """What a program keeps beside the messages, by name."""
+        return await self._ask(lambda store: store.notes())
+
+    async def write_notes(self, notes: Mapping[str, str]) -> None:
+        """Keep these notes as well; one of the same name is replaced. No place for a secret."""
+        await self._ask(lambda store: store.write_notes(notes))
+
+    # --- what is heard of messages afterwards -------------------------------------------------------------------------
+
+    def observe(self, event: Event) -> None:
+        """Take a webhook event: it proves that Callbell has the message whose key it carries, and says how far it is.
+
+        Returns at once; it is written within a moment. For `receiver.observe(journal.observe)`. Events about other messages do no harm.
+        """
+        match event:
+            case MessageCreated(is_incoming=False):
+                self.see(event.metadata.get(KEY_IN_METADATA), event.uuid, None)
+            case MessageStatusUpdated():
+                self.see(event.metadata.get(KEY_IN_METADATA), event.uuid, event.status, failure=event.failure)
+
+    def see(
+        self,
+        key: str | None,
+        uuid: str | None,
+        status: MessageStatus | str | None,
+        *,
+        failure: MessageFailure | None = None,
+    ) -> None:
+        """Note what was heard of a message: named by its key, which proves that Callbell has it, or by its uuid."""
+        reason = None
+        if failure is not None:
+            # The integration's words may quote the number.
+            reason = "not delivered" if failure.code is None else f"not delivered: {failure.code}"
+        self._sightings.append(Sighting(key, uuid, None if status is None else str(status), self._clock(), reason))
+        self._flush_soon()
+
+    async def settle(self, event: Event) -> None:
+        """The same as `observe`, and written when it returns."""
+        self.observe(event)
+        await self.flush()
+
+    # --- what a run writes --------------------------------------------------------------------------------------------
+
+    async def begin_run(self) -> JournalRun:
+        """A new run, which tells its own messages from those of earlier runs."""
+        return JournalRun(self, await self._ask(lambda store: store.begin_run()))
+
+    def settled(self, number: int, result: SendResult) -> None:
+        """Note what became of the intent with this number; it is written with the next intents, or within a moment."""
+        receipt, error = result.receipt, result.error
+        uuid = status = None
+        if receipt is not None:
+            uuid, status = receipt.uuid, None if receipt.status is None else str(receipt.status)
+        reason = None if error is None else str(error)
+        self._settled.append((_STATES[result.outcome], uuid, status, result.attempts, self._clock(), reason, number))
+        self._flush_soon()
+
+    async def record(self, run: int = 0, intents: Sequence[Intent] = ()) -> list[int | Known]:
+        """Write all that was noted, and new intents, before it returns; see `Store.record`."""
+        if self._failure is not None:
+            raise self._failure
+        settled, sightings = self._settled, self._sightings
+        self._settled, self._sightings = [], []
+        try:
+            return await self._ask(lambda store: store.record(settled, sightings, intents, run=run, now=self._clock()))
+        except JournalError as error:
+            self._failure = error
+            raise
+
+    async def flush(self) -> None:
+        """Write all that was noted; raises `JournalError` if that fails, or failed before."""
+        if self._settled or self._sightings or self._failure is not None:
+            await self.record()
+
+    async def _flush_if_open(self) -> None:
+        if self._store is not None and not self._read_only:
+            await self.flush()
+
+    def _flush_soon(self) -> None:
+        if len(self._settled) + len(self._sightings) == 1:
+            loop = asyncio.get_running_loop()
+            self._due = loop.time() + FLUSH_AFTER
+            if self._flushing is None:
+                self._flushing = loop.call_at(self._due, self._start_flush)
+
+    def _start_flush(self) -> None:
+        self._flushing = None
+        if self._store is None or self._failure is not None or not (self._settled or self._sightings):
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._due:
+            # What was noted first has gone along with intents meanwhile.
+            self._flushing = loop.call_at(self._due, self._start_flush)
+        else:
+            self._flushing = loop.create_task(self._flush_alone())
+
+    async def _flush_alone(self) -> None:
+        try:
+            await self.flush()
+        except JournalError:
+            # It is kept, and met by whoever records or closes next.
+            pass
+        finally:
+            self._flushing = None
+
+    async def _ask(self, question: Callable[[Store], T]) -> T:
+        if self._store is None or self._thread is None:
+            raise JournalError(f"{self.path}: is not open; use `async with journal:`")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, question, self._store)
+
+
+class JournalRun:
+    """One run's part in a journal."""
+
+    def __init__(self, journal: Journal, number: int) -> None:
+        self._journal = journal
+        self._number = number
+
+    async def intend(self, intents: Sequence[Intent]) -> list[int | DuplicateMessageError]:
+        """Write down what is about to be tried; for each message its number, or the error that says why it must not be tried."""
+        verdicts = await self._journal.record(self._number, intents)
+        return [verdict if isinstance(verdict, int) else _duplicate(verdict) for verdict in verdicts]
+
+    def settle(self, number: int, result: SendResult) -> None:
+        """What became of it."""
+        self._journal.settled(number, result)
+
+
+def _duplicate(known: Known) -> DuplicateMessageError:
+    entry = _entry(known.row)
+    if known.this_run:
+        text = f"given twice: the first is message {entry.index} of this run (counted from 0)"
+    elif entry.outcome is Outcome.ACCEPTED:
+        text = f"already accepted, tried on {entry.tried_at:%Y-%m-%d %H:%M:%S} UTC"
+    else:
+        text = f"may have been accepted already, tried on {entry.tried_at:%Y-%m-%d %H:%M:%S} UTC; reconcile the journal"
+    return DuplicateMessageError(text, key=entry.key, entry=entry, first_index=entry.index if known.this_run else None)
+
+
+def _entry(row: Row) -> JournalEntry:
+    return JournalEntry(
+        key=row.key,
+        message_body=row.body,
+        outcome=_outcome(row.state),
+        index=row.place,
+        uuid=row.uuid,
+        status=_status(row.status),
+        attempts=row.attempts,
+        tried_at=datetime.fromtimestamp(row.tried_at, UTC),
+        settled_at=None if row.settled_at is None else datetime.fromtimestamp(row.settled_at, UTC),
+        reason=row.reason,
+        under_way=row.state == TRYING,
+    )
+
+
+def _outcome(state: str) -> Outcome:
+    return Outcome.UNKNOWN if state == TRYING else Outcome(state)
+
+
+def _status(status: str | None) -> MessageStatus | str | None:
+    try:
+        return None if status is None else MessageStatus(status)
+    except ValueError:
+        return status

@@ -1,0 +1,40 @@
+"""One process at a time."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from callbell_async.errors import JournalError
+
+__all__ = ["FileLock"]
+
+
+class FileLock:
+    """Holds a journal for this process until it is released, or until the process ends, however it ends.
+
+    An empty file beside the journal is locked, by SQLite's own means, which work on every system: the journal itself stays readable.
+    Raises `JournalError` when somebody else holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        lock = path.with_name(path.name + "-lock")
+        try:
+            os.close(os.open(lock, os.O_RDWR | os.O_CREAT, 0o600))
+            self._connection = sqlite3.connect(lock, isolation_level=None, check_same_thread=False, timeout=0)
+        except (OSError, sqlite3.Error) as error:
+            raise JournalError(f"{path}: can't be used as a journal ({error})") from None
+        try:
+            self._connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            self._connection.close()
+            if error.sqlite_errorname.startswith("SQLITE_BUSY"):
+                raise JournalError(
+                    f"{path}: is in use, by another process or in this one; a journal sends from one place at a time"
+                ) from None
+            raise JournalError(f"{path}: its lock {lock.name} can't be used ({error})") from None
+
+    def release(self) -> None:
+        """Let others have it. The empty file stays: who removed it could lock out nobody."""
+        self._connection.close()

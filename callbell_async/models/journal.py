@@ -1,0 +1,65 @@
+"""What a journal knows of a message."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import attrs
+
+from callbell_async.errors import Outcome
+from callbell_async.models.messages import MessageReceipt, MessageStatus
+
+__all__ = ["JournalEntry", "Reconciliation", "Refreshment", "Unresolved"]
+
+
+@attrs.frozen(kw_only=True)
+class JournalEntry:
+    """What a journal knows of one message.
+
+    `key` names it. `message_body` is what is sent for it: the JSON of `POST /messages/send`. `outcome` is what became of it so far:
+    `UNKNOWN` also while it is `under_way`, and `SKIPPED` for one that was not tried. `uuid` is Callbell's, once it has accepted it, and
+    `status` how far it was when that was last heard of. `attempts` counts the requests of the last run that tried it. `index` is its place
+    in that run's input, `tried_at` when it was about to be tried then, and `settled_at` when its outcome was known. `reason` says in one line why it was not accepted.
+    """
+
+    key: str = attrs.field(repr=lambda key: f"<{len(key)} characters>")
+    message_body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
+    outcome: Outcome
+    index: int
+    uuid: str | None = None
+    status: MessageStatus | str | None = None
+    attempts: int = 0
+    tried_at: datetime
+    settled_at: datetime | None = None
+    reason: str | None = None
+    under_way: bool = False
+
+    @property
+    def receipt(self) -> MessageReceipt | None:
+        """Callbell's word for it, as far as it was written down; `None` while it is not known to be accepted."""
+        return None if self.uuid is None else MessageReceipt(self.uuid, self.status)
+
+
+@attrs.frozen(kw_only=True)
+class Unresolved:
+    """A message whose fate could not be found out, and why not."""
+
+    entry: JournalEntry
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Reconciliation:
+    """What a look into the contacts' histories settled: how many messages are now known to be accepted, and which are still unknown."""
+
+    accepted: int
+    unresolved: tuple[Unresolved, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Refreshment:
+    """What asking for statuses brought: how many messages were asked for, how many have changed, and how many could not be told."""
+
+    asked: int
+    changed: int
+    failed: int

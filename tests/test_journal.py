@@ -1,0 +1,260 @@
+"""A journal as a program uses it: opened, asked, closed; what it keeps, and for whom."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from callbell_async import (
+    ConfigurationError,
+    Journal,
+    JournalEntry,
+    JournalError,
+    MessageReceipt,
+    MessageStatus,
+    Outcome,
+    SendResult,
+    TextMessage,
+)
+from callbell_async.journal import store
+from callbell_async.journal.journal import FLUSH_AFTER
+from tests.support.clock import current_loop
+
+NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
+MESSAGE = TextMessage(to="+31612345678", text="Hello!")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a journal may be."""
+    return tmp_path / "spring.db"
+
+
+@pytest.fixture
+async def journal(path: Path) -> AsyncIterator[Journal]:
+    """An open journal whose clock stands still."""
+    async with Journal(path, clock=NOW.timestamp) as journal:
+        yield journal
+
+
+async def intend(journal: Journal, *keys: str) -> dict[str, int]:
+    """Messages that are about to be tried, and their numbers."""
+    run = await journal.begin_run()
+    verdicts = await run.intend([(key, b'{"to":"+31612345678"}', place) for place, key in enumerate(keys)])
+    return {key: verdict for key, verdict in zip(keys, verdicts, strict=True) if isinstance(verdict, int)}
+
+
+def result(outcome: Outcome, *, uuid: str | None = None, status: str = "enqueued", attempts: int = 1) -> SendResult:
+    """What a run says of a message."""
+    receipt = None if uuid is None else MessageReceipt(uuid, status)
+    error = None if outcome is Outcome.ACCEPTED else JournalError("it broke")
+    return SendResult(0, MESSAGE, outcome, receipt, error, attempts)
+
+
+async def known(journal: Journal, key: str) -> JournalEntry:
+    """What it knows of a message that it knows."""
+    entry = await journal.entry(key)
+    assert entry is not None
+    return entry
+
+
+async def states(journal: Journal) -> dict[str, Outcome]:
+    """Outcomes by key."""
+    return {entry.key: entry.outcome async for entry in journal.entries()}
+
+
+# --- life -------------------------------------------------------------------------------------------------------------
+
+
+async def test_only_its_owner_can_read_it(path: Path, journal: Journal) -> None:
+    """It holds recipients and texts: the file, and all beside it, are for its owner only."""
+    await intend(journal, "a")
+    beside = list(path.parent.iterdir())
+    assert len(beside) >= 3
+    assert {stat.S_IMODE(file.stat().st_mode) for file in beside} == {0o600}
+
+
+async def test_it_holds_no_token(path: Path) -> None:
+    """Nothing but the messages and the caller's notes gets into it."""
+    async with Journal(path) as journal:
+        await intend(journal, "a")
+    with sqlite3.connect(path) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    connection.close()
+    assert tables == {"entries", "keys", "marks", "notes"}
+
+
+async def test_it_must_be_open(path: Path) -> None:
+    """A closed journal says so, and how to open it; closing it again does no harm."""
+    journal = Journal(path)
+    with pytest.raises(JournalError, match="async with"):
+        await journal.counts()
+    await journal.close()
+    async with journal:
+        assert "open" in repr(journal)
+    await journal.close()
+    with pytest.raises(JournalError, match="not open"):
+        await journal.entry("a")
+    assert "closed" in repr(journal)
+
+
+async def test_each_open_wants_its_close(path: Path) -> None:
+    """Who opened it twice has it until the second close."""
+    journal = Journal(path)
+    async with journal:
+        async with journal:
+            pass
+        assert (await journal.counts())[Outcome.ACCEPTED] == 0
+        with pytest.raises(JournalError, match="in use"):
+            await Journal(path).open()
+    await (await Journal(path).open()).close()
+
+
+@pytest.mark.parametrize("path", ["", ":memory:"])
+def test_it_needs_a_file(path: str) -> None:
+    """A journal that would not outlive a crash is refused."""
+    with pytest.raises(ConfigurationError, match="path"):
+        Journal(path)
+
+
+async def test_a_string_is_a_path(path: Path) -> None:
+    """Both kinds of path are taken."""
+    async with Journal(str(path)) as journal:
+        assert journal.path == path
+
+
+# --- what it knows ----------------------------------------------------------------------------------------------------
+
+
+async def test_what_was_under_way_is_unknown(path: Path) -> None:
+    """What had been written down when the last program ended may have arrived: the next one finds it `UNKNOWN`, with the reason."""
+    async with Journal(path, clock=NOW.timestamp) as journal:
+        numbers = await intend(journal, "a", "b")
+        assert (await known(journal, "a")).under_way
+        journal.settled(numbers["b"], result(Outcome.ACCEPTED, uuid="u"))
+        assert (await journal.counts())[Outcome.UNKNOWN] == 1
+    async with Journal(path) as journal:
+        entry = await known(journal, "a")
+        assert (entry.outcome, entry.under_way, entry.settled_at) == (Outcome.UNKNOWN, False, None)
+        assert entry.reason == "the program ended while it was under way"
+        assert entry.tried_at == NOW
+        assert entry.receipt is None
+        assert (await known(journal, "b")).receipt == MessageReceipt("u", MessageStatus.ENQUEUED)
+
+
+async def test_it_counts(journal: Journal) -> None:
+    """Every message counts once, by what is known of it."""
+    numbers = await intend(journal, *"abcdefg")
+    for key, outcome in zip("abcde", Outcome, strict=True):
+        journal.settled(numbers[key], result(outcome, uuid="u" if outcome is Outcome.ACCEPTED else None))
+    assert await journal.counts() == {
+        Outcome.ACCEPTED: 1,
+        Outcome.REJECTED: 1,
+        Outcome.NEVER_SENT: 1,
+        Outcome.UNKNOWN: 3,
+        Outcome.SKIPPED: 1,
+    }
+
+
+async def test_it_gives_entries_by_outcome(journal: Journal) -> None:
+    """All, or those of some outcomes, in the order they were first tried, however many."""
+    keys = [f"k{number:04}" for number in range(1203)]
+    numbers = await intend(journal, *keys)
+    for key in keys[::2]:
+        journal.settled(numbers[key], result(Outcome.REJECTED))
+    assert [entry.key async for entry in journal.entries()] == keys
+    assert [entry.key async for entry in journal.entries(Outcome.REJECTED)] == keys[::2]
+    assert [entry.key async for entry in journal.entries(Outcome.UNKNOWN)] == keys[1::2]
+    assert [entry async for entry in journal.entries(Outcome.NEVER_SENT, Outcome.ACCEPTED)] == []
+
+
+async def test_an_unknown_key_is_none(journal: Journal) -> None:
+    """It has no entry for a key it never saw."""
+    assert await journal.entry("nobody") is None
+
+
+async def test_keys_are_found_when_they_are_many(monkeypatch: pytest.MonkeyPatch, journal: Journal) -> None:
+    """Keys that were indexed, keys that were not yet, and keys that are new are told apart."""
+    monkeypatch.setattr(store, "MOST_UNINDEXED", 10)
+    for first in range(0, 96, 8):
+        await intend(journal, *(f"k{number}" for number in range(first, first + 8)))
+    run = await journal.begin_run()
+    verdicts = await run.intend([(f"k{number}", b"{}", number) for number in range(90, 100)])
+    assert [isinstance(verdict, int) for verdict in verdicts] == [False] * 6 + [True] * 4
+    assert (await journal.counts())[Outcome.UNKNOWN] == 100
+
+
+async def test_a_result_is_written_within_a_moment(path: Path, journal: Journal) -> None:
+    """A result does not wait for the next message: a viewer sees it soon, though nothing else happens."""
+    numbers = await intend(journal, "a")
+    journal.settled(numbers["a"], result(Outcome.ACCEPTED, uuid="u"))
+    async with Journal(path, read_only=True) as viewer:
+        assert (await known(viewer, "a")).under_way
+        current_loop().advance(FLUSH_AFTER)
+        while (await known(viewer, "a")).under_way:
+            pass
+        assert (await known(viewer, "a")).uuid == "u"
+
+
+async def test_viewing_changes_nothing(path: Path, journal: Journal) -> None:
+    """A journal opened for reading only refuses to write, beside the one that writes."""
+    await intend(journal, "a")
+    async with Journal(path, read_only=True) as viewer:
+        assert (await viewer.counts())[Outcome.UNKNOWN] == 1
+        for writing in (viewer.write_notes({"a": "b"}), viewer.resend("a"), viewer.begin_run()):
+            with pytest.raises(JournalError, match="reading only"):
+                await writing
+
+
+async def test_viewing_needs_a_journal(path: Path) -> None:
+    """Nothing is made by looking."""
+    with pytest.raises(JournalError, match="no such journal"):
+        await Journal(path, read_only=True).open()
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_notes_are_kept(path: Path) -> None:
+    """What a program keeps beside the messages is there the next time; a note of the same name is replaced."""
+    async with Journal(path) as journal:
+        assert await journal.notes() == {}
+        await journal.write_notes({"file": "a.csv", "text": "Hi {name}"})
+        await journal.write_notes({"file": "b.csv"})
+    async with Journal(path) as journal:
+        assert await journal.notes() == {"file": "b.csv", "text": "Hi {name}"}
+
+
+# --- resending --------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_unknown_may_be_sent_again_by_name(path: Path) -> None:
+    """Named by its key, it is tried by the next run; the others stay as they are."""
+    async with Journal(path) as journal:
+        await intend(journal, "a", "b")
+    async with Journal(path) as journal:
+        await journal.resend("a")
+        assert await states(journal) == {"a": Outcome.SKIPPED, "b": Outcome.UNKNOWN}
+        assert set(await intend(journal, "a", "b")) == {"a"}
+
+
+async def test_nothing_else_can_be_sent_again(path: Path) -> None:
+    """A key that is not `UNKNOWN`, or not there, changes nothing, for the others named beside it neither."""
+    async with Journal(path) as journal:
+        numbers = await intend(journal, "a", "b")
+        journal.settled(numbers["b"], result(Outcome.ACCEPTED, uuid="u"))
+    async with Journal(path) as journal:
+        for wrong in ("b", "c"):
+            with pytest.raises(JournalError, match="1 of 2 keys"):
+                await journal.resend("a", wrong)
+        assert await states(journal) == {"a": Outcome.UNKNOWN, "b": Outcome.ACCEPTED}
+
+
+async def test_what_is_under_way_cannot_be_sent_again(journal: Journal) -> None:
+    """A message that a run is trying right now is not given to another."""
+    await intend(journal, "a")
+    with pytest.raises(JournalError):
+        await journal.resend("a")
