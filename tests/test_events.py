@@ -624,9 +624,18 @@ def test_other_events_have_other_keys() -> None:
     assert len({parse(document).key for document in documents}) == len(documents)
 
 
-def test_events_that_say_the_same_share_a_key() -> None:
-    """A key is what an event says: one that Callbell sends anew with the same payload can't be told from a second delivery."""
+def test_the_outer_date_tells_later_events_apart() -> None:
+    """A user's second login is another event than the first, where Callbell says when; without a date they can't be told apart."""
     document = documented("agent_session_updated")
+    first, second = ({**document, "createdAt": f"2025-12-1{day} 20:00:19 +0100"} for day in (7, 8))
+    assert len({parse(document).key, parse(first).key, parse(second).key}) == 3
+    assert parse(first).key == parse({**first}).key
+
+
+@pytest.mark.parametrize("name", ["message_created", "message_status_updated"])
+def test_the_outer_date_of_a_message_s_event_does_not_count(name: str) -> None:
+    """A message is created once, and has each status once: whatever date a second delivery carries, it is the same event."""
+    document = documented(name)
     assert parse({**document, "createdAt": "2025-12-18 20:00:19 +0100"}).key == parse(document).key
 
 

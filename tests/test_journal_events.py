@@ -19,7 +19,7 @@ from callbell_async import (
     RetryPolicy,
     TextMessage,
 )
-from callbell_async.sandbox import Failure, Sandbox, faults
+from callbell_async.sandbox import Failure, Sandbox, SandboxRequest, faults
 from callbell_async.webhooks import parse_event
 from tests.support.clock import current_loop
 
@@ -138,7 +138,12 @@ async def test_an_event_may_come_before_the_answer(
 ) -> None:
     """What an event proved stays proved, whatever the run made of its own connection."""
     proof = status("sent", uuid="early", metadata={"callbell_async_key": "a"})
-    sandbox.inject(faults.accept_then_close(), when=lambda request: journal.observe(proof) is None)
+
+    def tell(request: SandboxRequest) -> bool:
+        journal.observe(proof)
+        return True
+
+    sandbox.inject(faults.accept_then_close(), when=tell)
     report = await callbell.send_many([MESSAGE], journal=journal)
     assert report.unknown == 1
     entry = await known(journal)

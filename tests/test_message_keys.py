@@ -48,7 +48,7 @@ def test_a_derived_key_stays_the_same(message: Message, key: str) -> None:
 @quick
 def test_equal_messages_have_equal_keys(message: Message) -> None:
     """Whatever the order of its metadata, and with the journal's own pair or without, a message has one key of 32 hex digits."""
-    again = attrs.evolve(message, metadata=dict(reversed(message.metadata.items())))
+    again = attrs.evolve(message, metadata=dict(reversed([*message.metadata.items()])))
     assert key_of(message) == key_of(again, in_metadata=False)
     assert len(bytes.fromhex(key_of(message))) == 16
 

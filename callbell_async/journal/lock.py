@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from pathlib import Path
@@ -19,12 +20,18 @@ class FileLock:
     """
 
     def __init__(self, path: Path) -> None:
-        lock = path.with_name(path.name + "-lock")
         try:
-            os.close(os.open(lock, os.O_RDWR | os.O_CREAT, 0o600))
+            # Two names of one file are one journal.
+            file = path.resolve()
+            lock = file.with_name(file.name + "-lock")
+            # Only where there is none: who closes a file gives up the locks that this process has on it.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             self._connection = sqlite3.connect(lock, isolation_level=None, check_same_thread=False, timeout=0)
-        except (OSError, sqlite3.Error) as error:
-            raise JournalError(f"{path}: can't be used as a journal ({error})") from None
+        except OSError as error:
+            raise JournalError(f"{path}: can't be used as a journal ({error.strerror})") from error
+        except sqlite3.Error as error:
+            raise JournalError(f"{path}: can't be used as a journal ({error})") from error
         try:
             self._connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.Error as error:
@@ -33,7 +40,9 @@ class FileLock:
                 raise JournalError(
                     f"{path}: is in use, by another process or in this one; a journal sends from one place at a time"
                 ) from None
-            raise JournalError(f"{path}: its lock {lock.name} can't be used ({error})") from None
+            raise JournalError(
+                f"{path}: the file beside it, {lock.name}, can't be used as its lock ({error}); remove it if nobody sends with this journal"
+            ) from error
 
     def release(self) -> None:
         """Let others have it. The empty file stays: who removed it could lock out nobody."""

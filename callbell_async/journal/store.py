@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from callbell_async.errors import JournalError
 from callbell_async.journal.lock import FileLock
-from callbell_async.models.messages import is_progress
+from callbell_async.models.messages import is_news
 
 __all__ = ["COLUMNS", "Intent", "Known", "Row", "Settled", "Sighting", "Store"]
 
@@ -115,10 +115,13 @@ class Store:
         self._unindexed: set[str] = set()
         self._failed: JournalError | None = None
         self._lock: FileLock | None = None
+        self._check_place()
         if not read_only:
             self._lock = FileLock(path)
         try:
             with self._told():
+                if not read_only and not path.exists():
+                    self._create()
                 self._connection = self._connect(risk_power_loss)
                 self._next_id = self._number("SELECT coalesce(max(id), 0) + 1 FROM entries")
                 self._indexed = self._number("SELECT value FROM marks WHERE name = 'indexed'")
@@ -128,32 +131,52 @@ class Store:
             self.close()
             raise
 
-    def _connect(self, risk_power_loss: bool) -> sqlite3.Connection:
-        if self._read_only:
-            if not self._path.is_file():
-                raise JournalError(f"{self._path}: there is no such journal")
-            address = f"{self._path.absolute().as_uri()}?mode=ro"
-        else:
-            # Recipients and texts are in it: nobody else's business.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            address = f"{self._path.absolute().as_uri()}?mode=rw"
-        # The executor's one thread uses it; a read-only viewer beside a run waits for it.
-        connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
-        self._connection = connection
-        application, version = self._number("PRAGMA application_id"), self._number("PRAGMA user_version")
-        empty = not self._number("SELECT count(*) FROM sqlite_master")
-        if empty and not application and not self._read_only:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(
-                f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
+    def _check_place(self) -> None:
+        if self._path.is_dir():
+            raise JournalError(f"{self._path}: is a directory; give the path of a file in it")
+        if not self._path.parent.is_dir():
+            raise JournalError(f"{self._path}: the directory {self._path.parent} isn't there; make it first")
+        if self._path.exists() and not self._path.is_file():
+            raise JournalError(f"{self._path}: is no file; give the path of one")
+        if self._read_only and not self._path.exists():
+            raise JournalError(f"{self._path}: there is no such journal")
+
+    def _create(self) -> None:
+        """Make an empty journal, whole or not at all: a journal that was begun and is empty would be one that was lost."""
+        file = self._path.resolve()
+        newest, draft = (file.with_name(file.name + end) for end in ("-wal", "-new"))
+        if newest.exists():
+            raise JournalError(
+                f"{self._path}: is gone, but {newest.name} is there, which holds what it recorded last;"
+                " put the journal back, or remove that file as well to begin a new journal"
             )
-        elif application != APPLICATION:
+        # Recipients and texts will be in it: nobody else's business.
+        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
+        with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+            connection.executescript(
+                f"PRAGMA journal_mode = OFF; BEGIN; {SCHEMA}"
+                f" PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
+            )
+        draft.replace(file)
+
+    def _connect(self, risk_power_loss: bool) -> sqlite3.Connection:
+        # The executor's one thread uses it; a read-only viewer beside a run waits for it.
+        connection = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?mode={'ro' if self._read_only else 'rw'}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=10.0,
+        )
+        self._connection = connection
+        if self._number("PRAGMA application_id") != APPLICATION:
             raise JournalError(f"{self._path}: is no journal of this library; give the path of another file")
-        elif version != VERSION:
+        if self._number("PRAGMA user_version") != VERSION:
             raise JournalError(
                 f"{self._path}: was written by another version of this library; go on with that one, or begin a new journal"
             )
         if not self._read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
             # FULL waits for the disk at each commit. macOS's own fsync does not, without being asked.
             connection.execute(f"PRAGMA synchronous = {'NORMAL' if risk_power_loss else 'FULL'}")
             connection.execute("PRAGMA fullfsync = 1")
@@ -286,7 +309,7 @@ class Store:
                 sighting.uuid,
                 accepted,
                 sighting.at,
-                newer := is_progress(row.status, sighting.status),
+                newer := is_news(sighting.status, row.status),
                 sighting.status,
                 accepted or newer,
                 sighting.reason,
@@ -381,8 +404,9 @@ class Store:
         except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
-            if isinstance(error, JournalError):
-                self._failed = error
+            # What is in memory may be ahead of the file now.
+            failed = f"{self._path}: can't be written after {type(error).__name__}; start again"
+            self._failed = error if isinstance(error, JournalError) else JournalError(failed)
             raise
 
     @contextlib.contextmanager

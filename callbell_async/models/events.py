@@ -74,8 +74,8 @@ class Event:
     """What all events share; `parse_event` gives one of its subclasses.
 
     - `name`: what Callbell calls the event.
-    - `key`: the same for every delivery of one event, which Callbell may deliver more than once: a digest of its name and payload. The outer
-      `createdAt` and the signature don't count. Events that say the same share it, such as a user's second login: keep keys for hours.
+    - `key`: the same for every delivery of one event, which Callbell may deliver more than once: a digest of its name and payload, and, but for
+      events of messages, of the outer `createdAt`. Without that, events that say the same share it, such as a user's second login: keep keys for hours.
     - `sent_at`: the outer `createdAt`, which is not always there.
     - `raw`: the untouched JSON of the whole document.
     """

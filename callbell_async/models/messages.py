@@ -78,11 +78,23 @@ def has_reached(status: MessageStatus | str | None, until: MessageStatus) -> boo
     return status in _PROGRESS and until in _PROGRESS and _PROGRESS.index(status) > _PROGRESS.index(until)
 
 
-def is_progress(before: MessageStatus | str | None, after: MessageStatus | str | None) -> bool:
-    """Whether a message with the status `before` may be said to have come on to `after`: reports arrive in any order."""
-    if after is None or before == after or before in _ENDS:
-        return False
-    return before not in _PROGRESS or after not in _PROGRESS or _PROGRESS.index(after) > _PROGRESS.index(before)
+_RANKS: dict[MessageStatus | str | None, int] = {
+    None: 0,
+    MessageStatus.ENQUEUED: 1,
+    MessageStatus.SENT: 2,
+    # 3 is for a corrected number, and for what Callbell adds: no reason to doubt a delivery.
+    MessageStatus.DELIVERED: 4,
+    MessageStatus.READ: 5,
+    MessageStatus.FAILED: 6,
+    MessageStatus.DELETED: 6,
+}
+_OTHER_RANK = 3
+
+
+def is_news(status: MessageStatus | str | None, known: MessageStatus | str | None) -> bool:
+    """Whether a status says more of a message than the one known; they come in any order, and an end stays one."""
+    rank, known_rank = _RANKS.get(status, _OTHER_RANK), _RANKS.get(known, _OTHER_RANK)
+    return rank > known_rank or (rank == known_rank == _OTHER_RANK and status != known)
 
 
 def _masked(value: str | None) -> str:

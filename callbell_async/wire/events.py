@@ -65,7 +65,7 @@ def load_event(body: bytes) -> Event:
     payload = document.get("payload")
     shared = {
         "name": name,
-        "key": _key(name, payload, body),
+        "key": _key(name, payload, document.get("createdAt"), body),
         "sent_at": read_date(document.get("createdAt")),
         "raw": document,
     }
@@ -75,9 +75,15 @@ def load_event(body: bytes) -> Event:
     return UnknownEvent(**shared, payload=payload)
 
 
-def _key(name: str, payload: Any, body: bytes) -> str:
+_OF_ONE_MESSAGE = ("message_created", "message_status_updated")
+
+
+def _key(name: str, payload: Any, sent: Any, body: bytes) -> str:
+    # A message's events can't be told twice in earnest. Others say what is now the case, and may say it again after it was otherwise:
+    # to handle such an event twice does no harm, to take a new one for an old one does.
+    said = [name, payload] if sent is None or name in _OF_ONE_MESSAGE else [name, payload, sent]
     # What is nested too deeply to be written (hundreds of levels) is told apart by its bytes: better handled twice than never.
-    return hashlib.blake2b(canonical([name, payload]) or body, digest_size=16).hexdigest()
+    return hashlib.blake2b(canonical(said) or body, digest_size=16).hexdigest()
 
 
 _contact = answer_of(Contact)

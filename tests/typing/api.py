@@ -7,9 +7,11 @@ from datetime import datetime
 from typing import Any, assert_type
 
 import aiohttp
+from aiohttp import web
 
 from callbell_async import (
     APIError,
+    Attachment,
     AudioMessage,
     AuthenticationError,
     BotStatus,
@@ -21,15 +23,23 @@ from callbell_async import (
     CustomMessage,
     Document,
     DocumentMessage,
+    Event,
     Image,
     ImageMessage,
     InvalidMessageError,
+    Journal,
+    JournalEntry,
     Message,
+    MessageCreated,
+    MessageFailure,
     MessageReceipt,
     MessageStatus,
+    MessageStatusUpdated,
     Outcome,
     RateLimiter,
     RateLimitError,
+    Reconciliation,
+    Refreshment,
     ResponseDecodeError,
     RetryPolicy,
     SendReport,
@@ -38,9 +48,17 @@ from callbell_async import (
     TemplateMessage,
     TextMessage,
     TransportError,
+    UnknownEvent,
     Video,
     VideoMessage,
     WindowRateLimiter,
+)
+from callbell_async.webhooks import (
+    MessageTracker,
+    WebhookApp,
+    WebhookReceiver,
+    add_webhook_route,
+    parse_event,
 )
 
 TO = "+31612345678"
@@ -175,3 +193,42 @@ async def catch_errors(callbell: CallbellClient, message: Message) -> None:
     except CallbellError as error:
         assert_type(error.outcome, Outcome)
         assert_type(error.attempts, int)
+
+
+async def keep_a_journal(callbell: CallbellClient, messages: Sequence[TextMessage]) -> None:
+    """A journal is a context; what it knows, and what is found out, have their types."""
+    async with Journal("spring.db", risk_power_loss=True) as journal:
+        assert_type(journal, Journal)
+        assert_type(await callbell.send_many(messages, journal=journal), SendReport)
+        assert_type(await journal.counts(), dict[Outcome, int])
+        assert_type(await journal.funnel(), dict[MessageStatus | str, int])
+        assert_type(await journal.entry("key"), JournalEntry | None)
+        async for entry in journal.entries(Outcome.UNKNOWN):
+            assert_type(entry.receipt, MessageReceipt | None)
+        assert_type(await callbell.reconcile(journal), Reconciliation)
+        assert_type(await callbell.refresh(journal), Refreshment)
+    await callbell.send_many(messages, journal="spring.db")  # type: ignore[arg-type]
+
+
+async def take_events(app: web.Application, body: bytes) -> None:
+    """A handler may be a coroutine function or a plain one; a `match` narrows the event."""
+
+    async def handler(event: Event) -> None:
+        match event:
+            case MessageCreated(is_incoming=True):
+                assert_type(event.attachments, tuple[Attachment, ...])
+            case MessageStatusUpdated():
+                assert_type(event.failure, MessageFailure | None)
+            case UnknownEvent():
+                assert_type(event.payload, Any)
+
+    receiver = add_webhook_route(app, "/callbell", handler, secret="whsec_x", answer="handled")
+    assert_type(receiver, WebhookReceiver)
+    assert_type(WebhookApp(print, secret=None).receiver, WebhookReceiver)
+    assert_type(parse_event(body), Event)
+    async for event in WebhookReceiver(secret=["whsec_a", "whsec_b"]):
+        assert_type(event, Event)
+    add_webhook_route(app, "/callbell", handler)  # type: ignore[call-arg]
+    add_webhook_route(app, "/callbell", handler, secret="whsec_x", answer="soon")  # type: ignore[arg-type]
+    sent = MessageTracker(receiver).track(MessageReceipt("uuid"))
+    assert_type(await sent.until(MessageStatus.READ), MessageReceipt)

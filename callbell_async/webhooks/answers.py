@@ -1,0 +1,38 @@
+"""What a receiver answers Callbell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+__all__ = [
+    "FAILED",
+    "NOT_FOUND",
+    "OK",
+    "ONLY_POST",
+    "TOO_LARGE",
+    "UNAUTHORIZED",
+    "UNAVAILABLE",
+    "WebhookAnswer",
+]
+
+
+@attrs.frozen
+class WebhookAnswer:
+    """An HTTP answer: its status, its body, and its headers with lower-case names, the body's type among them."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = attrs.field(factory=lambda: {"content-type": "application/json"}, hash=False)
+
+
+OK = WebhookAnswer(200, b'{"status": "ok"}')
+UNAUTHORIZED = WebhookAnswer(401, b'{"error": "bad signature"}')
+NOT_FOUND = WebhookAnswer(404, b'{"error": "not found"}')
+ONLY_POST = WebhookAnswer(405, b'{"error": "only POST"}', {"content-type": "application/json", "allow": "POST"})
+TOO_LARGE = WebhookAnswer(413, b'{"error": "body too large"}')
+FAILED = WebhookAnswer(500, b'{"error": "not handled"}')
+"""The handler failed: Callbell sends the event again."""
+UNAVAILABLE = WebhookAnswer(503, b'{"error": "busy"}')
+"""The queue is full, or the receiver closes: Callbell sends the event again."""
