@@ -27,22 +27,22 @@ from callbell_async import (
     TransportError,
     UnprocessableEntityError,
 )
-from tests.support.behaviours import (
-    accepted,
-    after_reading,
+from callbell_async.sandbox import Fault, Reply
+from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.faults import (
     answer,
+    as_usual,
     close_after_reading,
     flood,
     half_an_answer,
-    head,
     raw,
     reset_after_reading,
     reset_before_reading,
     silence,
     trickle,
 )
-from tests.support.calls import MESSAGE, client_for, half_a_minute_passes, session_telling
-from tests.support.fault_server import Behaviour, Connection, FaultServer
+from tests.support.calls import MESSAGE, NUMBER, client_for, half_a_minute_passes, session_telling
+from tests.support.local import local_callbell
 
 JSON = {"Content-Type": "application/json"}
 HTML = {"Content-Type": "text/html"}
@@ -51,10 +51,10 @@ RECEIPT = b'{"message": {"uuid": "adf3d1216d4c4dcd908199d6700f2381", "status": "
 
 
 @attrs.frozen
-class Fault:
-    """What the server does, and what the caller is told; `counted` is whether the server read the request."""
+class Doubt:
+    """What the request meets, and what the caller is told; `counted` is whether the server read the request."""
 
-    behaviour: Behaviour
+    fault: Fault
     raises: type[TransportError]
     says: str
     counted: bool = True
@@ -63,69 +63,71 @@ class Fault:
 # --- it may have been accepted ----------------------------------------------------------------------------------------
 
 IN_DOUBT = {
-    "reset before reading": Fault(reset_before_reading, ConnectionLostError, "the connection broke", counted=False),
-    "reset after reading": Fault(reset_after_reading, ConnectionLostError, "the connection broke"),
-    "closed after reading": Fault(close_after_reading, ConnectionLostError, "the connection broke"),
-    "reset in mid-answer": Fault(
-        half_an_answer(200, RECEIPT, JSON, then=Connection.reset), ConnectionLostError, "broke"
+    "reset before reading": Doubt(reset_before_reading(), ConnectionLostError, "the connection broke", counted=False),
+    "reset after reading": Doubt(reset_after_reading(), ConnectionLostError, "the connection broke"),
+    "closed after reading": Doubt(close_after_reading(), ConnectionLostError, "the connection broke"),
+    "reset in mid-answer": Doubt(
+        half_an_answer(Reply(200, None, JSON, RECEIPT), reset=True), ConnectionLostError, "broke"
     ),
-    "closed in mid-answer": Fault(half_an_answer(200, RECEIPT, JSON), ConnectionLostError, "in mid-answer"),
-    "closed in mid-head": Fault(raw(b"HTTP/1.1 200 OK\r\nContent-"), ConnectionLostError, "the connection broke"),
-    "no answer until the timeout": Fault(silence(half_a_minute_passes), RequestTimeoutError, "no answer in time"),
-    "200 with HTML": Fault(answer(200, PAGE, HTML), ResponseDecodeError, "not JSON"),
-    "200 with half a body": Fault(answer(200, RECEIPT[:40], JSON), ResponseDecodeError, "not JSON"),
-    "200 without a body": Fault(answer(200, b"", JSON), ResponseDecodeError, "not JSON"),
-    "204": Fault(after_reading(b"HTTP/1.1 204 No Content\r\n\r\n"), ResponseDecodeError, "not JSON"),
-    "200 without uuid": Fault(answer(200, {"message": {"status": "enqueued"}}), ResponseDecodeError, "uuid"),
-    "200 with a list": Fault(answer(200, b"[1, 2]", JSON), ResponseDecodeError, "message"),
-    "200 with what is not gzip": Fault(
+    "closed in mid-answer": Doubt(
+        half_an_answer(Reply(200, None, JSON, RECEIPT)), ConnectionLostError, "in mid-answer"
+    ),
+    "closed in mid-head": Doubt(raw(b"HTTP/1.1 200 OK\r\nContent-"), ConnectionLostError, "the connection broke"),
+    "no answer until the timeout": Doubt(silence(half_a_minute_passes), RequestTimeoutError, "no answer in time"),
+    "200 with HTML": Doubt(answer(200, PAGE, HTML), ResponseDecodeError, "not JSON"),
+    "200 with half a body": Doubt(answer(200, RECEIPT[:40], JSON), ResponseDecodeError, "not JSON"),
+    "200 without a body": Doubt(answer(200, b"", JSON), ResponseDecodeError, "not JSON"),
+    "204": Doubt(answer(204), ResponseDecodeError, "not JSON"),
+    "200 without uuid": Doubt(answer(200, b'{"message": {"status": "enqueued"}}'), ResponseDecodeError, "uuid"),
+    "200 with a list": Doubt(answer(200, b"[1, 2]", JSON), ResponseDecodeError, "message"),
+    "200 with what is not gzip": Doubt(
         answer(200, RECEIPT, {**JSON, "Content-Encoding": "gzip"}), ConnectionLostError, "in mid-answer"
     ),
-    "200 in chunks that are none": Fault(
+    "200 in chunks that are none": Doubt(
         raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), ConnectionLostError, "not HTTP|broke"
     ),
-    "not HTTP": Fault(raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), ConnectionLostError, "not HTTP"),
-    "a head without end": Fault(raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000), ConnectionLostError, "not HTTP"),
+    "not HTTP": Doubt(raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), ConnectionLostError, "not HTTP"),
+    "a head without end": Doubt(raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000), ConnectionLostError, "not HTTP"),
 }
-in_doubt = pytest.mark.parametrize("fault", IN_DOUBT.values(), ids=IN_DOUBT)
+in_doubt = pytest.mark.parametrize("doubt", IN_DOUBT.values(), ids=IN_DOUBT)
 
 
 @in_doubt
-async def test_what_may_have_been_accepted_is_never_sent_again(fault: Fault) -> None:
+async def test_what_may_have_been_accepted_is_never_sent_again(doubt: Doubt) -> None:
     """A request that was written and not answered readably is `UNKNOWN`, and the server sees it once, whatever the policy's attempts."""
-    async with FaultServer(fault.behaviour) as server, client_for(server.url) as callbell:
-        with pytest.raises(TransportError, match=fault.says) as caught:
+    async with local_callbell(doubt.fault) as server, client_for(server.url) as callbell:
+        with pytest.raises(TransportError, match=doubt.says) as caught:
             await callbell.send(MESSAGE)
-    assert type(caught.value) is fault.raises
+    assert type(caught.value) is doubt.raises
     assert caught.value.outcome is Outcome.UNKNOWN
     assert caught.value.attempts == 1
-    assert len(server.requests) == fault.counted
+    assert len(server.requests) == doubt.counted
     assert server.connections == 1
 
 
 @in_doubt
-async def test_what_may_have_been_accepted_is_sent_again_if_asked_for(fault: Fault) -> None:
+async def test_what_may_have_been_accepted_is_sent_again_if_asked_for(doubt: Doubt) -> None:
     """With `resend_unknown=True` the same request goes out a second time, byte for byte, and its receipt is the caller's."""
     policy = RetryPolicy(wait_initial=0.0, resend_unknown=True)
     async with (
-        FaultServer(fault.behaviour, accepted("f00d")) as server,
+        local_callbell(doubt.fault, as_usual()) as server,
         client_for(server.url, retry=policy) as callbell,
     ):
         receipt = await callbell.send(MESSAGE)
-    assert receipt.uuid == "f00d"
-    assert len(server.requests) == fault.counted + 1
+    assert receipt.uuid == server.assert_sent_once(to=NUMBER).uuid
+    assert len(server.requests) == doubt.counted + 1
     assert {request.body for request in server.requests} == {server.requests[-1].body}
 
 
 @in_doubt
-async def test_resending_ends_with_the_policys_attempts(fault: Fault) -> None:
+async def test_resending_ends_with_the_policys_attempts(doubt: Doubt) -> None:
     """With `resend_unknown=True` a fault that lasts is met as often as the policy says, and stays `UNKNOWN`."""
     policy = RetryPolicy(wait_initial=0.0, attempts=3, resend_unknown=True)
-    async with FaultServer(fault.behaviour) as server, client_for(server.url, retry=policy) as callbell:
-        with pytest.raises(fault.raises) as caught:
+    async with local_callbell(doubt.fault) as server, client_for(server.url, retry=policy) as callbell:
+        with pytest.raises(doubt.raises) as caught:
             await callbell.send(MESSAGE)
     assert (caught.value.outcome, caught.value.attempts) == (Outcome.UNKNOWN, 3)
-    assert len(server.requests) == 3 * fault.counted
+    assert len(server.requests) == 3 * doubt.counted
     assert server.connections >= 1
 
 
@@ -139,9 +141,9 @@ async def test_an_answer_whose_rest_never_comes(status: int, raises: type[Callbe
     async def time_is_over(*_: object) -> None:
         half_a_minute_passes()
 
-    half = silence(after=head(status, HTML, 2 * len(PAGE)) + PAGE)
+    half = silence(after=head(Reply(status, None, HTML), 2 * len(PAGE)) + PAGE)
     async with (
-        FaultServer(half) as server,
+        local_callbell(half) as server,
         session_telling(on_request_end=time_is_over) as session,
         client_for(server.url, session=session) as callbell,
     ):
@@ -153,7 +155,7 @@ async def test_an_answer_whose_rest_never_comes(status: int, raises: type[Callbe
 
 async def test_a_decode_error_holds_what_came() -> None:
     """An unreadable success keeps its status, its headers with lower-case names and its bytes."""
-    async with FaultServer(answer(201, PAGE, HTML)) as server, client_for(server.url) as callbell:
+    async with local_callbell(answer(201, PAGE, HTML)) as server, client_for(server.url) as callbell:
         with pytest.raises(ResponseDecodeError) as caught:
             await callbell.send(MESSAGE)
     assert (caught.value.status, caught.value.body) == (201, PAGE)
@@ -162,7 +164,7 @@ async def test_a_decode_error_holds_what_came() -> None:
 
 async def test_a_slow_answer_is_an_answer() -> None:
     """An answer that comes byte by byte is read like any other."""
-    async with FaultServer(trickle(200, RECEIPT, JSON)) as server, client_for(server.url) as callbell:
+    async with local_callbell(trickle(Reply(200, None, JSON, RECEIPT))) as server, client_for(server.url) as callbell:
         receipt = await callbell.send(MESSAGE)
     assert receipt.uuid == "adf3d1216d4c4dcd908199d6700f2381"
     assert len(server.requests) == 1
@@ -175,7 +177,7 @@ async def test_a_slow_answer_is_an_answer() -> None:
 class Refusal:
     """An answer that is not 2xx, and what the caller is told; `requests` is how many the default policy makes of it."""
 
-    behaviour: Behaviour
+    fault: Fault
     raises: type[APIError]
     status: int
     requests: int = 1
@@ -188,7 +190,7 @@ COMPLAINT = "must be present and not empty"
 DEPLETED = "whatsapp_wallet_depleted_credit"
 
 
-def error(status: int, body: Any = b"", headers: Mapping[str, str] = JSON) -> Behaviour:
+def error(status: int, body: Any = b"", headers: Mapping[str, str] = JSON) -> Fault:
     """An error of Callbell's."""
     return answer(status, body, headers)
 
@@ -230,20 +232,20 @@ REFUSALS = {
     "503 with HTML": Refusal(error(503, PAGE, HTML), ServerError, 503, requests=5),
     "504 without a body": Refusal(error(504), ServerError, 504, requests=5),
     "403 with HTML": Refusal(error(403, PAGE, HTML), PermissionDeniedError, 403),
-    "400 with half its body": Refusal(half_an_answer(400, PAGE, HTML), BadRequestError, 400),
-    "500 with half its body": Refusal(half_an_answer(500, PAGE, HTML), ServerError, 500, requests=5),
+    "400 with half its body": Refusal(half_an_answer(Reply(400, None, HTML, PAGE)), BadRequestError, 400),
+    "500 with half its body": Refusal(half_an_answer(Reply(500, None, HTML, PAGE)), ServerError, 500, requests=5),
     "403 with what is not gzip": Refusal(
         error(403, b"no", {**JSON, "Content-Encoding": "gzip"}), PermissionDeniedError, 403
     ),
     "101": Refusal(answer(101, b"", {"Connection": "upgrade", "Upgrade": "other"}), APIError, 101),
-    "304": Refusal(after_reading(b"HTTP/1.1 304 Not Modified\r\n\r\n"), APIError, 304),
+    "304": Refusal(answer(304), APIError, 304),
 }
 
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 async def test_a_refusal_is_told_as_it_was_said(refusal: Refusal) -> None:
     """Any answer but 2xx is `REJECTED`, with its status, code, words and fields, and repeated only where that is documented as safe."""
-    async with FaultServer(refusal.behaviour) as server, client_for(server.url) as callbell:
+    async with local_callbell(refusal.fault) as server, client_for(server.url) as callbell:
         with pytest.raises(APIError) as caught:
             await callbell.send(MESSAGE)
     refused = caught.value
@@ -257,15 +259,18 @@ async def test_a_refusal_is_told_as_it_was_said(refusal: Refusal) -> None:
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429])
 async def test_a_refusal_that_passes_is_no_failure(status: int) -> None:
     """What the server refuses for a moment is accepted by the next attempt, over the same connection."""
-    async with FaultServer(error(status), accepted("f00d")) as server, client_for(server.url) as callbell:
+    async with local_callbell(error(status), as_usual()) as server, client_for(server.url) as callbell:
         receipt = await callbell.send(MESSAGE)
-    assert receipt.uuid == "f00d"
+    assert receipt.uuid == server.assert_sent_once(to=NUMBER).uuid
     assert (len(server.requests), server.connections) == (2, 1)
 
 
 async def test_a_refusal_cut_off_keeps_what_came() -> None:
     """Of a refusal that broke off in mid-body the exception has the part that came."""
-    async with FaultServer(half_an_answer(400, PAGE, HTML)) as server, client_for(server.url) as callbell:
+    async with (
+        local_callbell(half_an_answer(Reply(400, None, HTML, PAGE))) as server,
+        client_for(server.url) as callbell,
+    ):
         with pytest.raises(BadRequestError) as caught:
             await callbell.send(MESSAGE)
     assert caught.value.body == PAGE[: len(PAGE) // 2]
@@ -273,7 +278,7 @@ async def test_a_refusal_cut_off_keeps_what_came() -> None:
 
 async def test_a_huge_error_body_is_cut() -> None:
     """Of an error of 20 MB the exception keeps 64 KiB, little more is ever held in memory, and the next request fares well."""
-    async with FaultServer(flood(400, 20_000_000), accepted()) as server, client_for(server.url) as callbell:
+    async with local_callbell(flood(20_000_000, 400), as_usual()) as server, client_for(server.url) as callbell:
         tracemalloc.start()
         try:
             with pytest.raises(BadRequestError) as caught:
@@ -291,7 +296,7 @@ async def test_a_huge_error_body_is_cut() -> None:
 
 async def test_a_huge_good_answer_is_bounded() -> None:
     """A success that never ends is not read to its end: it is unreadable, and `UNKNOWN`."""
-    async with FaultServer(flood(200, 10**12)) as server, client_for(server.url) as callbell:
+    async with local_callbell(flood(10**12)) as server, client_for(server.url) as callbell:
         with pytest.raises(ResponseDecodeError) as caught:
             await callbell.send(MESSAGE)
     assert caught.value.outcome is Outcome.UNKNOWN

@@ -21,17 +21,11 @@ from callbell_async import (
     RetryPolicy,
     ServerError,
 )
-from tests.support.behaviours import (
-    accepted,
-    after_reading,
-    answer,
-    close_after_reading,
-    held_until,
-    reset_after_reading,
-)
+from callbell_async.sandbox import Exchange, Fault
+from callbell_async.sandbox.faults import answer, as_usual, close_after_reading, reset_after_reading, silence
 from tests.support.calls import MESSAGE, NUMBER, TEXT, TOKEN, client_for, ticks, until
 from tests.support.clock import current_loop
-from tests.support.fault_server import Behaviour, Connection, FaultServer
+from tests.support.local import local_callbell
 
 RESENDING = RetryPolicy(wait_initial=0.0, resend_unknown=True)
 
@@ -40,8 +34,13 @@ RESENDING = RetryPolicy(wait_initial=0.0, resend_unknown=True)
 
 async def test_unknown_stays_unknown_when_the_next_connection_is_refused() -> None:
     """A first attempt that may have been accepted leaves the call `UNKNOWN`, though the later ones never left."""
-    server = FaultServer()
-    server.behaviours = (after_reading(then=Connection.reset, on_read=server.listen_no_more),)
+    server = local_callbell()
+
+    async def go_down(exchange: Exchange) -> None:
+        await server.stop_listening()
+        exchange.reset()
+
+    server.inject(Fault("down", go_down))
     async with server, client_for(server.url, retry=RESENDING) as callbell:
         with pytest.raises(ConnectError) as caught:
             await callbell.send(MESSAGE)
@@ -56,7 +55,7 @@ async def test_unknown_stays_unknown_when_the_next_attempt_is_refused(
 ) -> None:
     """A first attempt that may have been accepted leaves the call `UNKNOWN`, though the later ones were refused."""
     async with (
-        FaultServer(reset_after_reading, answer(status)) as server,
+        local_callbell(reset_after_reading(), answer(status)) as server,
         client_for(server.url, retry=RESENDING) as callbell,
     ):
         with pytest.raises(raises) as caught:
@@ -67,7 +66,7 @@ async def test_unknown_stays_unknown_when_the_next_attempt_is_refused(
 
 async def test_a_retry_that_may_have_been_accepted_is_the_last() -> None:
     """After a 503 the message is tried again; once that may have been accepted, no more."""
-    async with FaultServer(answer(503), reset_after_reading) as server, client_for(server.url) as callbell:
+    async with local_callbell(answer(503), reset_after_reading()) as server, client_for(server.url) as callbell:
         with pytest.raises(ConnectionLostError) as caught:
             await callbell.send(MESSAGE)
     assert (caught.value.outcome, caught.value.attempts) == (Outcome.UNKNOWN, 2)
@@ -77,7 +76,7 @@ async def test_a_retry_that_may_have_been_accepted_is_the_last() -> None:
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 async def test_what_changes_nothing_when_repeated_is_repeated(method: str) -> None:
     """Idempotent calls are tried again after `UNKNOWN` without being asked to; `attempts` and the server count the same requests."""
-    async with FaultServer(close_after_reading) as server, client_for(server.url) as callbell:
+    async with local_callbell(close_after_reading()) as server, client_for(server.url) as callbell:
         with pytest.raises(ConnectionLostError) as caught:
             await callbell.request(method, "/contacts/c0ffee", json={"name": "x"} if method == "PUT" else None)
     assert (caught.value.outcome, caught.value.attempts) == (Outcome.UNKNOWN, 5)
@@ -88,7 +87,7 @@ async def test_what_changes_nothing_when_repeated_is_repeated(method: str) -> No
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 async def test_what_may_change_something_twice_is_not_repeated(method: str, body: dict[str, str] | None) -> None:
     """Any POST or PATCH that may have been accepted is sent once, with a body or without."""
-    async with FaultServer(close_after_reading) as server, client_for(server.url) as callbell:
+    async with local_callbell(close_after_reading()) as server, client_for(server.url) as callbell:
         with pytest.raises(ConnectionLostError) as caught:
             await callbell.request(method, "/contacts/c0ffee", json=body)
     assert (caught.value.outcome, caught.value.attempts) == (Outcome.UNKNOWN, 1)
@@ -98,9 +97,9 @@ async def test_what_may_change_something_twice_is_not_repeated(method: str, body
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_not_followed(status: int) -> None:
     """A redirect is a refusal: the body is not sent a second time, to the place it names or to any other."""
-    async with FaultServer(accepted()) as elsewhere:
+    async with local_callbell() as elsewhere:
         away = answer(status, b"", {"Location": f"{elsewhere.url}/messages/send"})
-        async with FaultServer(away) as server, client_for(server.url) as callbell:
+        async with local_callbell(away) as server, client_for(server.url) as callbell:
             with pytest.raises(APIError) as caught:
                 await callbell.send(MESSAGE)
     assert (type(caught.value), caught.value.status) == (APIError, status)
@@ -134,7 +133,7 @@ FORMS: dict[str, Form] = {
 in_each_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 
 
-def asking(seconds: float) -> Behaviour:
+def asking(seconds: float) -> Fault:
     """A 429 that asks to wait so many seconds."""
     return answer(429, {"error": "slower"}, {"Retry-After": f"{seconds}"})
 
@@ -142,7 +141,7 @@ def asking(seconds: float) -> Behaviour:
 @in_each_form
 async def test_retry_after_is_never_undercut(form: Form, stops: Callable[[], int]) -> None:
     """The next request comes when Callbell asked for it, not earlier, in whichever form it asked."""
-    async with FaultServer(answer(429, b"", form(60)), accepted()) as server, client_for(server.url) as callbell:
+    async with local_callbell(answer(429, b"", form(60)), as_usual()) as server, client_for(server.url) as callbell:
         sending = asyncio.create_task(callbell.send(MESSAGE))
         await until(stops)
         current_loop().advance(40)
@@ -158,7 +157,7 @@ async def test_retry_after_is_never_undercut(form: Form, stops: Callable[[], int
 @in_each_form
 async def test_a_wait_past_the_policys_timeout_is_not_begun(form: Form) -> None:
     """Where Callbell asks for more than the policy's time, the refusal is raised at once, and says how much was asked for."""
-    async with FaultServer(answer(429, b"", form(1000))) as server, client_for(server.url) as callbell:
+    async with local_callbell(answer(429, b"", form(1000))) as server, client_for(server.url) as callbell:
         with pytest.raises(RateLimitError) as caught:
             await callbell.send(MESSAGE)
     assert (caught.value.outcome, caught.value.attempts, len(server.requests)) == (Outcome.REJECTED, 1, 1)
@@ -168,7 +167,7 @@ async def test_a_wait_past_the_policys_timeout_is_not_begun(form: Form) -> None:
 
 async def test_503_with_retry_after_is_not_undercut_either() -> None:
     """`Retry-After` counts on every status that is repeated, and gives up past the policy's time."""
-    async with FaultServer(answer(503, b"", {"Retry-After": "121"})) as server, client_for(server.url) as callbell:
+    async with local_callbell(answer(503, b"", {"Retry-After": "121"})) as server, client_for(server.url) as callbell:
         with pytest.raises(ServerError, match="asks to wait 121 s"):
             await callbell.send(MESSAGE)
     assert len(server.requests) == 1
@@ -176,13 +175,13 @@ async def test_503_with_retry_after_is_not_undercut_either() -> None:
 
 async def test_429_stops_the_whole_client(stops: Callable[[], int]) -> None:
     """While Callbell asks one call to wait, no other call of the client sends anything."""
-    async with FaultServer(asking(60), accepted()) as server, client_for(server.url) as callbell:
+    async with local_callbell(asking(60), as_usual()) as server, client_for(server.url) as callbell:
         refused = asyncio.create_task(callbell.send(MESSAGE))
         await until(stops)
         others = [asyncio.create_task(callbell.send(MESSAGE)) for _ in range(5)]
         current_loop().advance(40)
         await ticks()
-        assert server.begun == 1
+        assert len(server.requests) == 1
         current_loop().advance(20)
         await asyncio.gather(refused, *others)
     assert len(server.requests) == 7
@@ -192,10 +191,10 @@ async def test_429_stops_the_whole_client(stops: Callable[[], int]) -> None:
 async def test_nothing_in_flight_reopens_a_stopped_client(stops: Callable[[], int]) -> None:
     """A success or a shorter stop that comes while the client is stopped does not shorten it: the longest stop wins."""
     late = asyncio.Event()
-    server = FaultServer(held_until(late, accepted()), held_until(late, asking(1)), asking(60), accepted())
+    server = local_callbell(silence(until=late), silence(until=late, then=asking(1)), asking(60), as_usual())
     async with server, client_for(server.url) as callbell:
         early = [asyncio.create_task(callbell.send(MESSAGE)) for _ in range(2)]
-        await until(lambda: server.begun == 2)
+        await until(lambda: len(server.requests) == 2)
         longest = asyncio.create_task(callbell.send(MESSAGE))
         await until(stops)
         late.set()
@@ -207,12 +206,12 @@ async def test_nothing_in_flight_reopens_a_stopped_client(stops: Callable[[], in
         current_loop().advance(20)
         await asyncio.gather(longest, another, *early)
     assert len(server.requests) == 6
-    assert all(request.at - server.requests[0].at >= 60 for request in server.requests[3:])
+    assert all(request.at - server.requests[2].at >= 60 for request in server.requests[3:])
 
 
 async def test_a_call_that_would_wait_too_long_for_a_stopped_client_gives_up_at_once() -> None:
     """A stop is never shortened: a call that can't outwait it within its policy's time fails at once, and sends nothing."""
-    async with FaultServer(asking(1000), accepted()) as server, client_for(server.url) as callbell:
+    async with local_callbell(asking(1000), as_usual()) as server, client_for(server.url) as callbell:
         with pytest.raises(RateLimitError):
             await callbell.send(MESSAGE)
         with pytest.raises(RequestTimeoutError) as caught:
@@ -231,9 +230,9 @@ async def test_the_log_tells_of_retries_and_no_secrets(caplog: pytest.LogCapture
     caplog.set_level(logging.DEBUG)
     path = f"/contacts/phone/{NUMBER}"
     echo = answer(503, {"error": f"{NUMBER} {TEXT} {TOKEN}"})
-    async with FaultServer(echo, asking(0), accepted()) as server, client_for(server.url) as callbell:
+    async with local_callbell(echo, asking(0), as_usual()) as server, client_for(server.url) as callbell:
         await callbell.send(MESSAGE)
-    async with FaultServer(close_after_reading, answer(200, b"{}")) as server, client_for(server.url) as callbell:
+    async with local_callbell(close_after_reading(), answer(200, b"{}")) as server, client_for(server.url) as callbell:
         await callbell.request("GET", path)
     said = caplog.text
     assert [record.levelname for record in caplog.records if record.name == "callbell_async"] == [

@@ -19,10 +19,14 @@ from callbell_async import (
     Outcome,
     RequestTimeoutError,
 )
-from tests.support.behaviours import accepted, head, held_until, reset_before_reading, silence, then_dropped
+from callbell_async.sandbox import Exchange, Fault, Reply
+from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.faults import as_usual, reset_before_reading, silence, then_dropped
 from tests.support.calls import (
     MESSAGE,
+    NUMBER,
     ONCE,
+    TOKEN,
     client_for,
     half_a_minute_passes,
     nobody_listening,
@@ -31,7 +35,7 @@ from tests.support.calls import (
     until,
 )
 from tests.support.clock import current_loop
-from tests.support.fault_server import Connection, FaultServer
+from tests.support.local import local_callbell
 
 # --- it never left ----------------------------------------------------------------------------------------------------
 
@@ -80,7 +84,7 @@ async def test_certificate_refused() -> None:
     """A server whose certificate nobody vouches for gets nothing."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
-    async with FaultServer(accepted(), tls=tls) as server, client_for(server.url) as callbell:
+    async with local_callbell(tls=tls) as server, client_for(server.url) as callbell:
         with pytest.raises(ConnectError, match="the server's TLS certificate was refused") as caught:
             await callbell.send(MESSAGE)
     assert_never_sent(caught.value, ConnectError)
@@ -89,12 +93,7 @@ async def test_certificate_refused() -> None:
 
 async def test_no_tls_at_all() -> None:
     """A server that answers TLS with something else gets nothing."""
-
-    async def plain(connection: Connection) -> None:
-        await connection.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        await connection.close()
-
-    async with FaultServer(plain) as server, client_for(server.url.replace("http", "https")) as callbell:
+    async with local_callbell() as server, client_for(server.url.replace("http", "https")) as callbell:
         with pytest.raises(ConnectError, match="TLS could not be agreed on") as caught:
             await callbell.send(MESSAGE)
     assert_never_sent(caught.value, ConnectError)
@@ -103,26 +102,33 @@ async def test_no_tls_at_all() -> None:
 
 async def test_no_connection_in_time() -> None:
     """A server that takes the connection and never speaks TLS is given up after `connect_timeout`, and gets nothing."""
-    said_nothing = asyncio.Event()
+    heard = b""
 
-    async def mute(connection: Any) -> None:
-        current_loop().advance(6)
-        await said_nothing.wait()
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heard
+        try:
+            heard = await reader.read(1)
+            current_loop().advance(6)
+            heard += await reader.read()
+        finally:
+            writer.close()
 
-    async with (
-        FaultServer(mute) as server,
-        client_for(server.url.replace("http", "https"), retry=ONCE) as callbell,
-    ):
-        with pytest.raises(RequestTimeoutError, match="no connection") as caught:
-            await callbell.send(MESSAGE)
+    async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with client_for(f"https://127.0.0.1:{port}", retry=ONCE) as callbell:
+            with pytest.raises(RequestTimeoutError, match="no connection") as caught:
+                await callbell.send(MESSAGE)
+        await until(lambda: len(heard) > 1)
     assert_never_sent(caught.value, RequestTimeoutError, attempts=1)
-    assert server.requests == []
+    # The first record of TLS, and no request.
+    assert heard.startswith(b"\x16")
+    assert TOKEN.encode() not in heard
 
 
 async def test_pool_exhausted() -> None:
     """A call that finds no free connection in time was never sent; the one that holds the connection may have been accepted."""
     async with (
-        FaultServer(silence()) as server,
+        local_callbell(silence()) as server,
         client_for(server.url, max_connections=1, retry=ONCE) as callbell,
     ):
         first = asyncio.create_task(callbell.send(MESSAGE))
@@ -145,7 +151,7 @@ async def test_pool_exhausted() -> None:
 async def test_a_connection_dropped_while_idle_is_not_used_again() -> None:
     """A kept connection that the server dropped costs nothing: the next request takes a new one, at its first attempt."""
     async with (
-        FaultServer(then_dropped(accepted()), accepted()) as server,
+        local_callbell(then_dropped(), as_usual()) as server,
         client_for(server.url, retry=ONCE) as callbell,
     ):
         await callbell.send(MESSAGE)
@@ -156,7 +162,7 @@ async def test_a_connection_dropped_while_idle_is_not_used_again() -> None:
 
 async def test_a_connection_reset_as_the_next_request_comes() -> None:
     """A kept connection that breaks under the next request leaves that one `UNKNOWN`: it was written."""
-    async with FaultServer(accepted(), reset_before_reading) as server, client_for(server.url) as callbell:
+    async with local_callbell(as_usual(), reset_before_reading()) as server, client_for(server.url) as callbell:
         await callbell.send(MESSAGE)
         with pytest.raises(ConnectionLostError) as caught:
             await callbell.send(MESSAGE)
@@ -168,12 +174,13 @@ async def test_a_connection_that_ends_before_the_body_is_written() -> None:
     """A kept connection that ends between being chosen and being written on has carried nothing, so the request is sent again."""
     drop = asyncio.Event()
 
-    async def accepted_and_dropped_when_told(connection: Connection) -> None:
-        await accepted()(connection)
+    async def accept_and_drop_when_told(exchange: Exchange) -> None:
+        await exchange.send(exchange.carry_out())
         await drop.wait()
-        await connection.close_and_wait()
+        exchange.end_writing()
+        await exchange.client_gone()
 
-    server = FaultServer(accepted_and_dropped_when_told, accepted())
+    server = local_callbell(Fault("dropped when told", accept_and_drop_when_told), as_usual())
 
     async def let_it_end(*_: object) -> None:
         # aiohttp has chosen the kept connection for the second request, and written nothing yet.
@@ -200,10 +207,10 @@ def running_tasks() -> set[asyncio.Task[Any]]:
     return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
 
 
-@pytest.mark.parametrize("after", [b"", head(200, {}, 99) + b"{"], ids=["waiting", "in mid-answer"])
+@pytest.mark.parametrize("after", [b"", head(Reply(200), 99) + b"{"], ids=["waiting", "in mid-answer"])
 async def test_a_cancelled_send_leaves_nothing_behind(after: bytes) -> None:
     """A send cancelled in flight ends at once, gives its connection up, leaves no task, and the pool serves the next one."""
-    server = FaultServer(silence(after=after), accepted("f00d"))
+    server = local_callbell(silence(after=after), as_usual())
     async with server, client_for(server.url, max_connections=1) as callbell:
         sending = asyncio.create_task(callbell.send(MESSAGE))
         await until(lambda: server.requests)
@@ -211,7 +218,7 @@ async def test_a_cancelled_send_leaves_nothing_behind(after: bytes) -> None:
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
-        assert (await callbell.send(MESSAGE)).uuid == "f00d"
+        assert (await callbell.send(MESSAGE)).uuid == server.assert_sent_once(to=NUMBER).uuid
     await ticks()
     assert (len(server.requests), server.connections) == (2, 2)
     assert running_tasks() == set()
@@ -220,10 +227,10 @@ async def test_a_cancelled_send_leaves_nothing_behind(after: bytes) -> None:
 async def test_a_send_cancelled_in_the_pools_queue_keeps_no_place() -> None:
     """A send cancelled while it waits for a connection sends nothing, and those before and behind it get theirs."""
     go_on = asyncio.Event()
-    server = FaultServer(held_until(go_on, accepted()))
+    server = local_callbell(silence(until=go_on))
     async with server, client_for(server.url, max_connections=1) as callbell:
         first, second, third = (asyncio.create_task(callbell.send(MESSAGE)) for _ in range(3))
-        await until(lambda: server.begun)
+        await until(lambda: server.requests)
         await ticks()
         second.cancel()
         with pytest.raises(asyncio.CancelledError):

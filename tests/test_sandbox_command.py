@@ -109,7 +109,7 @@ def test_stops_cleanly(number: signal.Signals) -> None:
         assert post(url, json.dumps(GOOD).encode(), "secret")[0] == 200
         process.send_signal(number)
         said, complained = process.communicate()
-    assert (process.returncode, said, complained) == (0, "stopped; 2 requests, 1 messages accepted\n", "")
+    assert (process.returncode, said, complained) == (0, "stopped; 2 requests, 1 message accepted\n", "")
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", port))

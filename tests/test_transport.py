@@ -30,8 +30,8 @@ from callbell_async import (
     TransportError,
 )
 from callbell_async.protocol import Call, Request
+from callbell_async.sandbox.faults import silence
 from callbell_async.transport import Transport, TransportOptions
-from tests.support.behaviours import accepted, answer, silence
 from tests.support.calls import (
     MESSAGE,
     NUMBER,
@@ -43,7 +43,7 @@ from tests.support.calls import (
     until,
 )
 from tests.support.discretion import assert_discreet
-from tests.support.fault_server import FaultServer
+from tests.support.local import local_callbell
 from tests.support.mock_response import MockResponse
 
 # --- every exception has a name here ----------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_aiohttps_errors_are_found() -> None:
 async def test_every_lower_exception_becomes_one_of_ours(error: Exception, written: bool) -> None:
     """Whatever aiohttp, the system or TLS raises is a `CallbellError`, and its outcome is decided by whether the body was written."""
     async with (
-        FaultServer(accepted()) as server,
+        local_callbell() as server,
         session_failing(error, written=written) as session,
         client_for(server.url, session=session, retry=ONCE) as callbell,
     ):
@@ -188,11 +188,11 @@ async def test_an_address_that_is_none_is_one_of_ours_too(base_url: str) -> None
 @pytest.mark.parametrize("path", ["/a\nb", "/a\r\nX-Injected: 1", "/\ud800", "/a\0b"])
 async def test_a_path_that_can_not_stand_in_a_request_is_refused(path: str) -> None:
     """A path with what would end the line, or what no encoding has, is never sent, and the exception quotes none of the request."""
-    async with FaultServer(accepted()) as server, client_for(server.url) as callbell:
+    async with local_callbell() as server, client_for(server.url) as callbell:
         with pytest.raises(ConfigurationError) as caught:
             await callbell.request("POST", path, json={"to": NUMBER})
     assert caught.value.outcome is Outcome.NEVER_SENT
-    assert server.requests == []
+    assert (server.requests, server.connections) == ([], 0)
     assert_discreet(caught.value)
 
 
@@ -213,7 +213,7 @@ bodies = pytest.mark.parametrize("body", [b"{}", None], ids=["with a body", "bar
 @bodies
 async def test_a_call_knows_whether_it_had_begun_to_leave(body: bytes | None) -> None:
     """When cancelled, a call that was written says so, and one that waited for a connection says that it was not."""
-    async with FaultServer(silence()) as server:
+    async with local_callbell(silence()) as server:
         transport = transport_for(server.url)
         waiting, queued = Call(Request("POST", "/first", body)), Call(Request("POST", "/second", body))
         first = asyncio.create_task(transport.exchange(waiting))
@@ -278,7 +278,7 @@ async def test_nothing_leaves_by_a_connection_that_is_closing(closing: bool) -> 
 
 async def test_a_bare_request_has_no_content_type() -> None:
     """What carries JSON says so; what carries nothing says that."""
-    async with FaultServer(answer(200, b"{}"), accepted()) as server, client_for(server.url) as callbell:
+    async with local_callbell() as server, client_for(server.url) as callbell:
         await callbell.request("GET", "/plan")
         await callbell.send(MESSAGE)
         assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {TOKEN}"}

@@ -15,11 +15,12 @@ from callbell_async import (
     RequestTimeoutError,
     ServerError,
 )
-from tests.support.behaviours import (
+from callbell_async.sandbox import Exchange, Fault, Reply
+from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.faults import (
     answer,
     close_after_reading,
     half_an_answer,
-    head,
     raw,
     reset_after_reading,
     silence,
@@ -36,19 +37,19 @@ from tests.support.calls import (
     session_telling,
 )
 from tests.support.discretion import assert_discreet
-from tests.support.fault_server import Behaviour, Connection, FaultServer
+from tests.support.local import local_callbell
 
 
-def echoing(status: int, *, json: bool = True) -> Behaviour:
+def echoing(status: int, *, json: bool = True) -> Fault:
     """An answer that repeats all that was sent, in its head and in its body."""
 
-    async def behave(connection: Connection) -> None:
-        request = await connection.read_request()
+    async def act(exchange: Exchange) -> None:
+        request = exchange.request
         words = f"{request.path} {dict(request.headers)} {request.body.decode()} {NUMBER} {TEXT}"
         body = orjson.dumps({"error": words}) if json else words.encode()
-        await connection.write(head(status, {"X-Echo": request.headers["authorization"]}, len(body)) + body)
+        await exchange.send(Reply(status, None, {"X-Echo": request.headers["authorization"]}, body))
 
-    return behave
+    return Fault("echo", act)
 
 
 EVERYTHING = f"{TOKEN} {NUMBER} {TEXT}"
@@ -63,18 +64,18 @@ INDISCREET = {
     "a head that is too long": raw(f"{OK}X-Echo: {EVERYTHING * 500}".encode()),
     "a chunk": raw(f"{OK}Transfer-Encoding: chunked\r\n\r\n{EVERYTHING}\r\n".encode()),
     "a refusal that can't be unpacked": answer(403, b"no", {"Content-Encoding": "gzip", "X-Echo": EVERYTHING}),
-    "half an answer": half_an_answer(200, EVERYTHING.encode()),
-    "a reset": reset_after_reading,
-    "an end": close_after_reading,
+    "half an answer": half_an_answer(Reply(200, raw=EVERYTHING.encode())),
+    "a reset": reset_after_reading(),
+    "an end": close_after_reading(),
     "silence": silence(half_a_minute_passes),
 }
 
 
-@pytest.mark.parametrize("behaviour", INDISCREET.values(), ids=INDISCREET)
-async def test_no_exception_tells_a_secret(behaviour: Behaviour) -> None:
+@pytest.mark.parametrize("fault", INDISCREET.values(), ids=INDISCREET)
+async def test_no_exception_tells_a_secret(fault: Fault) -> None:
     """Whatever the server does or echoes, no exception holds the token, and no text the recipient's number or the message's."""
     errors = []
-    async with FaultServer(behaviour) as server, client_for(server.url, retry=ONCE) as callbell:
+    async with local_callbell(fault) as server, client_for(server.url, retry=ONCE) as callbell:
         for calling in (
             callbell.send(MESSAGE),
             callbell.request("POST", f"/contacts/phone/{NUMBER}", json={"text": TEXT}),
@@ -84,7 +85,7 @@ async def test_no_exception_tells_a_secret(behaviour: Behaviour) -> None:
             except CallbellError as error:
                 errors.append(error)
     # To `request` any JSON is a good answer.
-    assert len(errors) == (1 if behaviour is INDISCREET["a success"] else 2)
+    assert len(errors) == (1 if fault is INDISCREET["a success"] else 2)
     for told in errors:
         assert_discreet(told)
     assert len(server.requests) == 2
@@ -97,7 +98,7 @@ async def test_the_head_of_a_refusal_that_never_ended_tells_no_secret() -> None:
         half_a_minute_passes()
 
     async with (
-        FaultServer(silence(after=head(403, {"X-Echo": EVERYTHING}, 99))) as server,
+        local_callbell(silence(after=head(Reply(403, None, {"X-Echo": EVERYTHING}), 99))) as server,
         session_telling(on_request_end=time_is_over) as session,
         client_for(server.url, session=session) as callbell,
     ):
@@ -143,7 +144,7 @@ async def test_what_the_system_said_is_passed_on() -> None:
 async def test_a_refusals_body_is_kept_but_for_the_token() -> None:
     """An exception keeps the answer as it came, except where the token stood in it."""
     body = f'{{"error": "{NUMBER} is not known to {TOKEN}", "code": "{TOKEN}"}}'.encode()
-    async with FaultServer(answer(500, body)) as server, client_for(server.url, retry=ONCE) as callbell:
+    async with local_callbell(answer(500, body)) as server, client_for(server.url, retry=ONCE) as callbell:
         with pytest.raises(ServerError) as caught:
             await callbell.send(MESSAGE)
     assert caught.value.body == body.replace(TOKEN.encode(), "…".encode())
@@ -154,7 +155,7 @@ async def test_a_refusals_body_is_kept_but_for_the_token() -> None:
 async def test_a_word_for_a_token_is_left_in_place() -> None:
     """A token too short to be one is not cut out of other words."""
     async with (
-        FaultServer(answer(401, {"error": "bad token"})) as server,
+        local_callbell(answer(401, {"error": "bad token"})) as server,
         CallbellClient("token", base_url=server.url) as callbell,
     ):
         with pytest.raises(AuthenticationError, match="bad token"):

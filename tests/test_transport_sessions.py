@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import threading
 import tracemalloc
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -26,21 +25,26 @@ from callbell_async import (
     RateLimiter,
     ResponseDecodeError,
 )
-from tests.support.behaviours import accepted, answer, head, raw, silence
+from callbell_async.sandbox import Exchange, Fault, Reply
+from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.faults import answer, raw, silence
 from tests.support.calls import MESSAGE, ONCE, TOKEN, client_for, session_telling, ticks, until
 from tests.support.clock import current_loop
-from tests.support.fault_server import Behaviour, Connection, FaultServer
+from tests.support.local import local_callbell
+from tests.support.served import sandbox_in_a_thread
+
+RECEIPT = {"message": {"uuid": "f00d", "status": "enqueued"}}
 
 # --- a caller's own session -------------------------------------------------------------------------------------------
 
 
 async def test_a_callers_session_stays_open() -> None:
     """A session that was passed in is used, and not closed with the client."""
-    async with FaultServer(accepted()) as server, session_telling() as session:
+    async with local_callbell(answer(200, RECEIPT)) as server, session_telling() as session:
         async with client_for(server.url, session=session) as callbell:
             await callbell.send(MESSAGE)
         assert not session.closed
-        async with session.get(f"{server.url}/mine") as mine:
+        async with session.get(f"{server.url}/mine", headers={"Authorization": "Bearer mine"}) as mine:
             assert mine.status == 200
     assert [request.path for request in server.requests] == ["/messages/send", "/mine"]
     assert server.connections == 1
@@ -69,24 +73,25 @@ ODDITIES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("options", ODDITIES.values(), ids=ODDITIES)
 async def test_a_callers_session_may_be_set_up_otherwise(options: dict[str, Any]) -> None:
     """How a caller's session was set up for other services changes neither what Callbell gets nor what comes back."""
+    packed = Reply(404, None, {"Content-Encoding": "deflate"}, zlib.compress(b'{"error": "gone"}'))
 
-    async def slowly_refused(connection: Connection) -> None:
+    async def refuse_slowly(exchange: Exchange) -> None:
         current_loop().advance(5)
-        await answer(404, zlib.compress(b'{"error": "gone"}'), {"Content-Encoding": "deflate"})(connection)
+        await exchange.send(packed)
 
     async with (
-        FaultServer(slowly_refused, accepted("f00d")) as server,
+        local_callbell(Fault("refused slowly", refuse_slowly), answer(200, RECEIPT)) as server,
         aiohttp.ClientSession(**options) as session,
-        client_for(server.url + "/v1", session=session) as callbell,
+        client_for(server.url, session=session) as callbell,
     ):
         with pytest.raises(NotFoundError) as caught:
             await callbell.send(MESSAGE)
         assert (await callbell.send(MESSAGE)).uuid == "f00d"
-        assert await callbell.request("POST", "/messages/send") == {"message": {"uuid": "f00d", "status": "enqueued"}}
+        assert await callbell.request("POST", "/messages/send") == RECEIPT
     assert caught.value.message == "gone"
     *full, bare = server.requests
     for request in server.requests:
-        assert request.path == "/v1/messages/send"
+        assert (request.below_v1, request.path) == (True, "/messages/send")
         assert request.headers["authorization"] == f"Bearer {TOKEN}"
         assert request.headers["accept"] == "application/json"
         assert request.headers["user-agent"].startswith("callbell-async/")
@@ -99,7 +104,7 @@ async def test_a_callers_session_may_be_set_up_otherwise(options: dict[str, Any]
 async def test_what_a_callers_session_adds_goes_along() -> None:
     """Headers of the caller's own, for a proxy say, are sent beside the library's."""
     async with (
-        FaultServer(accepted()) as server,
+        local_callbell() as server,
         aiohttp.ClientSession(headers={"X-Tenant": "mill"}) as session,
         client_for(server.url, session=session) as callbell,
     ):
@@ -111,7 +116,7 @@ async def test_a_session_that_was_closed_sends_nothing() -> None:
     """A call over a caller's session that is closed fails at once, and is not tried again."""
     session = session_telling()
     await session.close()
-    async with FaultServer(accepted()) as server, client_for(server.url, session=session) as callbell:
+    async with local_callbell() as server, client_for(server.url, session=session) as callbell:
         with pytest.raises(ClientClosedError, match="the aiohttp session is closed") as caught:
             await callbell.send(MESSAGE)
     assert (caught.value.outcome, caught.value.attempts) == (Outcome.NEVER_SENT, 1)
@@ -122,7 +127,7 @@ async def test_a_session_that_is_closed_under_a_call() -> None:
     """Closing a caller's session ends what is under way: `UNKNOWN` if it was written, and never by a cancellation nobody asked for."""
     connector = aiohttp.TCPConnector(limit=1)
     async with (
-        FaultServer(silence()) as server,
+        local_callbell(silence()) as server,
         aiohttp.ClientSession(connector=connector) as session,
         client_for(server.url, session=session) as callbell,
     ):
@@ -152,7 +157,7 @@ async def test_a_session_that_is_closed_in_mid_answer(status: int, raises: type[
 
     sessions.append(session_telling(on_request_end=close_it))
     async with (
-        FaultServer(silence(after=head(status, {}, 99))) as server,
+        local_callbell(silence(after=head(Reply(status), 99))) as server,
         client_for(server.url, session=sessions[0]) as callbell,
     ):
         with pytest.raises(raises) as caught:
@@ -164,7 +169,7 @@ async def test_a_cancellation_that_was_asked_for_stays_one() -> None:
     """A call that is cancelled while its session is closed was cancelled."""
     connector = aiohttp.TCPConnector(limit=1)
     async with (
-        FaultServer(silence()) as server,
+        local_callbell(silence()) as server,
         aiohttp.ClientSession(connector=connector) as session,
         client_for(server.url, session=session) as callbell,
     ):
@@ -193,7 +198,7 @@ async def test_packed_answers_are_unpacked(own: bool) -> None:
     """An answer in gzip is read like any other."""
     body = gzipped(b'{"message": {"uuid": "f00d", "status": "enqueued"}}')
     async with (
-        FaultServer(answer(200, body, {"Content-Encoding": "gzip"})) as server,
+        local_callbell(answer(200, body, {"Content-Encoding": "gzip"})) as server,
         session_telling() as session,
         client_for(server.url, session=None if own else session) as callbell,
     ):
@@ -205,7 +210,7 @@ async def test_an_answer_that_unpacks_to_very_much_is_bounded(status: int, raise
     """Of 60 MB packed into 60 KB no more is unpacked than is wanted of such an answer."""
     bomb = gzipped(bytes(60_000_000))
     async with (
-        FaultServer(answer(status, bomb, {"Content-Encoding": "gzip"})) as server,
+        local_callbell(answer(status, bomb, {"Content-Encoding": "gzip"})) as server,
         client_for(server.url, retry=ONCE) as callbell,
     ):
         tracemalloc.start()
@@ -223,16 +228,16 @@ async def test_an_answer_that_unpacks_to_very_much_is_bounded(status: int, raise
 
 UNDER_WAY = {
     "waiting for an answer": silence(),
-    "in mid-answer": silence(after=head(200, {}, 99) + b'{"message"'),
+    "in mid-answer": silence(after=head(Reply(200), 99) + b'{"message"'),
     "between two chunks": silence(after=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
 }
 
 
 @pytest.mark.parametrize("timeout", [30.0, None], ids=["limited", "unlimited"])
-@pytest.mark.parametrize("behaviour", UNDER_WAY.values(), ids=UNDER_WAY)
-async def test_closing_the_client_ends_what_is_under_way(behaviour: Behaviour, timeout: float | None) -> None:
+@pytest.mark.parametrize("fault", UNDER_WAY.values(), ids=UNDER_WAY)
+async def test_closing_the_client_ends_what_is_under_way(fault: Fault, timeout: float | None) -> None:
     """Closing the client lets nobody wait for ever: what was written is `UNKNOWN`, what queued for a connection was never sent."""
-    async with FaultServer(behaviour) as server:
+    async with local_callbell(fault) as server:
         callbell = client_for(server.url, max_connections=1, timeout=timeout)
         written = asyncio.create_task(callbell.send(MESSAGE))
         await until(lambda: server.requests)
@@ -268,7 +273,7 @@ class Gate(RateLimiter):
 async def test_a_closed_client_opens_nothing_again() -> None:
     """A call that waited for its turn while the client was closed finds it closed; no new connection is opened for it."""
     gate = Gate()
-    async with FaultServer(accepted()) as server:
+    async with local_callbell() as server:
         callbell = client_for(server.url, rate_limit=gate)
         waiting = asyncio.create_task(callbell.send(MESSAGE))
         await ticks()
@@ -282,7 +287,7 @@ async def test_a_closed_client_opens_nothing_again() -> None:
 
 async def test_closing_the_client_lets_calls_over_a_callers_session_end() -> None:
     """Where the session stays open, what is under way keeps its connection, and its time limit too."""
-    async with FaultServer(silence()) as server, session_telling() as session:
+    async with local_callbell(silence()) as server, session_telling() as session:
         callbell = client_for(server.url, session=session)
         sending = asyncio.create_task(callbell.send(MESSAGE))
         await until(lambda: server.requests)
@@ -298,8 +303,8 @@ async def test_closing_the_client_lets_calls_over_a_callers_session_end() -> Non
 async def test_every_answer_is_released(status: int) -> None:
     """Of no answer anything is left that the garbage collector would have to release."""
     asyncio.get_running_loop().set_debug(True)
-    behaviour = raw(f"HTTP/1.1 {status} Answer\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n".encode())
-    async with FaultServer(behaviour) as server, client_for(server.url) as callbell:
+    fault = raw(f"HTTP/1.1 {status} Answer\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n".encode())
+    async with local_callbell(fault) as server, client_for(server.url) as callbell:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             with contextlib.suppress(CallbellError):
@@ -322,7 +327,7 @@ def warnings_of(act: Callable[[], object]) -> list[str]:
 
 async def test_a_forgotten_client_is_mentioned_once() -> None:
     """A client that is dropped unclosed warns once and closes its connections, and aiohttp has nothing to add."""
-    async with FaultServer(accepted()) as server:
+    async with local_callbell() as server:
         clients = [client_for(server.url)]
         await asyncio.gather(*(clients[0].send(MESSAGE) for _ in range(3)))
         said = warnings_of(clients.clear)
@@ -335,41 +340,20 @@ async def test_a_forgotten_client_is_mentioned_once() -> None:
 @pytest.mark.parametrize("session", [True, False], ids=["a caller's session", "never used"])
 async def test_a_client_without_connections_of_its_own_may_be_forgotten(session: bool) -> None:
     """A client that opened nothing has nothing to close."""
-    async with FaultServer(accepted()) as server, session_telling() as own:
+    async with local_callbell() as server, session_telling() as own:
         clients = [client_for(server.url, session=own if session else None)]
         if session:
             await clients[0].send(MESSAGE)
         assert warnings_of(clients.clear) == []
 
 
-@contextlib.contextmanager
-def a_server_elsewhere() -> Iterator[str]:
-    """A server in another thread, which keeps its one connection when the client's event loop is gone."""
-
-    async def serve() -> None:
-        async with FaultServer(accepted()) as server:
-            url.append(server.url)
-            ready.set()
-            await asyncio.to_thread(done.wait)
-
-    url: list[str] = []
-    ready, done = threading.Event(), threading.Event()
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    try:
-        ready.wait()
-        yield url[0]
-    finally:
-        done.set()
-        thread.join()
-
-
 def test_a_client_forgotten_in_a_coroutine_is_mentioned_once() -> None:
     """A client that goes out of sight with the coroutine that made it warns once, and its connections are closed in time."""
-    with a_server_elsewhere() as url:
+    # It keeps its connection when the client's event loop is gone.
+    with sandbox_in_a_thread(TOKEN) as server:
 
         async def send_and_forget() -> None:
-            await client_for(url).send(MESSAGE)
+            await client_for(server.url).send(MESSAGE)
 
         said = warnings_of(lambda: asyncio.run(send_and_forget()))
     assert len(said) == 1
@@ -378,11 +362,11 @@ def test_a_client_forgotten_in_a_coroutine_is_mentioned_once() -> None:
 
 def test_a_client_that_outlived_its_loop_is_mentioned_once() -> None:
     """After its event loop was closed a forgotten client warns once too; besides, asyncio names the connection, aiohttp nothing."""
-    with a_server_elsewhere() as url:
+    with sandbox_in_a_thread(TOKEN) as server:
         clients: list[CallbellClient] = []
 
         async def send_and_forget() -> None:
-            clients.append(client_for(url))
+            clients.append(client_for(server.url))
             await clients[0].send(MESSAGE)
 
         asyncio.run(send_and_forget())

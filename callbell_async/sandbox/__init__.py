@@ -1,6 +1,7 @@
 """A Callbell on this machine: real HTTP on a loopback port, in memory, without an account."""
 
 from callbell_async.sandbox import faults
+from callbell_async.sandbox.deliveries import Deliveries
 from callbell_async.sandbox.delivery import Failure, Pace
 from callbell_async.sandbox.exchange import Reply, SandboxRequest
 from callbell_async.sandbox.fault import Exchange, Fault
@@ -27,6 +28,7 @@ __all__ = [
     "Contact",
     "CustomField",
     "CustomStatus",
+    "Deliveries",
     "Exchange",
     "Failure",
     "Fault",

@@ -22,7 +22,7 @@ def _whole_body(message: SandboxMessage) -> Hashable:
 
 
 class Assertions:
-    """Questions about `messages` (those accepted) and `requests` (those read whole); a failure lists both."""
+    """Questions about `messages` (those accepted) and `requests` (those read); a failure lists both."""
 
     requests: list[SandboxRequest]
 

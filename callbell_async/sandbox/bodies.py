@@ -247,7 +247,7 @@ def webhook_event(event: WebhookEvent) -> dict[str, Any]:
     return {
         "event": event.event,
         "payload": event.payload,
-        "response": {"body": {}, "code": event.code, "headers": {}},
+        "response": {"body": event.body, "code": event.code, "headers": dict(event.headers)},
         "success": event.success,
         "createdAt": _date(event.created_at),
     }

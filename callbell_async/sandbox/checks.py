@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,17 @@ import orjson
 from callbell_async.models.messages import BotStatus
 from callbell_async.sandbox.exchange import refusal
 
-__all__ = ["ABSENT", "CHANNELS", "EVENTS", "Complaints", "Fields", "check_message", "check_webhook", "read_json"]
+__all__ = [
+    "ABSENT",
+    "CHANNELS",
+    "EVENTS",
+    "Complaints",
+    "Fields",
+    "check_message",
+    "check_webhook",
+    "is_loopback",
+    "read_json",
+]
 
 CHANNELS = ("whatsapp", "facebook", "instagram", "telegram")
 TYPES = ("text", "image", "document", "audio", "video")
@@ -191,7 +202,7 @@ def _check_metadata(metadata: Any) -> list[str]:
 
 
 def check_webhook(url: Any) -> str | None:
-    """A URL that Callbell can reach: http or https, and not this machine."""
+    """A URL that a webhook can have: http or https, and not localhost; an address of this machine is good, because a sandbox reaches no other."""
     if complaint := filled(url):
         return complaint
     try:
@@ -201,5 +212,13 @@ def check_webhook(url: Any) -> str | None:
         return "must be a URL"
     if parts.scheme not in ("http", "https") or not host:
         return "must be an http or https URL"
-    local = host in ("localhost", "::1", "0.0.0.0") or host.endswith(".localhost") or host.startswith("127.")  # noqa: S104
+    local = host in ("localhost", "0.0.0.0") or host.endswith(".localhost")  # noqa: S104
     return "must not be localhost" if local else None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the host of a URL is an address by which this machine calls only itself."""
+    try:
+        return ipaddress.ip_address(urlsplit(url).hostname or "").is_loopback
+    except ValueError:
+        return False

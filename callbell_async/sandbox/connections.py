@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from callbell_async.sandbox.delivery import Failure
-from callbell_async.sandbox.exchange import Reply, SandboxRequest, refusal
+from callbell_async.sandbox.exchange import Reply, SandboxRequest
 from callbell_async.sandbox.fault import Fault, head
 
 __all__ = ["Connections", "HttpExchange", "Said", "meet", "response", "sandbox_request"]
@@ -33,7 +33,13 @@ def sandbox_request(request: web.BaseRequest, at: float) -> SandboxRequest:
         query=_first_of_each(parse_qsl(query, keep_blank_values=True)),
         headers=_first_of_each((name.lower(), value) for name, value in request.headers.items()),
         at=at,
+        target=request.raw_path,
+        raw_headers=tuple((_text(name), _text(value)) for name, value in request.raw_headers),
     )
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
 
 
 def _first_of_each(pairs: Any) -> Mapping[str, str]:
@@ -113,22 +119,25 @@ class HttpExchange:
         self._transport = http.transport
         self._over = over
         self._carry_out = carry_out
+        self._carried_out: Reply | None = None
 
     def carry_out(self, failure: Failure | None = None) -> Reply:
-        """Do what the request asks for, unless it was refused before."""
-        return self.refused or self._carry_out(failure)
+        """Do what the request asks for, unless it was refused before; once, however often it is called."""
+        if self._carried_out is None:
+            self._carried_out = self.refused or self._carry_out(failure)
+        return self._carried_out
 
     async def read(self) -> None:
-        """Complete the request with its body; refuses one that is too large or not what its head promises."""
+        """Complete the request with its body; one that is too large, or not what its head promises, is `refused`."""
         self.is_read = True
         if self._http.headers.get("Expect", "").lower() == "100-continue":
             await self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             self.request.body = await self._http.read()
         except web.HTTPRequestEntityTooLarge:
-            raise refusal(413, "request entity too large") from None
+            self.refused = Reply(413, {"error": "request entity too large"})
         except web.RequestPayloadError:
-            raise refusal(400, "the body is not what its headers promise") from None
+            self.refused = Reply(400, {"error": "the body is not what its headers promise"})
 
     async def send(self, reply: Reply) -> None:
         """A whole answer."""

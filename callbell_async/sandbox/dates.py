@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
-__all__ = ["START", "Calendar", "local", "local_millis", "utc"]
+__all__ = ["START", "Calendar", "local", "local_millis", "utc", "utc_millis"]
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 """When a sandbox begins, if nobody says otherwise: the same for every run, so that answers can be compared."""
@@ -39,11 +39,16 @@ def utc(date: datetime) -> str:
     return f"{date.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def utc_millis(date: datetime) -> str:
+    """Such as `2022-10-17T15:15:06.095Z`: when a contact was deleted."""
+    return f"{date.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
 def local(date: datetime) -> str:
     """Such as `2025-12-18 20:00:19 +0100`: custom statuses, funnels, webhooks."""
     return f"{date.astimezone(_CALLBELL_TIME):%Y-%m-%d %H:%M:%S %z}"
 
 
 def local_millis(date: datetime) -> str:
-    """Such as `2024-11-26T20:14:40.649+01:00`: a user's status."""
+    """Such as `2024-11-26T20:14:40.649+01:00`: a user's status, a message's event."""
     return date.astimezone(_CALLBELL_TIME).isoformat(timespec="milliseconds")

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import attrs
 
 from callbell_async.models.messages import MessageStatus
 
-__all__ = ["OUTSIDE_WINDOW", "Failure", "Pace", "report", "status_after"]
+__all__ = ["OUTSIDE_WINDOW", "Failure", "Pace", "changes", "report", "status_after"]
 
 
 @attrs.frozen(kw_only=True)
 class Pace:
     """How many seconds after its acceptance a message is reported by the integration, sent, delivered, and read.
 
-    One that fails does so in place of its delivery.
+    One that fails does so in place of its delivery. What is `math.inf` never comes.
     """
 
     reported: float = 2.0
@@ -62,6 +63,16 @@ def status_after(seconds: float, pace: Pace, failure: Failure | None) -> tuple[M
         if seconds >= at:
             return status, at
     return MessageStatus.ENQUEUED, None
+
+
+def changes(pace: Pace, failure: Failure | None) -> tuple[tuple[float, MessageStatus], ...]:
+    """The statuses after `enqueued`, each with the seconds after the acceptance when it comes."""
+    steps = [(pace.sent, MessageStatus.SENT)]
+    if failure is not None:
+        steps += [(pace.delivered, failure.status)]
+    else:
+        steps += [(pace.delivered, MessageStatus.DELIVERED), (pace.read, MessageStatus.READ)]
+    return tuple(step for step in steps if step[0] < math.inf)
 
 
 def report(status: MessageStatus, *, uuid: str, destination: str, ts: int, failure: Failure | None) -> dict[str, Any]:

@@ -13,10 +13,11 @@ __all__ = ["NOT_AUTHORIZED", "TOO_MANY", "Operation", "Refusal", "Reply", "Sandb
 
 @attrs.define(kw_only=True)
 class SandboxRequest:
-    """A request that was read whole.
+    """A request that was read, or refused while it was: then without its body.
 
     - `path`: as it was sent, after the `/v1`, without the query. A path that is not `below_v1` is whole.
     - `query` and `headers` (lower-case names) keep the first of equal names.
+    - `target` (path and query) and `raw_headers` (all of them, in their order) are as they came.
     - `at`: the sandbox's clock when it had been read.
     - `status`: what it was answered, `None` while it isn't, or when the connection ended without a whole answer.
     - `fault`: the name of the fault it met.
@@ -25,10 +26,13 @@ class SandboxRequest:
     method: str
     path: str
     query: Mapping[str, str] = attrs.field(factory=dict)
-    headers: Mapping[str, str] = attrs.field(factory=dict)
+    # The token is in the headers, and no business of a traceback's.
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     body: bytes = b""
     at: float = 0.0
     below_v1: bool = True
+    target: str = ""
+    raw_headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
     status: int | None = None
     fault: str | None = None
 

@@ -19,7 +19,10 @@ class Exchange(Protocol):
     request: SandboxRequest
 
     def carry_out(self, failure: Failure | None = None) -> Reply:
-        """What the request would be answered, and do what it asks for; a message it sends will fail so, if it is said how."""
+        """Do what the request asks for, and say what it is answered; a message it sends will fail so, if it is said how.
+
+        It is done once: called again, this gives the same answer.
+        """
 
     async def send(self, reply: Reply) -> None:
         """Send a whole answer; the connection stays open."""
@@ -47,18 +50,24 @@ Act = Callable[[Exchange], Awaitable[None]]
 class Fault:
     """What a request meets: `act` is called in place of answering it.
 
-    `before_reading`: `act` is called when only the head of the request is there, which is not counted among the sandbox's requests.
-    `concerns`: whether a request can meet it at all; `None` for every one.
+    - `before_reading`: `act` is called when only the head of the request is there, which is not counted among the sandbox's requests.
+      Any other fault is met only by requests with a good token, within the limit.
+    - `concerns`: whether a request can meet it at all; `None` for every one.
+    - `good_messages_only`: only a message that would be accepted meets it.
     """
 
     name: str
     act: Act
     before_reading: bool = False
     concerns: Callable[[SandboxRequest], bool] | None = None
+    good_messages_only: bool = False
 
 
 def head(reply: Reply, length: int | None = None) -> bytes:
-    """The bytes before an answer's body; `length` is what is promised of it."""
-    headers = {**reply.all_headers, "Content-Length": str(len(reply.content) if length is None else length)}
+    """The bytes before an answer's body; `length` is what is promised of it, if not what there is."""
+    headers = dict(reply.all_headers)
+    # HTTP promises no length where there is never a body.
+    if length is not None or not (reply.status < 200 or reply.status in (204, 304)):
+        headers["Content-Length"] = str(len(reply.content) if length is None else length)
     lines = [f"HTTP/1.1 {reply.status} Sandbox", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n"

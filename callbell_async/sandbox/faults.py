@@ -1,7 +1,8 @@
 """What can go wrong on demand. Each function gives a fault for `Sandbox.inject`.
 
 A fault is a function of an `Exchange`: one request and the connection it came on. Faults that take `accept` carry the request out when it
-is true: the message is accepted, and only the answer is lost.
+is true: the message is accepted, and only the answer is lost. But for those before reading, a request with a wrong token or beyond the limit
+is refused, and meets none.
 """
 
 from __future__ import annotations
@@ -40,13 +41,8 @@ __all__ = [
 ]
 
 
-def _sends_a_message(request: SandboxRequest) -> bool:
-    return (request.method, request.path) == ("POST", "/messages/send")
-
-
-def _sends_a_template(request: SandboxRequest) -> bool:
-    document = request.document if _sends_a_message(request) else None
-    return isinstance(document, dict) and "template_uuid" in document
+def _has_a_template(request: SandboxRequest) -> bool:
+    return isinstance(request.document, dict) and "template_uuid" in request.document
 
 
 # --- answers ------------------------------------------------------------------------------------------------------------
@@ -102,18 +98,21 @@ def token_revoked() -> Fault:
 
 
 def depleted_credit() -> Fault:
-    """402 with `whatsapp_wallet_depleted_credit`; only templates meet it, as it is with Callbell."""
+    """402 with `whatsapp_wallet_depleted_credit`; only templates meet it, as it is with Callbell, and only those with nothing wrong."""
     body = {"error": "the WhatsApp wallet has no credit left", "code": "whatsapp_wallet_depleted_credit"}
-    return attrs.evolve(answer(402, body), name="depleted credit", concerns=_sends_a_template)
+    return attrs.evolve(answer(402, body), name="depleted credit", concerns=_has_a_template, good_messages_only=True)
 
 
 def failed_delivery(failure: Failure) -> Fault:
-    """The message is accepted, and its status becomes `failed` in place of `delivered`, for this reason; only messages meet it."""
+    """The message is accepted, and its status becomes `failed` in place of `delivered`, for this reason.
+
+    Only messages that are accepted meet it.
+    """
 
     async def act(exchange: Exchange) -> None:
         await exchange.send(exchange.carry_out(failure))
 
-    return Fault("failed delivery", act, concerns=_sends_a_message)
+    return Fault("failed delivery", act, good_messages_only=True)
 
 
 # --- time ---------------------------------------------------------------------------------------------------------------
@@ -135,23 +134,26 @@ def silence(
     *,
     after: bytes = b"",
     until: asyncio.Event | None = None,
+    then: Fault | None = None,
     accept: bool = False,
 ) -> Fault:
     """No answer, or nothing `after` its beginning, until the client leaves.
 
-    `on_read` is called when the request was read and `after` was written. If `until` is set first, the request is carried out
-    then (unless it was by `accept`) and answered.
+    `on_read` is called when the request was read and `after` was written. If `until` is set first, the request meets `then`, or
+    else is carried out (unless it was by `accept`) and answered.
     """
+    late = then or as_usual()
 
     async def act(exchange: Exchange) -> None:
-        reply = exchange.carry_out() if accept else None
+        if accept:
+            exchange.carry_out()
         if after:
             await exchange.write(after)
         on_read()
         if await _released(until, exchange):
-            await exchange.send(reply or exchange.carry_out())
+            await late.act(exchange)
 
-    return Fault("silence", act)
+    return attrs.evolve(late, name=f"silence, then {late.name}" if then else "silence", act=act, before_reading=False)
 
 
 async def _released(until: asyncio.Event | None, exchange: Exchange) -> bool:

@@ -24,12 +24,13 @@ class Rule:
         self._probability = probability
         self._draws = random.Random(seed)  # noqa: S311 - chance that repeats is the point
         self._when = when
+        self._removed = False
         self.met = 0
 
     @property
     def over(self) -> bool:
         """Whether no request will meet it any more."""
-        return self._times is not None and self.met >= self._times
+        return self._removed or (self._times is not None and self.met >= self._times)
 
     @property
     def next_fault(self) -> Fault:
@@ -39,27 +40,37 @@ class Rule:
     def needs_body(self) -> bool:
         """Whether the request has to be read before it can be asked about; not for a fault that comes before reading."""
         fault = self.next_fault
-        return not fault.before_reading and (self._when is not None or fault.concerns is not None)
+        asks = self._when is not None or fault.concerns is not None or fault.good_messages_only
+        return asks and not fault.before_reading and not self.over
 
-    def take(self, request: SandboxRequest) -> Fault | None:
+    def take(self, request: SandboxRequest, is_good_message: When) -> Fault | None:
         """The fault that this request meets, if it meets one."""
         fault = self.next_fault
-        if self.over or not all(asked(request) for asked in (fault.concerns, self._when) if asked is not None):
+        asked = (fault.concerns, self._when, is_good_message if fault.good_messages_only else None)
+        if self.over or not all(fits(request) for fits in asked if fits is not None):
             return None
         if self._probability < 1.0 and self._draws.random() >= self._probability:
             return None
         self.met += 1
         return fault
 
+    def give_back(self) -> None:
+        """The fault that was taken is not met after all."""
+        self.met -= 1
+
     def remove(self) -> None:
         """No request meets it any more."""
-        self._times = self.met
+        self._removed = True
 
 
 class FaultPlan:
-    """The rules, in the order they were made: the first one that fits a request has it."""
+    """The rules, in the order they were made: the first one that fits a request has it.
 
-    def __init__(self) -> None:
+    `is_good_message`: whether a request is a message that would be accepted.
+    """
+
+    def __init__(self, is_good_message: When) -> None:
+        self._is_good_message = is_good_message
         self._rules: list[Rule] = []
 
     def add(self, rule: Rule) -> Rule:
@@ -67,12 +78,25 @@ class FaultPlan:
         self._rules.append(rule)
         return rule
 
-    async def choose(self, request: SandboxRequest, read: Callable[[], Awaitable[None]]) -> Fault | None:
-        """The fault for a request whose head is there; `read` completes it, and is called only where a rule has to see the body."""
-        self._rules = [rule for rule in self._rules if not rule.over]
+    async def choose(self, request: SandboxRequest, read: Callable[[], Awaitable[bool]]) -> Fault | None:
+        """The fault for a request whose head is there.
+
+        `read` completes it, and says whether the account takes it at all. What it doesn't take meets only faults before reading;
+        for these, the request is read only where another rule had to see the body.
+        """
         for rule in tuple(self._rules):
-            if rule.needs_body():
-                await read()
-            if fault := rule.take(request):
+            if rule.needs_body() and not await read():
+                continue
+            fault = rule.take(request, self._is_good_message)
+            if fault is None:
+                continue
+            meets = False
+            try:
+                # The fault is taken first: those that come meanwhile have the next ones, and `times` is never exceeded.
+                meets = fault.before_reading or await read()
+            finally:
+                if not meets:
+                    rule.give_back()
+            if meets:
                 return fault
         return None

@@ -211,11 +211,13 @@ class Webhook:
 
 @attrs.define(kw_only=True)
 class WebhookEvent:
-    """A delivery that was tried; a seeded one says how it ended."""
+    """A delivery that was tried; a seeded one says how it ended. `code` is `None` when there was no whole answer in time."""
 
     event: str
     payload: Any
     success: bool = True
-    code: int = 200
+    code: int | None = 200
+    body: Any = attrs.field(factory=dict)
+    headers: Mapping[str, str] = attrs.field(factory=dict)
     created_at: datetime | None = None
     uuid: str = attrs.field(factory=new_id)

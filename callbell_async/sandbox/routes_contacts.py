@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from callbell_async.sandbox import bodies, checks
+from callbell_async.sandbox import bodies, checks, events
 from callbell_async.sandbox.checks import CHANNELS, Fields, read_json
 from callbell_async.sandbox.exchange import Operation, Reply, SandboxRequest, refusal
 from callbell_async.sandbox.pages import cut_contacts
@@ -52,6 +52,7 @@ def post_contact(account: Account, request: SandboxRequest) -> Reply:
     contact = account.add(Contact(identifier=identifier, name=name, source=source, channel=channel))
     _change(contact, changes)
     account.set_bot(contact, bot_status)
+    events.contact_created(account, contact)
     return Reply(200, {"contact": [bodies.contact(account, contact)]})
 
 
@@ -93,12 +94,15 @@ def patch_contact(account: Account, request: SandboxRequest, uuid: str) -> Reply
     if unassign:
         contact.assigned_user = None
     account.set_bot(contact, bot_status)
+    events.contact_updated(account, contact)
     return Reply(200, {"contact": [bodies.contact(account, contact)]})
 
 
 def delete_contact(account: Account, request: SandboxRequest, uuid: str) -> Reply:
     """It is gone, with its history."""
-    account.people.remove(account.people.get(uuid))
+    contact = account.people.get(uuid)
+    account.people.remove(contact)
+    events.contact_deleted(account, contact)
     return Reply(200, {"status": "contact was destroyed"})
 
 
@@ -115,7 +119,9 @@ def _changes(fields: Fields) -> dict[str, Any]:
 
 
 def _check_references(account: Account, fields: Fields, given: dict[str, Any]) -> None:
-    for name, complaints in account.check_references(given).items():
+    # What is no string was complained of already.
+    strings = {name: value for name, value in given.items() if isinstance(value, str)}
+    for name, complaints in account.check_references(strings).items():
         for complaint in complaints:
             fields.complain(name, complaint)
 

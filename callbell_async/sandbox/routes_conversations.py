@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callbell_async.sandbox import bodies, checks
+from callbell_async.sandbox import bodies, checks, events
 from callbell_async.sandbox.checks import Fields, read_json
 from callbell_async.sandbox.exchange import Operation, Reply, SandboxRequest
 from callbell_async.sandbox.pages import cut
@@ -21,14 +21,16 @@ def get_messages(account: Account, request: SandboxRequest, uuid: str) -> Reply:
 def open_conversation(account: Account, request: SandboxRequest, uuid: str) -> Reply:
     """Open it, if it was closed."""
     contact = account.people.get(uuid)
-    contact.closed_at = None
+    account.open(contact)
     return Reply(200, {"contact": [bodies.contact(account, contact, always=("closedAt",), chat=False)]})
 
 
 def close_conversation(account: Account, request: SandboxRequest, uuid: str) -> Reply:
     """Close it; one that is closed stays so since then."""
     contact = account.people.get(uuid)
-    contact.closed_at = contact.closed_at or account.calendar.now()
+    if contact.closed_at is None:
+        contact.closed_at = account.calendar.now()
+        events.conversation_closed(account, contact, contact.closed_at)
     always = ("funnelId", "closedAt", "team")
     return Reply(200, {"contact": bodies.contact(account, contact, always=always, chat=False)})
 
@@ -52,6 +54,7 @@ def update_funnel(account: Account, request: SandboxRequest, uuid: str) -> Reply
         fields.complain("funnel_id", "is unknown")
     fields.done()
     contact.funnel = funnel
+    events.contact_updated(account, contact)
     always = ("closedAt", "funnelId", "team")
     return Reply(200, {"contact": [bodies.contact(account, contact, always=always, chat=False)]})
 

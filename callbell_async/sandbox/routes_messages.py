@@ -6,17 +6,33 @@ from typing import Any
 
 from callbell_async.sandbox import bodies
 from callbell_async.sandbox.checks import check_message, read_json
-from callbell_async.sandbox.exchange import Operation, Reply, SandboxRequest, refusal
+from callbell_async.sandbox.exchange import Operation, Refusal, Reply, SandboxRequest, refusal
 from callbell_async.sandbox.state import Account
 
-__all__ = ["OPERATIONS"]
+__all__ = ["OPERATIONS", "is_good"]
+
+
+def is_good(account: Account, request: SandboxRequest) -> bool:
+    """Whether a request is a message that would be accepted."""
+    if (request.method, request.below_v1, request.path) != ("POST", True, "/messages/send"):
+        return False
+    try:
+        _read_message(account, request)
+    except Refusal:
+        return False
+    return True
+
+
+def _read_message(account: Account, request: SandboxRequest) -> Any:
+    body = read_json(request.body)
+    if errors := check_message(body) or account.check_references(body):
+        raise refusal(400, errors)
+    return body
 
 
 def send(account: Account, request: SandboxRequest) -> Reply:
     """Enqueue a message."""
-    body = read_json(request.body)
-    if errors := check_message(body) or account.check_references(body):
-        raise refusal(400, errors)
+    body = _read_message(account, request)
     message, contact = account.accept(body, request)
     wanted = {name.strip() for name in (body.get("fields") or "").split(",")}
     document: dict[str, Any] = {"uuid": message.uuid, "status": "enqueued"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from callbell_async.sandbox import bodies, checks
+from callbell_async.sandbox import bodies, checks, events
 from callbell_async.sandbox.checks import Fields, read_json
 from callbell_async.sandbox.exchange import Operation, Reply, SandboxRequest, refusal
 from callbell_async.sandbox.pages import cut
@@ -85,6 +85,7 @@ def delete_custom_status(account: Account, request: SandboxRequest, identifier: 
     for user in account.users:
         if user.custom_status == identifier:
             user.custom_status = user.custom_status_at = None
+            events.agent_status_updated(account, user)
     return Reply(200, {"status": "custom status was destroyed"})
 
 
@@ -102,6 +103,7 @@ def put_user_status(account: Account, request: SandboxRequest, uuid: str) -> Rep
         user.available, user.updated_at = available, now
     if "custom_status_uuid" in fields:
         user.custom_status, user.custom_status_at = custom, None if custom is None else now
+    events.agent_status_updated(account, user)
     return Reply(200, {"user_status": bodies.user_status(account, user)})
 
 
@@ -109,6 +111,7 @@ def delete_user_status(account: Account, request: SandboxRequest, uuid: str) -> 
     """A user gives the custom status back."""
     user = account.users.get(uuid)
     user.custom_status = user.custom_status_at = None
+    events.agent_status_updated(account, user)
     return Reply(204)
 
 

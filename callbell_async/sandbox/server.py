@@ -16,19 +16,22 @@ from aiohttp import web
 from callbell_async.sandbox.assertions import Assertions
 from callbell_async.sandbox.connections import Connections, HttpExchange, Said, meet, response, sandbox_request
 from callbell_async.sandbox.dates import START
+from callbell_async.sandbox.deliveries import Deliveries
 from callbell_async.sandbox.delivery import Failure, Pace
-from callbell_async.sandbox.exchange import NOT_AUTHORIZED, TOO_MANY, Refusal, Reply, SandboxRequest
+from callbell_async.sandbox.exchange import NOT_AUTHORIZED, TOO_MANY, Reply, SandboxRequest
 from callbell_async.sandbox.fault import Fault
 from callbell_async.sandbox.limits import RequestWindow
 from callbell_async.sandbox.plan import FaultPlan, Rule
 from callbell_async.sandbox.records import SandboxMessage
 from callbell_async.sandbox.routes import answer
+from callbell_async.sandbox.routes_messages import is_good
+from callbell_async.sandbox.sender import Sender
 from callbell_async.sandbox.state import Account
 
 __all__ = ["Sandbox"]
 
 
-class Sandbox(Assertions):
+class Sandbox(Assertions, Sender):
     """A Callbell on this machine, for trying things out and for tests; nothing it accepts goes anywhere.
 
     ```python
@@ -43,9 +46,12 @@ class Sandbox(Assertions):
     - `start`: the date it begins with.
     - `pace`: how many seconds after its acceptance a message is sent, delivered and read.
     - `tls`: a server's context, for https.
+    - `webhook_secret`: what webhook events are signed with; `None` for no signature.
+    - `webhook_time`: the Unix time that stands in a signature.
 
-    `account` is what it knows, for seeding and changing. `messages` are those it accepted and `requests` those it read, in order;
-    `connections` counts those opened. `inject` makes requests fail. docs/sandbox.md says what it assumes where Callbell's pages are silent.
+    `account` is what it knows, for seeding and changing. `messages` are those it accepted and `requests` those it read or refused while
+    reading, in order; `connections` counts those opened. `inject` makes requests fail, `stop_listening` connections. `deliveries` is what it posts to the webhook.
+    docs/sandbox.md says what it assumes where Callbell's pages are silent.
     """
 
     def __init__(
@@ -58,27 +64,31 @@ class Sandbox(Assertions):
         start: datetime = START,
         pace: Pace = Pace(),  # noqa: B008 - immutable
         tls: ssl.SSLContext | None = None,
+        webhook_secret: str | None = None,
+        webhook_time: Callable[[], float] = time.time,
     ) -> None:
         self.token = "sandbox" if token is None else token
         self.account = Account(clock=clock, start=start, pace=pace)
+        self.deliveries = Deliveries(self.account, secret=webhook_secret, now=webhook_time)
         self.requests: list[SandboxRequest] = []
         self._any_token = token is None
         self._port = port
         self._clock = clock
         self._window = None if limit is None else RequestWindow(limit, clock)
         self._tls = tls
-        self._plan = FaultPlan()
+        self._plan = FaultPlan(functools.partial(is_good, self.account))
         self._acting: set[asyncio.Task[Any] | None] = set()
         self._connections = Connections()
         self._runner: web.ServerRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._base_url = ""
 
     @property
     def url(self) -> str:
         """The base URL for a client, `/v1` and all."""
         if self._runner is None:
             raise RuntimeError("the sandbox is not running; use `async with Sandbox() as sandbox:`")
-        host, port = self._runner.addresses[0][:2]
-        return f"http{'s' if self._tls else ''}://{host}:{port}/v1"
+        return self._base_url
 
     @property
     def messages(self) -> list[SandboxMessage]:
@@ -89,6 +99,12 @@ class Sandbox(Assertions):
     def connections(self) -> int:
         """How many connections were opened so far."""
         return self._connections.opened
+
+    async def stop_listening(self) -> None:
+        """Refuse every further connection, as a server that is down does; those that are open stay so."""
+        site, self._site = self._site, None
+        if site is not None:
+            await site.stop()
 
     async def no_connection(self) -> None:
         """Return when no connection is open any more."""
@@ -108,7 +124,8 @@ class Sandbox(Assertions):
         - `probability`: of each request's meeting one, drawn from `seed`.
         - `when`: only requests for which this is true. For a fault before reading, it sees a request without its body.
 
-        Of several rules, the first made that fits a request has it.
+        Of several rules, the first made that fits a request has it. A request with a wrong token, or beyond the limit, is refused as ever,
+        and meets only faults before reading.
         """
         if not faults:
             raise ValueError("faults: give at least one, such as faults.accept_then_close()")
@@ -119,12 +136,16 @@ class Sandbox(Assertions):
     async def __aenter__(self) -> Self:
         runner = web.ServerRunner(self._connections.server(self._serve), shutdown_timeout=1.0)
         await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", self._port, backlog=1024, ssl_context=self._tls)
         try:
-            await web.TCPSite(runner, "127.0.0.1", self._port, backlog=1024, ssl_context=self._tls).start()
+            await site.start()
         except OSError:
             await runner.cleanup()
             raise
-        self._runner = runner
+        host, port = runner.addresses[0][:2]
+        self._base_url = f"http{'s' if self._tls else ''}://{host}:{port}/v1"
+        self._runner, self._site = runner, site
+        self.deliveries.start()
         return self
 
     async def __aexit__(
@@ -133,8 +154,9 @@ class Sandbox(Assertions):
         if self._runner is not None:
             for task in filter(None, self._acting):
                 task.cancel()
+            await self.deliveries.stop()
             await self._runner.cleanup()
-            self._runner = None
+            self._runner = self._site = None
 
     async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
         task = asyncio.current_task()
@@ -150,10 +172,8 @@ class Sandbox(Assertions):
         request = exchange.request
         try:
             fault = await self._plan.choose(request, lambda: self._read(exchange))
-            if fault is None or not fault.before_reading:
+            if fault is None:
                 await self._read(exchange)
-        except Refusal as refused:
-            return response(refused.reply)
         except ConnectionError:
             return Said()
         if fault is not None:
@@ -162,14 +182,15 @@ class Sandbox(Assertions):
         request.status = reply.status
         return response(reply)
 
-    async def _read(self, exchange: HttpExchange) -> None:
-        if exchange.is_read:
-            return
-        await exchange.read()
-        exchange.request.at = self._clock()
-        # It counts from now on, whatever it meets: a request that fails is one of the account's 300, too.
-        exchange.refused = self._admit(exchange.request)
-        self.requests.append(exchange.request)
+    async def _read(self, exchange: HttpExchange) -> bool:
+        """Complete the request, and say whether it is good enough to be carried out, or to meet a fault."""
+        if not exchange.is_read:
+            await exchange.read()
+            exchange.request.at = self._clock()
+            # It counts from now on, whatever it meets: a request that fails is one of the account's 300, too.
+            exchange.refused = exchange.refused or self._admit(exchange.request)
+            self.requests.append(exchange.request)
+        return exchange.refused is None
 
     def _admit(self, request: SandboxRequest) -> Reply | None:
         """What keeps a request from being carried out at all."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 import attrs
 
 from callbell_async.models.messages import MessageStatus
+from callbell_async.sandbox import events
 from callbell_async.sandbox.dates import START, Calendar
 from callbell_async.sandbox.delivery import OUTSIDE_WINDOW, Failure, Pace, report, status_after
+from callbell_async.sandbox.events import Outlet
 from callbell_async.sandbox.exchange import SandboxRequest
 from callbell_async.sandbox.people import People
 from callbell_async.sandbox.records import (
@@ -31,10 +33,14 @@ from callbell_async.sandbox.records import (
     new_id,
 )
 from callbell_async.sandbox.shelf import Shelf
+from callbell_async.sandbox.texts import text_of
 
 __all__ = ["Account"]
 
 DAY = 24 * 60 * 60.0
+
+KEPT_EVENTS = 10_000
+"""How many of the webhook's deliveries are kept."""
 
 Record = TypeVar("Record", Channel, Contact, CustomStatus, Funnel, Team, Template, User, Webhook, WebhookEvent)
 
@@ -86,7 +92,8 @@ class Account:
         self.funnels: Shelf[Funnel] = Shelf()
         self.custom_fields: dict[str, CustomField] = {}
         self.webhook: Webhook | None = None
-        self.webhook_events: list[WebhookEvent] = []
+        self.webhook_events: deque[WebhookEvent] = deque(maxlen=KEPT_EVENTS)
+        self.outlet: Outlet | None = None
 
     def add(self, record: Record) -> Record:
         """Seed a record, which is given back. The first of its kind replaces what every sandbox has of that kind."""
@@ -100,7 +107,7 @@ class Account:
             case Webhook():
                 self.webhook = record
             case WebhookEvent():
-                self.webhook_events.insert(0, record)
+                self.webhook_events.appendleft(record)
             case _:
                 shelves: dict[type, Shelf[Any]] = {
                     Channel: self.channels,
@@ -143,19 +150,28 @@ class Account:
             message.failure = OUTSIDE_WINDOW
         self.messages.append(message)
         self._by_id[message.uuid] = message
-        self._note_down(contact, self._text_of(body), "sent", uuid=message.uuid)
-        contact.closed_at = None
-        contact.assigned_user = body.get("assigned_user") or contact.assigned_user
-        contact.team = body.get("team_uuid") or contact.team
+        text = text_of(body, self.templates.find(body.get("template_uuid")))
+        entry = self._note_down(contact, text, "sent", uuid=message.uuid)
+        self.open(contact)
+        assigned = body.get("assigned_user") or contact.assigned_user, body.get("team_uuid") or contact.team
+        if assigned != (contact.assigned_user, contact.team):
+            contact.assigned_user, contact.team = assigned
+            events.contact_updated(self, contact)
         self.set_bot(contact, body.get("bot_status"))
+        events.message_sent(self, message, contact, entry)
         return message, contact
 
-    def receive(self, text: str, *, sender: str, channel: str = "whatsapp") -> Entry:
-        """A customer writes: the contact is there from now on, and the 24 hours for answering it begin."""
+    def receive(self, text: str, *, sender: str, channel: str = "whatsapp", attachments: Sequence[str] = ()) -> Entry:
+        """A customer writes: the contact is there from now on, and the 24 hours for answering it begin.
+
+        `attachments` are URLs, which only the webhook is told.
+        """
         contact = self._contact_of({"to": sender, "from": channel})
         contact.last_reply = self.calendar.elapsed()
-        contact.closed_at = None
-        return self._note_down(contact, text, "received", uuid=f"wamid.{new_id()}")
+        self.open(contact)
+        entry = self._note_down(contact, text, "received", uuid=f"wamid.{new_id()}")
+        events.message_received(self, contact, entry, attachments)
+        return entry
 
     def message(self, uuid: str) -> SandboxMessage | None:
         """The accepted message with this uuid."""
@@ -164,16 +180,18 @@ class Account:
     def status_of(self, message: SandboxMessage) -> tuple[MessageStatus, dict[str, Any] | None]:
         """How far a message is by now, and the integration's report of it, once there is one."""
         status, at = status_after(self.calendar.elapsed() - message.at, self.pace, message.failure)
-        if at is None:
-            return (MessageStatus.DELETED if message.deleted else status), None
-        told = report(
+        told = None if at is None else self.report(message, status, at)
+        return (MessageStatus.DELETED if message.deleted else status), told
+
+    def report(self, message: SandboxMessage, status: MessageStatus, after: float) -> dict[str, Any]:
+        """The integration's report of this status, so many seconds after the message was accepted."""
+        return report(
             status,
             uuid=message.uuid,
             destination=message.recipient.removeprefix("+"),
-            ts=int(self.calendar.after(message.at + at).timestamp()),
+            ts=int(self.calendar.after(message.at + after).timestamp()),
             failure=message.failure,
         )
-        return (MessageStatus.DELETED if message.deleted else status), told
 
     def fail(self, message: SandboxMessage, failure: Failure) -> None:
         """From now on this message is one that won't be delivered."""
@@ -184,6 +202,12 @@ class Account:
     def note(self, contact: Contact, text: str) -> None:
         """Write a note into the contact's history."""
         self._note_down(contact, text, "note")
+
+    def open(self, contact: Contact) -> None:
+        """Open the contact's conversation, if it is closed."""
+        if contact.closed_at is not None:
+            contact.closed_at = None
+            events.conversation_opened(self, contact)
 
     def set_bot(self, contact: Contact, bot_status: str | None) -> None:
         """Start or end the contact's bot, or leave it."""
@@ -197,6 +221,8 @@ class Account:
             contact = Contact(identifier=to, name=to or bsuid or "", source=source, bsuid=None if to else bsuid)
             contact.channel = body.get("channel_uuid")
             self.add(contact)
+            events.contact_created(self, contact)
+            events.conversation_opened(self, contact)
         return contact
 
     def _note_down(self, contact: Contact, text: str, status: Any, *, uuid: str | None = None) -> Entry:
@@ -220,16 +246,3 @@ class Account:
         main = next((channel for channel in of_type if channel.main), of_type[0] if of_type else None)
         channel = own or main
         return "" if channel is None else channel.number
-
-    def _text_of(self, body: Mapping[str, Any]) -> str:
-        text = str(body["content"].get("text") or "")
-        template = self.templates.find(body.get("template_uuid"))
-        if template is None:
-            return text
-        values = body.get("template_values") or [text]
-
-        def value(found: re.Match[str]) -> str:
-            place = int(found[1]) - 1
-            return str(values[place]) if 0 <= place < len(values) else found[0]
-
-        return re.sub(r"\{\{([0-9]{1,3})\}\}", value, template.text)

@@ -1,0 +1,82 @@
+"""A webhook on this machine: it writes down what is posted to it, and answers as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from aiohttp import web
+
+__all__ = ["Post", "WebhookListener"]
+
+
+class Post(NamedTuple):
+    """What came, and when by the loop's time."""
+
+    headers: dict[str, str]
+    body: bytes
+    path: str
+    at: float
+
+    @property
+    def document(self) -> Any:
+        """Its JSON."""
+        return json.loads(self.body)
+
+
+class WebhookListener:
+    """Answers 200 and `{"status": "ok"}`; the first posts get `answers`, in this order: a status, a whole response, or none (`None`)."""
+
+    def __init__(self, *answers: int | web.Response | None) -> None:
+        self.posts: list[Post] = []
+        self._answers = list(answers)
+        self._come = asyncio.Condition()
+        self._over = asyncio.Event()
+        # An hour may pass in a test: an idle connection stays.
+        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None, keepalive_timeout=1e9))
+
+    @property
+    def url(self) -> str:
+        """Where to post."""
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}/events?key=a%2Fb"
+
+    @property
+    def events(self) -> list[str]:
+        """The names of the events that came."""
+        return [post.document["event"] for post in self.posts]
+
+    def payloads(self, event: str) -> list[Any]:
+        """What came with events of this name."""
+        return [post.document["payload"] for post in self.posts if post.document["event"] == event]
+
+    async def posted(self, count: int) -> list[Post]:
+        """Return when so many posts have come."""
+        async with self._come:
+            await self._come.wait_for(lambda: len(self.posts) >= count)
+        return self.posts
+
+    async def __aenter__(self) -> Self:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024).start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._over.set()
+        await self._runner.cleanup()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = await request.read()
+        answer = self._answers.pop(0) if self._answers else 200
+        async with self._come:
+            self.posts.append(Post(dict(request.headers), body, request.raw_path, asyncio.get_running_loop().time()))
+            self._come.notify_all()
+        if answer is None:
+            await self._over.wait()
+        if isinstance(answer, web.Response):
+            return answer
+        return web.json_response({"status": "ok"}, status=answer or 200)

@@ -1,0 +1,113 @@
+"""The rest of the sandbox's account: channels, templates, teams, users and their statuses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from callbell_async.sandbox import Channel, CustomStatus, Funnel, Sandbox, Team, Template, User
+from tests.fixtures.sandbox import Clock, ask, get, seed
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The sandbox's time."""
+    return Clock()
+
+
+@pytest.fixture
+async def sandbox(clock: Clock) -> AsyncIterator[Sandbox]:
+    """A sandbox as it comes, on a clock that moves when it is told to, without a limit."""
+    async with Sandbox(clock=clock, limit=None) as running:
+        yield running
+
+
+async def test_channels_are_filtered(sandbox: Sandbox) -> None:
+    """Channels are found by type, and by being active."""
+    seed(sandbox.account)
+    sandbox.account.add(Channel(uuid="telegram", title="bot", type="telegram"))
+
+    async def found(query: str) -> list[str]:
+        return [channel["uuid"] for channel in (await get(sandbox, f"/channels?{query}"))["channels"]]
+
+    assert await found("type=whatsapp") == ["channel", "old-channel"]
+    assert await found("active=true") == ["channel", "telegram"]
+    assert await found("active=false&type=whatsapp") == ["old-channel"]
+    assert (await ask(sandbox, "GET", "/channels?type=pigeon"))[0] == 400
+    assert (await ask(sandbox, "GET", "/channels?active=perhaps"))[0] == 400
+
+
+async def test_seeds_take_the_place_of_what_every_sandbox_has(sandbox: Sandbox) -> None:
+    """An account is of use as it comes; the first seed of a kind makes an end of that, of this kind only."""
+    assert len((await get(sandbox, "/channels"))["channels"]) == 4
+    assert len((await get(sandbox, "/templates"))["templates"]) == 1
+    sandbox.account.add(Channel(title="mine"))
+    assert [channel["title"] for channel in (await get(sandbox, "/channels"))["channels"]] == ["mine"]
+    assert len((await get(sandbox, "/templates"))["templates"]) == 1
+
+
+async def test_lists_are_paged(sandbox: Sandbox) -> None:
+    """Templates, teams, channels and custom statuses come 20 a page; the funnels all at once."""
+    for place in range(21):
+        sandbox.account.add(Template(title=str(place)))
+        sandbox.account.add(Team(name=str(place)))
+        sandbox.account.add(Channel(title=str(place)))
+        sandbox.account.add(CustomStatus(name=str(place)))
+        sandbox.account.add(Funnel(name=str(place)))
+    for path, key in [("templates",) * 2, ("teams",) * 2, ("channels",) * 2, ("custom_statuses", "customStatuses")]:
+        second = await get(sandbox, f"/{path}?page=2")
+        assert len(second[key]) == 1
+        assert second["meta"] == {"page": 2, "pages": 2}
+    assert len((await get(sandbox, "/funnels"))["funnels"]) == 21
+
+
+async def test_members_and_their_statuses(sandbox: Sandbox, clock: Clock) -> None:
+    """A status that a user takes is seen among the team's members, and gone when it is given back or destroyed."""
+    seed(sandbox.account)
+    sandbox.account.add(Team(uuid="night", name="Night"))
+    sandbox.account.add(User(email="owl@example.com", teams=["night"]))
+    assert [user["email"] for user in (await get(sandbox, "/teams/night/members"))["users"]] == ["owl@example.com"]
+    assert [team["members"] for team in (await get(sandbox, "/teams"))["teams"]] == [2, 1]
+    clock.now += 60
+    body = {"available": False, "custom_status_uuid": "status"}
+    _, answered = await ask(sandbox, "PUT", "/users/user/status", json=body)
+    assert answered["user_status"]["appearance"]["last_updated_at"] == "2026-01-01T13:01:00.000+01:00"
+    away = (await get(sandbox, "/teams/team/members?status=away"))["users"]
+    assert [user["userCustomStatus"]["name"] for user in away] == ["Vacationing", "Vacationing"]
+    assert (await get(sandbox, "/teams/team/members?status=available"))["users"] == []
+    assert (await ask(sandbox, "GET", "/teams/team/members?status=asleep"))[0] == 400
+    _, given_back = await ask(sandbox, "PUT", "/users/user/status", json={"custom_status_uuid": None})
+    assert given_back["user_status"]["custom_status"] is None
+    assert (await ask(sandbox, "PUT", "/users/user/status", json={"custom_status_uuid": "x"}))[0] == 400
+    await ask(sandbox, "DELETE", "/custom_statuses/status")
+    members = (await get(sandbox, "/teams/team/members"))["users"]
+    assert not any("userCustomStatus" in user for user in members)
+
+
+async def test_custom_statuses_change(sandbox: Sandbox, clock: Clock) -> None:
+    """A custom status is created, changed with its date, and gone once destroyed."""
+    _, created = await ask(sandbox, "POST", "/custom_statuses", json={"name": "Lunch", "emoji": "🍙"})
+    path = f"/custom_statuses/{created['customStatus']['id']}"
+    clock.now += 60
+    await ask(sandbox, "PUT", path, json={"name": "Dinner"})
+    assert (await get(sandbox, path))["customStatus"] == {
+        "id": created["customStatus"]["id"],
+        "name": "Dinner",
+        "emoji": "🍙",
+        "createdAt": "2026-01-01 13:00:00 +0100",
+        "updatedAt": "2026-01-01 13:01:00 +0100",
+    }
+    await ask(sandbox, "DELETE", path)
+    assert (await ask(sandbox, "GET", path))[0] == 404
+
+
+async def test_titles_stay_changed(sandbox: Sandbox) -> None:
+    """New titles and names of channels, templates and teams are there the next time."""
+    seed(sandbox.account)
+    await ask(sandbox, "PATCH", "/channels/channel", json={"title": "New"})
+    await ask(sandbox, "PATCH", "/templates/template", json={"title": "New"})
+    await ask(sandbox, "PATCH", "/teams/team", json={"name": "New"})
+    assert (await get(sandbox, "/channels/channel"))["channel"]["title"] == "New"
+    assert (await get(sandbox, "/templates/template"))["template"]["title"] == "New"
+    assert (await get(sandbox, "/teams/team"))["team"]["name"] == "New"

@@ -1,0 +1,183 @@
+"""What docs/sandbox.md says is assumed where Callbell's documentation is silent, as far as no other test has it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import attrs
+import pytest
+
+from callbell_async.sandbox import Contact, Failure, Sandbox, faults
+from tests.fixtures.sandbox import GOOD, Clock, ask, get, seed, send
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The sandbox's time."""
+    return Clock()
+
+
+@pytest.fixture
+async def sandbox(clock: Clock) -> AsyncIterator[Sandbox]:
+    """A sandbox with something of everything, on a clock that moves when it is told to, without a limit."""
+    async with Sandbox(clock=clock, limit=None) as running:
+        seed(running.account)
+        yield running
+
+
+@attrs.frozen
+class Assumed:
+    """What a request is answered: its status, and the fields that are complained of, or how many there are in the list."""
+
+    method: str
+    path: str
+    status: int
+    json: Any = None
+    wrong: tuple[str, ...] = ()
+    found: int | None = None
+
+
+TEMPLATE = {**GOOD, "template_uuid": "template", "optin_contact": True}
+ANN = {"identifier": "Ann", "source": "telegram", "name": "Ann"}
+
+ASSUMED = {
+    "HEAD is another method": Assumed("HEAD", "/plan", 405),
+    "the first of equal parameters": Assumed("GET", "/contacts?source=whatsapp&source=telegram&x=1", 200, found=2),
+    "a wrong active": Assumed("GET", "/channels?active=1", 400, wrong=("active",)),
+    "a wrong type": Assumed("GET", "/channels?type=email", 400, wrong=("type",)),
+    "a wrong status of users": Assumed("GET", "/teams/team/members?status=x", 400, wrong=("status",)),
+    "a wrong status of events": Assumed("GET", "/webhooks/events?status=x", 400, wrong=("status",)),
+    "an unknown source": Assumed("GET", "/contacts?source=pigeon", 200, found=0),
+    "an unknown tag": Assumed("GET", "/contacts?tags=pigeon", 200, found=0),
+    "an unknown team": Assumed("GET", "/contacts?team_uuid=pigeon", 200, found=0),
+    "an unknown event": Assumed("GET", "/webhooks/events?subscriptions=pigeon", 200, found=0),
+    "discarded channels are listed": Assumed("GET", "/channels", 200, found=2),
+    "a body nobody asked for": Assumed("POST", "/contacts/contact/conversation/open", 200, json=[]),
+    "no body": Assumed("PATCH", "/contacts/contact", 400),
+    "a body that is no object": Assumed("PATCH", "/contacts/contact", 400, json=[], wrong=("body",)),
+    "a change of nothing": Assumed("PATCH", "/contacts/contact", 200, json={}),
+    "blanks for a name": Assumed("PATCH", "/contacts/contact", 400, json={"name": " "}, wrong=("name",)),
+    "no name any more": Assumed("PATCH", "/contacts/contact", 400, json={"name": None}, wrong=("name",)),
+    "a field of any name and type": Assumed(
+        "PATCH", "/contacts/contact", 200, json={"custom_fields": {"Features": "x", "New": ["y"]}}
+    ),
+    "an identifier that is no number": Assumed("POST", "/contacts", 200, json=ANN),
+    "a recipient that is no number": Assumed("POST", "/messages/send", 200, json={**GOOD, "to": "Ann"}),
+    "a url that is none": Assumed("POST", "/messages/send", 200, json={**GOOD, "type": "audio", "content": {"url": "x"}}),
+    "unknown fields": Assumed("POST", "/messages/send", 200, json={**GOOD, "fields": "x, ,y", "x": 1}),
+    "another kind of channel": Assumed(
+        "POST", "/messages/send", 200, json={**GOOD, "from": "telegram", "channel_uuid": "channel"}
+    ),
+    "null for what may be missing": Assumed(
+        "POST", "/messages/send", 200, json={**GOOD, "channel_uuid": None, "template_values": None, "optin_contact": None}
+    ),
+    "null for metadata": Assumed("POST", "/messages/send", 400, json={**GOOD, "metadata": None}, wrong=("metadata",)),
+    "null for a template": Assumed(
+        "POST", "/messages/send", 400, json={**TEMPLATE, "template_uuid": None}, wrong=("template_uuid",)
+    ),
+    "a template from anywhere": Assumed("POST", "/messages/send", 200, json={**TEMPLATE, "from": "telegram"}),
+    "a template with too many values": Assumed(
+        "POST", "/messages/send", 200, json={**TEMPLATE, "template_values": ["x"] * 9, "content": {}}
+    ),
+    "a template without content": Assumed(
+        "POST", "/messages/send", 400, json={**TEMPLATE, "content": None}, wrong=("content",)
+    ),
+    "an incoming message's external id": Assumed("GET", "/messages/status/wamid.x", 404),
+    "a custom status that isn't there": Assumed(
+        "PUT", "/users/user/status", 400, json={"custom_status_uuid": "x"}, wrong=("custom_status_uuid",)
+    ),
+    "a custom status that nobody has": Assumed("DELETE", "/users/user/status", 204),
+    "a title that another has": Assumed("PATCH", "/channels/old-channel", 200, json={"title": "phone_number_1"}),
+    "no events": Assumed(
+        "POST", "/webhooks/subscribe", 400, json={"url": "http://127.0.0.1", "subscriptions": []}, wrong=("subscriptions",)
+    ),
+    "an event that isn't documented": Assumed(
+        "POST", "/webhooks/subscribe", 400, json={"url": "http://127.0.0.1", "subscriptions": ["x"]}, wrong=("subscriptions",)
+    ),
+    "nothing to unsubscribe": Assumed("DELETE", "/webhooks/unsubscribe", 404),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("assumed", ASSUMED.values(), ids=ASSUMED)
+async def test_answers_as_assumed(sandbox: Sandbox, assumed: Assumed) -> None:
+    """Each request is answered as docs/sandbox.md says."""
+    options = {} if assumed.json is None else {"json": assumed.json}
+    status, document = await ask(sandbox, assumed.method, assumed.path, **options)
+    assert status == assumed.status, document
+    if assumed.wrong:
+        assert tuple(document["error"]) == assumed.wrong
+    if assumed.found is not None:
+        (listed,) = (value for value in document.values() if isinstance(value, list))
+        assert len(listed) == assumed.found
+
+
+async def test_a_number_on_a_channel(sandbox: Sandbox) -> None:
+    """By number and channel a contact is found that has this channel or none; by number WhatsApp's only."""
+    sandbox.account.add(Contact(identifier="+1", name="None"))
+    sandbox.account.add(Contact(identifier="+2", name="Other", channel="old-channel"))
+    sandbox.account.add(Contact(identifier="+3", name="Telegram", source="telegram"))
+    asked = [
+        (place, (await ask(sandbox, "GET", f"/contacts/phone/{place}?channel_uuid=channel"))[0]) for place in (1, 2, 3)
+    ]
+    assert asked == [(1, 200), (2, 404), (3, 404)]
+    assert (await get(sandbox, "/contacts/phone/2"))["contact"]["name"] == "Other"
+
+
+@pytest.mark.parametrize(
+    ("value", "there"), [("true", True), ("1", True), ("TRUE", False), ("yes", False), ("", False)]
+)
+async def test_asking_for_field_types(sandbox: Sandbox, value: str, there: bool) -> None:
+    """Types come for `true` and `1`; any other value asks for nothing."""
+    (contact,) = (await get(sandbox, f"/contacts/contact?include_field_types={value}"))["contact"]
+    assert ("customFieldsMetadata" in contact) == there
+
+
+async def test_a_line_stays_sent(sandbox: Sandbox, clock: Clock) -> None:
+    """The history says `sent` of a message whose delivery failed; a contact that is gone leaves its status, and nothing to delete."""
+    sandbox.inject(faults.failed_delivery(Failure(reason="no")))
+    uuid = await send(sandbox, to="123456789", type="image", content={"url": "x", "text": "A mill"})
+    clock.now += 60
+    (line,) = (await get(sandbox, "/contacts/contact/messages"))["messages"]
+    assert (line["status"], line["text"]) == ("sent", "A mill")
+    await ask(sandbox, "DELETE", "/contacts/contact")
+    assert (await get(sandbox, f"/messages/status/{uuid}"))["message"]["status"] == "failed"
+    assert (await ask(sandbox, "DELETE", f"/messages/{uuid}"))[0] == 404
+
+
+async def test_null_leaves_a_contact_alone(sandbox: Sandbox) -> None:
+    """Null changes nothing of a contact; taking a user away wins over giving one."""
+    before = (await get(sandbox, "/contacts/contact"))["contact"]
+    fields = ("tags", "custom_fields", "assigned_user", "team_uuid", "note", "bot_status", "unassign_user")
+    _, changed = await ask(sandbox, "PATCH", "/contacts/contact", json=dict.fromkeys(fields))
+    assert changed["contact"] == before
+    body = {"assigned_user": "john1@gmail.com", "unassign_user": True}
+    _, changed = await ask(sandbox, "PATCH", "/contacts/contact", json=body)
+    assert changed["contact"][0]["assignedUser"] is None
+
+
+async def test_a_message_s_channel_is_a_new_contact_s(sandbox: Sandbox) -> None:
+    """A new contact has the channel of its first message, and keeps it, with the number its lines come from."""
+    for channel in ("old-channel", "channel"):
+        await send(sandbox, channel_uuid=channel)
+    contact = (await get(sandbox, "/contacts/phone/31612345678"))["contact"]
+    lines = (await get(sandbox, f"/contacts/{contact['uuid']}/messages"))["messages"]
+    assert contact["channel"]["uuid"] == "old-channel"
+    assert [line["from"] for line in lines] == ["390000000000"] * 2
+
+
+async def test_the_words_of_an_empty_wallet(sandbox: Sandbox) -> None:
+    """An empty wallet has its code, and words of the sandbox's own."""
+    sandbox.inject(faults.depleted_credit())
+    words = {"error": "the WhatsApp wallet has no credit left", "code": "whatsapp_wallet_depleted_credit"}
+    assert await ask(sandbox, "POST", "/messages/send", json=TEMPLATE) == (402, words)
+
+
+async def test_being_available_again_has_a_new_date(sandbox: Sandbox, clock: Clock) -> None:
+    """A user's status has the date when availability was last said, even if nothing became of it."""
+    dates = []
+    for body in ({"available": True}, {"available": True}, {"available": None}):
+        clock.now += 60
+        _, answered = await ask(sandbox, "PUT", "/users/user/status", json=body)
+        dates.append(answered["user_status"]["appearance"]["last_updated_at"][14:16])
+    assert dates == ["01", "02", "02"]

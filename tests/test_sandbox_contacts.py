@@ -1,0 +1,124 @@
+"""The sandbox's contacts: what is done to one is seen wherever it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from callbell_async.sandbox import Sandbox
+from tests.fixtures.sandbox import Clock, ask, get, seed
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The sandbox's time."""
+    return Clock()
+
+
+@pytest.fixture
+async def sandbox(clock: Clock) -> AsyncIterator[Sandbox]:
+    """A sandbox as it comes, on a clock that moves when it is told to, without a limit."""
+    async with Sandbox(clock=clock, limit=None) as running:
+        yield running
+
+
+async def test_a_contact_s_life(sandbox: Sandbox, clock: Clock) -> None:
+    """A contact is created, changed only where it is said, closed, opened, moved and destroyed, and each step is seen afterwards."""
+    seed(sandbox.account)
+    body = {"identifier": "+44 7700 900001", "source": "whatsapp", "name": "Ann", "tags": ["a"], "note": "VIP"}
+    _, created = await ask(sandbox, "POST", "/contacts", json={**body, "custom_fields": {"Size": "M"}})
+    path = f"/contacts/{created['contact'][0]['uuid']}"
+    assert created["contact"][0]["note"] == "VIP"
+
+    async def change(**changes: Any) -> Any:
+        status, document = await ask(sandbox, "PATCH", path, json=changes)
+        assert status == 200, document
+        (contact,) = document["contact"]
+        assert (await get(sandbox, path))["contact"] == [contact]
+        return contact
+
+    changed = await change(custom_fields={"Features": ["a", "b"]}, assigned_user="john1@gmail.com", team_uuid="team")
+    assert (changed["name"], changed["tags"], changed["note"]) == ("Ann", ["a"], "VIP")
+    assert changed["customFields"] == {"Size": "M", "Features": '["a", "b"]'}
+    assert changed["assignedUser"] == "john1@gmail.com"
+    changed = await change(name="Anna", tags=[], note="", unassign_user=True, bot_status="bot_start")
+    assert (changed["name"], changed["tags"], changed["assignedUser"]) == ("Anna", [], None)
+    assert "note" not in changed
+
+    clock.now += 60
+    _, closed = await ask(sandbox, "POST", f"{path}/conversation/close")
+    clock.now += 60
+    _, again = await ask(sandbox, "POST", f"{path}/conversation/close")
+    assert closed["contact"]["closedAt"] == again["contact"]["closedAt"] == "2026-01-01T12:01:00Z"
+    assert (await get(sandbox, path))["contact"][0]["closedAt"] == "2026-01-01T12:01:00Z"
+    _, moved = await ask(sandbox, "PUT", f"{path}/conversation/update_funnel", json={"funnel_id": "funnel"})
+    assert moved["contact"][0]["funnelId"] == "funnel"
+    unknown = {"error": {"funnel_id": ["is unknown"]}}
+    assert await ask(sandbox, "PUT", f"{path}/conversation/update_funnel", json={"funnel_id": "x"}) == (400, unknown)
+    _, opened = await ask(sandbox, "POST", f"{path}/conversation/open")
+    assert opened["contact"][0]["closedAt"] is None
+
+    assert (await ask(sandbox, "DELETE", path))[1] == {"status": "contact was destroyed"}
+    assert (await ask(sandbox, "GET", path))[0] == 404
+    assert (await ask(sandbox, "GET", "/contacts/phone/447700900001"))[0] == 404
+    assert (await ask(sandbox, "POST", "/contacts", json=body))[0] == 200
+
+
+async def test_field_types(sandbox: Sandbox) -> None:
+    """Types and options of custom fields come when they are asked for; a checkbox's value is a list only there."""
+    seed(sandbox.account)
+    (contact,) = (await get(sandbox, "/contacts/contact?include_field_types=true"))["contact"]
+    assert contact["customFieldsMetadata"] == {
+        "Address": {"value": "Oxford Street 123", "type": "text"},
+        "Features": {
+            "value": ["Dark Mode", "Notifications"],
+            "type": "checkbox",
+            "options": ["Dark Mode", "Notifications", "Analytics"],
+        },
+    }
+    assert contact["customFields"]["Features"] == '["Dark Mode", "Notifications"]'
+    assert "customFieldsMetadata" not in (await get(sandbox, "/contacts/contact"))["contact"][0]
+
+
+async def test_a_contact_s_channel(sandbox: Sandbox) -> None:
+    """A contact created for a channel tells it, and is found by its number on that channel only."""
+    seed(sandbox.account)
+    body = {"identifier": "447700900001", "source": "whatsapp", "name": "Ann", "channel_uuid": "channel"}
+    _, created = await ask(sandbox, "POST", "/contacts", json=body)
+    assert created["contact"][0]["channel"]["title"] == "phone_number_1"
+    await get(sandbox, "/contacts/phone/447700900001?channel_uuid=channel")
+    assert (await ask(sandbox, "GET", "/contacts/phone/447700900001?channel_uuid=old-channel"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"identifier": " "}, "identifier"),
+        ({"identifier": "+123456789"}, "identifier"),
+        ({"name": 5}, "name"),
+        ({"source": "pigeon"}, "source"),
+        ({"source": ["whatsapp"]}, "source"),
+        ({"tags": "a,b"}, "tags"),
+        ({"tags": [1]}, "tags"),
+        ({"custom_fields": ["a"]}, "custom_fields"),
+        ({"custom_fields": {"a": 1}}, "custom_fields"),
+        ({"assigned_user": "nobody@example.com"}, "assigned_user"),
+        ({"team_uuid": "nobody"}, "team_uuid"),
+        ({"channel_uuid": "nowhere"}, "channel_uuid"),
+        ({"assigned_user": ["nobody"]}, "assigned_user"),
+        ({"team_uuid": ["nobody"]}, "team_uuid"),
+        ({"channel_uuid": {"uuid": "nowhere"}}, "channel_uuid"),
+        ({"bot_status": "bot"}, "bot_status"),
+        ({"note": "x" * 1001}, "note"),
+        ({"note": ["x"]}, "note"),
+    ],
+)
+async def test_a_contact_s_fields_are_checked(sandbox: Sandbox, change: dict[str, Any], field: str) -> None:
+    """Each documented rule has its complaint, and nothing is created."""
+    seed(sandbox.account)
+    body = {"identifier": "447700900001", "source": "whatsapp", "name": "Ann", **change}
+    status, document = await ask(sandbox, "POST", "/contacts", json=body)
+    assert (status, list(document["error"])) == (400, [field])
+    assert len(sandbox.account.people) == 2

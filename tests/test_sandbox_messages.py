@@ -1,0 +1,187 @@
+"""The sandbox's messages: each has its contact, its history and its statuses, and all of them agree."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from callbell_async.sandbox import Channel, Failure, Pace, Sandbox, faults
+from tests.fixtures.sandbox import GOOD, Clock, ask, get, number, seed, send
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The sandbox's time."""
+    return Clock()
+
+
+@pytest.fixture
+async def sandbox(clock: Clock) -> AsyncIterator[Sandbox]:
+    """A sandbox as it comes, on a clock that moves when it is told to, without a limit."""
+    async with Sandbox(clock=clock, limit=None) as running:
+        yield running
+
+
+async def test_a_message_makes_its_contact(sandbox: Sandbox) -> None:
+    """The recipient of a message is a contact from then on, found by number however it is spelt, with the message in its history."""
+    uuid = await send(sandbox)
+    (contact,) = (await get(sandbox, "/contacts"))["contacts"]
+    assert (contact["phoneNumber"], contact["source"]) == ("+31612345678", "whatsapp")
+    for spelling in ("+31612345678", "31612345678", "+31%206%2012-345-678", "0031612345678"):
+        assert (await get(sandbox, f"/contacts/phone/{spelling}"))["contact"]["uuid"] == contact["uuid"]
+    (line,) = (await get(sandbox, f"/contacts/{contact['uuid']}/messages"))["messages"]
+    assert (line["uuid"], line["text"], line["status"], line["to"]) == (uuid, "Hello!", "sent", "+31612345678")
+
+
+async def test_a_second_message_finds_its_contact(sandbox: Sandbox) -> None:
+    """Another spelling of the number is the same contact; another kind of channel is another one."""
+    await send(sandbox)
+    await send(sandbox, to="31 612 345 678")
+    await send(sandbox, **{"from": "telegram"})
+    assert len((await get(sandbox, "/contacts"))["contacts"]) == 2
+
+
+async def test_a_bsuid_stands_in_for_a_number(sandbox: Sandbox) -> None:
+    """A message to a bsuid makes a contact without a number; with both given, `to` wins."""
+    await send(sandbox, to=None, bsuid="US.13491208655302741918")
+    contact = (await get(sandbox, "/contacts/bsuid/US.13491208655302741918"))["contact"]
+    assert (contact["phoneNumber"], contact["bsuid"]) == (None, "US.13491208655302741918")
+    await send(sandbox, bsuid="US.13491208655302741918")
+    assert len((await get(sandbox, f"/contacts/{contact['uuid']}/messages"))["messages"]) == 1
+
+
+async def test_statuses_go_by_the_clock(sandbox: Sandbox, clock: Clock) -> None:
+    """A message is enqueued, sent, delivered and read as time goes by, and its report says the same."""
+    uuid = await send(sandbox)
+    seen = []
+    for _ in range(12):
+        message = (await get(sandbox, f"/messages/status/{uuid}"))["message"]
+        assert (
+            message.get("messageStatusPayload", message)["type" if "messageStatusPayload" in message else "status"]
+            == (message["status"])
+        )
+        seen.append(message["status"])
+        clock.now += 1.0
+    assert seen == ["enqueued"] * 3 + ["sent"] * 2 + ["delivered"] * 5 + ["read"] * 2
+
+
+async def test_the_pace_is_the_test_s(clock: Clock) -> None:
+    """How fast a message goes on can be chosen; dates begin where they are told to."""
+    start = datetime(2030, 5, 17, 8, 30, tzinfo=UTC)
+    async with Sandbox(clock=clock, start=start, pace=Pace(reported=0, sent=0, delivered=0, read=60)) as sandbox:
+        uuid = await send(sandbox)
+        message = (await get(sandbox, f"/messages/status/{uuid}"))["message"]
+        assert message["status"] == "delivered"
+        assert message["messageStatusPayload"]["payload"] == {"ts": start.timestamp()}
+        clock.now += 90
+        assert (await get(sandbox, f"/messages/status/{uuid}"))["message"]["status"] == "read"
+        await send(sandbox, to=number(2))
+        dates = [contact["createdAt"] for contact in (await get(sandbox, "/contacts"))["contacts"]]
+        assert dates == ["2030-05-17T08:30:00Z", "2030-05-17T08:31:30Z"]
+
+
+@pytest.mark.parametrize("shape", ["gupshup", "meta"])
+async def test_a_failed_delivery_says_why(sandbox: Sandbox, clock: Clock, shape: Any) -> None:
+    """A message that can't be delivered is accepted all the same; its status says the reason, in either integration's shape."""
+    sandbox.inject(faults.failed_delivery(Failure(reason="Not on WhatsApp", shape=shape, code=131026)), times=1)
+    uuid, good = await send(sandbox), await send(sandbox)
+    assert (await get(sandbox, f"/messages/status/{uuid}"))["message"]["status"] == "enqueued"
+    clock.now += 5
+    message = (await get(sandbox, f"/messages/status/{uuid}"))["message"]
+    assert message["status"] == "failed"
+    payload = message["messageStatusPayload"]
+    if shape == "gupshup":
+        assert (payload["type"], payload["payload"]) == ("failed", {"reason": "Not on WhatsApp"})
+    else:
+        (error,) = payload["messaging"]["value"]["statuses"][0]["errors"]
+        assert (error["code"], error["message"]) == (131026, "Not on WhatsApp")
+        assert error["error_data"]["details"] == "Not on WhatsApp"
+    assert (await get(sandbox, f"/messages/status/{good}"))["message"]["status"] == "delivered"
+
+
+async def test_the_24_hours_after_a_reply(sandbox: Sandbox, clock: Clock) -> None:
+    """A day after a customer's last words only templates are delivered; anything else fails with 131047."""
+    sandbox.account.receive("Where is my parcel?", sender="+31612345678")
+    clock.now += 24 * 3600 - 1
+    in_time = await send(sandbox)
+    clock.now += 1
+    late, template = await send(sandbox), await send(sandbox, template_uuid="x", optin_contact=True)
+    clock.now += 5
+    assert [
+        (await get(sandbox, f"/messages/status/{uuid}"))["message"]["status"] for uuid in (in_time, late, template)
+    ] == [
+        "delivered",
+        "failed",
+        "delivered",
+    ]
+    payload = (await get(sandbox, f"/messages/status/{late}"))["message"]["messageStatusPayload"]
+    assert payload["messaging"]["value"]["statuses"][0]["errors"][0]["code"] == 131047
+
+
+async def test_deleted_messages_leave_the_history(sandbox: Sandbox) -> None:
+    """A deleted message is gone from the history and can't be deleted twice, by either of its ids; the test still sees it."""
+    first, second = await send(sandbox), await send(sandbox)
+    assert (await ask(sandbox, "DELETE", f"/messages/{first}"))[0] == 204
+    assert (await ask(sandbox, "DELETE", f"/messages/wamid.{second}"))[0] == 204
+    assert (await ask(sandbox, "DELETE", f"/messages/{first}"))[0] == 404
+    contact = (await get(sandbox, "/contacts"))["contacts"][0]["uuid"]
+    assert (await get(sandbox, f"/contacts/{contact}/messages"))["messages"] == []
+    assert (await get(sandbox, f"/messages/status/{first}"))["message"]["status"] == "deleted"
+    assert [message.uuid for message in sandbox.messages] == [first, second]
+
+
+async def test_a_template_s_text_is_in_the_history(sandbox: Sandbox) -> None:
+    """A template is written into the history with its values; what has none stays as it is."""
+    seed(sandbox.account)
+    template = {"template_uuid": "template", "optin_contact": True, "to": "+123456789"}
+    await send(sandbox, **template, content={"text": "Ann"})
+    await send(sandbox, **template, content={"text": "Ann"}, template_values=["Ann", "mill"])
+    texts = [line["text"] for line in (await get(sandbox, "/contacts/contact/messages"))["messages"]]
+    assert texts == ["Hello Ann, your parcel is at the mill", "Hello Ann, your parcel is at the {{2}}"]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"channel_uuid": "nowhere"}, {"channel_uuid": ["is unknown"]}),
+        ({"team_uuid": "nobody"}, {"team_uuid": ["is unknown"]}),
+        ({"assigned_user": "nobody@example.com"}, {"assigned_user": ["is unknown"]}),
+        ({"template_uuid": "nothing", "optin_contact": True}, {"template_uuid": ["is unknown"]}),
+        ({"template_uuid": "rejected", "optin_contact": True}, {"template_uuid": ["must be an approved template"]}),
+    ],
+)
+async def test_what_is_seeded_is_all_there_is(sandbox: Sandbox, change: dict[str, Any], complaint: Any) -> None:
+    """A reference to what isn't there is refused once a test has said what there is, and taken before."""
+    if change.get("template_uuid") != "rejected":
+        await send(sandbox, **change)
+    seed(sandbox.account)
+    before = len(sandbox.messages)
+    assert await ask(sandbox, "POST", "/messages/send", json={**GOOD, **change}) == (400, {"error": complaint})
+    assert len(sandbox.messages) == before
+
+
+async def test_a_message_assigns_and_starts_the_bot(sandbox: Sandbox) -> None:
+    """A message's user, team and bot status are its contact's afterwards."""
+    seed(sandbox.account)
+    await send(sandbox, to="123456789", assigned_user="john1@gmail.com", team_uuid="team", bot_status="bot_start")
+    (contact,) = (await get(sandbox, "/contacts/contact"))["contact"]
+    assert (contact["assignedUser"], contact["team"]["name"]) == ("john1@gmail.com", "General")
+    assert (await get(sandbox, "/contacts/contact/bot"))["bot"]["status"] == "in_progress"
+    await ask(sandbox, "POST", "/contacts/contact/bot", json={"status": "bot_end"})
+    assert (await get(sandbox, "/contacts/contact/bot"))["bot"]["status"] == "ended"
+
+
+async def test_a_message_comes_from_its_channel(sandbox: Sandbox) -> None:
+    """The history says which number a message came from: the main channel's of its kind, or else the first one's."""
+    sandbox.account.add(Channel(title="gone", discarded=True, number="1"))
+    sandbox.account.add(Channel(title="second", number="2"))
+    sandbox.account.add(Channel(title="main", main=True, number="3"))
+    sandbox.account.add(Channel(title="telegram", type="telegram", number="4"))
+    await send(sandbox)
+    await send(sandbox, **{"from": "telegram"})
+    await send(sandbox, **{"from": "instagram"})
+    senders = [contact.history[0].sender for contact in sandbox.account.people]
+    assert senders == ["3", "4", ""]

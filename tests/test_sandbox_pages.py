@@ -1,0 +1,116 @@
+"""The sandbox's pages and cursors: through every list, each thing once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from callbell_async.sandbox import Contact, Sandbox
+from tests.fixtures.sandbox import Clock, ask, get, number, seed
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The sandbox's time."""
+    return Clock()
+
+
+@pytest.fixture
+async def sandbox(clock: Clock) -> AsyncIterator[Sandbox]:
+    """A sandbox as it comes, on a clock that moves when it is told to, without a limit."""
+    async with Sandbox(clock=clock, limit=None) as running:
+        yield running
+
+
+def many(sandbox: Sandbox, count: int) -> list[str]:
+    """So many contacts; their names."""
+    return [
+        sandbox.account.add(
+            Contact(identifier=number(place), name=str(place), tags=["even"] if place % 2 == 0 else ["odd", "strange"])
+        ).name
+        for place in range(count)
+    ]
+
+
+async def test_contacts_by_page(sandbox: Sandbox) -> None:
+    """Contacts come 20 a page, each once; past the last page there are none."""
+    names = many(sandbox, 45)
+    pages = [await get(sandbox, f"/contacts?page={page}") for page in (1, 2, 3, 4)]
+    assert [len(page["contacts"]) for page in pages] == [20, 20, 5, 0]
+    assert [contact["name"] for page in pages for contact in page["contacts"]] == names
+    assert [page["meta"]["page"] for page in pages] == [1, 2, 3, 4]
+    assert {page["meta"]["pages"] for page in pages} == {3}
+
+
+async def test_the_page_limit(sandbox: Sandbox) -> None:
+    """Page 500 of the contacts is the last that can be asked for, unless a cursor makes the page meaningless."""
+    many(sandbox, 21)
+    assert (await get(sandbox, "/contacts?page=500"))["contacts"] == []
+    limit = (400, {"error": "Pagination limit exceeded"})
+    assert await ask(sandbox, "GET", "/contacts?page=501") == limit
+    cursor = (await get(sandbox, "/contacts"))["meta"]["next"]
+    assert len((await get(sandbox, f"/contacts?page=501&after={cursor}"))["contacts"]) == 1
+
+
+async def test_contacts_by_cursor(sandbox: Sandbox) -> None:
+    """Cursors lead through all contacts, each once, although some come and go on the way; `null` ends it."""
+    names = many(sandbox, 45)
+    found: list[str] = []
+    path = "/contacts"
+    while True:
+        page = await get(sandbox, path)
+        found += [contact["name"] for contact in page["contacts"]]
+        if page["meta"]["next"] is None:
+            break
+        if len(found) == 20:
+            await ask(sandbox, "DELETE", f"/contacts/{page['contacts'][-1]['uuid']}")
+            sandbox.account.add(Contact(identifier="+1", name="late"))
+        path = f"/contacts?after={page['meta']['next']}"
+    assert found == [*names, "late"]
+
+
+async def test_filters_hold_beside_a_cursor(sandbox: Sandbox) -> None:
+    """The filters are not in the cursor: they are sent with it each time."""
+    names = many(sandbox, 90)
+    first = await get(sandbox, "/contacts?tags=odd,strange&source=whatsapp")
+    second = await get(sandbox, f"/contacts?tags=odd,strange&source=whatsapp&after={first['meta']['next']}")
+    assert [contact["name"] for page in (first, second) for contact in page["contacts"]] == names[1:80:2]
+    assert (await get(sandbox, "/contacts?tags=odd,even"))["contacts"] == []
+    assert (await get(sandbox, "/contacts?team_uuid=x"))["contacts"] == []
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "%00", "é", "Y29udGFjdHM6MQ", "a" * 5000])
+async def test_a_bad_cursor(sandbox: Sandbox, cursor: str) -> None:
+    """A cursor that the sandbox did not give is refused in Callbell's words."""
+    assert await ask(sandbox, "GET", f"/contacts?after={cursor}") == (400, {"error": "Invalid pagination cursor"})
+
+
+async def test_an_account_without_cursors(sandbox: Sandbox) -> None:
+    """Such accounts exist: their answers have no `next`, and they are paged by number."""
+    many(sandbox, 21)
+    sandbox.account.contacts_have_cursors = False
+    assert (await get(sandbox, "/contacts?page=2&after=x"))["meta"] == {"page": 2, "pages": 2}
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "x", "1.5", "", "٣", "9" * 5000])
+async def test_a_bad_page(sandbox: Sandbox, page: str) -> None:
+    """A page that is no number from 1 is refused by field, in every list."""
+    expected = (400, {"error": {"page": ["must be a whole number from 1"]}})
+    assert await ask(sandbox, "GET", f"/contacts?page={page}") == expected
+    assert await ask(sandbox, "GET", f"/channels?page={page}") == expected
+
+
+@pytest.mark.parametrize("has_meta", [False, True])
+async def test_history_by_page(sandbox: Sandbox, clock: Clock, has_meta: bool) -> None:
+    """A history comes newest first, in pages, without `meta` as documented or with it as seen."""
+    sandbox.account.history_has_meta = has_meta
+    seed(sandbox.account)
+    for place in range(25):
+        await ask(sandbox, "POST", "/contacts/contact/conversation/note", json={"text": str(place)})
+        clock.now += 1
+    pages = [await get(sandbox, f"/contacts/contact/messages?page={page}") for page in (1, 2, 3)]
+    assert [line["text"] for page in pages for line in page["messages"]] == [str(24 - place) for place in range(25)]
+    assert [page.get("meta") for page in pages] == (
+        [{"page": page, "pages": 2} for page in (1, 2, 3)] if has_meta else [None] * 3
+    )
