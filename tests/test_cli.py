@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import signal
@@ -11,22 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from callbell_async import ConfigurationError, __version__
+from callbell_async import __version__
 from callbell_async.cli import main
-from callbell_async.cli.app import app
-from callbell_async.cli.progress import LINE_EVERY, LineView
-from callbell_async.cli.rows import RowFile, TextTemplate
+from callbell_async.cli.progress import LINE_EVERY, LineView, view_for
+from callbell_async.cli.verdicts import Tally, Verdict
+from callbell_async.errors import Outcome
 from callbell_async.sandbox import Sandbox
+from tests.support.command_line import counts_in, environment_for, run, started
 from tests.support.served import sandbox_in_a_thread
 
 RECIPIENTS = Path(__file__).parent.parent / "docs" / "recipients.csv"
-
-
-def run(*arguments: str | Path, environment: dict[str, str] | None = None) -> Result:
-    """The command line's output and exit status."""
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env=environment)
 
 
 @pytest.fixture
@@ -80,8 +76,7 @@ def test_many_failures_do_not_bury_the_reason(csv_file: Path) -> None:
 def test_the_same_command_with_a_token_talks_to_the_api(csv_file: Path, served_sandbox: Sandbox) -> None:
     """Without `--sandbox` the messages go to the API's address with the token of the environment."""
     csv_file.write_text("to\n+447700900001\n")
-    environment = {"CALLBELL_TOKEN": "secret-token", "CALLBELL_BASE_URL": served_sandbox.url}
-    result = run("send-many", csv_file, "--text", "Hello!", environment=environment)
+    result = run("send-many", csv_file, "--text", "Hello!", environment=environment_for(served_sandbox))
     assert result.exit_code == 0
     assert [message.body["to"] for message in served_sandbox.messages] == ["+447700900001"]
 
@@ -104,7 +99,7 @@ def test_a_refused_token_stops_the_run(csv_file: Path, served_sandbox: Sandbox) 
     assert result.exit_code == 1
     assert "check the token" in result.stderr
     assert "wrong-token" not in result.output
-    assert int(dict(line.split()[:2] for line in result.stdout.splitlines())["skipped"]) >= 290
+    assert counts_in(result.stdout)["skipped"] >= 290
 
 
 @pytest.mark.parametrize(
@@ -128,6 +123,40 @@ def test_wrong_use_is_one_line(csv_file: Path, content: str, arguments: list[str
     assert said in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "callbell-async: No such command 'nothing' (see callbell-async --help)\n"),
+        (["--nothing"], "callbell-async: No such option '--nothing' (see callbell-async --help)\n"),
+        (["send-many"], "callbell-async: Missing argument 'FILE' (see callbell-async send-many --help)\n"),
+        (["contacts", "nothing"], "callbell-async: No such command 'nothing' (see callbell-async contacts --help)\n"),
+    ],
+)
+def test_wrong_commands_and_options_are_one_line(arguments: list[str], said: str) -> None:
+    """What the program does not know is said in one line, with the status 2 and the way to its help."""
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.replace(": --nothing", " '--nothing'") == said
+
+
+def test_without_a_command_there_is_help() -> None:
+    """The bare program says what it can do."""
+    assert "send-many" in run().output
+
+
+def test_a_closed_output_ends_it_quietly(csv_file: Path) -> None:
+    """When nobody reads the results any more (`| head`), the run ends without a traceback."""
+    csv_file.write_text("to\n" + "+447700900001\n" * 1_000)
+    with started("send-many", csv_file, "--text", "Hi", "--sandbox", "--json") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        err = process.stderr.read()
+        assert process.wait() == 1
+    assert "Traceback" not in err
+
+
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     """A file that is not there is said in one line."""
     result = run("send-many", tmp_path / "none.csv", "--text", "Hi", "--sandbox")
@@ -137,52 +166,58 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     )
 
 
+def tally(**counts: int) -> Tally:
+    """So many of each outcome."""
+    result = Tally()
+    for name, count in counts.items():
+        for _ in range(count):
+            result.add(Verdict(line=2, outcome=Outcome(name), done=name == "accepted", unsure=name == "unknown"))
+    return result
+
+
 @pytest.mark.parametrize(
-    ("raw", "names"),
+    ("total", "said"),
     [
-        (b"to,name\n1,Ada\n", ["Ada"]),
-        (b"\xef\xbb\xbfto,name\r\n1,Ada\r\n", ["Ada"]),
-        (b"to;name\n1;Ada, Countess\n", ["Ada, Countess"]),
-        (b"to\tname\n1\tAda\n", ["Ada"]),
-        (b'to,name\n1,"Ada ""the first"",\nCountess"\n', ['Ada "the first",\nCountess']),
-        ("to,name\n1,Zoë\n\n2, Søren \n".encode(), ["Zoë", "Søren"]),
+        (100, ["sending 100 messages", "50 of 100 done, 10 a second, 0:05 left: 48 accepted, 2 rejected"]),
+        (None, ["sending messages", "50 done, 10 a second: 48 accepted, 2 rejected"]),
+        (72_050, ["sending 72050 messages", "50 of 72050 done, 10 a second, 2:00:00 left: 48 accepted, 2 rejected"]),
     ],
 )
-def test_reads_what_spreadsheets_write(csv_file: Path, raw: bytes, names: list[str]) -> None:
-    """With and without a BOM, commas, semicolons and tabs, quotes, and empty lines."""
-    csv_file.write_bytes(raw)
-    rows = RowFile(csv_file)
-    assert rows.columns == ["to", "name"]
-    assert [row.cells["name"] for row in rows.rows()] == names
-    assert rows.count() == len(names)
-
-
-@pytest.mark.parametrize(
-    ("raw", "said"), [(b"to\n1\n\xff\n", "is not UTF-8"), (b'to\n"1\n', "is not CSV")], ids=["latin-1", "open quote"]
-)
-def test_says_where_a_file_breaks(csv_file: Path, raw: bytes, said: str) -> None:
-    """A file in another encoding or with an open quote ends with a clear error."""
-    csv_file.write_bytes(raw)
-    with pytest.raises(ConfigurationError, match=said):
-        list(RowFile(csv_file).rows())
-
-
-def test_a_template_fills_columns_and_keeps_double_braces() -> None:
-    """`{column}` is replaced once; double braces stand for single ones, and cells are never read as templates."""
-    template = TextTemplate("{{code}}: {code} for {full name}")
-    assert template.columns == ["code", "full name"]
-    assert template.fill({"code": "{full name}", "full name": "Ada"}) == "{code}: {full name} for Ada"
-
-
-def test_plain_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a terminal there is one line every few seconds, however fast it goes."""
+def test_plain_progress_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], total: int | None, said: list[str]
+) -> None:
+    """Without a terminal there is one line every few seconds, however fast it goes: rate, time left, counts by outcome."""
     now = [0.0]
-    with LineView(100, clock=lambda: now[0]) as view:
-        view.show(done=1, failed=0)
+    with LineView(total, clock=lambda: now[0]) as view:
+        view.show(tally(accepted=1))
         now[0] = LINE_EVERY
-        view.show(done=50, failed=2)
-        view.show(done=51, failed=2)
-    assert capsys.readouterr().err.splitlines() == ["sending 100 messages", "50 of 100 done, 2 not accepted"]
+        view.show(tally(accepted=48, rejected=2))
+        view.show(tally(accepted=49, rejected=2))
+    assert capsys.readouterr().err.splitlines() == said
+
+
+class Terminal(io.StringIO):
+    """A text that takes itself for a terminal."""
+
+    def isatty(self) -> bool:
+        """It does."""
+        return True
+
+
+def test_a_bar_has_rate_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar on a terminal says how many of how many, the rate and the counts by outcome; lines stand above it."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with view_for(50) as view:
+        view.show(tally(accepted=1))
+        view.say("a line\x1b[2J [bold]as it is[/bold]")
+        view.show(tally(accepted=48, rejected=2))
+    shown = terminal.getvalue()
+    assert "50/50" in shown
+    assert "48 accepted, 2 rejected" in shown
+    assert "a line\\x1b[2J [bold]as it is[/bold]" in shown
 
 
 def test_a_terminal_gets_a_bar(csv_file: Path) -> None:
@@ -208,35 +243,23 @@ def test_a_terminal_gets_a_bar(csv_file: Path) -> None:
     text = shown.decode()
     assert "━" in text
     assert "2/2" in text
+    assert "1 accepted, 1 never_sent" in text
     assert "line 3: never_sent" in text
 
 
 def test_an_interrupt_ends_with_the_counts(csv_file: Path) -> None:
     """Ctrl-C stops the feeding, lets what is under way end, tells the counts, and gives the status 130."""
     csv_file.write_text("to\n" + "+447700900001\n" * 100_000)
-    command = [
-        sys.executable,
-        "-m",
-        "callbell_async",
-        "send-many",
-        str(csv_file),
-        "--text",
-        "Hi",
-        "--sandbox",
-        "--rate",
-        "50",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    assert process.stdout is not None
-    assert process.stderr.readline() == "sending 100000 messages\n"
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
+    with started("send-many", csv_file, "--text", "Hi", "--sandbox", "--rate", "50") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "sending 100000 messages\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
     assert process.returncode == 130
-    assert "interrupted" in err
+    assert "interrupted: everything up to line" in err
     assert "Traceback" not in err
-    counts = dict(line.split()[:2] for line in out.splitlines())
-    assert int(counts["accepted"]) == int(counts["total"]) < 100_000
+    counts = counts_in(out)
+    assert counts["accepted"] == counts["total"] < 100_000
 
 
 def test_says_its_version() -> None:
@@ -250,3 +273,19 @@ def test_without_its_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyP
     monkeypatch.delitem(sys.modules, "callbell_async.cli.app")
     with pytest.raises(SystemExit, match=r"pip install 'callbell-async\[cli\]'"):
         main()
+
+
+def test_what_else_is_missing_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the extra's own packages are told to be installed; a package that is broken says so itself."""
+    monkeypatch.setitem(sys.modules, "callbell_async.cli.program", None)
+    monkeypatch.delitem(sys.modules, "callbell_async.cli.app")
+    with pytest.raises(ModuleNotFoundError, match=r"callbell_async\.cli\.program"):
+        main()
+
+
+def test_the_program_is_its_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is installed as `callbell-async` takes the arguments it is given."""
+    monkeypatch.setattr(sys, "argv", ["callbell-async", "--version"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert __version__ in capsys.readouterr().out

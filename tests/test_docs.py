@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
-from callbell_async.cli.app import app
 from callbell_async.sandbox import Sandbox
 from tests.support.served import sandbox_in_a_thread
 
@@ -67,13 +65,3 @@ def test_the_readme_s_commands_are_the_checked_ones() -> None:
     )
     assert commands[1].endswith("/bin/python -m pytest")
     assert " -m pytest\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("command", ["send-many", "sandbox"])
-def test_the_command_line_s_page_knows_every_option(command: str) -> None:
-    """`docs/command-line.md` names each option that a command's `--help` knows, and no other."""
-    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
-    section = page.split(f"## `callbell-async {command}")[1].split("\n## ")[0]
-    told = set(re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE))
-    helped = set(re.findall(r"^  (--[a-z-]+)", CliRunner().invoke(app, [command, "--help"]).output, re.MULTILINE))
-    assert told == helped - {"--help"}

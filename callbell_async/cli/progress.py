@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
-import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from callbell_async.cli.output import printable, say
+from callbell_async.cli.verdicts import Tally
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 __all__ = ["BarView", "LineView", "View", "view_for"]
 
@@ -27,28 +29,33 @@ class View(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
 
-    def show(self, *, done: int, failed: int) -> None:
-        """So many are done by now, and so many of them were not accepted."""
+    def show(self, tally: Tally) -> None:
+        """Show how far it is."""
 
     def say(self, line: str) -> None:
         """A line for people, above or beside the progress."""
 
 
-def view_for(console: Console, total: int) -> View:
-    """A bar where there is a terminal, plain lines where there is none."""
-    return BarView(console, total) if console.is_terminal else LineView(total)
+def view_for(total: int | None) -> View:
+    """A bar where standard error is a terminal, plain lines where it is none; `total` is how many there are, where that is known."""
+    if not sys.stderr.isatty():
+        return LineView(total)
+    from rich.console import Console
+
+    return BarView(Console(stderr=True), total)
 
 
 class LineView:
     """Plain lines on standard error, one every few seconds."""
 
-    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._total = total
         self._clock = clock
-        self._next_at = clock() + LINE_EVERY
+        self._began_at = clock()
+        self._next_at = self._began_at + LINE_EVERY
 
     def __enter__(self) -> Self:
-        self.say(f"sending {self._total} messages")
+        self.say("sending messages" if self._total is None else f"sending {self._total} messages")
         return self
 
     def __exit__(
@@ -56,31 +63,61 @@ class LineView:
     ) -> None:
         return
 
-    def show(self, *, done: int, failed: int) -> None:
+    def show(self, tally: Tally) -> None:
         """Say how far it is, if it is time."""
-        if self._clock() >= self._next_at:
-            self._next_at = self._clock() + LINE_EVERY
-            self.say(f"{done} of {self._total} done, {failed} not accepted")
+        now = self._clock()
+        if now < self._next_at:
+            return
+        self._next_at = now + LINE_EVERY
+        rate = tally.total / (now - self._began_at)
+        done, left = f"{tally.total}", ""
+        if self._total is not None:
+            done, left = f"{tally.total} of {self._total}", f", {_time(max(0, self._total - tally.total) / rate)} left"
+        self.say(f"{done} done, {rate:.0f} a second{left}: {tally.words()}")
 
     def say(self, line: str) -> None:
         """A line of its own."""
-        click.echo(line, err=True)
+        say(printable(line))
 
 
 class BarView:
-    """A bar with the rate, the time left and the failures."""
+    """A bar with the rate and the time left, and the counts by outcome below it."""
 
-    def __init__(self, console: Console, total: int) -> None:
-        self._progress = Progress(
+    def __init__(self, console: Console, total: int | None) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            Task,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+        from rich.text import Text
+
+        class RateColumn(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                speed = task.finished_speed or task.speed
+                return Text("" if speed is None else f"{speed:.0f}/s")
+
+        class TwoLines(Progress):
+            # All in one line would leave no room for the bar where a terminal is narrow.
+            def get_renderables(self) -> Iterable[RenderableType]:
+                yield from super().get_renderables()
+                yield Text(counts[0], no_wrap=True, overflow="ellipsis")
+
+        counts = self._counts = [""]
+        self._progress = TwoLines(
             TextColumn("sending"),
             BarColumn(),
             MofNCompleteColumn(),
-            _RateColumn(),
+            RateColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[failed]} not accepted"),
             console=console,
+            # Results that go into a file or a pipe must not be taken along to the terminal.
+            redirect_stdout=sys.stdout.isatty(),
         )
-        self._task = self._progress.add_task("", total=total, failed=0)
+        self._task = self._progress.add_task("", total=total)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -91,16 +128,17 @@ class BarView:
     ) -> None:
         self._progress.stop()
 
-    def show(self, *, done: int, failed: int) -> None:
+    def show(self, tally: Tally) -> None:
         """Move the bar; it is drawn a few times a second, however often this is called."""
-        self._progress.update(self._task, completed=done, failed=failed)
+        self._counts[0] = tally.words()
+        self._progress.update(self._task, completed=tally.total)
 
     def say(self, line: str) -> None:
         """A line above the bar."""
-        self._progress.console.print(line, markup=False, highlight=False)
+        self._progress.console.print(printable(line), markup=False, highlight=False)
 
 
-class _RateColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.0f}/s")
+def _time(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

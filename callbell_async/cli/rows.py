@@ -1,114 +1,177 @@
-"""From the rows of a CSV file to messages, one at a time."""
+"""The rows of a file or of standard input, one at a time."""
 
 from __future__ import annotations
 
 import csv
+import io
+import itertools
+import json
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import attrs
 
-from callbell_async.errors import ConfigurationError, InvalidMessageError
-from callbell_async.models.messages import TextMessage
-from callbell_async.models.results import Item
+from callbell_async.errors import ConfigurationError
 
-__all__ = ["Row", "RowFile", "TextTemplate", "text_message"]
+__all__ = ["STANDARD_INPUT", "Row", "RowFile"]
 
-_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+STANDARD_INPUT = Path("-")
 
-
-class TextTemplate:
-    """A text with `{column}` in it; `{{` and `}}` stand for single braces. Raises `ConfigurationError` for a brace alone."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self.columns: list[str] = []
-        for found in _PLACEHOLDER.finditer(text):
-            if found.group() in "{}":
-                raise ConfigurationError(
-                    "--text: has a brace alone; write {column} for a column and {{ or }} for a brace"
-                )
-            if found.group(1) is not None:
-                self.columns.append(found.group(1))
-
-    def fill(self, cells: dict[str, str]) -> str:
-        """The text with the cells of one row."""
-        return _PLACEHOLDER.sub(
-            lambda found: found.group()[0] if found.group(1) is None else cells[found.group(1)], self._text
-        )
+_QUOTED = re.compile(r'"[^"]*"')
 
 
 @attrs.frozen
 class Row:
-    """One row: the line of the file it ends on (from 1), and its cells by column; `fault` says what is wrong with its form."""
+    """One row: the line of the file it ends on (from 1), and its cells by column; `fault` says what is wrong with its form.
+
+    `original` is the row as it came: the cells of CSV, or the one line of JSONL.
+    """
 
     line: int
-    cells: dict[str, str]
+    cells: Mapping[str, str] = attrs.field(repr=False)
+    original: Sequence[str] = attrs.field(repr=False)
     fault: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is wrong with its form."""
+        return self.fault is None
 
 
 class RowFile:
-    """A CSV file with a heading: UTF-8 with or without a BOM, commas, semicolons or tabs, quotes, empty lines; read as a stream.
+    """CSV with a heading, or JSONL (an object a line), read as a stream: UTF-8 with or without a BOM; empty lines are left out.
+
+    CSV may have commas, semicolons or tabs, and quotes. JSONL is what ends in `.jsonl` or `.ndjson`, or begins with `{`. `columns` are
+    the names in the heading, `None` for JSONL; `delimiter` is CSV's. What is no plain file (standard input, a pipe) is a stream: `is_stream`. It
+    is read once only, and can't be counted.
 
     Raises `ConfigurationError` when it can't be read or has no heading.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        _, heading = next(self._read(), (0, []))
-        self.columns = [name.strip() for name in heading]
-        if not self.columns:
-            raise ConfigurationError(f"{path}: is empty; its first line must name the columns, such as: to,name")
-        if twice := {name for name in self.columns if self.columns.count(name) > 1}:
-            raise ConfigurationError(f"{path}: two columns have the same name: {', '.join(sorted(twice))}")
+        self.path = path
+        self.name = "standard input" if path == STANDARD_INPUT else str(path)
+        self.is_stream = path == STANDARD_INPUT or (path.exists() and not path.is_file() and not path.is_dir())
+        self.delimiter = ","
+        self.columns: list[str] | None = None
+        rows = self._begin()
+        self._stream = rows if self.is_stream else None
 
-    def need(self, columns: list[str], option: str) -> None:
-        """Raise `ConfigurationError` unless all `columns`, named by `option`, are there."""
+    def need(self, columns: Iterable[str], option: str) -> None:
+        """Raise `ConfigurationError` unless all `columns`, named by `option`, are there; JSON objects tell only one by one."""
         for column in columns:
-            if column not in self.columns:
+            if self.columns is not None and column not in self.columns:
                 raise ConfigurationError(
-                    f"{option}: there is no column {column!r} in {self._path}; it has {', '.join(self.columns)}"
+                    f"{option}: there is no column {column!r} in {self.name}{_named('; it has ', self.columns)}"
                 )
 
     def rows(self) -> Iterator[Row]:
-        """The rows in their order; empty lines are left out."""
-        lines = self._read()
-        next(lines, None)
-        for line, cells in lines:
-            fault = None
-            if len(cells) != len(self.columns):
-                fault = f"has {len(cells)} cells where the heading has {len(self.columns)}"
-            yield Row(line, dict(zip(self.columns, map(str.strip, cells), strict=False)), fault)
+        """The rows in their order; those of a stream once."""
+        return self._begin() if self._stream is None else self._stream
 
-    def count(self) -> int:
-        """How many rows there are."""
-        return sum(1 for _ in self.rows())
+    def count(self) -> int | None:
+        """How many rows there are, after reading through the whole file; `None` for a stream."""
+        return None if self.is_stream else sum(1 for _ in self.rows())
 
-    def _read(self) -> Iterator[tuple[int, list[str]]]:
+    def _begin(self) -> Iterator[Row]:
+        lines = self._lines()
+        empty = 0
+        for first in lines:
+            if first.strip():
+                break
+            empty += 1
+        else:
+            raise ConfigurationError(f"{self.name}: is empty; its first line must name the columns, such as: to,name")
+        lines = itertools.chain([first], lines)
+        if self.path.suffix.lower() in (".jsonl", ".ndjson") or first.lstrip().startswith("{"):
+            return _json_rows(lines, empty)
+        return self._csv_rows(first, lines, empty)
+
+    def _csv_rows(self, first: str, lines: Iterable[str], empty: int) -> Iterator[Row]:
+        heading = _QUOTED.sub("", first)
+        self.delimiter = max(",;\t", key=heading.count)
+        records = self._records(csv.reader(lines, delimiter=self.delimiter, strict=True), empty)
+        _, names = next(records)
+        columns = self.columns = [name.strip() for name in names]
+        # Spreadsheets end lines with as many separators as the widest has: columns without a name don't count.
+        if twice := {name for name in columns if name and columns.count(name) > 1}:
+            raise ConfigurationError(f"{self.name}: two columns have the same name{_named(': ', sorted(twice))}")
+        return (_csv_row(line, columns, cells) for line, cells in records)
+
+    def _records(self, reader: Any, empty: int) -> Iterator[tuple[int, list[str]]]:
+        line = empty
+        try:
+            for cells in reader:
+                line = empty + reader.line_num
+                if any(cell.strip() for cell in cells):
+                    yield line, cells
+        except csv.Error as error:
+            raise ConfigurationError(f"{self.name}: is not CSV after line {line} ({error})") from None
+
+    def _lines(self) -> Iterator[str]:
         line = 0
         try:
-            with self._path.open(encoding="utf-8-sig", newline="") as file:
-                heading = file.readline()
-                file.seek(0)
-                reader = csv.reader(file, delimiter=max(",;\t", key=heading.count), strict=True)
-                for cells in reader:
-                    line = reader.line_num
-                    if any(cell.strip() for cell in cells):
-                        yield line, cells
+            source = _standard_input() if self.path == STANDARD_INPUT else self.path.open("rb")
+            with io.TextIOWrapper(source, encoding="utf-8-sig", newline="") as file:
+                for text in file:
+                    line += 1
+                    yield text
         except OSError as error:
-            raise ConfigurationError(f"{self._path}: can't be read ({error.strerror})") from None
+            raise ConfigurationError(f"{self.name}: can't be read ({error.strerror})") from None
         except UnicodeDecodeError:
-            raise ConfigurationError(f"{self._path}: is not UTF-8 after line {line}; save it as UTF-8") from None
-        except csv.Error as error:
-            raise ConfigurationError(f"{self._path}: is not CSV after line {line} ({error})") from None
+            raise ConfigurationError(f"{self.name}: is not UTF-8 after line {line}; save it as UTF-8") from None
 
 
-def text_message(row: Row, template: TextTemplate, *, to_column: str, channel: str) -> Item:
-    """The message for a row, or what is wrong with it."""
+def _named(introduction: str, columns: Iterable[str]) -> str:
+    """The names of columns, unless they look like somebody's number: then the heading was forgotten."""
+    names = [name for name in columns if name]
+    if any(sum(map(str.isdigit, name)) >= 6 for name in names):
+        return "; its first line must name the columns, such as: to,name"
+    return introduction + ", ".join(names)
+
+
+def _csv_row(line: int, columns: list[str], cells: list[str]) -> Row:
+    fault = None
+    if len(cells) != len(columns):
+        fault = f"has {len(cells)} cells where the heading has {len(columns)}"
+    return Row(line, dict(zip(columns, map(str.strip, cells), strict=False)), cells, fault)
+
+
+def _json_rows(lines: Iterable[str], empty: int) -> Iterator[Row]:
+    return (_json_row(line, text) for line, text in enumerate(lines, empty + 1) if text.strip())
+
+
+def _json_row(line: int, text: str) -> Row:
     try:
-        if row.fault is not None:
-            raise InvalidMessageError("row", row.fault)
-        return TextMessage(to=row.cells[to_column], text=template.fill(row.cells), channel=channel)
-    except InvalidMessageError as error:
-        return error
+        # A number is taken as it is written: 007 is no JSON, but 1.10 is.
+        found = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError):
+        return Row(line, {}, [text], "is not JSON; each line must be an object of its own")
+    if not isinstance(found, dict):
+        return Row(line, {}, [text], 'is no JSON object, such as {"to": "+31612345678"}')
+    return Row(line, {key: said for key, value in found.items() if (said := _said(value)) is not None}, [text])
+
+
+def _said(value: Any) -> str | None:
+    """A JSON value as a cell: null is an empty one, and what holds others is none."""
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case None:
+            return ""
+        case _:
+            return None
+
+
+def _standard_input() -> BinaryIO:
+    stream = sys.stdin.buffer
+    try:
+        # A reader of our own: a thread that still waits in Python's would hold up the end of the program.
+        return open(stream.fileno(), "rb", closefd=False)
+    except OSError:
+        return stream

@@ -1,0 +1,122 @@
+"""Where the messages go, and the token: from the environment, a file or a prompt."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from callbell_async.cli.notes import base_url_in
+from callbell_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from callbell_async.client import CallbellClient
+
+__all__ = ["Connection", "connection_options", "read_secret"]
+
+Command = Callable[..., Any]
+
+DEFAULT_RATE = 300
+DEFAULT_CONCURRENCY = 50
+_POOL = 100
+
+
+@attrs.frozen(kw_only=True)
+class Connection:
+    """What the options say of the way to Callbell."""
+
+    token: str | None = attrs.field(default=None, repr=False)
+    token_file: Path | None = None
+    base_url: str | None = None
+    sandbox: bool = False
+
+    def ready(self) -> Connection:
+        """The same with the token in hand: from the file, given, or asked for where there is somebody to ask.
+
+        Raises `ConfigurationError` when there is none.
+        """
+        if self.sandbox:
+            return self
+        if self.token_file is not None:
+            return attrs.evolve(self, token=read_secret(self.token_file, "--token-file"))
+        if self.token:
+            return self
+        if not sys.stdin.isatty():
+            raise ConfigurationError(
+                "no token; set CALLBELL_TOKEN or give --token-file FILE, or try it out with --sandbox"
+            )
+        return attrs.evolve(self, token=click.prompt("Callbell's API key", hide_input=True, err=True))
+
+    def like(self, notes: Mapping[str, str]) -> Connection:
+        """The same to the address that the messages of a journal were sent to, unless another is given."""
+        return attrs.evolve(self, base_url=self.base_url or base_url_in(notes))
+
+    @asynccontextmanager
+    async def open(
+        self, *, rate: int = DEFAULT_RATE, concurrency: int = DEFAULT_CONCURRENCY
+    ) -> AsyncIterator[CallbellClient]:
+        """A client, open until the block is left."""
+        from callbell_async.client import CallbellClient
+
+        token, base_url = self.token, self.base_url
+        async with AsyncExitStack() as stack:
+            if self.sandbox:
+                from callbell_async.sandbox import Sandbox
+
+                local = await stack.enter_async_context(Sandbox(start=datetime.now(UTC)))
+                token, base_url = local.token, local.url
+            yield await stack.enter_async_context(
+                CallbellClient(token, base_url=base_url, rate_limit=rate, max_connections=max(concurrency, _POOL))
+            )
+
+
+def connection_options(*, sandbox: bool = True) -> Callable[[Command], Command]:
+    """Give a command the options that lead to Callbell, or, with `sandbox`, to one on this machine; it gets them as `connection`."""
+
+    def with_options(command: Command) -> Command:
+        @click.option(
+            "--token-file", type=click.Path(path_type=Path), help="A file with the API key; or set CALLBELL_TOKEN."
+        )
+        @click.option(
+            "--token", envvar="CALLBELL_TOKEN", help="The API key, for all to see who list the machine's processes."
+        )
+        @click.option("--base-url", envvar="CALLBELL_BASE_URL", help="Another address of the API.")
+        @functools.wraps(command)
+        def with_connection(
+            *,
+            token: str | None,
+            token_file: Path | None,
+            base_url: str | None,
+            sandbox: bool = False,
+            **options: Any,
+        ) -> Any:
+            connection = Connection(token=token, token_file=token_file, base_url=base_url, sandbox=sandbox)
+            return command(connection=connection, **options)
+
+        if not sandbox:
+            return with_connection
+        return click.option(
+            "--sandbox", is_flag=True, help="Talk to a Callbell on this machine instead; needs no account."
+        )(with_connection)
+
+    return with_options
+
+
+def read_secret(path: Path, option: str) -> str:
+    """The secret in a file, without blanks around it. Raises `ConfigurationError`, which shows nothing of it."""
+    try:
+        secret = path.read_text(encoding="utf-8-sig").strip()
+    except OSError as error:
+        raise ConfigurationError(f"{option}: {path} can't be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{option}: {path} is no text") from None
+    if not secret:
+        raise ConfigurationError(f"{option}: {path} is empty")
+    return secret

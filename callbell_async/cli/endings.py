@@ -1,0 +1,42 @@
+"""What is said at the end of a run."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from callbell_async.cli.output import say, tell, tell_json
+from callbell_async.cli.verdicts import Tally
+from callbell_async.errors import Outcome
+from callbell_async.models.results import SendReport
+
+__all__ = ["tell_counts", "tell_how_to_go_on", "tell_kept_back"]
+
+
+def tell_counts(report: SendReport, tally: Tally, *, as_json: bool) -> None:
+    """The counts by outcome, as part of the result."""
+    counts = {outcome.value: getattr(report, outcome.value) for outcome in Outcome}
+    if as_json:
+        elapsed = round(report.elapsed, 3)
+        tell_json({"total": report.total, **counts, "done_before": tally.done_before, "elapsed": elapsed})
+        return
+    for name, count in counts.items():
+        before = f" ({tally.done_before} of them already done)" if name == "skipped" and tally.done_before else ""
+        tell(f"{name:<12}{count}{before}")
+    tell(f"{'total':<12}{report.total} in {report.elapsed:.1f} s, {report.rate:.0f} a second")
+
+
+def tell_kept_back(count: int) -> None:
+    """How many rows are not among the failed ones because they must not be sent again unseen."""
+    if count:
+        say(f"{count} rows may have been accepted and are not in --failed-to (--failed-unknown writes them as well)")
+
+
+def tell_how_to_go_on(*, last_line: int, journal: Path | None, is_stream: bool) -> None:
+    """How the rest is sent after a run that was interrupted."""
+    if journal is None:
+        say(f"interrupted: everything up to line {last_line} was tried, and nothing after it")
+    elif is_stream:
+        say(f"interrupted; for the rest, give the same input to the same command, with --journal {journal} again")
+    else:
+        say(f"interrupted; for the rest: callbell-async resume {shlex.quote(str(journal))}")

@@ -1,0 +1,93 @@
+"""Webhook events, each as one line for people."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from callbell_async.cli.output import json_text, printable
+from callbell_async.models.contacts import Contact
+from callbell_async.models.events import (
+    AgentSessionUpdated,
+    AgentStatusUpdated,
+    ContactCreated,
+    ContactDeleted,
+    ContactUpdated,
+    ConversationClosed,
+    ConversationOpened,
+    Event,
+    MessageCreated,
+    MessageStatusUpdated,
+    TeamMembershipUpdated,
+    UnknownEvent,
+)
+
+__all__ = ["colour_of", "details", "event_line"]
+
+_LONGEST = 300
+
+_FAMILIES = {"message": "green", "contact": "cyan", "conversation": "blue", "agent": "magenta", "team": "magenta"}
+
+
+def event_line(event: Event, *, now: datetime) -> str:
+    """The event with the time of its arrival: numbers, names and texts as they are, control characters as escapes, cut where it gets long."""
+    line = printable(f"{event.name} {details(event)}".rstrip())
+    return f"{now:%H:%M:%S} {line if len(line) <= _LONGEST else line[: _LONGEST - 1] + '…'}"
+
+
+def colour_of(event: Event) -> str:
+    """A colour for each family of events, and one for what went wrong or is not known."""
+    if isinstance(event, UnknownEvent):
+        return "yellow"
+    if isinstance(event, MessageStatusUpdated) and event.failure is not None:
+        return "red"
+    return _FAMILIES.get(event.name.partition("_")[0], "yellow")
+
+
+def details(event: Event) -> str:
+    """What one wants to know of an event besides its name."""
+    match event:
+        case MessageCreated(is_incoming=True):
+            return f"{event.channel} from {event.sender}: {_content(event)}"
+        case MessageCreated():
+            return f"{event.channel} to {event.recipient}: {_content(event)}"
+        case MessageStatusUpdated():
+            failure = event.failure
+            why = "" if failure is None else f" ({_joined(failure.code, failure.reason) or 'no reason given'})"
+            return f"{event.uuid} {event.status}{why}"
+        case ContactCreated() | ContactUpdated():
+            return _person(event.contact)
+        case ContactDeleted():
+            return str(event.uuid)
+        case ConversationOpened():
+            return f"with {_person(event.contact)}"
+        case ConversationClosed():
+            return _joined(f"with {_person(event.contact)}", event.conversation.closing_reason)
+        case AgentStatusUpdated():
+            available = {True: "available", False: "away"}.get(event.user.available)  # type: ignore[arg-type]
+            custom = event.user.user_custom_status
+            return _joined(event.user.email, available, custom and custom.name)
+        case AgentSessionUpdated():
+            return _joined(event.user and event.user.email, event.action)
+        case TeamMembershipUpdated():
+            return _joined(event.team and event.team.name, event.reason, event.user and event.user.email)
+        case UnknownEvent():
+            return json_text(event.payload)
+        case _:
+            return json_text(event.raw)
+
+
+def _content(message: MessageCreated) -> str:
+    others = {
+        f"{len(message.attachments)} attachments": message.attachments,
+        "a location": message.location,
+        f"{len(message.contact_cards)} contact cards": message.contact_cards,
+    }
+    return _joined(message.text, *(f"[{name}]" for name, there in others.items() if there))
+
+
+def _person(contact: Contact | None) -> str:
+    return "nobody" if contact is None else _joined(contact.name, contact.phone_number, contact.uuid)
+
+
+def _joined(*parts: object) -> str:
+    return " ".join(str(part) for part in parts if part not in (None, ""))

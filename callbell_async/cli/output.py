@@ -1,0 +1,86 @@
+"""What is written: lines for people on standard error, results on standard output, for people or as JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+
+__all__ = ["bar", "csv_text", "json_text", "printable", "say", "tell", "tell_json", "tell_table"]
+
+_BAR_WIDTH = 40
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, ends of lines, marks that turn the direction of a line, and halves of characters."""
+
+
+def say(line: str) -> None:
+    """A line for people, on standard error."""
+    click.echo(line, err=True)
+
+
+def tell(line: str) -> None:
+    """A line of the result, on standard output."""
+    click.echo(line)
+
+
+def tell_json(document: Mapping[str, Any]) -> None:
+    """An object of the result, on a line of its own."""
+    tell(json_text(document))
+
+
+def json_text(document: Any) -> str:
+    """JSON on one line; dates in ISO 8601."""
+    text = json.dumps(document, ensure_ascii=False, default=_plain)
+    # What is half a character can't be written, except as the escape that it is in JSON.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def csv_text(cells: Iterable[Any], delimiter: str = ",") -> str:
+    """A line of CSV with its end; whatever a cell holds, it is read back as it was."""
+    line = io.StringIO(newline="")
+    # With this end both its characters are quoted within a cell; a lone one of another end would not be.
+    csv.writer(line, delimiter=delimiter, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def printable(text: str) -> str:
+    """One line without control characters: what others wrote must not move a terminal's cursor, nor begin or turn round a line."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def tell_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table on a terminal; elsewhere lines with tabs between the cells, without the headings."""
+    written = ([printable("" if cell is None else str(cell)) for cell in row] for row in rows)
+    if not sys.stdout.isatty():
+        for cells in written:
+            tell("\t".join(cells))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*headings)
+    for cells in written:
+        table.add_row(*map(Text, cells))
+    Console().print(table)
+
+
+def bar(count: int, most: int) -> str:
+    """A bar for `count` where `most` is a full one; nothing where output is no terminal."""
+    if not sys.stdout.isatty() or not most:
+        return ""
+    return "█" * max(round(_BAR_WIDTH * count / most), 1 if count else 0)

@@ -1,0 +1,192 @@
+"""Ctrl-C and SIGTERM, as a run of the command line meets them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from callbell_async.cli.campaign import Campaign
+from callbell_async.cli.failed import FailedRows
+from callbell_async.cli.interrupts import Interrupts
+from callbell_async.cli.messages import MessageForm, plan_for_rows
+from callbell_async.cli.progress import LineView
+from callbell_async.cli.rows import RowFile
+from callbell_async.errors import Outcome
+from tests.support.calls import until
+from tests.support.clock import VirtualTimeLoop
+from tests.support.command_line import FakeClient
+from tests.support.fake_callbell import Fate
+
+
+def interrupt(*numbers: signal.Signals) -> None:
+    """Signals to this process, as a terminal sends them."""
+    for number in numbers:
+        os.kill(os.getpid(), number)
+
+
+async def endure(interrupts: Interrupts, told: list[str]) -> None:
+    """A task that survives its first cancellation, as a run does that finishes what is under way."""
+    interrupts.watch(lambda: told.append("said"))
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        told.append("first")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            told.append("second")
+    finally:
+        interrupts.release()
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_the_second_signal_cancels_again(together: bool) -> None:
+    """Two signals are two cancellations, also if the second comes before the task has met the first."""
+    told: list[str] = []
+
+    async def main() -> None:
+        task = asyncio.ensure_future(endure(interrupts, told))
+        await asyncio.sleep(0)
+        interrupt(signal.SIGINT)
+        if not together:
+            await until(lambda: "said" in told)
+        interrupt(signal.SIGINT)
+        await task
+        assert task.cancelling() == 0
+
+    with Interrupts() as interrupts:
+        asyncio.run(main())
+    assert (told[0], told[-1], sorted(told)) == ("first", "second", ["first", "said", "second"])
+    assert interrupts.status == 130
+
+
+def test_a_signal_from_before_is_not_lost() -> None:
+    """A signal that comes before there is anything to cancel ends the task as soon as it is watched."""
+    told: list[str] = []
+    with Interrupts() as interrupts:
+        interrupt(signal.SIGTERM)
+
+        async def main() -> None:
+            task = asyncio.ensure_future(endure(interrupts, told))
+            await until(lambda: "said" in told)
+            interrupt(signal.SIGINT)
+            await task
+
+        asyncio.run(main())
+    assert told[0] == "first"
+    assert interrupts.status == 143
+
+
+def test_what_closes_is_let_to_its_end() -> None:
+    """After `release` a signal cancels nothing: it is only counted, and its status is the program's."""
+
+    async def main() -> str:
+        interrupts.watch(lambda: None)
+        interrupts.release()
+        interrupt(signal.SIGINT, signal.SIGINT)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return "closed"
+
+    with Interrupts() as interrupts:
+        assert asyncio.run(main()) == "closed"
+    assert interrupts.count == 2
+
+
+def test_a_signal_that_is_overtaken_by_the_end_cancels_nothing() -> None:
+    """A signal whose turn comes when the run has just ended finds nothing to cancel."""
+
+    async def main() -> None:
+        for number in (1, 2):
+            interrupts.watch(lambda: None)
+            interrupts.count = number - 1
+            interrupt(signal.SIGINT)
+            interrupts.release()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        interrupts.watch(lambda: None)
+        interrupts._cancel(2)
+        interrupts.release()
+        await asyncio.sleep(0)
+
+    with Interrupts() as interrupts:
+        asyncio.run(main())
+
+
+def test_the_third_signal_ends_it_where_it_stands() -> None:
+    """Whoever presses Ctrl-C three times is not kept waiting by anything."""
+    with pytest.raises(KeyboardInterrupt), Interrupts():
+        interrupt(signal.SIGINT, signal.SIGINT, signal.SIGINT)
+
+
+def test_signals_are_as_before_afterwards() -> None:
+    """The handlers that were there before are there again; outside of the main thread there are none to set."""
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupts() as interrupts:
+        assert signal.getsignal(signal.SIGINT) != before
+    assert signal.getsignal(signal.SIGINT) == before
+    assert interrupts.status is None
+
+    def elsewhere() -> None:
+        with Interrupts():
+            told.append(signal.getsignal(signal.SIGINT))
+
+    told: list[object] = []
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert told == [before]
+
+
+def test_a_second_signal_does_not_read_the_file_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who wants to leave at once is not kept by rows to be written down: what is under way is cut off, and the rest named by its line."""
+    file, target = tmp_path / "in.csv", tmp_path / "failed.csv"
+    file.write_text("to,name\n" + "+447700900001,0\n" * 100)
+
+    def fate(number: int, attempt: int) -> Fate:
+        if interrupts.count == 0:
+            interrupt(signal.SIGINT)
+            interrupt(signal.SIGINT)
+        return Fate(answering=1_000.0)
+
+    async def main() -> None:
+        await campaign.send(FakeClient(fate), concurrency=5)
+
+    rows = RowFile(file)
+    with Interrupts() as interrupts, FailedRows(target, rows) as failed:
+        view = LineView(100)
+        plan = plan_for_rows(MessageForm(text="{name}"))
+        campaign = Campaign(rows, plan, view=view, interrupts=interrupts, failed=failed)
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            runner.run(main())
+            assert runner.get_loop().time() < 1_000_010
+    assert campaign.tally.outcomes[Outcome.ACCEPTED] == 0
+    assert campaign.tally.outcomes[Outcome.UNKNOWN] == failed.kept_back > 0
+    said = capsys.readouterr().err
+    assert f"left at once: the rows from line {campaign.tally.total + 2} on were not written to --failed-to" in said
+    assert campaign.last_line == campaign.tally.total + 1
+
+
+def test_a_cancellation_of_another_kind_comes_out(tmp_path: Path) -> None:
+    """What cancels the run without a signal is not taken for one."""
+    file = tmp_path / "in.csv"
+    file.write_text("to,name\n" + "+447700900001,0\n" * 10)
+    rows = RowFile(file)
+
+    async def main() -> None:
+        plan = plan_for_rows(MessageForm(text="{name}"))
+        campaign = Campaign(rows, plan, view=LineView(10), interrupts=Interrupts())
+        client = FakeClient(lambda number, attempt: Fate(answering=1.0))
+        sending = asyncio.ensure_future(campaign.send(client, concurrency=5))
+        await asyncio.sleep(0.5)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(main())
