@@ -39,7 +39,9 @@ class SendResult:
         result is the one that counts.
         """
         error = self.error
-        return isinstance(error, DuplicateMessageError) and (error.first_index is not None or self.receipt is not None)
+        return isinstance(error, DuplicateMessageError) and (
+            error.first_index is not None or error.entry.outcome is Outcome.ACCEPTED
+        )
 
 
 @attrs.frozen(kw_only=True)
