@@ -94,8 +94,6 @@ if TYPE_CHECKING:
         Image,
         ImageMessage,
         Message,
-        MessageReceipt,
-        MessageStatus,
         TemplateMessage,
         TextMessage,
         Video,
@@ -115,7 +113,9 @@ if TYPE_CHECKING:
         ReplyButton,
         ReplyOption,
     )
+    from callbell_async.models.receipts import MessageReceipt
     from callbell_async.models.results import SendReport, SendResult
+    from callbell_async.models.statuses import MessageStatus
     from callbell_async.models.unset import UNSET
     from callbell_async.paging import Pages
     from callbell_async.rate_limit import RateLimiter, WindowRateLimiter
@@ -207,8 +207,6 @@ _HOMES = {
         "Image",
         "ImageMessage",
         "Message",
-        "MessageReceipt",
-        "MessageStatus",
         "TemplateMessage",
         "TextMessage",
         "Video",
@@ -228,7 +226,9 @@ _HOMES = {
         "ReplyButton",
         "ReplyOption",
     ),
+    "callbell_async.models.receipts": ("MessageReceipt",),
     "callbell_async.models.results": ("SendReport", "SendResult"),
+    "callbell_async.models.statuses": ("MessageStatus",),
     "callbell_async.models.unset": ("UNSET",),
     "callbell_async.paging": ("Pages",),
     "callbell_async.rate_limit": ("RateLimiter", "WindowRateLimiter"),

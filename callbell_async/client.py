@@ -25,7 +25,8 @@ from callbell_async.endpoints.webhooks import WebhooksEndpoint
 from callbell_async.errors import ClientClosedError, ConfigurationError
 from callbell_async.journal import Journal, reconcile, refresh
 from callbell_async.models.journal import Reconciliation, Refreshment
-from callbell_async.models.messages import Message, MessageReceipt
+from callbell_async.models.messages import Message
+from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import Item, SendResult
 from callbell_async.protocol import Call, Request, build_query, read_any
 from callbell_async.rate_limit import RateLimiter, WindowRateLimiter

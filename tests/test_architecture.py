@@ -255,7 +255,9 @@ def test_all_is_sorted_and_complete() -> None:
         "models.messages",
         "models.pages",
         "models.parts",
+        "models.receipts",
         "models.results",
+        "models.statuses",
     ],
 )
 def test_every_public_class_is_in_the_package(name: str) -> None:

@@ -19,7 +19,7 @@ from callbell_async import (
 )
 from callbell_async.caller import Caller
 from callbell_async.endpoints.messages import MessagesEndpoint
-from callbell_async.models.messages import has_reached
+from callbell_async.models.statuses import has_reached
 from callbell_async.protocol import Answer, Call
 from callbell_async.transport import Transport, TransportOptions
 

@@ -86,7 +86,7 @@ async def test_it_holds_no_token(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     connection.close()
-    assert tables == {"entries", "keys", "marks", "notes"}
+    assert tables == {"entries", "keys", "marks", "notes", "results"}
 
 
 async def test_it_must_be_open(path: Path) -> None:

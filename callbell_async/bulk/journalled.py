@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from callbell_async.bulk.feed import Feed
-from callbell_async.errors import InvalidMessageError, Outcome
+from callbell_async.errors import Outcome
 from callbell_async.journal import Intent, Journal, JournalRun
 from callbell_async.models.messages import Message
 from callbell_async.models.results import SendResult
@@ -18,7 +18,7 @@ from callbell_async.wire import dump_keyed_message
 
 __all__ = ["Intended", "JournalledFeed", "group_size"]
 
-MOST_IN_GROUP = 500
+MOST_IN_GROUP = 100
 FEWEST_IN_GROUP = 10
 
 
@@ -32,14 +32,14 @@ class Intended:
     number: int
 
 
-def group_size(size: int, *, seconds: float) -> int:
+def group_size(size: int, *, seconds: float, starved: bool) -> int:
     """How many messages to write down at once, after so many took so long to be sent: what lasts about a tenth of a second.
 
-    The fewer, the less is left in doubt by a crash; the more, the cheaper it is.
+    The fewer, the less is left in doubt by a crash; the more, the cheaper it is: workers that were `starved` waited for the disk itself.
     """
-    if seconds < 0.05:
+    if seconds < 0.05 or starved:
         return min(size * 2, MOST_IN_GROUP)
-    return max(size // 2, FEWEST_IN_GROUP) if seconds > 0.2 else size
+    return max(size // 2, min(size, FEWEST_IN_GROUP)) if seconds > 0.2 else size
 
 
 class JournalledFeed:
@@ -54,6 +54,7 @@ class JournalledFeed:
         self._journal = journal
         self._run: JournalRun | None = None
         self._group = min(concurrency, MOST_IN_GROUP)
+        self._handed_out = 0
         # Pulled from the input; then written down, or found not to be tried.
         self._pulled: deque[tuple[int, Any]] = deque()
         self._ready: deque[tuple[int, Any]] = deque()
@@ -77,9 +78,9 @@ class JournalledFeed:
         """Begin to pull and to write; wants `halt` and `close`."""
         loop = asyncio.get_running_loop()
         self._pulling = loop.create_task(self._pull())
-        self._pulling.add_done_callback(lambda _: self._change.set())
+        self._pulling.add_done_callback(self._ended)
         self._writing = loop.create_task(self._write(self._pulling))
-        self._writing.add_done_callback(lambda _: self._wake(len(self._waiting)))
+        self._writing.add_done_callback(self._ended)
 
     async def next_async(self) -> tuple[int, Any] | None:
         """The next with its index, or `None` when there is none or the feeding has stopped; raises what the input or the journal raises."""
@@ -87,7 +88,10 @@ class JournalledFeed:
             if self._ready:
                 if len(self._ready) == self._group // 2 + 1:
                     self._room.set()
-                return self._ready.popleft()
+                fed = self._ready.popleft()
+                # What is passed over says nothing of how fast messages are sent.
+                self._handed_out += isinstance(fed[1], Intended)
+                return fed
             if self._writing is None or self._writing.done():
                 self._raise_failure()
                 return None
@@ -105,7 +109,12 @@ class JournalledFeed:
     def stop(self) -> None:
         """Hand out nothing more, even if the input is being waited for."""
         self._feed.stop()
+        self._room.set()
         self._wake(len(self._waiting))
+
+    def under_way(self) -> set[asyncio.Task[None]]:
+        """What still waits for the input; it ends after `stop`, unless the input won't."""
+        return set() if self._pulling is None or self._pulling.done() else {self._pulling}
 
     def hurry(self, patience: float) -> None:
         """From now on nothing is tried, and so not written down either; stop when the input has to be waited for longer than so many seconds."""
@@ -113,18 +122,11 @@ class JournalledFeed:
         self._feed.hurry(patience)
 
     async def halt(self) -> None:
-        """Stop pulling and writing; a group that is being written is finished, because `rest` must know what is written down."""
+        """Stop writing; a group that is being written is finished, because `rest` must know what is written down."""
         self._halting = True
         self._change.set()
-        tasks = [task for task in (self._pulling, self._writing) if task is not None]
-        if self._pulling is not None:
-            self._pulling.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        for task in tasks:
-            # What the input or the journal raised is told by `next_async`, unless the run had ended before for another reason.
-            if not task.cancelled():
-                task.exception()
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
 
     def rest(self) -> Iterable[tuple[int, Any]]:
         """What was pulled and not handed out, and what was not pulled of an input that has a length."""
@@ -145,7 +147,7 @@ class JournalledFeed:
     async def _pull(self) -> None:
         feed = self._feed
         while True:
-            while len(self._pulled) >= self._group or len(self._ready) > self._group // 2:
+            while not feed.stopped and (len(self._pulled) >= self._group or len(self._ready) > self._group // 2):
                 self._room.clear()
                 await self._room.wait()
             fed = feed.next() if feed.immediate else await feed.next_async()
@@ -159,15 +161,20 @@ class JournalledFeed:
         self._opened = True
         self._run = await self._journal.begin_run()
         loop = asyncio.get_running_loop()
-        written_at = loop.time()
+        sized_at = loop.time()
+        begun = starved = False
         while not self._halting:
             full = len(self._pulled) >= self._group
             if self._pulled and (full or self._waiting or pulling.done()):
-                if full:
-                    self._group = group_size(self._group, seconds=loop.time() - written_at)
-                written_at = loop.time()
+                if not self._handed_out:
+                    sized_at = loop.time()
+                if full and self._handed_out >= self._group:
+                    self._group = group_size(self._group, seconds=loop.time() - sized_at, starved=starved)
+                    self._handed_out, sized_at = 0, loop.time()
                 group = tuple(self._pulled)
                 written = await self._intend(self._run, group)
+                # Who waited for the first group had nothing to do before.
+                begun, starved = True, begun and full and bool(self._waiting)
                 for _ in group:
                     self._pulled.popleft()
                 self._ready.extend(written)
@@ -190,7 +197,8 @@ class JournalledFeed:
             if isinstance(item, Message):
                 try:
                     key, body = dump_keyed_message(item, in_metadata=self._journal.key_in_metadata)
-                except InvalidMessageError as error:
+                except Exception as error:
+                    # About this message only, as without a journal.
                     handed.append((index, SendResult(index, item, Outcome.NEVER_SENT, error=error, key=item.key)))
                     continue
                 intents.append((key, body, index))
@@ -210,6 +218,14 @@ class JournalledFeed:
         for task in (self._writing, self._pulling):
             if task is not None and task.done():
                 task.result()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            # `next_async` raises it, unless the run has ended for another reason: then it counts as seen.
+            task.exception()
+        self._change.set()
+        if task is self._writing:
+            self._wake(len(self._waiting))
 
     def _wake(self, count: int) -> None:
         while self._waiting and count:

@@ -18,6 +18,7 @@ from callbell_async.errors import (
     AuthenticationError,
     ClientClosedError,
     ConfigurationError,
+    DuplicateMessageError,
     InvalidMessageError,
     JournalError,
     Outcome,
@@ -234,8 +235,11 @@ class SendRun:
                 self._failure = self._failure or error
 
     def _under_way(self) -> set[asyncio.Task[None]]:
-        # Without the worker whose on_result closes the run: it would wait for itself.
-        return {worker for worker in self._workers if not worker.done()} - {asyncio.current_task()}
+        # Without the one whose on_result, or whose input, closes the run: it would wait for itself.
+        under_way = {worker for worker in self._workers if not worker.done()}
+        if self._journalled is not None:
+            under_way |= self._journalled.under_way()
+        return under_way - {asyncio.current_task()}
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
@@ -258,7 +262,7 @@ class SendRun:
                 if result.error is None:
                     await self._settle(item, result)
                     continue
-                if self._stopped_by is None and isinstance(result.error, self._stop_on):
+                if self._stopped_by is None and self._is_fatal(result.error):
                     self._stopped_by = result.error
                     feed.hurry(self._grace)
                 await self._settle(item, result)
@@ -271,6 +275,10 @@ class SendRun:
             raise
         except Exception as error:
             self._fail(error)
+
+    def _is_fatal(self, error: BaseException) -> bool:
+        # What has been sent before is no reason not to go on, however wide `stop_on` is: a second run would never get anywhere.
+        return isinstance(error, self._stop_on) and not isinstance(error, DuplicateMessageError)
 
     def _not_sent(self, index: int, item: Any) -> SendResult:
         if isinstance(item, SendResult):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from callbell_async.models.messages import MessageStatus
+from callbell_async.models.statuses import MessageStatus
 
 __all__ = ["stages"]
 

@@ -11,7 +11,8 @@ from callbell_async.cli.messages import MessageForm, message_to
 from callbell_async.cli.options import json_option, message_options
 from callbell_async.cli.output import tell, tell_json
 from callbell_async.cli.statuses import DONE
-from callbell_async.models.messages import Message, MessageReceipt
+from callbell_async.models.messages import Message
+from callbell_async.models.receipts import MessageReceipt
 
 __all__ = ["send"]
 

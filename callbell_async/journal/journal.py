@@ -18,8 +18,8 @@ from callbell_async.journal.store import TRYING, Intent, Known, Row, Settled, Si
 from callbell_async.models.events import Event, MessageCreated, MessageStatusUpdated
 from callbell_async.models.failures import MessageFailure
 from callbell_async.models.journal import JournalEntry
-from callbell_async.models.messages import MessageStatus
 from callbell_async.models.results import SendResult
+from callbell_async.models.statuses import MessageStatus
 from callbell_async.wire import KEY_IN_METADATA
 
 __all__ = ["Journal", "JournalRun"]
@@ -241,7 +241,7 @@ class Journal:
         if receipt is not None:
             uuid, status = receipt.uuid, None if receipt.status is None else str(receipt.status)
         reason = None if error is None else str(error)
-        self._settled.append((_STATES[result.outcome], uuid, status, result.attempts, self._clock(), reason, number))
+        self._settled.append((number, _STATES[result.outcome], result.attempts, self._clock(), uuid, status, reason))
         self._flush_soon()
 
     async def record(self, run: int = 0, intents: Sequence[Intent] = ()) -> list[int | Known]:

@@ -9,30 +9,30 @@ from pathlib import Path
 
 from callbell_async.errors import JournalError
 
-__all__ = ["FileLock"]
+__all__ = ["FileLock", "beside"]
+
+
+def beside(path: Path, end: str) -> Path:
+    """The file whose name is a journal's with `end` behind it; the same for all links to one journal."""
+    return Path(os.path.realpath(path) + end)
 
 
 class FileLock:
     """Holds a journal for this process until it is released, or until the process ends, however it ends.
 
     An empty file beside the journal is locked, by SQLite's own means, which work on every system: the journal itself stays readable.
-    Raises `JournalError` when somebody else holds it.
+    Raises `JournalError` when somebody else holds it, `OSError` and `sqlite3.Error` when it can't be made.
     """
 
     def __init__(self, path: Path) -> None:
+        lock = beside(path, "-lock")
+        # Only where there is none: who closes a file gives up the locks that this process has on it.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        self._connection = sqlite3.connect(lock, isolation_level=None, check_same_thread=False, timeout=0)
         try:
-            # Two names of one file are one journal.
-            file = path.resolve()
-            lock = file.with_name(file.name + "-lock")
-            # Only where there is none: who closes a file gives up the locks that this process has on it.
-            with contextlib.suppress(FileExistsError):
-                os.close(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            self._connection = sqlite3.connect(lock, isolation_level=None, check_same_thread=False, timeout=0)
-        except OSError as error:
-            raise JournalError(f"{path}: can't be used as a journal ({error.strerror})") from error
-        except sqlite3.Error as error:
-            raise JournalError(f"{path}: can't be used as a journal ({error})") from error
-        try:
+            # Nothing is ever written to it that would have to be rolled back.
+            self._connection.execute("PRAGMA journal_mode = OFF")
             self._connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.Error as error:
             self._connection.close()

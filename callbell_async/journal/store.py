@@ -11,9 +11,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from callbell_async.errors import JournalError
-from callbell_async.journal.lock import FileLock
-from callbell_async.models.messages import is_news
+from callbell_async.errors import JournalError, Outcome
+from callbell_async.journal.lock import FileLock, beside
+from callbell_async.journal.tally import Tally
+from callbell_async.models.statuses import is_news
 
 __all__ = ["COLUMNS", "Intent", "Known", "Row", "Settled", "Sighting", "Store"]
 
@@ -29,6 +30,9 @@ AGAIN = ("rejected", "never_sent", "skipped")
 MOST_UNINDEXED = 1 << 16
 """Keys are indexed in sorted batches of so many: one by one, each would write a page of its own, which costs more than all else together."""
 
+LATEST = 253_402_300_799
+"""The last second of the year 9999; no later one is a date."""
+
 ROWS_AT_ONCE = 500
 """In one statement; SQLite counts its question marks."""
 
@@ -39,25 +43,34 @@ CREATE TABLE entries (
     body BLOB NOT NULL,
     run INTEGER NOT NULL,
     place INTEGER NOT NULL,
+    tried_at REAL NOT NULL
+);
+CREATE TABLE results (
+    id INTEGER PRIMARY KEY,
     state TEXT NOT NULL,
-    tried_at REAL NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL,
     settled_at REAL,
     uuid TEXT,
     status TEXT,
     reason TEXT
 );
+CREATE VIEW messages AS
+    SELECT entries.id, key, body, run, place, coalesce(state, 'trying') AS state, tried_at, coalesce(attempts, 0) AS attempts,
+        settled_at, uuid, status, reason
+    FROM entries LEFT JOIN results ON results.id = entries.id;
 CREATE TABLE keys (key TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE marks (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 INSERT INTO marks VALUES ('runs', 0), ('indexed', 0);
 """
+# Both tables are only ever added to, in the order of their numbers. A result within its entry would make each row grow after the next ones had been
+# put behind it, and moving those costs as much again as writing them.
 
 COLUMNS = "id, key, body, run, place, state, tried_at, attempts, settled_at, uuid, status, reason"
 
 
 class Row(NamedTuple):
-    """A row of `entries`."""
+    """A row of `messages`."""
 
     id: int
     key: str
@@ -76,8 +89,8 @@ class Row(NamedTuple):
 Intent = tuple[str, bytes, int]
 """A message about to be tried: its key, its body, and its place in the input. Plain tuples: there is one for every message of a campaign."""
 
-Settled = tuple[str, str | None, str | None, int, float, str | None, int]
-"""What became of an intent: state, uuid, status, attempts, time, reason; and its number."""
+Settled = tuple[int, str, int, float, str | None, str | None, str | None]
+"""What became of an intent: its number, state, attempts, time, uuid, status, reason."""
 
 
 class Sighting(NamedTuple):
@@ -115,17 +128,19 @@ class Store:
         self._unindexed: set[str] = set()
         self._failed: JournalError | None = None
         self._lock: FileLock | None = None
-        self._check_place()
-        if not read_only:
-            self._lock = FileLock(path)
+        self._tally: Tally | None = None
         try:
             with self._told():
+                self._check_place()
+                if not read_only:
+                    self._lock = FileLock(path)
                 if not read_only and not path.exists():
                     self._create()
                 self._connection = self._connect(risk_power_loss)
                 self._next_id = self._number("SELECT coalesce(max(id), 0) + 1 FROM entries")
                 self._indexed = self._number("SELECT value FROM marks WHERE name = 'indexed'")
                 if not read_only:
+                    self._check()
                     self._recover()
         except BaseException:
             self.close()
@@ -143,8 +158,7 @@ class Store:
 
     def _create(self) -> None:
         """Make an empty journal, whole or not at all: a journal that was begun and is empty would be one that was lost."""
-        file = self._path.resolve()
-        newest, draft = (file.with_name(file.name + end) for end in ("-wal", "-new"))
+        newest, draft = beside(self._path, "-wal"), beside(self._path, "-new")
         if newest.exists():
             raise JournalError(
                 f"{self._path}: is gone, but {newest.name} is there, which holds what it recorded last;"
@@ -157,7 +171,8 @@ class Store:
                 f"PRAGMA journal_mode = OFF; BEGIN; {SCHEMA}"
                 f" PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
             )
-        draft.replace(file)
+        beside(self._path, "-count").unlink(missing_ok=True)
+        draft.replace(beside(self._path, ""))
 
     def _connect(self, risk_power_loss: bool) -> sqlite3.Connection:
         # The executor's one thread uses it; a read-only viewer beside a run waits for it.
@@ -182,24 +197,50 @@ class Store:
             connection.execute("PRAGMA fullfsync = 1")
         return connection
 
+    def _check(self) -> None:
+        """Nothing that was written may be missing or changed: what is not found under its key would be sent again."""
+        if self._connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise JournalError(_damaged(self._path))
+        # SQLite itself doesn't notice when the bytes of a value have changed.
+        states = ", ".join(f"'{state}'" for state in (TRYING, *Outcome))
+        strange = self._number(
+            f"SELECT count(*) FROM messages WHERE state NOT IN ({states}) OR tried_at NOT BETWEEN 0 AND {LATEST}"
+            f" OR settled_at NOT BETWEEN 0 AND {LATEST} OR typeof(body) <> 'blob'"
+        )
+        found = self._number("SELECT count(*) FROM keys k JOIN entries e ON e.id = k.id AND e.key = k.key")
+        if strange or found != self._indexed:
+            raise JournalError(_damaged(self._path))
+        tally = beside(self._path, "-count")
+        self._tally = Tally(tally)
+        missing = self._tally.read() - (self._next_id - 1)
+        if missing > 0:
+            raise JournalError(
+                f"{self._path}: {missing} messages that were written down are missing, as when {beside(self._path, '-wal').name} was removed, or this is an older copy;"
+                f" put back what is missing, or remove {tally.name} to go on without, and they may be sent twice"
+            )
+
     def _recover(self) -> None:
         """What was under way when the last process ended may have arrived."""
-        complaint = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if complaint != "ok":
-            raise JournalError(_damaged(self._path))
         with self._transaction():
             self._connection.execute(
-                "UPDATE entries SET state = 'unknown', reason = ? WHERE state = ?",
+                "INSERT INTO results (id, state, attempts, reason) SELECT id, 'unknown', 0, ? FROM messages WHERE state = ?",
                 ("the program ended while it was under way", TRYING),
             )
             self._index()
 
     def close(self) -> None:
         """Close the file and let go of the lock; harmless when closed."""
+        # What can't be written now is recovered when it is opened next.
+        with contextlib.suppress(sqlite3.Error, JournalError):
+            if self._unindexed:
+                # Each key is there a second time then: by that, damage to one is found.
+                with self._transaction():
+                    self._index()
         with contextlib.suppress(sqlite3.Error):
-            # What it could not write is recovered when it is opened next.
             if hasattr(self, "_connection"):
                 self._connection.close()
+        if self._tally is not None:
+            self._tally.close()
         if self._lock is not None:
             self._lock.release()
 
@@ -264,10 +305,10 @@ class Store:
         else:
             number = row.id
             self._connection.execute(
-                "UPDATE entries SET body = ?, run = ?, place = ?, state = ?, tried_at = ?, attempts = 0,"
-                " settled_at = NULL, reason = NULL WHERE id = ?",
-                (body, run, place, TRYING, now, number),
+                "UPDATE entries SET body = ?, run = ?, place = ?, tried_at = ? WHERE id = ?",
+                (body, run, place, now, number),
             )
+            self._connection.execute("DELETE FROM results WHERE id = ?", (number,))
         known[key] = Row(number, key, body, run, place, TRYING, now)
         return number
 
@@ -277,9 +318,9 @@ class Store:
             self._index()
         if not keys or not self._indexed:
             return {}
+        marks = ", ".join("?" * len(keys))
         found = self._connection.execute(
-            f"SELECT {_of('e')} FROM keys k JOIN entries e ON e.id = k.id WHERE k.key IN ({', '.join('?' * len(keys))})",
-            keys,
+            f"SELECT {COLUMNS} FROM messages WHERE id IN (SELECT id FROM keys WHERE key IN ({marks}))", keys
         )
         return {row.key: row for row in map(Row._make, found)}
 
@@ -302,18 +343,17 @@ class Store:
             return
         # It has the message's key: whatever was thought of it, Callbell has it.
         accepted = row.state != "accepted"
+        newer = is_news(sighting.status, row.status)
         self._connection.execute(
-            "UPDATE entries SET state = 'accepted', uuid = coalesce(uuid, ?), settled_at = CASE WHEN ? THEN ? ELSE settled_at END,"
-            " status = CASE WHEN ? THEN ? ELSE status END, reason = CASE WHEN ? THEN ? ELSE reason END WHERE id = ?",
+            "INSERT OR REPLACE INTO results (id, state, attempts, settled_at, uuid, status, reason)"
+            " VALUES (?, 'accepted', ?, ?, ?, ?, ?)",
             (
-                sighting.uuid,
-                accepted,
-                sighting.at,
-                newer := is_news(sighting.status, row.status),
-                sighting.status,
-                accepted or newer,
-                sighting.reason,
                 row.id,
+                row.attempts,
+                sighting.at if accepted else row.settled_at,
+                row.uuid or sighting.uuid,
+                sighting.status if newer else row.status,
+                sighting.reason if accepted or newer else row.reason,
             ),
         )
 
@@ -323,17 +363,19 @@ class Store:
         """The message that Callbell knows by this uuid."""
         if not self._read_only:
             # Only who asks pays for it: a run that nobody watches has no use for this index.
-            self._connection.execute("CREATE INDEX IF NOT EXISTS by_uuid ON entries (uuid) WHERE uuid IS NOT NULL")
-        found = self._connection.execute(f"SELECT {COLUMNS} FROM entries WHERE uuid = ?", (uuid,)).fetchone()
+            self._connection.execute("CREATE INDEX IF NOT EXISTS by_uuid ON results (uuid) WHERE uuid IS NOT NULL")
+        found = self._connection.execute(
+            f"SELECT {COLUMNS} FROM messages WHERE id = (SELECT id FROM results WHERE uuid = ?)", (uuid,)
+        ).fetchone()
         return None if found is None else Row._make(found)
 
     def with_key(self, key: str) -> Row | None:
         """The message with this key."""
         with self._told():
             found = self._connection.execute(
-                f"SELECT {_of('e')} FROM keys k JOIN entries e ON e.id = k.id WHERE k.key = ?"
-                f" UNION ALL SELECT {COLUMNS} FROM entries WHERE id > ? AND key = ? LIMIT 1",
-                (key, self._number("SELECT value FROM marks WHERE name = 'indexed'"), key),
+                f"SELECT {COLUMNS} FROM messages WHERE id = coalesce((SELECT id FROM keys WHERE key = ?1),"
+                " (SELECT id FROM entries WHERE key = ?1 AND id > (SELECT value FROM marks WHERE name = 'indexed')))",
+                (key,),
             ).fetchone()
         return None if found is None else Row._make(found)
 
@@ -346,7 +388,7 @@ class Store:
         """At most `count` rows in these states, those with numbers above `after`, in order."""
         with self._told():
             found = self._connection.execute(
-                f"SELECT {COLUMNS} FROM entries WHERE id > ? AND state IN ({', '.join('?' * len(states))}) ORDER BY id LIMIT ?",
+                f"SELECT {COLUMNS} FROM messages WHERE id > ? AND state IN ({', '.join('?' * len(states))}) ORDER BY id LIMIT ?",
                 (after, *states, count),
             ).fetchall()
         return [Row._make(row) for row in found]
@@ -356,7 +398,7 @@ class Store:
         with self._told():
             return dict(
                 self._connection.execute(
-                    f"SELECT {column}, count(*) FROM entries WHERE ?1 IS NULL OR state = ?1 GROUP BY {column}",
+                    f"SELECT {column}, count(*) FROM messages WHERE ?1 IS NULL OR state = ?1 GROUP BY {column}",
                     (of_state,),
                 ).fetchall()
             )
@@ -368,7 +410,7 @@ class Store:
             wrong = [key for key, row in known.items() if row is None or row.state != "unknown"]
             if not wrong:
                 self._connection.executemany(
-                    "UPDATE entries SET state = 'skipped', reason = 'to be sent again' WHERE id = ?",
+                    "UPDATE results SET state = 'skipped', reason = 'to be sent again' WHERE id = ?",
                     [(row.id,) for row in known.values() if row is not None],
                 )
         return wrong
@@ -401,6 +443,8 @@ class Store:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield
                 self._connection.execute("COMMIT")
+                if self._tally is not None:
+                    self._tally.write(self._next_id - 1)
         except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
@@ -416,6 +460,9 @@ class Store:
             yield
         except sqlite3.Error as error:
             raise JournalError(_complaint(self._path, error)) from error
+        except UnicodeDecodeError as error:
+            # SQLite quotes what it can't read, and its words can't be read then.
+            raise JournalError(_damaged(self._path)) from error
         except OSError as error:
             raise JournalError(f"{self._path}: can't be used as a journal ({error.strerror})") from error
 
@@ -429,30 +476,26 @@ def _insert_query(count: int) -> str:
     """The run and the time, and then for each row its number, key, body and place."""
     rows = ", ".join(["(?, ?, ?, ?)"] * count)
     return (
-        "INSERT INTO entries (id, key, body, run, place, state, tried_at)"
-        f" SELECT column1, column2, column3, ?, column4, 'trying', ? FROM (VALUES {rows})"
+        "INSERT INTO entries (id, key, body, run, place, tried_at)"
+        f" SELECT column1, column2, column3, ?, column4, ? FROM (VALUES {rows})"
     )
 
 
 @functools.lru_cache(maxsize=1024)
 def _settle_query(count: int) -> str:
     rows = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * count)
+    # What is there already is what an event has proved.
     return (
-        "UPDATE entries SET state = v.column1, uuid = coalesce(v.column2, uuid), status = coalesce(status, v.column3),"
-        f" attempts = v.column4, settled_at = v.column5, reason = v.column6 FROM (VALUES {rows}) v"
-        " WHERE entries.id = v.column7 AND state = 'trying'"
+        f"INSERT INTO results (id, state, attempts, settled_at, uuid, status, reason) VALUES {rows}"
+        " ON CONFLICT (id) DO UPDATE SET attempts = excluded.attempts, uuid = coalesce(uuid, excluded.uuid)"
     )
-
-
-def _of(table: str) -> str:
-    return ", ".join(f"{table}.{column}" for column in COLUMNS.split(", "))
 
 
 def _complaint(path: Path, error: sqlite3.Error) -> str:
     name: Any = getattr(error, "sqlite_errorname", None) or ""
     if name.startswith("SQLITE_FULL"):
         return f"{path}: the disk is full; make room and start again (nothing was sent that is not recorded)"
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_CONSTRAINT")):
         return _damaged(path)
     if name.startswith("SQLITE_IOERR"):
         return f"{path}: the disk can't be written or read ({error}); start again when it can"

@@ -1,7 +1,7 @@
-"""What is sent, and the receipt.
+"""What is sent.
 
 Wrong input raises `InvalidMessageError` when the message is built, so that nothing wrong ever leaves. Source: Callbell's page
-`POST /messages/send` and its object types `MessageSendRequest`.
+`POST /messages/send`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from callbell_async.models.checks import (
     check_strings,
     check_url,
 )
-from callbell_async.models.contacts import Contact, Conversation
-from callbell_async.models.failures import MessageFailure, read_failure
 
 __all__ = [
     "AudioMessage",
@@ -36,8 +34,6 @@ __all__ = [
     "ImageMessage",
     "Media",
     "Message",
-    "MessageReceipt",
-    "MessageStatus",
     "TemplateMessage",
     "TextMessage",
     "Video",
@@ -52,49 +48,6 @@ class BotStatus(StrEnum):
 
     BOT_START = "bot_start"
     BOT_END = "bot_end"
-
-
-class MessageStatus(StrEnum):
-    """How far a message has come. A status that Callbell adds later is given as a plain string."""
-
-    ENQUEUED = "enqueued"
-    SENT = "sent"
-    DELIVERED = "delivered"
-    READ = "read"
-    FAILED = "failed"
-    MISMATCH = "mismatch"
-    """WhatsApp corrected the number."""
-    DELETED = "deleted"
-
-
-_PROGRESS = (MessageStatus.ENQUEUED, MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.READ)
-_ENDS = (MessageStatus.FAILED, MessageStatus.DELETED)
-
-
-def has_reached(status: MessageStatus | str | None, until: MessageStatus) -> bool:
-    """Whether a message with this status has reached another or gone beyond it, or never will."""
-    if status == until or status in _ENDS:
-        return True
-    return status in _PROGRESS and until in _PROGRESS and _PROGRESS.index(status) > _PROGRESS.index(until)
-
-
-_RANKS: dict[MessageStatus | str | None, int] = {
-    None: 0,
-    MessageStatus.ENQUEUED: 1,
-    MessageStatus.SENT: 2,
-    # 3 is for a corrected number, and for what Callbell adds: no reason to doubt a delivery.
-    MessageStatus.DELIVERED: 4,
-    MessageStatus.READ: 5,
-    MessageStatus.FAILED: 6,
-    MessageStatus.DELETED: 6,
-}
-_OTHER_RANK = 3
-
-
-def is_news(status: MessageStatus | str | None, known: MessageStatus | str | None) -> bool:
-    """Whether a status says more of a message than the one known; they come in any order, and an end stays one."""
-    rank, known_rank = _RANKS.get(status, _OTHER_RANK), _RANKS.get(known, _OTHER_RANK)
-    return rank > known_rank or (rank == known_rank == _OTHER_RANK and status != known)
 
 
 def _masked(value: str | None) -> str:
@@ -326,29 +279,6 @@ class CustomMessage(Message):
         if not isinstance(self.content, Mapping):
             raise InvalidMessageError("content", f"must be a mapping, not {type(self.content).__name__}")
         object.__setattr__(self, "content", check_json("content", self.content))
-
-
-@attrs.frozen
-class MessageReceipt:
-    """Callbell's word that it enqueued a message (`MessageSendRequest` in its documentation).
-
-    `uuid` names the message from now on. `status_payload` is the raw report of the integration. `contact` and `conversation`
-    come only when asked for through `fields`. `raw` is the untouched JSON.
-    """
-
-    uuid: str
-    status: MessageStatus | str | None = None
-    status_payload: Any = attrs.field(default=None, hash=False, repr=False)
-    contact: Contact | None = None
-    conversation: Conversation | None = None
-    raw: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
-
-    @property
-    def failure(self) -> MessageFailure | None:
-        """Why it was not delivered, when its status is `FAILED`; the report may say no reason."""
-        if self.status != MessageStatus.FAILED:
-            return None
-        return read_failure(self.status_payload) or MessageFailure()
 
 
 def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import attrs
 
 from callbell_async.errors import BulkSendError, DuplicateMessageError, InvalidMessageError, Outcome
-from callbell_async.models.messages import Message, MessageReceipt
+from callbell_async.models.messages import Message
+from callbell_async.models.receipts import MessageReceipt
 
 __all__ = ["Item", "SendReport", "SendResult"]
 
@@ -80,7 +81,9 @@ class SendReport:
         if gravest is None:
             return
         said = ", ".join(f"{count} {outcome.value}" for outcome, count in counts.items() if count)
-        cause = next((result.error for result in self.results if result.outcome is gravest and not result.is_repeat), None)
+        cause = next(
+            (result.error for result in self.results if result.outcome is gravest and not result.is_repeat), None
+        )
         raise BulkSendError(
             f"{sum(counts.values())} of {self.total} messages were not accepted: {said}",
             report=self,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
-from callbell_async.models.messages import MessageStatus
+from callbell_async.models.statuses import MessageStatus
 
 __all__ = ["OUTSIDE_WINDOW", "Failure", "Pace", "changes", "report", "status_after"]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from callbell_async.models.messages import MessageStatus
+from callbell_async.models.statuses import MessageStatus
 from callbell_async.sandbox import bodies
 from callbell_async.sandbox.checks import EVENTS, is_loopback
 from callbell_async.sandbox.dates import local_millis, utc, utc_millis

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import attrs
 
-from callbell_async.models.messages import MessageStatus
+from callbell_async.models.statuses import MessageStatus
 from callbell_async.sandbox.delivery import Pace, changes
 from callbell_async.sandbox.records import SandboxMessage
 

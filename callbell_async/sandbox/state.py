@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from callbell_async.models.messages import MessageStatus
+from callbell_async.models.statuses import MessageStatus
 from callbell_async.sandbox import events
 from callbell_async.sandbox.dates import START, Calendar
 from callbell_async.sandbox.delivery import OUTSIDE_WINDOW, Failure, Pace, report, status_after

@@ -23,8 +23,9 @@ from callbell_async.models.account import (
     WebhookResponse,
 )
 from callbell_async.models.contacts import Bot, Contact, Conversation, CustomField, HistoryMessage, Success
-from callbell_async.models.messages import MessageReceipt, MessageStatus
 from callbell_async.models.pages import Page
+from callbell_async.models.receipts import MessageReceipt
+from callbell_async.models.statuses import MessageStatus
 from callbell_async.wire.converter import WireError, register_answer, structure
 
 __all__ = ["load_one", "load_page", "load_receipt", "load_user_status", "load_whole"]

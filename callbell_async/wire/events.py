@@ -27,7 +27,7 @@ from callbell_async.models.events import (
     TeamMembershipUpdated,
     UnknownEvent,
 )
-from callbell_async.models.messages import MessageStatus
+from callbell_async.models.statuses import MessageStatus
 from callbell_async.wire.converter import WireError, load_json, reader
 from callbell_async.wire.forgiving import (
     Fields,
