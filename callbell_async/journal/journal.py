@@ -95,9 +95,12 @@ class Journal:
             if self._store is None:
                 thread = ThreadPoolExecutor(1, thread_name_prefix="callbell-journal")
                 make = partial(Store, self.path, read_only=self._read_only, risk_power_loss=self._risk_power_loss)
+                opening = asyncio.get_running_loop().run_in_executor(thread, make)
                 try:
-                    self._store = await asyncio.get_running_loop().run_in_executor(thread, make)
+                    self._store = await asyncio.shield(opening)
                 except BaseException:
+                    # Cancelled, perhaps: the thread goes on opening it, and would hold it.
+                    opening.add_done_callback(_close_abandoned)
                     thread.shutdown(wait=False)
                     raise
                 self._thread = thread
@@ -191,7 +194,17 @@ class Journal:
         return await self._ask(lambda store: store.notes())
 
     async def write_notes(self, notes: Mapping[str, str]) -> None:
-        """Keep these notes as well; one of the same name is replaced. No place for a secret."""
+        """Keep these notes as well; one of the same name is replaced. No place for a secret.
+
+        Raises `ConfigurationError` for text that can't be written as UTF-8.
+        """
+        for name, text in notes.items():
+            try:
+                f"{name}{text}".encode()
+            except UnicodeEncodeError:
+                raise ConfigurationError(
+                    "notes: one holds half a character (a lone surrogate) that can't be written as UTF-8"
+                ) from None
         await self._ask(lambda store: store.write_notes(notes))
 
     # --- what is heard of messages afterwards -------------------------------------------------------------------------
@@ -313,6 +326,11 @@ class JournalRun:
     def settle(self, number: int, result: SendResult) -> None:
         """What became of it."""
         self._journal.settled(number, result)
+
+
+def _close_abandoned(opening: asyncio.Future[Store]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _duplicate(known: Known) -> DuplicateMessageError:
