@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [throughput|retry-cost|memory|rate] [options]`, from the root of the repository."""
+"""`python -m tests.benchmarks [throughput|retry-cost|journal|memory|million|rate] [options]`, from the root of the repository."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import argparse
 import importlib.util
 import logging
 
-from tests.benchmarks import memory, rate, retry_cost, throughput
+from tests.benchmarks import journal, memory, million, rate, retry_cost, throughput
 from tests.benchmarks.report import machine, show
 
-KINDS = ("throughput", "retry-cost", "memory", "rate")
+KINDS = ("throughput", "retry-cost", "journal", "memory", "million", "rate")
 
 
 def main() -> None:
@@ -24,8 +24,12 @@ def main() -> None:
         default=10.0,
         help="of measuring each contender, or of sending at the rate limit (default 10)",
     )
-    parser.add_argument("--slice", type=float, help="seconds of a contender's turn (default 0.1; retry-cost 0.05)")
-    parser.add_argument("--messages", type=int, default=100_000, help="of memory's longest run (default 100000)")
+    parser.add_argument(
+        "--slice", type=float, help="seconds of a contender's turn (default 0.1; retry-cost 0.05; journal 0.4)"
+    )
+    parser.add_argument(
+        "--messages", type=int, default=100_000, help="of memory's and million's longest run (default 100000)"
+    )
     parser.add_argument("--concurrency", type=int, default=50, help="messages under way (default 50; rate has its own)")
     parser.add_argument("--loop", choices=("plain", "uvloop", "both"), default="both")
     options = parser.parse_args()
@@ -54,6 +58,15 @@ def main() -> None:
                     seconds=options.seconds,
                     slice_seconds=options.slice or 0.05,
                 )
+            case "journal":
+                journal.run(
+                    loops=loops,
+                    concurrency=options.concurrency,
+                    seconds=options.seconds,
+                    slice_seconds=options.slice or 0.4,
+                )
+            case "million":
+                million.run(messages=options.messages, concurrency=options.concurrency)
             case "memory":
                 memory.run(loops=loops, concurrency=options.concurrency, messages=options.messages)
             case "rate":

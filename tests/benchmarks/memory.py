@@ -11,14 +11,14 @@ from tests.benchmarks.contenders import LOOPLESS, Setup
 from tests.benchmarks.report import show, table
 from tests.benchmarks.servers import ROOT, Server, fast_server
 
-LINES = ("floor", "send_many", "send_many, async for", "naive aiohttp", "httpx", "requests")
+LINES = ("floor", "send_many", "send_many, async for", "send_many, journal", "naive aiohttp", "httpx", "requests")
 
 THREADS = 16
 CHILD_SECONDS = 900.0
 
 
 def run(*, loops: Sequence[str], concurrency: int, messages: int) -> None:
-    """Every contender over a tenth of `messages`; then how three of them grow up to `messages`."""
+    """Every contender over a tenth of `messages`; then how four of them grow up to `messages`."""
     with fast_server() as server:
         for number, loop in enumerate(loops):
             keys = [key for key in LINES if not (number and key in LOOPLESS)]
@@ -42,8 +42,10 @@ def _side_by_side(server: Server, loop: str, keys: Sequence[str], concurrency: i
 def _growing(server: Server, concurrency: int, messages: int) -> Iterator[str]:
     setup = Setup(server.base_url, concurrency)
     sizes = [messages // 10, messages // 2, messages]
-    peaks = _child("send_many, async for", setup, messages, marks=sizes)
-    rows = [("send_many, async for: one run", *(_megabytes(peaks[mark]) for mark in ("imported", *map(str, sizes))))]
+    rows = []
+    for key in ("send_many, async for", "send_many, journal"):
+        peaks = _child(key, setup, messages, marks=sizes)
+        rows.append((f"{key}: one run", *(_megabytes(peaks[mark]) for mark in ("imported", *map(str, sizes)))))
     for key in ("send_many", "naive aiohttp"):
         runs = [_child(key, setup, size) for size in sizes]
         rows.append((f"{key}: a run each", *map(_megabytes, (runs[0]["imported"], *(peaks["sent"] for peaks in runs)))))

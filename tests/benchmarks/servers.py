@@ -7,6 +7,7 @@ import http.client
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import trustme
 
 from tests.benchmarks.serve import ANSWER
 
@@ -37,7 +39,7 @@ http {{
   keepalive_timeout 3600;
   keepalive_requests 1000000000;
   server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port}{tls};
     default_type application/json;
     location = /v1/messages/send {{ return 200 '{answer}'; }}
   }}
@@ -45,18 +47,24 @@ http {{
 """
 
 
+_NGINX_TLS = """ ssl;
+    ssl_certificate {directory}/server.pem;
+    ssl_certificate_key {directory}/server.key"""
+
+
 @attrs.frozen
 class Server:
-    """A server that is up: what it is, where it is, and its process."""
+    """A server that is up: what it is, where it is, its process, and what a client needs to trust it, if it speaks TLS."""
 
     name: str
     port: int
     pid: int
+    tls: ssl.SSLContext | None = None
 
     @property
     def base_url(self) -> str:
         """The address up to the version."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/v1"
 
     def cpu_seconds(self) -> float:
         """The CPU time its one thread has taken so far; 0 where the system doesn't tell to the nanosecond."""
@@ -76,10 +84,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def fast_server() -> Iterator[Server]:
-    """A server that accepts every message with a constant answer: nginx where it is installed, else one of ours."""
+def fast_server(*, tls: bool = False) -> Iterator[Server]:
+    """A server that accepts every message with a constant answer: nginx where it is installed, else one of ours, which speaks no TLS."""
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-    with _nginx(nginx) if nginx else _own("constant") as server:
+    with _nginx(nginx, tls) if nginx else _own("constant") as server:
         yield server
 
 
@@ -91,15 +99,28 @@ def strict_server(
 
 
 @contextlib.contextmanager
-def _nginx(program: str) -> Iterator[Server]:
+def _nginx(program: str, tls: bool) -> Iterator[Server]:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with tempfile.TemporaryDirectory() as directory:
         config = Path(directory, "nginx.conf")
-        config.write_text(_NGINX.format(directory=directory, port=port, answer=ANSWER.decode()))
+        context = _certify(Path(directory)) if tls else None
+        keys = _NGINX_TLS.format(directory=directory) if tls else ""
+        config.write_text(_NGINX.format(directory=directory, port=port, answer=ANSWER.decode(), tls=keys))
         with _running([program, "-p", directory, "-c", str(config)]) as process:
             _wait_until_up(port)
-            yield Server("nginx", port, process.pid)
+            yield Server("nginx with TLS" if tls else "nginx", port, process.pid, context)
+
+
+def _certify(directory: Path) -> ssl.SSLContext:
+    """Write a certificate and its key for 127.0.0.1; a context that trusts it."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(directory / "server.pem")
+    certificate.private_key_pem.write_to_path(directory / "server.key")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
 
 
 @contextlib.contextmanager

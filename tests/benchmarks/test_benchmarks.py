@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 
-from tests.benchmarks import memory, rate, retry_cost, throughput
+from tests.benchmarks import journal, memory, million, rate, retry_cost, throughput
 from tests.benchmarks.report import machine, show
 
 pytestmark = pytest.mark.benchmark
@@ -28,6 +28,16 @@ def test_throughput() -> None:
 def test_retry_cost() -> None:
     """Sends with and without the caller are all accepted, and their difference is printed."""
     retry_cost.run(loops=LOOPS, concurrency=50, seconds=1.0, slice_seconds=0.1)
+
+
+def test_journal() -> None:
+    """Journalled and unjournalled sends are all accepted, over TLS and without, and their difference is printed."""
+    journal.run(loops=("plain",), concurrency=50, seconds=0.6, slice_seconds=0.2)
+
+
+def test_million() -> None:
+    """A campaign is sent from a file to a journal, and again, in a process of its own; nothing is sent twice, and its peaks are printed."""
+    million.run(messages=5_000, concurrency=50)
 
 
 def test_memory() -> None:

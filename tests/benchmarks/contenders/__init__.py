@@ -15,6 +15,7 @@ CONTENDERS: Mapping[str, str] = {
     "send_many": "ours:AwaitedSendMany",
     "send_many, async for": "ours:IteratedSendMany",
     "send_many, rate_limit=None": "ours:UnlimitedSendMany",
+    "send_many, journal": "journalled:Journalled",
     "naive aiohttp": "naive:NaiveAiohttp",
     "httpx": "over_httpx:Httpx",
     "httpx, as installed": "over_httpx:InstalledHttpx",

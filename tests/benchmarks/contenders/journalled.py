@@ -1,0 +1,95 @@
+"""Campaigns with a journal and without: no message comes twice, and each is built when it is asked for."""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+
+from callbell_async import CallbellClient, Journal, TextMessage
+from callbell_async.errors import Outcome
+from tests.benchmarks.contenders.base import TOKEN, recipient, text
+from tests.benchmarks.contenders.ours import IteratedSendMany
+
+
+class Unjournalled(IteratedSendMany):
+    """A campaign in slices: no message comes twice."""
+
+    sent = 0
+    tls: ssl.SSLContext | None = None
+
+    async def open(self) -> None:
+        """A client over a session that trusts the server."""
+        connector = aiohttp.TCPConnector(limit=max(100, self.setup.concurrency), ssl=self.tls or True)
+        self._session = aiohttp.ClientSession(connector=connector)
+        self._client = CallbellClient(
+            TOKEN, base_url=self.setup.base_url, rate_limit=self.rate_limit, session=self._session
+        )
+
+    async def close(self) -> None:
+        """Close both."""
+        await super().close()
+        await self._session.close()
+
+    async def send_all(self, count: int) -> int:
+        """The next part of it."""
+        accepted = 0
+        async for result in self._client.send_many(
+            self.next_messages(count), concurrency=self.setup.concurrency, journal=self.journal()
+        ):
+            accepted += result.outcome is Outcome.ACCEPTED
+            if self.progress is not None:
+                self.progress(accepted)
+        return accepted
+
+    def next_messages(self, count: int) -> Iterator[TextMessage]:
+        """So many that were not sent before, each built when it is asked for."""
+        first, self.sent = self.sent, self.sent + count
+        for index in range(first, first + count):
+            yield TextMessage(to=recipient(index), text=text(index))
+
+    def journal(self) -> Journal | None:
+        """None."""
+        return None
+
+
+class Tagged(Unjournalled):
+    """The same bytes on the wire as with a journal."""
+
+    def next_messages(self, count: int) -> Iterator[TextMessage]:
+        """The same, each with a key of the same length in its metadata."""
+        first, self.sent = self.sent, self.sent + count
+        for index in range(first, first + count):
+            yield TextMessage(to=recipient(index), text=text(index), metadata={"callbell_async_key": f"{index:032x}"})
+
+
+class Journalled(Unjournalled):
+    """The same with a journal, open from first to last and growing as a campaign's does."""
+
+    risk_power_loss = False
+
+    async def open(self) -> None:
+        """A client, and a journal in a directory of its own."""
+        await super().open()
+        self._directory = tempfile.TemporaryDirectory()
+        path = Path(self._directory.name, "campaign.db")
+        self._journal = await Journal(path, risk_power_loss=self.risk_power_loss).open()
+
+    def journal(self) -> Journal | None:
+        """It."""
+        return self._journal
+
+    async def close(self) -> None:
+        """Close both."""
+        await self._journal.close()
+        self._directory.cleanup()
+        await super().close()
+
+
+class JournalledFaster(Journalled):
+    """A journal that does not wait for the disk."""
+
+    risk_power_loss = True

@@ -1,0 +1,13 @@
+"""The command line in a process that says at its end how much memory it held at once: `python -m tests.benchmarks.million_child ...`."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+
+from callbell_async.cli import main
+from tests.benchmarks.memory_child import peak_kilobytes
+
+atexit.register(lambda: print(f"peak: {peak_kilobytes()} KB", file=sys.stderr))  # noqa: T201
+
+main()
