@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
@@ -234,23 +233,6 @@ async def test_notes_must_be_text(journal: Journal) -> None:
     with pytest.raises(ConfigurationError, match="notes"):
         await journal.write_notes({"file": "\udcff.csv"})
     await journal.write_notes({"file": "a.csv"})
-
-
-async def test_an_opening_that_is_cancelled_holds_nothing(path: Path) -> None:
-    """Who gives up while a journal is being opened leaves it to others."""
-    opening = asyncio.ensure_future(Journal(path).open())
-    await asyncio.sleep(0)
-    opening.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await opening
-    while True:
-        try:
-            async with Journal(path) as journal:
-                assert await journal.notes() == {}
-                return
-        except JournalError as error:
-            if "in use" not in str(error):
-                raise
 
 
 # --- resending --------------------------------------------------------------------------------------------------------

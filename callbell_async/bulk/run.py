@@ -54,8 +54,8 @@ class SendRun:
     task outlives the run. `report` then holds what is known, with the rest of an input that has a length as `SKIPPED`. After `break`
     `await run.aclose()` waits for that end, and so does leaving the client's block. A second cancellation cuts the grace time short.
 
-    With a journal, each message is written down before it is tried, and what the journal has already is `SKIPPED`; a journal that can't be
-    written ends the run with `JournalError`.
+    With a journal, each message is written down before it is tried, and what the journal has already is `SKIPPED`, which never stops a run,
+    whatever `stop_on` names; a journal that can't be written ends the run with `JournalError`.
 
     An input or an `on_result` that raises ends the run with that exception, after what is under way. An error of a kind in `stop_on`
     ends the sending: the input is read on, and each of its messages is `SKIPPED`, until it ends or keeps the run waiting for longer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -90,8 +91,7 @@ class Journal:
 
     async def open(self) -> Self:
         """Open it, if it isn't open; each `open` wants its own `close`."""
-        self._opening = self._opening or asyncio.Lock()
-        async with self._opening:
+        async with self._turn():
             if self._store is None:
                 thread = ThreadPoolExecutor(1, thread_name_prefix="callbell-journal")
                 make = partial(Store, self.path, read_only=self._read_only, risk_power_loss=self._risk_power_loss)
@@ -99,8 +99,8 @@ class Journal:
                 try:
                     self._store = await asyncio.shield(opening)
                 except BaseException:
-                    # Cancelled, perhaps: the thread goes on opening it, and would hold it.
-                    opening.add_done_callback(_close_abandoned)
+                    # When it was cancelled the thread opens it all the same, and would keep others out.
+                    await _let_go(opening)
                     thread.shutdown(wait=False)
                     raise
                 self._thread = thread
@@ -111,20 +111,27 @@ class Journal:
     async def close(self) -> None:
         """Write what is not written yet and close the file, when the last who opened it closes it; harmless when it is closed."""
         self._users = max(0, self._users - 1)
-        if self._users or self._store is None:
-            return
-        try:
-            if not self._read_only:
-                await self.flush()
-        finally:
-            store, thread = self._store, self._thread
-            self._store = self._thread = None
-            if isinstance(self._flushing, asyncio.TimerHandle):
-                self._flushing.cancel()
-                self._flushing = None
-            if store is not None and thread is not None:
-                await asyncio.get_running_loop().run_in_executor(thread, store.close)
-                thread.shutdown(wait=False)
+        async with self._turn():
+            # Somebody may have opened it while this one waited for its turn.
+            if self._users or self._store is None:
+                return
+            try:
+                if not self._read_only:
+                    await self.flush()
+            finally:
+                store, thread = self._store, self._thread
+                self._store = self._thread = None
+                if isinstance(self._flushing, asyncio.TimerHandle):
+                    self._flushing.cancel()
+                    self._flushing = None
+                if store is not None and thread is not None:
+                    await asyncio.get_running_loop().run_in_executor(thread, store.close)
+                    thread.shutdown(wait=False)
+
+    def _turn(self) -> asyncio.Lock:
+        """One opens or closes it at a time."""
+        self._opening = self._opening or asyncio.Lock()
+        return self._opening
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -183,6 +190,7 @@ class Journal:
 
         Raises `JournalError`, and changes nothing, if one of them is not `UNKNOWN`.
         """
+        await self._flush_if_open()
         wrong = await self._ask(lambda store: store.resend(keys))
         if wrong:
             raise JournalError(
@@ -271,7 +279,9 @@ class Journal:
 
     async def flush(self) -> None:
         """Write all that was noted; raises `JournalError` if that fails, or failed before."""
-        if self._settled or self._sightings or self._failure is not None:
+        # Behind a write under way, whose failure would be nobody's otherwise.
+        under_way = isinstance(self._flushing, asyncio.Task)
+        if self._settled or self._sightings or under_way or self._failure is not None:
             await self.record()
 
     async def _flush_if_open(self) -> None:
@@ -304,6 +314,9 @@ class Journal:
             pass
         finally:
             self._flushing = None
+            if self._store is not None and (self._settled or self._sightings):
+                # Noted while this was being written.
+                self._flushing = asyncio.get_running_loop().call_at(self._due, self._start_flush)
 
     async def _ask(self, question: Callable[[Store], T]) -> T:
         if self._store is None or self._thread is None:
@@ -328,8 +341,11 @@ class JournalRun:
         self._journal.settled(number, result)
 
 
-def _close_abandoned(opening: asyncio.Future[Store]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
+async def _let_go(opening: asyncio.Future[Store]) -> None:
+    while not opening.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({opening})
+    if opening.exception() is None:
         opening.result().close()
 
 
