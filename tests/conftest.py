@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 
+from callbell_async.sandbox import Sandbox
+from tests.fixtures.sandbox import Clock
 from tests.support.clock import AdvancingLoop, VirtualTimeLoop
 
 
@@ -24,3 +26,16 @@ def _no_callbell_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own token and address must not reach a test."""
     for name in ("CALLBELL_TOKEN", "CALLBELL_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The sandbox's time."""
+    return Clock()
+
+
+@pytest.fixture
+async def sandbox(clock: Clock) -> AsyncIterator[Sandbox]:
+    """A sandbox as it comes, on a clock that moves when it is told to, without a limit."""
+    async with Sandbox(clock=clock, limit=None) as running:
+        yield running

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from callbell_async.sandbox import Sandbox
 from tests.fixtures.sandbox import Clock, ask, get, seed
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """The sandbox's time."""
-    return Clock()
-
-
-@pytest.fixture
-async def sandbox(clock: Clock) -> AsyncIterator[Sandbox]:
-    """A sandbox as it comes, on a clock that moves when it is told to, without a limit."""
-    async with Sandbox(clock=clock, limit=None) as running:
-        yield running
 
 
 async def test_a_contact_s_life(sandbox: Sandbox, clock: Clock) -> None:

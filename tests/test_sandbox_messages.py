@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,19 +9,6 @@ import pytest
 
 from callbell_async.sandbox import Channel, Failure, Pace, Sandbox, faults
 from tests.fixtures.sandbox import GOOD, Clock, ask, get, number, seed, send
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """The sandbox's time."""
-    return Clock()
-
-
-@pytest.fixture
-async def sandbox(clock: Clock) -> AsyncIterator[Sandbox]:
-    """A sandbox as it comes, on a clock that moves when it is told to, without a limit."""
-    async with Sandbox(clock=clock, limit=None) as running:
-        yield running
 
 
 async def test_a_message_makes_its_contact(sandbox: Sandbox) -> None:

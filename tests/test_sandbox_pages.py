@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from callbell_async.sandbox import Contact, Sandbox
 from tests.fixtures.sandbox import Clock, ask, get, number, seed
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """The sandbox's time."""
-    return Clock()
-
-
-@pytest.fixture
-async def sandbox(clock: Clock) -> AsyncIterator[Sandbox]:
-    """A sandbox as it comes, on a clock that moves when it is told to, without a limit."""
-    async with Sandbox(clock=clock, limit=None) as running:
-        yield running
 
 
 def many(sandbox: Sandbox, count: int) -> list[str]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import aiohttp
 import pytest
-import uvicorn
 from aiohttp import web
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -20,6 +17,7 @@ from starlette.routing import Route
 
 from callbell_async import CallbellClient, TextMessage
 from callbell_async.sandbox import Sandbox
+from tests.support.apps import served_by_uvicorn
 
 CALLS = 40
 
@@ -41,20 +39,6 @@ async def send_concurrently(url: str) -> list[str]:
 
     async with aiohttp.ClientSession() as session:
         return list(await asyncio.gather(*(one(session, number) for number in range(CALLS))))
-
-
-@asynccontextmanager
-async def served_by_uvicorn(app: Any) -> AsyncIterator[str]:
-    """The application under uvicorn on a free port, lifespan and all; left when it has shut down."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await serving
-        listener.close()
 
 
 async def test_in_an_aiohttp_application(sandbox: Sandbox) -> None:
