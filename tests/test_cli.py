@@ -144,6 +144,13 @@ def test_without_a_command_there_is_help() -> None:
     assert "send-many" in run().output
 
 
+def test_the_overview_is_not_cut() -> None:
+    """In the list of commands each has a whole sentence."""
+    told = run("--help").output.split("Commands:\n")[1] + run("contacts", "--help").output.split("Commands:\n")[1]
+    assert "..." not in told
+    assert [line for line in told.splitlines() if not line.startswith("  ") or not line.endswith(".")] == []
+
+
 def test_a_closed_output_ends_it_quietly(csv_file: Path) -> None:
     """When nobody reads the results any more (`| head`), the run ends without a traceback."""
     csv_file.write_text("to\n" + "+447700900001\n" * 1_000)
@@ -273,6 +280,18 @@ def test_without_its_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyP
     monkeypatch.delitem(sys.modules, "callbell_async.cli.app")
     with pytest.raises(SystemExit, match=r"pip install 'callbell-async\[cli\]'"):
         main()
+
+
+def test_an_interrupt_while_it_starts_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C before the command takes care of it ends it with the status 130."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("callbell_async.cli.app.app", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
 
 
 def test_what_else_is_missing_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

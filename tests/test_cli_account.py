@@ -144,7 +144,7 @@ def test_json_holds_what_json_does_not() -> None:
 
 
 def test_a_terminal_gets_a_table(sandbox: Sandbox) -> None:
-    """On a terminal a list is a table with headings."""
+    """On a terminal a list is a table with headings; what one copies from it, the uuid, stands on one line, however narrow it is."""
     master, slave = pty.openpty()
     environment = {**os.environ, **environment_for(sandbox), "COLUMNS": "200", "TERM": "dumb"}
     command = [sys.executable, "-m", "callbell_async", "channels"]
@@ -159,7 +159,8 @@ def test_a_terminal_gets_a_table(sandbox: Sandbox) -> None:
     os.close(master)
     text = shown.decode()
     assert "discarded" in text
-    assert "phone_number_1" in text
+    for channel in sandbox.account.channels:
+        assert f" {channel.uuid} " in text
 
 
 @pytest.mark.parametrize(
@@ -244,6 +245,23 @@ def test_what_was_written_stays(sandbox: Sandbox) -> None:
     result = run("contacts", "export", environment=environment_for(sandbox))
     assert result.exit_code == 1
     assert len(result.stdout.splitlines()) == 21
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_an_export_that_comes_to_nothing_leaves_the_last_one(sandbox: Sandbox, tmp_path: Path, refused: bool) -> None:
+    """Without a token, or with one that is refused, an older file stays as it is; an empty account makes a heading."""
+    target = tmp_path / "contacts.csv"
+    target.write_text("of yesterday")
+    environment = environment_for(sandbox) if not refused else {**environment_for(sandbox), "CALLBELL_TOKEN": "wrong"}
+    result = run("contacts", "export", "--output", target, environment=environment)
+    assert result.exit_code == int(refused)
+    assert (target.read_text() == "of yesterday") is refused
+    if refused:
+        assert run("contacts", "export", "--output", target).exit_code == 2
+        assert target.read_text() == "of yesterday"
+    else:
+        assert target.read_text().startswith("uuid,name,")
+        assert result.stderr == "0 contacts\n"
 
 
 PEAK = """

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from callbell_async.cli.messages import MessageForm, plan_for_rows
 from callbell_async.cli.progress import LineView
 from callbell_async.cli.rows import RowFile
 from callbell_async.errors import Outcome
+from callbell_async.journal import Journal
 from tests.support.calls import until
 from tests.support.clock import VirtualTimeLoop
 from tests.support.command_line import FakeClient
@@ -170,6 +174,67 @@ def test_a_second_signal_does_not_read_the_file_to_its_end(tmp_path: Path, capsy
     said = capsys.readouterr().err
     assert f"left at once: the rows from line {campaign.tally.total + 2} on were not written to --failed-to" in said
     assert campaign.last_line == campaign.tally.total + 1
+
+
+class Broken(io.StringIO):
+    """Standard output that takes one line, and then nobody reads."""
+
+    def write(self, text: str) -> int:
+        """Take it, or break."""
+        if self.getvalue().count("\n"):
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        return super().write(text)
+
+
+def test_an_output_that_breaks_loses_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When results can't be written any more, what is under way is finished and the rest is written to `--failed-to`; nothing is told twice."""
+    file, target = tmp_path / "in.csv", tmp_path / "failed.csv"
+    numbers = [f"+4477009000{place:02}" for place in range(50)]
+    file.write_text("to,name\n" + "".join(f"{number},0\n" for number in numbers))
+
+    def fate(number: int, attempt: int) -> Fate:
+        return Fate(answering=1.0, status=400) if number % 2 else Fate(answering=1.0)
+
+    rows = RowFile(file)
+    monkeypatch.setattr(sys, "stdout", stdout := Broken())
+    with FailedRows(target, rows) as failed:
+        plan = plan_for_rows(MessageForm(text="{name}"))
+        campaign = Campaign(rows, plan, view=LineView(50), interrupts=Interrupts(), failed=failed, as_json=True)
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, pytest.raises(BrokenPipeError):
+            runner.run(campaign.send(FakeClient(fate), concurrency=10))
+    assert campaign.is_broken_off
+    # The first result made room for one row more; the second could not be told.
+    assert campaign.last_line == 12
+    assert stdout.getvalue().count("\n") == 1
+    left = [line.split(",") for line in target.read_text().splitlines()[1:]]
+    assert [row[2] for row in left] == ["rejected"] * (11 - campaign.tally.done) + ["skipped"] * 39
+    assert campaign.tally.done > 0
+    assert {row[0] for row in left[-39:]} == set(numbers[11:])
+
+
+def test_a_row_that_the_journal_can_not_tell_of_is_kept_back(tmp_path: Path) -> None:
+    """Where the journal itself has failed, a row that was not tried in this run may have been before: it is not among the failed ones."""
+    file, target = tmp_path / "in.csv", tmp_path / "failed.csv"
+    file.write_text("to,name\n" + "".join(f"+4477009000{place:02},0\n" for place in range(50)))
+
+    def fate(number: int, attempt: int) -> Fate:
+        if interrupts.count == 0:
+            interrupt(signal.SIGINT)
+        return Fate(answering=1.0)
+
+    async def main() -> None:
+        # One that is not open tells as little as one that is damaged.
+        await campaign.send(FakeClient(fate), concurrency=5, journal=Journal(tmp_path / "spring.db"))
+
+    rows = RowFile(file)
+    with Interrupts() as interrupts, FailedRows(target, rows) as failed:
+        plan = plan_for_rows(MessageForm(text="{name}"))
+        campaign = Campaign(rows, plan, view=LineView(50), interrupts=interrupts, failed=failed)
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            runner.run(main())
+    assert target.read_text() == "to,name,outcome,reason\n"
+    assert campaign.tally.done + failed.kept_back == 50
+    assert failed.kept_back > 0
 
 
 def test_a_cancellation_of_another_kind_comes_out(tmp_path: Path) -> None:

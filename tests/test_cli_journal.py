@@ -107,7 +107,7 @@ def test_what_may_have_been_accepted_is_neither_sent_again_nor_done(
     result = send(file, journal, sandbox, "--failed-to", str(failed))
     assert result.exit_code == 1
     assert "line 5: skipped: may have been accepted already" in result.stderr
-    assert "1 rows may have been accepted" in result.stderr
+    assert "1 row may have been accepted" in result.stderr
     assert failed.read_text() == "to,name,outcome,reason\n"
     assert recipients(sandbox) == NUMBERS
 
@@ -187,6 +187,117 @@ def test_resend_is_said_by_key(file: Path, journal: Path, sandbox: Sandbox) -> N
     result = run("resume", journal, "--resend", key, environment=environment_for(sandbox))
     assert result.exit_code == 1
     assert recipients(sandbox) == [NUMBERS[0], *NUMBERS[2:]]
+
+
+def test_many_are_sent_again_by_a_file(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """`resume --resend-file` takes what `export` wrote, less what was taken out, and says how many; the others stay as they are."""
+    rule = sandbox.inject(faults.close_after_reading(), when=lambda request: request.to in NUMBERS[:4])
+    assert send(file, journal, sandbox).exit_code == 1
+    rule.remove()
+    unknown = journal.with_name("unknown.csv")
+    assert run("export", journal, "--outcome", "unknown", "--output", unknown).exit_code == 0
+    kept = [line for line in unknown.read_text().splitlines() if NUMBERS[1] not in line and NUMBERS[2] not in line]
+    unknown.write_text("\n".join(kept))
+    result = run("resume", journal, "--resend-file", unknown, environment=environment_for(sandbox))
+    assert result.exit_code == 1
+    assert "2 messages that may have been accepted will be sent again" in result.stderr
+    assert recipients(sandbox) == sorted([NUMBERS[0], *NUMBERS[3:]])
+    # As JSONL from standard input, together with a key that is there as well.
+    lines = run("reconcile", journal, "--json", environment=environment_for(sandbox)).stdout.splitlines()[:-1]
+    key = json_lines(lines[0])[0]["key"]
+    arguments = ["resume", journal, "--resend-file", "-", "--resend", key]
+    result = run(*arguments, environment=environment_for(sandbox), stdin="\n".join(lines))
+    assert result.exit_code == 0
+    assert recipients(sandbox) == NUMBERS
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("7a4425f87b79ef4469ff609db2a98132\n", "has no column 'key'; it must be as export writes it, heading and all"),
+        ("key,to\nabc,1\n,2\n", "has no key"),
+        ("key,to\nabc\n", "has 1 cells where the heading has 2"),
+        ('{"key": "abc"}\n{"accepted": 1, "unresolved": 1}\n', "has no key"),
+        ("key\nabc\n", "1 of 1 keys name no message whose outcome is unknown; nothing was changed"),
+    ],
+    ids=["no heading", "no key", "ragged", "counts", "not unknown"],
+)
+def test_a_file_of_keys_that_is_none_is_one_line(
+    file: Path, journal: Path, sandbox: Sandbox, content: str, said: str
+) -> None:
+    """What is no list of keys, or names something that is not unknown, ends the command before anything is sent."""
+    sandbox.inject(faults.close_after_reading(), when=lambda request: request.to == NUMBERS[0], times=1)
+    assert send(file, journal, sandbox).exit_code == 1
+    keys = journal.with_name("keys")
+    keys.write_text(content)
+    result = run("resume", journal, "--resend-file", keys, environment=environment_for(sandbox))
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("callbell-async: --resend")
+    assert said in result.stderr
+    assert recipients(sandbox) == NUMBERS[1:]
+
+
+# --- a journal of another Callbell ------------------------------------------------------------------------------------
+
+
+def test_a_trial_in_the_sandbox_does_not_pass_for_a_campaign(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """What only the sandbox took is not left out when it is to go to Callbell: its journal is refused, and another works."""
+    arguments = ["send-many", file, "--text", "Hi", "--journal", journal]
+    assert run(*arguments, "--sandbox").exit_code == 0
+    result = run(*arguments, environment=environment_for(sandbox))
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        2,
+        f"callbell-async: --journal: what {journal} holds went to the sandbox only, by --sandbox; give another journal",
+    )
+    assert sandbox.messages == []
+    # Its own end is still known, and nobody is asked in vain.
+    assert run("resume", journal).exit_code == 0
+    for command in (["reconcile", journal], ["status", journal, "--refresh"]):
+        result = run(*command, environment={"CALLBELL_TOKEN": TOKEN})
+        assert result.exit_code == 2
+        assert "were sent with --sandbox" in result.stderr
+
+
+def test_the_rest_of_a_campaign_does_not_end_in_the_sandbox(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """With a journal that was begun at Callbell, `--sandbox` is refused: what it takes would count as accepted."""
+    assert send(file, journal, sandbox).exit_code == 0
+    result = send(file, journal, sandbox, "--sandbox")
+    assert result.exit_code == 2
+    assert "went to Callbell, and this run has --sandbox; give another journal" in result.stderr
+
+
+def test_a_journal_of_a_run_that_sent_nothing_is_as_good_as_new(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """Where the sandbox took nothing there is nothing to be left out."""
+    bad = file.with_name("bad.csv")
+    bad.write_text("to,name\nnobody,Ada\n")
+    assert send(bad, journal, sandbox, "--sandbox").exit_code == 1
+    assert send(file, journal, sandbox).exit_code == 0
+    assert recipients(sandbox) == NUMBERS
+
+
+def test_another_address_is_told(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """A journal that goes on at another address says so, because what is done at the first is not sent again."""
+    assert send(file, journal, sandbox).exit_code == 0
+    assert "before" not in send(file, journal, sandbox).stderr
+    with sandbox_in_a_thread(TOKEN) as other:
+        result = send(file, journal, other)
+        told = f"{journal}: went to {sandbox.url} before, and goes to {other.url} now; what is done is not sent again"
+    assert result.exit_code == 0
+    assert told in result.stderr.splitlines()
+
+
+def test_notes_of_another_version_are_one_line(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """Options that this version doesn't know end `resume` with the remedy."""
+    assert send(file, journal, sandbox).exit_code == 0
+
+    async def write() -> None:
+        async with Journal(journal) as opened:
+            await opened.write_notes({"options": '{"form": {}, "sandbox": false, "base_url": null, "warp": 9}'})
+
+    asyncio.run(write())
+    result = run("resume", journal, environment=environment_for(sandbox))
+    assert result.exit_code == 2
+    assert "was written by another version of this program; give the same command to send-many" in result.stderr
 
 
 # --- a journal that can't be used -------------------------------------------------------------------------------------
@@ -276,7 +387,7 @@ def test_status_is_a_funnel(sent: Path, sandbox: Sandbox) -> None:
     assert told[6:8] == [["enqueued", "9", "100", "%"], ["sent", "0", "0", "%"]]
     result = run("status", sent, "--refresh", environment={"CALLBELL_TOKEN": TOKEN})
     assert result.exit_code == 0
-    assert "asked for 9 messages: 9 have changed, 0 could not be told" in result.stderr
+    assert "asked for 9 messages: changed 9, could not be told 0" in result.stderr
     told = [line.split() for line in result.stdout.splitlines()]
     assert told[6:] == [
         ["enqueued", "9", "100", "%"],
@@ -366,7 +477,7 @@ def test_export_is_every_entry(sent: Path, tmp_path: Path) -> None:
     assert {row["to"]: row["outcome"] for row in rows}[NUMBERS[1]] == "rejected"
     target = tmp_path / "out.jsonl"
     result = run("export", sent, "--jsonl", "--output", target, "--outcome", "rejected", "--outcome", "unknown")
-    assert (result.stdout, result.stderr) == ("", "1 entries\n")
+    assert (result.stdout, result.stderr) == ("", "1 entry\n")
     (entry,) = json_lines(target.read_text())
     assert entry["body"]["content"] == {"text": "Hi Ada"}
     assert entry["attempts"] == 1
@@ -374,7 +485,8 @@ def test_export_is_every_entry(sent: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"), [("none/x.csv", "can't be written"), ("spring journal.db", "is the journal")]
+    ("target", "said"),
+    [("none/x.csv", "can't be written"), (".", "can't be written"), ("spring journal.db", "is the journal")],
 )
 def test_export_to_a_wrong_place_is_one_line(sent: Path, target: str, said: str) -> None:
     """A file that can't be written is said, and the journal itself is not written over."""
@@ -505,6 +617,26 @@ def test_an_interrupt_leaves_the_rest_among_the_failed_rows(file: Path, sandbox:
     assert "interrupted: everything up to line" in said[-1]
 
 
+def test_what_an_earlier_run_sent_is_not_among_the_rows_left(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """After an interrupt `--failed-to` has no row that the journal knows to be accepted, or that may have been: fed in alone, it is sent once."""
+    sandbox.inject(faults.accept_then_close(), when=lambda request: request.to == NUMBERS[9], times=1)
+    earlier = file.with_name("earlier.csv")
+    earlier.write_text("to,name\n" + "".join(f"{number},Ada\n" for number in NUMBERS[5:]))
+    assert send(earlier, journal, sandbox).exit_code == 1
+    file.write_text(file.read_text() + "nobody,Ada\n")
+    failed = file.with_name("failed.csv")
+    at_once = asyncio.Event()
+    at_once.set()
+    interrupt = faults.silence(lambda: os.kill(os.getpid(), signal.SIGINT), until=at_once)
+    sandbox.inject(interrupt, when=lambda request: request.to == NUMBERS[0], times=1)
+    result = send(file, journal, sandbox, "--failed-to", str(failed), "--concurrency", "1")
+    assert result.exit_code == 130
+    assert "1 row may have been accepted and is not in --failed-to" in result.stderr
+    left = [line.split(",")[0] for line in failed.read_text().splitlines()[1:]]
+    assert left[-1] == "nobody"
+    assert sorted([*recipients(sandbox), *left[:-1]]) == NUMBERS
+
+
 @pytest.mark.parametrize("journalled", [True, False])
 def test_an_interrupted_run_accounts_for_every_row(
     file: Path, journal: Path, sandbox: Sandbox, journalled: bool
@@ -539,7 +671,7 @@ def test_an_interrupted_stream_says_how_to_go_on(journal: Path, sandbox: Sandbox
     rows = "to,name\n" + "".join(f"+44770090{place:04},Ada\n" for place in range(500))
     result = send("-", journal, sandbox, stdin=rows)
     assert result.exit_code == 130
-    assert f"give the same input to the same command, with --journal {journal} again" in result.stderr
+    assert f"give the same input to the same command, with --journal '{journal}' again" in result.stderr
     assert send("-", journal, sandbox, stdin=rows).exit_code == 0
     assert len(set(recipients(sandbox))) == len(sandbox.messages) == 500
 

@@ -72,10 +72,20 @@ def test_reads_what_spreadsheets_write(csv_file: Path, raw: bytes, names: list[s
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"), [(b"to\n1\n\xff\n", "is not UTF-8"), (b'to\n"1\n', "is not CSV")], ids=["latin-1", "open quote"]
+    ("raw", "said"),
+    [
+        (b"to\n1\n\xff\n", "is not UTF-8 in line 3; save it as UTF-8 text, CSV or JSONL"),
+        (b"to\n" + b"1234567\n" * 5_000 + b"1\xff\n", "is not UTF-8 in line 5002;"),
+        ("to\n1\n".encode("utf-16"), "is not UTF-8 in line 1;"),
+        (b'to\n1\n"1\n2\n', "is not CSV from line 3 on .a quotation mark is never closed"),
+        (b'to\n1\n"1"x\n', "is not CSV from line 3 on"),
+        (b'[{"to": "1"},\n{"to": "2"}]\n', "is a JSON array; write its objects one a line, without the brackets"),
+        (b'[\n{"to": "1"}\n]\n', "is a JSON array"),
+    ],
+    ids=["latin-1", "far down", "utf-16", "open quote", "behind a quote", "array", "long array"],
 )
 def test_says_where_a_file_breaks(csv_file: Path, raw: bytes, said: str) -> None:
-    """A file in another encoding or with an open quote ends with a clear error."""
+    """A file in another encoding, with an open quote or of another form ends with a clear error that names the line."""
     csv_file.write_bytes(raw)
     with pytest.raises(ConfigurationError, match=said):
         list(RowFile(csv_file).rows())

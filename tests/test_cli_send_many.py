@@ -138,11 +138,11 @@ def test_what_may_have_been_accepted_is_not_among_them(file: Path, tmp_path: Pat
     sandbox.inject(faults.accept_then_close(), when=lambda request: request.to == ADA)
     result = run(*arguments, environment=environment_for(sandbox))
     assert result.exit_code == 1
-    assert "1 rows may have been accepted and are not in --failed-to" in result.stderr
+    assert "1 row may have been accepted and is not in --failed-to" in result.stderr
     assert failed.read_text() == "to,name,outcome,reason\n"
     result = run(*arguments, "--failed-unknown", environment=environment_for(sandbox))
     assert [line.split(",")[:3] for line in failed.read_text().splitlines()[1:]] == [[ADA, "Ada", "unknown"]]
-    assert "rows may have" not in result.stderr
+    assert "row may have" not in result.stderr
 
 
 def test_rows_of_a_wrong_length_stay_wrong(tmp_path: Path) -> None:
@@ -153,6 +153,52 @@ def test_rows_of_a_wrong_length_stay_wrong(tmp_path: Path) -> None:
         result = run("send-many", source, "--text", "Hi", "--sandbox", "--failed-to", target)
         assert counts_in(result.stdout)["never_sent"] == counts_in(result.stdout)["total"] == 3
     assert {line.split(",")[0] for line in again.read_text().splitlines()[1:]} == {ADA, GRACE, JOAN}
+
+
+def test_rows_of_a_wrong_length_do_not_grow(tmp_path: Path) -> None:
+    """However often a row with too few or too many cells goes through it, it has one outcome and one reason."""
+    file, failed, again = (tmp_path / name for name in ("in.csv", "failed.csv", "again.csv"))
+    file.write_text(f"to,name\n{ADA}\n{GRACE},Grace,x\n{JOAN},Joan,x,y\n")
+    for source, target in ((file, failed), (failed, again), (again, failed)):
+        assert run("send-many", source, "--text", "Hi", "--sandbox", "--failed-to", target).exit_code == 1
+    assert [line.split(",never_sent,")[0] for line in failed.read_text().splitlines()[1:]] == [
+        ADA,
+        f"{GRACE},Grace,x",
+        f"{JOAN},Joan,x,y",
+    ]
+    assert failed.read_text().count("never_sent") == 3
+    # Put right, the row is a good one.
+    file.write_text(failed.read_text().replace(f"{ADA},", f"{ADA},Ada,").replace("Grace,x,", "Grace,"))
+    result = run("send-many", file, "--text", "Hi {name}", "--sandbox")
+    assert (counts_in(result.stdout)["accepted"], counts_in(result.stdout)["never_sent"]) == (2, 1)
+
+
+def test_who_has_a_user_id_needs_no_number(tmp_path: Path, sandbox: Sandbox) -> None:
+    """With `--bsuid-column` a row has a number, a BSUID, or both; one with neither is a bad row, and a column that is not there a mistake."""
+    file = tmp_path / "in.csv"
+    file.write_text(f"to,id\n{ADA},\n,US.1\n{GRACE},US.2\n,x\n".replace(",x", ","))
+    arguments = ["--text", "Hi", "--bsuid-column", "id", "--concurrency", "1"]
+    result = run("send-many", file, *arguments, environment=environment_for(sandbox))
+    assert result.exit_code == 0
+    assert [(message.body.get("to"), message.body.get("bsuid")) for message in sandbox.messages] == [
+        (ADA, None),
+        (None, "US.1"),
+        (GRACE, "US.2"),
+    ]
+    lines = tmp_path / "in.jsonl"
+    lines.write_text('{"id": "US.3"}\n{"name": "Ada"}\n')
+    result = run("send-many", lines, *arguments, environment=environment_for(sandbox))
+    assert result.exit_code == 1
+    assert sandbox.messages[-1].body["bsuid"] == "US.3"
+    assert "line 2: never_sent: to: no recipient" in result.stderr
+    alone = tmp_path / "alone.csv"
+    alone.write_text("id\nUS.4\n")
+    assert run("send-many", alone, *arguments, "--dry-run").exit_code == 0
+    result = run("send-many", file, "--text", "Hi", "--bsuid-column", "who", "--dry-run")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"callbell-async: --bsuid-column: there is no column 'who' in {file}; it has to, id\n",
+    )
 
 
 def test_failed_objects_are_as_they_came(tmp_path: Path) -> None:
@@ -197,8 +243,8 @@ def test_a_wrong_place_for_failed_rows_is_one_line(file: Path, target: str, said
 @pytest.mark.parametrize("command", ["send-many", "resume"])
 def test_failed_unknown_goes_with_a_file(file: Path, command: str) -> None:
     """`--failed-unknown` alone is a mistake."""
-    more = ["--text", "Hi"] if command == "send-many" else []
-    result = run(command, file, *more, "--sandbox", "--failed-unknown")
+    more = ["--text", "Hi", "--sandbox"] if command == "send-many" else []
+    result = run(command, file, *more, "--failed-unknown")
     assert (result.exit_code, result.stderr) == (2, "callbell-async: --failed-unknown: goes with --failed-to\n")
 
 
@@ -366,6 +412,52 @@ def test_a_terminal_is_asked_for_the_token(file: Path, sandbox: Sandbox) -> None
     assert TOKEN.encode() not in shown
 
 
+# --- streams that are closed ------------------------------------------------------------------------------------------
+
+
+def test_rows_are_not_lost_when_nobody_reads_the_results(tmp_path: Path, sandbox: Sandbox) -> None:
+    """When the reader of `--json` leaves, the status is 1, the last line says how far it came, and each row was accepted or is among the failed."""
+    numbers = [f"+44770090{place:04}" for place in range(2_000)]
+    file, failed = tmp_path / "in.csv", tmp_path / "failed.csv"
+    file.write_text("to\n" + "".join(f"{number}\n" for number in numbers))
+    refused = set(numbers[::7])
+    sandbox.inject(faults.answer(400, {"error": "no"}), when=lambda request: request.to in refused)
+    arguments = ["send-many", file, "--text", "Hi", "--failed-to", failed, "--json", "--concurrency", "20"]
+    with started(*arguments, environment=environment_for(sandbox)) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        err = process.stderr.read()
+        assert process.wait() == 1
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("the output can't be written: everything up to line ")
+    left = [line.split(",")[0] for line in failed.read_text().splitlines()[1:]]
+    assert sorted([*recipients(sandbox), *left]) == numbers
+
+
+def test_streams_that_were_closed_before_are_no_traceback(file: Path, sandbox: Sandbox) -> None:
+    """Without standard input, output or error it does what can be done, and says what can't where somebody can read it."""
+    command = f"{sys.executable} -m callbell_async send-many"
+    environment = {**os.environ, **environment_for(sandbox)}
+
+    def shell(arguments: str) -> tuple[int, str, str]:
+        done = subprocess.run(f"{command} {arguments}", shell=True, env=environment, capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    assert shell("- --text Hi <&-") == (
+        2,
+        "",
+        "callbell-async: standard input: was closed before anything was read\n",
+    )
+    status, out, _ = shell(f"{file} --text Hi 2>&-")
+    assert (status, counts_in(out)["accepted"]) == (0, 3)
+    status, _, err = shell(f"{file} --text Hi >&-")
+    assert (status, err) == (0, "sending 3 messages\n")
+    environment["CALLBELL_TOKEN"] = ""
+    assert "no token; set CALLBELL_TOKEN" in shell(f"{file} --text Hi <&-")[2]
+
+
 # --- ends --------------------------------------------------------------------------------------------------------------
 
 
@@ -378,7 +470,7 @@ def test_a_full_disk_is_one_line(file: Path, tmp_path: Path) -> None:
     target.symlink_to("/dev/full")
     result = run("send-many", source, "--text", "Hi", "--dry-run", "--failed-to", target)
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == "callbell-async: No space left on device"
+    assert result.stderr.splitlines()[-1] == f"callbell-async: --failed-to: {target}: No space left on device"
     assert "Traceback" not in result.stderr
 
 
@@ -386,9 +478,11 @@ def test_an_interrupt_before_anything_is_sent(tmp_path: Path) -> None:
     """Ctrl-C while the beginning of the input is waited for ends it with the status 130."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    # Opened for writing as soon as the command opens it for reading.
-    with started("send-many", pipe, "--text", "Hi", "--dry-run") as process, pipe.open("w"):
-        process.send_signal(signal.SIGINT)
+    with started("send-many", pipe, "--text", "Hi", "--dry-run") as process:
+        # Opened for writing as soon as the command opens it for reading; closed, because a signal that comes just before Python begins to
+        # read is seen only after that.
+        with pipe.open("w"):
+            process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert process.returncode == 130
     assert (out, err.strip()) == ("", "callbell-async: interrupted")

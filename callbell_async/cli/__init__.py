@@ -17,6 +17,9 @@ def main() -> None:
         from callbell_async.cli.app import app
 
         app()
+    except KeyboardInterrupt:
+        # Before a command could take care of it.
+        raise SystemExit(130) from None
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise

@@ -12,6 +12,7 @@ import attrs
 from callbell_async.cli.connection import Connection
 from callbell_async.cli.endings import tell_counts, tell_how_to_go_on, tell_kept_back
 from callbell_async.cli.failed import FailedRows, Outputs
+from callbell_async.cli.going_on import go_on, send_again
 from callbell_async.cli.interrupts import Interrupts
 from callbell_async.cli.messages import MessagePlan, plan_for_rows
 from callbell_async.cli.notes import Order
@@ -22,9 +23,11 @@ from callbell_async.cli.statuses import DONE, NOT_ALL_DONE
 from callbell_async.cli.stream import waited_for
 from callbell_async.cli.verdicts import NOT_TRIED, Tally, Verdict, verdict_on
 from callbell_async.client import CallbellClient
-from callbell_async.errors import ConfigurationError, JournalError, Outcome
+from callbell_async.errors import JournalError, Outcome
 from callbell_async.journal import Journal
+from callbell_async.models.messages import Message
 from callbell_async.models.results import Item, SendResult
+from callbell_async.wire import dump_keyed_message
 
 __all__ = ["SHOWN_FAILURES", "Campaign", "conduct", "open_input"]
 
@@ -37,7 +40,9 @@ GRACE = 30.0
 
 def open_input(order: Order) -> tuple[RowFile, MessagePlan]:
     """The rows of an order and what becomes of each; raises `ConfigurationError` for what doesn't go together."""
-    plan = plan_for_rows(order.form, to_column=order.to_column, key_column=order.key_column)
+    plan = plan_for_rows(
+        order.form, to_column=order.to_column, bsuid_column=order.bsuid_column, key_column=order.key_column
+    )
     rows = RowFile(order.file)
     for option, columns in plan.needs():
         rows.need(columns, option)
@@ -61,16 +66,22 @@ def conduct(
         campaign = Campaign(
             rows, plan, view=view_for(total), interrupts=interrupts, failed=failed, as_json=outputs.as_json
         )
-        asyncio.run(campaign.run(order, connection, journal=journal, resend=resend))
-    if failed is not None:
-        tell_kept_back(failed.kept_back)
-    if interrupts.count:
-        tell_how_to_go_on(last_line=campaign.last_line, journal=journal, is_stream=rows.is_stream)
+        try:
+            asyncio.run(campaign.run(order, connection, journal=journal, resend=resend))
+        finally:
+            if failed is not None:
+                tell_kept_back(failed.kept_back)
+            if campaign.is_broken_off or interrupts.count:
+                what = "the output can't be written" if campaign.is_broken_off else "interrupted"
+                tell_how_to_go_on(what, last_line=campaign.last_line, journal=journal, is_stream=rows.is_stream)
     return interrupts.status or (DONE if campaign.tally.done == campaign.tally.total else NOT_ALL_DONE)
 
 
 class Campaign:
-    """One run over one input; `tally` counts its results, and `last_line` is the line of the last row that was given out."""
+    """One run over one input; `tally` counts its results, and `last_line` is the line of the last row that was given out.
+
+    `is_broken_off` says that results could not be written any more: nobody reads them, or a disk is full.
+    """
 
     def __init__(
         self,
@@ -91,6 +102,7 @@ class Campaign:
         self._as_json = as_json
         self._told_failures = 0
         self.last_line = 0
+        self.is_broken_off = False
         # The rows of the messages under way, by index: what is done is forgotten.
         self._under_way: dict[int, Row] = {}
         self.tally = Tally()
@@ -104,8 +116,8 @@ class Campaign:
             kept = None
             if journal is not None:
                 kept = await stack.enter_async_context(Journal(journal))
-                await kept.write_notes(order.notes())
-                await _allow(kept, resend)
+                await go_on(order, kept)
+                await send_again(kept, resend)
             if self._failed is not None:
                 # Not before the journal is ours: another process may be writing this file.
                 stack.enter_context(self._failed)
@@ -128,11 +140,15 @@ class Campaign:
         except asyncio.CancelledError:
             if not self._interrupts.count:
                 raise
+        except OSError:
+            self.is_broken_off = True
+            raise
         finally:
             # What comes now is closing the journal and the connections, which a signal must not break off.
             self._interrupts.release()
-            self._settle_the_rest()
-            tell_counts(run.report, self.tally, as_json=self._as_json)
+            await self._settle_the_rest(journal)
+            if not self.is_broken_off:
+                tell_counts(run.report, self.tally, as_json=self._as_json)
 
     # --- what goes in -------------------------------------------------------------------------------------------------
 
@@ -162,22 +178,50 @@ class Campaign:
 
     def _take(self, row: Row, verdict: Verdict) -> None:
         self.tally.add(verdict)
-        if self._as_json:
-            tell_json(verdict.as_json())
+        # First, because who reads the results may be gone.
         if self._failed is not None:
             self._failed.add(row, verdict)
+        if self._as_json and not self.is_broken_off:
+            try:
+                tell_json(verdict.as_json())
+            except OSError:
+                self.is_broken_off = True
+                raise
 
-    def _settle_the_rest(self) -> None:
+    async def _settle_the_rest(self, journal: Journal | None) -> None:
         """Account for the rows of a run that was ended: those that were fetched and not tried, and those still in the file."""
         for _, row in sorted(self._under_way.items()):
-            self._take(row, _not_tried(row))
-        if self._failed is None or self._rows.is_stream or not self._interrupts.count:
+            self._take(row, await self._not_tried(row, journal))
+        if self._failed is None or self._rows.is_stream or not (self._interrupts.count or self.is_broken_off):
             return
         for row in self._unread:
             if self._interrupts.count > 1:
                 say(f"left at once: the rows from line {row.line} on were not written to --failed-to")
                 return
-            self._failed.add(row, _not_tried(row))
+            self._failed.add(row, await self._not_tried(row, journal))
+
+    async def _not_tried(self, row: Row, journal: Journal | None) -> Verdict:
+        """The verdict on a row that was not tried in this run: it may have been in an earlier one."""
+        before = None if journal is None else await self._known(row, journal)
+        return Verdict(
+            line=row.line,
+            outcome=Outcome.SKIPPED,
+            done=before is Outcome.ACCEPTED,
+            unsure=before is Outcome.UNKNOWN,
+            reason=NOT_TRIED,
+        )
+
+    async def _known(self, row: Row, journal: Journal) -> Outcome | None:
+        item = self._plan.item(row)
+        if not isinstance(item, Message):
+            return None
+        key, _ = dump_keyed_message(item, in_metadata=False)
+        try:
+            entry = await journal.entry(key)
+        except JournalError:
+            # It is the journal that ended the run.
+            return Outcome.UNKNOWN
+        return None if entry is None else entry.outcome
 
     def _tell_failure(self, verdict: Verdict) -> None:
         self._told_failures += 1
@@ -190,15 +234,3 @@ class Campaign:
         self._view.say(
             f"interrupted: finishing what is under way, in {GRACE:.0f} s at the most; once more leaves at once"
         )
-
-
-def _not_tried(row: Row) -> Verdict:
-    return Verdict(line=row.line, outcome=Outcome.SKIPPED, done=False, unsure=False, reason=NOT_TRIED)
-
-
-async def _allow(journal: Journal, keys: tuple[str, ...]) -> None:
-    if keys:
-        try:
-            await journal.resend(*keys)
-        except JournalError as error:
-            raise ConfigurationError(f"--resend: {error}") from None

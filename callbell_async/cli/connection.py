@@ -14,6 +14,7 @@ import attrs
 import click
 
 from callbell_async.cli.notes import base_url_in
+from callbell_async.cli.output import is_terminal
 from callbell_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Connection:
             return attrs.evolve(self, token=read_secret(self.token_file, "--token-file"))
         if self.token:
             return self
-        if not sys.stdin.isatty():
+        if not is_terminal(sys.stdin):
             raise ConfigurationError(
                 "no token; set CALLBELL_TOKEN or give --token-file FILE, or try it out with --sandbox"
             )

@@ -10,7 +10,7 @@ import click
 
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.options import FILE
-from callbell_async.cli.output import json_text, say
+from callbell_async.cli.output import counted, json_text, say
 from callbell_async.cli.records import RecordWriter, form_option
 from callbell_async.cli.statuses import DONE
 from callbell_async.models.account import Channel
@@ -40,7 +40,7 @@ def contacts() -> None:
     """The account's contacts."""
 
 
-@contacts.command()
+@contacts.command(short_help="Write all contacts as CSV or JSONL.")
 @form_option
 @click.option("--output", type=FILE, help="The file to write; standard output, if not given.")
 @click.option("--source", metavar="KIND", help="Only those of this kind of channel.")
@@ -60,9 +60,10 @@ def export(
     Exit status: 0 done, 1 Callbell refused or can't be reached (what was written until then stays), 2 wrong use, 130 interrupted.
     """
     filters: dict[str, Any] = {"source": source, "tags": tags or None, "team_uuid": team}
+    connection = connection.ready()
     with RecordWriter(output, as_csv=as_csv, columns=COLUMNS) as writer:
-        asyncio.run(_export(connection.ready(), filters, writer))
-    say(f"{writer.count} contacts")
+        asyncio.run(_export(connection, filters, writer))
+    say(counted(writer.count, "contact"))
     return DONE
 
 

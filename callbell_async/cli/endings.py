@@ -29,14 +29,17 @@ def tell_counts(report: SendReport, tally: Tally, *, as_json: bool) -> None:
 def tell_kept_back(count: int) -> None:
     """How many rows are not among the failed ones because they must not be sent again unseen."""
     if count:
-        say(f"{count} rows may have been accepted and are not in --failed-to (--failed-unknown writes them as well)")
+        row = "row may have been accepted and is" if count == 1 else "rows may have been accepted and are"
+        say(f"{count} {row} not in --failed-to (--failed-unknown writes what may have been accepted as well)")
 
 
-def tell_how_to_go_on(*, last_line: int, journal: Path | None, is_stream: bool) -> None:
-    """How the rest is sent after a run that was interrupted."""
+def tell_how_to_go_on(what: str, *, last_line: int, journal: Path | None, is_stream: bool) -> None:
+    """How the rest is sent after a run that `what` says the end of, such as "interrupted"."""
     if journal is None:
-        say(f"interrupted: everything up to line {last_line} was tried, and nothing after it")
+        say(f"{what}: everything up to line {last_line} was tried, and nothing after it")
     elif is_stream:
-        say(f"interrupted; for the rest, give the same input to the same command, with --journal {journal} again")
+        say(
+            f"{what}; for the rest, give the same input to the same command, with --journal {shlex.quote(str(journal))} again"
+        )
     else:
-        say(f"interrupted; for the rest: callbell-async resume {shlex.quote(str(journal))}")
+        say(f"{what}; for the rest: callbell-async resume {shlex.quote(str(journal))}")

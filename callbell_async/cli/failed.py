@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -15,11 +15,12 @@ import attrs
 from callbell_async.cli.output import csv_text, json_text
 from callbell_async.cli.rows import Row, RowFile
 from callbell_async.cli.verdicts import Verdict
-from callbell_async.errors import ConfigurationError
+from callbell_async.errors import ConfigurationError, Outcome
 
 __all__ = ["FailedRows", "Outputs"]
 
 _ADDED = ("outcome", "reason")
+_OUTCOMES = {outcome.value for outcome in Outcome}
 _ADDED_TO_JSON = re.compile(r'(, )?"outcome": "[a-z_]+", "reason": "(?:[^"\\]|\\.)*"\}$')
 """What stands at the end of an object that has been through this once."""
 
@@ -52,13 +53,15 @@ class FailedRows:
         if self._rows.columns is None:
             self._write = functools.partial(_write_json, file)
         else:
-            self._write = _csv_writer(file, self._rows.columns, self._rows.delimiter)
+            with self._named():
+                self._write = _csv_writer(file, self._rows.columns, self._rows.delimiter)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._closing.close()
+        with self._named():
+            self._closing.close()
 
     def add(self, row: Row, verdict: Verdict) -> None:
         """Write the row, unless nothing more is needed for it or it must not be sent again."""
@@ -68,7 +71,16 @@ class FailedRows:
             self.kept_back += 1
             return
         outcome = "unknown" if verdict.unsure else verdict.outcome.value
-        self._write(row, outcome, verdict.reason or "")
+        with self._named():
+            self._write(row, outcome, verdict.reason or "")
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What can't be written is said to be this file: a write that fails doesn't say of what."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, f"--failed-to: {self._path}") from None
 
 
 def _nothing(row: Row, outcome: str, reason: str) -> None:
@@ -82,15 +94,27 @@ def _csv_writer(file: TextIO, columns: list[str], delimiter: str) -> Callable[[R
     width = len(kept) + len(_ADDED)
     file.write(csv_text([*(columns[place] for place in kept), *_ADDED], delimiter))
 
+    added_before = columns[-2:] == [*_ADDED]
+
     def write(row: Row, outcome: str, reason: str) -> None:
-        cells = [row.original[place] for place in kept] if len(row.original) == len(columns) else list(row.original)
+        is_good = len(row.original) == len(columns)
+        cells = [row.original[place] for place in kept] if is_good else list(row.original)
+        if not is_good and added_before:
+            _drop_added(cells)
         cells += [outcome, reason]
-        if len(row.original) != len(columns) and len(cells) == width:
+        if not is_good and len(cells) == width:
             # A row with too few or too many cells must not become a good one by what is added to it.
             cells.append("")
         file.write(csv_text(cells, delimiter))
 
     return write
+
+
+def _drop_added(cells: list[str]) -> None:
+    """Take away what was added to a row of a wrong length when it went through this before."""
+    end = len(cells) - (not cells[-1])
+    if end >= 2 and cells[end - 2] in _OUTCOMES:
+        del cells[end - 2 :]
 
 
 def _write_json(file: TextIO, row: Row, outcome: str, reason: str) -> None:

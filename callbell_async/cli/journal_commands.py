@@ -12,7 +12,7 @@ import click
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.funnel import stages
 from callbell_async.cli.options import FILE, json_option
-from callbell_async.cli.output import bar, printable, say, tell, tell_json
+from callbell_async.cli.output import bar, counted, printable, say, tell, tell_json
 from callbell_async.cli.records import RecordWriter, form_option
 from callbell_async.cli.statuses import DONE, NOT_ALL_DONE
 from callbell_async.errors import ConfigurationError, Outcome
@@ -25,7 +25,7 @@ __all__ = ["existing", "export", "reconcile", "status"]
 COLUMNS = ("key", "to", "outcome", "status", "uuid", "attempts", "tried_at", "settled_at", "reason", "body")
 
 
-@click.command()
+@click.command(short_help="Say how many messages of a journal came how far.")
 @click.argument("journal", type=FILE)
 @click.option("--refresh", is_flag=True, help="First ask Callbell how far each message is; one request for each.")
 @json_option
@@ -53,7 +53,7 @@ def status(journal: Path, refresh: bool, as_json: bool, connection: Connection) 
 async def _refresh(path: Path, connection: Connection) -> bool:
     async with Journal(path) as journal, connection.like(await journal.notes()).open() as callbell:
         found = await callbell.refresh(journal)
-    say(f"asked for {found.asked} messages: {found.changed} have changed, {found.failed} could not be told")
+    say(f"asked for {counted(found.asked, 'message')}: changed {found.changed}, could not be told {found.failed}")
     return not found.failed
 
 
@@ -63,7 +63,7 @@ async def _look(path: Path) -> tuple[Mapping[str, int], Mapping[str, int]]:
         return {outcome.value: count for outcome, count in counts.items()}, stages(await journal.funnel())
 
 
-@click.command()
+@click.command(short_help="Find out what became of those that may have been accepted.")
 @click.argument("journal", type=FILE)
 @json_option
 @connection_options(sandbox=False)
@@ -91,7 +91,7 @@ async def _reconcile(path: Path, connection: Connection) -> Reconciliation:
         return await callbell.reconcile(journal)
 
 
-@click.command()
+@click.command(short_help="Write every entry of a journal.")
 @click.argument("journal", type=FILE)
 @form_option
 @click.option("--output", type=FILE, help="The file to write; standard output, if not given.")
@@ -112,7 +112,7 @@ def export(journal: Path, as_csv: bool, output: Path | None, outcomes: tuple[str
         raise ConfigurationError(f"--output: {output} is the journal; give another file")
     with RecordWriter(output, as_csv=as_csv, columns=COLUMNS) as writer:
         asyncio.run(_export(path, tuple(map(Outcome, outcomes)), writer))
-    say(f"{writer.count} entries")
+    say(counted(writer.count, "entry", "entries"))
     return DONE
 
 

@@ -23,7 +23,7 @@ from callbell_async.models.events import Event
 __all__ = ["listen"]
 
 
-@click.command()
+@click.command(short_help="Write the events of a webhook as they come.")
 @click.option("--port", required=True, type=click.IntRange(0, 65535), help="The port to listen on; 0 for a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--path", default="/", show_default=True, help="The path that takes the events.")

@@ -70,6 +70,7 @@ class MessagePlan:
         form: MessageForm,
         *,
         to: Filled,
+        bsuid: Filled | None = None,
         key: Filled | None = None,
         metadata: Mapping[str, Filled],
         read: Callable[[str, str], Filled],
@@ -78,6 +79,7 @@ class MessagePlan:
         _check_company(form, self._kind, self._media_kind)
         self._channel = form.channel
         self._to = to
+        self._bsuid = bsuid
         self._key = key
         self._metadata = metadata
         self._texts: dict[str, Filled] = {}
@@ -88,7 +90,10 @@ class MessagePlan:
 
     def needs(self) -> Iterator[tuple[str, list[str]]]:
         """The columns that are needed, by the option that names them."""
-        yield "--to-column", self._to.columns
+        if self._bsuid is None:
+            yield "--to-column", self._to.columns
+        else:
+            yield "--bsuid-column", self._bsuid.columns
         if self._key is not None:
             yield "--key-column", self._key.columns
         for name, text in self._texts.items():
@@ -110,7 +115,7 @@ class MessagePlan:
     def message(self, cells: Mapping[str, str]) -> Message:
         """The message for these cells; raises `InvalidMessageError`."""
         shared: dict[str, Any] = {
-            "to": self._to.fill(cells),
+            **self._recipient(cells),
             "channel": self._channel,
             "metadata": {name: value.fill(cells) for name, value in self._metadata.items()},
         }
@@ -132,6 +137,13 @@ class MessagePlan:
             case _:
                 return _CAPTIONED[self._kind](url=content, caption=self._optional("caption", cells), **shared)
 
+    def _recipient(self, cells: Mapping[str, str]) -> dict[str, str]:
+        if self._bsuid is None:
+            return {"to": self._to.fill(cells)}
+        # One of the two is enough, and in JSON a row may have no other.
+        found = {"to": cells.get(self._to.columns[0], ""), "bsuid": cells.get(self._bsuid.columns[0], "")}
+        return {name: said for name, said in found.items() if said.strip()}
+
     def _media(self, cells: Mapping[str, str]) -> Media | None:
         if self._media_kind is None:
             return None
@@ -142,12 +154,15 @@ class MessagePlan:
         return None if text is None else text.fill(cells).strip() or None
 
 
-def plan_for_rows(form: MessageForm, *, to_column: str = "to", key_column: str | None = None) -> MessagePlan:
+def plan_for_rows(
+    form: MessageForm, *, to_column: str = "to", bsuid_column: str | None = None, key_column: str | None = None
+) -> MessagePlan:
     """The plan for rows: `{column}` is a cell in every text, and each `metadata` is `NAME` or `NAME=COLUMN`."""
     pairs = (_pair(given) for given in form.metadata)
     return MessagePlan(
         form,
         to=Cell(to_column),
+        bsuid=None if bsuid_column is None else Cell(bsuid_column),
         key=None if key_column is None else Cell(key_column),
         metadata={name: Cell(name if column is None else column) for name, column in pairs},
         read=TextTemplate,

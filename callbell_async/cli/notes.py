@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -13,7 +14,7 @@ from callbell_async.cli.messages import MessageForm
 from callbell_async.cli.rows import STANDARD_INPUT
 from callbell_async.errors import ConfigurationError
 
-__all__ = ["Order", "base_url_in", "order_in", "unchanged"]
+__all__ = ["Order", "base_url_in", "options_in", "order_in", "unchanged"]
 
 _FORMAT = "1"
 
@@ -25,6 +26,7 @@ class Order:
     file: Path
     form: MessageForm
     to_column: str = "to"
+    bsuid_column: str | None = None
     key_column: str | None = None
     sandbox: bool = False
     base_url: str | None = None
@@ -62,15 +64,33 @@ def order_in(notes: Mapping[str, str], journal: Path) -> Order:
             f"{journal}: its messages came from {said}, which can't be read again; give the same input to the same "
             "send-many with --journal once more: what is done is not sent twice"
         )
-    options = json.loads(notes["options"])
-    return Order(file=file, digest=notes["digest"], **{**options, "form": MessageForm(**options["form"])})
+    options = options_in(notes)
+    try:
+        return Order(file=file, digest=notes["digest"], **{**options, "form": MessageForm(**options["form"])})
+    except (KeyError, TypeError):
+        raise ConfigurationError(
+            f"{journal}: was written by another version of this program; give the same command to send-many once more: what is done is not sent twice"
+        ) from None
 
 
 def base_url_in(notes: Mapping[str, str]) -> str | None:
-    """Where the messages of a journal were sent to, if not to Callbell's own address."""
-    options = json.loads(notes["options"]) if notes.get("send-many") == _FORMAT else {}
+    """Where the messages of a journal were sent to, if not to Callbell's own address.
+
+    Raises `ConfigurationError` if it was to a sandbox that ended with the run.
+    """
+    options = options_in(notes)
+    if options.get("sandbox"):
+        raise ConfigurationError(
+            "the journal's messages were sent with --sandbox, which knows nothing of them any more"
+        )
     base_url: str | None = options.get("base_url")
     return base_url
+
+
+def options_in(notes: Mapping[str, str]) -> dict[str, Any]:
+    """The options in a journal's notes; none if another program wrote it."""
+    options: dict[str, Any] = json.loads(notes["options"]) if notes.get("send-many") == _FORMAT else {}
+    return options
 
 
 def unchanged(order: Order, journal: Path) -> None:

@@ -9,16 +9,37 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
-__all__ = ["bar", "csv_text", "json_text", "printable", "say", "tell", "tell_json", "tell_table"]
+__all__ = [
+    "bar",
+    "counted",
+    "csv_text",
+    "is_terminal",
+    "json_text",
+    "printable",
+    "say",
+    "tell",
+    "tell_json",
+    "tell_table",
+]
 
 _BAR_WIDTH = 40
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, ends of lines, marks that turn the direction of a line, and halves of characters."""
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody sits at this end; a stream that was closed before the program began is `None`."""
+    return stream is not None and stream.isatty()
+
+
+def counted(number: int, what: str, more: str | None = None) -> str:
+    """So many of something in words; `more` is its plural, if it is not made with an s."""
+    return f"{number} {what if number == 1 else more or what + 's'}"
 
 
 def say(line: str) -> None:
@@ -63,9 +84,11 @@ def printable(text: str) -> str:
 
 
 def tell_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table on a terminal; elsewhere lines with tabs between the cells, without the headings."""
-    written = ([printable("" if cell is None else str(cell)) for cell in row] for row in rows)
-    if not sys.stdout.isatty():
+    """A table on a terminal; elsewhere lines with tabs between the cells, without the headings. Nothing is cut, and the first column not even broken: one
+    copies it.
+    """
+    written = [[printable("" if cell is None else str(cell)) for cell in row] for row in rows]
+    if not is_terminal(sys.stdout):
         for cells in written:
             tell("\t".join(cells))
         return
@@ -73,7 +96,9 @@ def tell_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*headings)
+    table = Table()
+    for place, heading in enumerate(headings):
+        table.add_column(heading, overflow="fold", no_wrap=place == 0)
     for cells in written:
         table.add_row(*map(Text, cells))
     Console().print(table)
@@ -81,6 +106,6 @@ def tell_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 def bar(count: int, most: int) -> str:
     """A bar for `count` where `most` is a full one; nothing where output is no terminal."""
-    if not sys.stdout.isatty() or not most:
+    if not is_terminal(sys.stdout) or not most:
         return ""
     return "█" * max(round(_BAR_WIDTH * count / most), 1 if count else 0)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from callbell_async.cli.output import printable, say
+from callbell_async.cli.output import counted, is_terminal, printable, say
 from callbell_async.cli.verdicts import Tally
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class View(Protocol):
 
 def view_for(total: int | None) -> View:
     """A bar where standard error is a terminal, plain lines where it is none; `total` is how many there are, where that is known."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         return LineView(total)
     from rich.console import Console
 
@@ -55,7 +55,7 @@ class LineView:
         self._next_at = self._began_at + LINE_EVERY
 
     def __enter__(self) -> Self:
-        self.say("sending messages" if self._total is None else f"sending {self._total} messages")
+        self.say("sending messages" if self._total is None else f"sending {counted(self._total, 'message')}")
         return self
 
     def __exit__(
@@ -115,7 +115,7 @@ class BarView:
             TimeRemainingColumn(),
             console=console,
             # Results that go into a file or a pipe must not be taken along to the terminal.
-            redirect_stdout=sys.stdout.isatty(),
+            redirect_stdout=is_terminal(sys.stdout),
         )
         self._task = self._progress.add_task("", total=total)
 

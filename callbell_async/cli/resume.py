@@ -11,6 +11,7 @@ import click
 from callbell_async.cli.campaign import conduct
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.failed import Outputs
+from callbell_async.cli.going_on import keys_in
 from callbell_async.cli.journal_commands import existing
 from callbell_async.cli.notes import Order, order_in, unchanged
 from callbell_async.cli.options import FILE, output_options
@@ -19,7 +20,7 @@ from callbell_async.journal import Journal
 __all__ = ["resume"]
 
 
-@click.command()
+@click.command(short_help="Go on where a run with a journal ended.")
 @click.argument("journal", type=FILE)
 @click.option(
     "--resend",
@@ -27,13 +28,19 @@ __all__ = ["resume"]
     metavar="KEY",
     help="Send this one again, though it may have been accepted; may be repeated.",
 )
+@click.option(
+    "--resend-file",
+    type=FILE,
+    help="Send those again whose keys are in this file: what export --outcome unknown wrote, without what is not to be sent.",
+)
 @output_options
 @click.option("--concurrency", type=click.IntRange(min=1), help="Other than before: messages under way at once.")
 @click.option("--rate", type=click.IntRange(min=1), help="Other than before: requests a second at the most.")
-@connection_options()
+@connection_options(sandbox=False)
 def resume(
     journal: Path,
     resend: tuple[str, ...],
+    resend_file: Path | None,
     as_json: bool,
     failed_to: Path | None,
     failed_unknown: bool,
@@ -46,6 +53,7 @@ def resume(
     Exit status: 0 all are accepted by now, 1 some are not, 2 wrong use, 3 the journal can't be used, 130 interrupted.
     """
     outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown)
+    keys = dict.fromkeys([*resend, *(() if resend_file is None else keys_in(resend_file))])
     order = asyncio.run(_order(existing(journal)))
     unchanged(order, journal)
     order = attrs.evolve(
@@ -53,9 +61,8 @@ def resume(
         rate=rate or order.rate,
         concurrency=concurrency or order.concurrency,
         base_url=connection.base_url or order.base_url,
-        sandbox=connection.sandbox or order.sandbox,
     )
-    return conduct(order, connection, outputs, journal=journal, resend=resend)
+    return conduct(order, connection, outputs, journal=journal, resend=tuple(keys))
 
 
 async def _order(path: Path) -> Order:

@@ -21,6 +21,8 @@ __all__ = ["STANDARD_INPUT", "Row", "RowFile"]
 STANDARD_INPUT = Path("-")
 
 _QUOTED = re.compile(r'"[^"]*"')
+_ARRAY = re.compile(r"\s*\[\s*(\{|$)")
+"""How an array of objects begins."""
 
 
 @attrs.frozen
@@ -85,6 +87,10 @@ class RowFile:
             empty += 1
         else:
             raise ConfigurationError(f"{self.name}: is empty; its first line must name the columns, such as: to,name")
+        if _ARRAY.match(first):
+            raise ConfigurationError(
+                f"{self.name}: is a JSON array; write its objects one a line, without the brackets"
+            )
         lines = itertools.chain([first], lines)
         if self.path.suffix.lower() in (".jsonl", ".ndjson") or first.lstrip().startswith("{"):
             return _json_rows(lines, empty)
@@ -109,7 +115,7 @@ class RowFile:
                 if any(cell.strip() for cell in cells):
                     yield line, cells
         except csv.Error as error:
-            raise ConfigurationError(f"{self.name}: is not CSV after line {line} ({error})") from None
+            raise ConfigurationError(f"{self.name}: is not CSV from line {line + 1} on ({_plainly(error)})") from None
 
     def _lines(self) -> Iterator[str]:
         line = 0
@@ -121,8 +127,16 @@ class RowFile:
                     yield text
         except OSError as error:
             raise ConfigurationError(f"{self.name}: can't be read ({error.strerror})") from None
-        except UnicodeDecodeError:
-            raise ConfigurationError(f"{self.name}: is not UTF-8 after line {line}; save it as UTF-8") from None
+        except UnicodeDecodeError as error:
+            # It is read in blocks: the lines before, and those of this block that are good.
+            line += 1 + error.object[: error.start].count(b"\n")
+            raise ConfigurationError(
+                f"{self.name}: is not UTF-8 in line {line}; save it as UTF-8 text, CSV or JSONL"
+            ) from None
+
+
+def _plainly(error: csv.Error) -> str:
+    return "a quotation mark is never closed" if str(error) == "unexpected end of data" else str(error)
 
 
 def _named(introduction: str, columns: Iterable[str]) -> str:
@@ -169,6 +183,8 @@ def _said(value: Any) -> str | None:
 
 
 def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise ConfigurationError("standard input: was closed before anything was read")
     stream = sys.stdin.buffer
     try:
         # A reader of our own: a thread that still waits in Python's would hold up the end of the program.

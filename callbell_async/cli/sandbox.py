@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
+from callbell_async.cli.output import counted
 from callbell_async.sandbox import Sandbox
 
 __all__ = ["sandbox"]
@@ -15,7 +16,7 @@ __all__ = ["sandbox"]
 WRONG_USE = 2
 
 
-@click.command()
+@click.command(short_help="Run a Callbell on this machine.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="The port on 127.0.0.1; 0 for a free one.")
 @click.option("--token", help="The only token it accepts; any, if not given.")
 @click.option("--limit", default=300, show_default=True, type=click.IntRange(min=1), help="Requests in any second.")
@@ -46,12 +47,8 @@ async def _serve(server: Sandbox) -> None:
         async with server:
             click.echo(server.url)
             await stop.wait()
-        requests, messages = _count(len(server.requests), "request"), _count(len(server.messages), "message")
+        requests, messages = counted(len(server.requests), "request"), counted(len(server.messages), "message")
         click.echo(f"stopped; {requests}, {messages} accepted")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

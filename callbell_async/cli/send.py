@@ -17,7 +17,7 @@ from callbell_async.models.receipts import MessageReceipt
 __all__ = ["send"]
 
 
-@click.command()
+@click.command(short_help="Send one message.")
 @click.argument("to")
 @message_options
 @click.option("--metadata", multiple=True, metavar="NAME=VALUE", help="Sent along with it; may be repeated.")

@@ -18,13 +18,18 @@ from callbell_async.errors import ConfigurationError
 __all__ = ["send_many"]
 
 
-@click.command("send-many")
+@click.command("send-many", short_help="Send a message to each row of a file.")
 @click.argument("file", type=FILE)
 @message_options
 @click.option(
     "--metadata", multiple=True, metavar="NAME[=COLUMN]", help="A column to send along as metadata; may be repeated."
 )
 @click.option("--to-column", metavar="NAME", default="to", show_default=True, help="The column with the recipients.")
+@click.option(
+    "--bsuid-column",
+    metavar="NAME",
+    help="The column with the recipients' WhatsApp user IDs; who has one needs no number.",
+)
 @click.option("--key-column", metavar="NAME", help="The column with each message's key in the journal.")
 @click.option("--journal", type=FILE, help="Write down what becomes of each message; nothing in it is sent twice.")
 @click.option("--dry-run", is_flag=True, help="Check every row, show the first bodies, and send nothing.")
@@ -35,6 +40,7 @@ def send_many(
     file: Path,
     form: MessageForm,
     to_column: str,
+    bsuid_column: str | None,
     key_column: str | None,
     journal: Path | None,
     dry_run: bool,
@@ -57,6 +63,7 @@ def send_many(
         file=file,
         form=form,
         to_column=to_column,
+        bsuid_column=bsuid_column,
         key_column=key_column,
         sandbox=connection.sandbox,
         base_url=connection.base_url,
