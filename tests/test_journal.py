@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sqlite3
 import stat
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -128,6 +131,110 @@ async def test_a_string_is_a_path(path: Path) -> None:
         assert journal.path == path
 
 
+async def test_it_stays_where_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A path that begins nowhere is taken from where the program was when the journal was built, however often it is opened: elsewhere it would know nothing."""
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    journal = Journal("spring.db")
+    async with journal:
+        await intend(journal, "a")
+    monkeypatch.chdir(tmp_path / "there")
+    async with journal:
+        assert await states(journal) == {"a": Outcome.UNKNOWN}
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_it_may_be_used_in_one_loop_after_the_other(path: Path) -> None:
+    """One object serves several `asyncio.run`, though each time two wait for its opening."""
+    journal = Journal(path)
+
+    async def use() -> dict[Outcome, int]:
+        await asyncio.gather(journal.open(), journal.open())
+        await intend(journal, "a")
+        counts = await journal.counts()
+        await asyncio.gather(journal.close(), journal.close())
+        return counts
+
+    assert [asyncio.run(use())[Outcome.UNKNOWN] for _ in range(3)] == [1, 1, 1]
+
+
+def test_what_was_noted_in_another_loop_is_written(path: Path) -> None:
+    """What was heard before a loop ended, which nobody closed it in, is written by the next that opens it, without anything else to do."""
+    journal = Journal(path)
+
+    async def begin() -> None:
+        await journal.open()
+        await intend(journal, "a")
+        journal.see("a", "u", None)
+
+    async def go_on() -> None:
+        await journal.open()
+        async with Journal(path, read_only=True) as viewer:
+            while (await known(viewer, "a")).outcome is Outcome.UNKNOWN:
+                pass
+        await journal.close()
+        await journal.close()
+
+    asyncio.run(begin())
+    asyncio.run(go_on())
+
+
+async def test_what_was_heard_while_it_was_closed_is_written(path: Path) -> None:
+    """It is kept until the journal is opened, and then written within a moment; asking for it before says that it is closed, and loses nothing."""
+    journal = Journal(path)
+    async with journal:
+        await intend(journal, "a")
+    journal.see("a", "u", None)
+    with pytest.raises(JournalError, match="not open"):
+        await journal.flush()
+    current_loop().advance(FLUSH_AFTER)
+    await asyncio.sleep(0)
+    async with journal, Journal(path, read_only=True) as viewer:
+        assert (await known(viewer, "a")).outcome is Outcome.UNKNOWN
+        current_loop().advance(FLUSH_AFTER)
+        while (await known(viewer, "a")).outcome is Outcome.UNKNOWN:
+            pass
+        assert (await known(viewer, "a")).uuid == "u"
+
+
+async def test_who_stops_waiting_for_it_takes_nothing_away(journal: Journal) -> None:
+    """A question that is cancelled while the disk is slow does not drop the results that would have been written with it."""
+    numbers = await intend(journal, "a")
+    released = threading.Event()
+    slow = asyncio.ensure_future(journal._ask(lambda _: released.wait()))
+    await asyncio.sleep(0)
+    journal.settled(numbers["a"], result(Outcome.ACCEPTED, uuid="u"))
+    asked = asyncio.ensure_future(journal.counts())
+    await asyncio.sleep(0)
+    asked.cancel()
+    asyncio.get_running_loop().call_soon(released.set)
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    await slow
+    assert (await known(journal, "a")).uuid == "u"
+
+
+async def test_who_stops_waiting_for_its_end_leaves_it_closed(path: Path) -> None:
+    """A closing that is cancelled again and again closes it all the same, with all that was noted, and lets others have it."""
+    journal = await Journal(path).open()
+    numbers = await intend(journal, "a")
+    released = threading.Event()
+    slow = asyncio.ensure_future(journal._ask(lambda _: released.wait()))
+    await asyncio.sleep(0)
+    journal.settled(numbers["a"], result(Outcome.ACCEPTED, uuid="u"))
+    closing = asyncio.ensure_future(journal.close())
+    for _ in range(3):
+        await asyncio.sleep(0)
+        closing.cancel()
+    released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await slow
+    async with Journal(path) as another:
+        assert (await known(another, "a")).uuid == "u"
+
+
 # --- what it knows ----------------------------------------------------------------------------------------------------
 
 
@@ -178,6 +285,31 @@ async def test_an_unknown_key_is_none(journal: Journal) -> None:
     assert await journal.entry("nobody") is None
 
 
+async def test_what_is_no_text_names_nothing(path: Path) -> None:
+    """Half a character names no message: nothing is found by it, nothing quotes it, and the journal goes on."""
+    async with Journal(path) as journal:
+        await intend(journal, "a")
+    half = "secret\ud800"
+    async with Journal(path) as journal:
+        assert await journal.entry(half) is None
+        assert await journal.has_uuid(half) is False
+        journal.see(half, None, None)
+        journal.see("a", half, None)
+        with pytest.raises(JournalError) as caught:
+            await journal.resend("a", half)
+        assert "secret" not in str(caught.value)
+        assert await states(journal) == {"a": Outcome.UNKNOWN}
+        await journal.resend("a")
+
+
+async def test_a_reason_may_be_any_text(journal: Journal) -> None:
+    """What an exception says is written as far as it can be, such as the name of a file that is no UTF-8."""
+    numbers = await intend(journal, "a")
+    error = OSError("no such file: \udcff.pem")
+    journal.settled(numbers["a"], SendResult(0, MESSAGE, Outcome.NEVER_SENT, error=error))
+    assert (await known(journal, "a")).reason == "no such file: ?.pem"
+
+
 async def test_keys_are_found_when_they_are_many(monkeypatch: pytest.MonkeyPatch, journal: Journal) -> None:
     """Keys that were indexed, keys that were not yet, and keys that are new are told apart."""
     monkeypatch.setattr(store, "MOST_UNINDEXED", 10)
@@ -209,6 +341,21 @@ async def test_viewing_changes_nothing(path: Path, journal: Journal) -> None:
         for writing in (viewer.write_notes({"a": "b"}), viewer.resend("a"), viewer.begin_run()):
             with pytest.raises(JournalError, match="reading only"):
                 await writing
+
+
+async def test_viewing_makes_no_files_where_it_may_not(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """A journal in a place that can't be written, such as an archive, can be looked at; and what another process writes is seen all the same."""
+    async with Journal(path) as journal:
+        await intend(journal, "a")
+    before = set(path.parent.iterdir())
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)
+    async with Journal(path, read_only=True) as viewer:
+        assert (await viewer.counts())[Outcome.UNKNOWN] == 1
+        assert set(path.parent.iterdir()) == before
+    async with Journal(path) as journal:
+        await intend(journal, "b")
+        async with Journal(path, read_only=True) as viewer:
+            assert (await viewer.counts())[Outcome.UNKNOWN] == 2
 
 
 async def test_viewing_needs_a_journal(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -164,6 +166,70 @@ async def test_a_message_claimed_by_another_is_not_taken(
     await send_into_the_dark(callbell, sandbox, journal, text(key="second"), accepted=False)
     found = await callbell.reconcile(journal)
     assert (found.accepted, [item.entry.key for item in found.unresolved]) == (0, ["second"])
+
+
+async def test_a_contact_named_in_two_ways_proves_no_message_twice(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """Of two messages with one text to one contact, of which one arrived, one is found, though the contact is looked up by two names at once."""
+    await send_into_the_dark(callbell, sandbox, journal, text(key="first"))
+    await send_into_the_dark(callbell, sandbox, journal, text(to="31612345670", key="second"), accepted=False)
+    found = await callbell.reconcile(journal)
+    assert (found.accepted, len(found.unresolved), len(sandbox.messages)) == (1, 1, 1)
+    assert found.unresolved[0].reason == "is not in the contact's history"
+
+
+@pytest.mark.parametrize("ends", ["accepted", "unknown", "later"])
+async def test_a_message_sent_meanwhile_proves_no_other(
+    monkeypatch: pytest.MonkeyPatch, callbell: CallbellClient, sandbox: Sandbox, journal: Journal, ends: str
+) -> None:
+    """What a run sends with the same text to the same contact is not taken for one that was lost, whether it ends while others are looked for or later."""
+    for number in (0, 1):
+        await callbell.send(text(number, text="Earlier"))
+        await send_into_the_dark(callbell, sandbox, journal, text(number), accepted=False)
+    arrived, answered, found, looking, shown = (asyncio.Event() for _ in range(5))
+    then = faults.close_after_reading() if ends == "unknown" else None
+    silence = faults.silence(arrived.set, until=answered, then=then, accept=True)
+    sandbox.inject(silence, times=1, when=lambda request: request.path == "/messages/send")
+    sending = asyncio.ensure_future(callbell.send_many([text(to="31612345670", key="other")], journal=journal))
+    await arrived.wait()
+
+    def match_and_tell(*args: Any, **options: Any) -> Any:
+        matches = match(*args, **options)
+        if matches:
+            found.set()
+        return matches
+
+    monkeypatch.setattr(sys.modules[match.__module__], "match", match_and_tell)
+    silence = faults.silence(looking.set, until=shown)
+    sandbox.inject(silence, times=1, when=lambda request: request.path.endswith("71"))
+    reconciling = asyncio.ensure_future(callbell.reconcile(journal))
+    await looking.wait()
+    await found.wait()
+    if ends != "later":
+        answered.set()
+        await sending
+    shown.set()
+    reconciled = await reconciling
+    assert reconciled.accepted == 0
+    assert {item.entry.key: item.reason for item in reconciled.unresolved} == {
+        "k0": "another message went to this contact meanwhile; reconcile again",
+        "k1": "is not in the contact's history",
+    }
+    answered.set()
+    await sending
+
+
+async def test_an_event_may_be_faster(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
+    """A message that an event settles while it is looked for counts as settled."""
+    await send_into_the_dark(callbell, sandbox, journal, text(), accepted=False)
+    looking, shown = asyncio.Event(), asyncio.Event()
+    sandbox.inject(faults.silence(looking.set, until=shown), times=1)
+    reconciling = asyncio.ensure_future(callbell.reconcile(journal))
+    await looking.wait()
+    journal.see("k0", "a-uuid", None)
+    shown.set()
+    assert await reconciling == Reconciliation(accepted=1, unresolved=())
 
 
 async def test_two_alike_are_both_found(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:

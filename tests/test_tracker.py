@@ -258,6 +258,27 @@ async def test_looking_ends_in_time_too() -> None:
     assert poll.looks[-1] - began <= 200
 
 
+async def test_a_slow_look_ends_in_time() -> None:
+    """A look that isn't answered is given up when the time is over; the last receipt is told all the same."""
+
+    async def poll(uuid: str) -> MessageReceipt:
+        await asyncio.sleep(1000)
+        return MessageReceipt(uuid, MessageStatus.READ)
+
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(StatusTimeoutError) as caught:
+        await MessageTracker(poll=poll).track(SENT).until(MessageStatus.DELIVERED, timeout=5)
+    assert loop.time() - began == 5
+    assert caught.value.receipt == SENT
+
+
+async def test_a_timeout_of_a_look_is_raised() -> None:
+    """A look that says itself that it took too long is a failure like any other."""
+    with pytest.raises(TimeoutError, match="slow"):
+        await MessageTracker(poll=Poll(TimeoutError("slow"))).track(SENT).until(MessageStatus.DELIVERED)
+
+
 async def test_what_is_known_needs_no_look() -> None:
     """Nobody is asked for what is there."""
     poll = Poll("enqueued")

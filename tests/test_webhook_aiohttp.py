@@ -69,6 +69,28 @@ async def test_what_is_not_signed_is_refused() -> None:
     assert gate.began == []
 
 
+async def test_a_body_that_cannot_be_read_is_no_error_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    """One that is not encoded as it says, or that breaks off: 400, nothing is handled, and the server doesn't take it for its own failure."""
+    gate, app = Gate(), web.Application()
+    add_webhook_route(app, "/hook", gate, secret=SECRET)
+    async with served_by_aiohttp(app) as url:
+        headers = {"Content-Encoding": "gzip"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{url}/hook", data=b"no gzip", headers=headers) as response,
+        ):
+            assert (response.status, await response.json()) == (400, {"error": "the body can't be read"})
+        assert "Error handling request" not in caplog.text
+        reader, writer = await asyncio.open_connection(*url.removeprefix("http://").split(":"))
+        writer.write(b"POST /hook HTTP/1.1\r\nHost: hook\r\nContent-Length: 100\r\n\r\n{")
+        await writer.drain()
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+    assert "Error handling request" not in caplog.text
+    assert gate.began == []
+
+
 async def test_the_handler_and_the_options_are_passed_on() -> None:
     """Whatever the receiver takes can be given; without a handler the events can be iterated over."""
     hook, app = Hook(), web.Application()

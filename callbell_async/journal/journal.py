@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from callbell_async.errors import ConfigurationError, DuplicateMessageError, JournalError, Outcome
 from callbell_async.journal.store import TRYING, Intent, Known, Row, Settled, Sighting, Store
@@ -74,8 +74,11 @@ class Journal:
         self._risk_power_loss = risk_power_loss
         self._read_only = read_only
         self._clock = clock
+        # Not wherever the program happens to be when it is opened again: that would be another journal, which knows nothing.
+        self._file = self.path.absolute()
         self._users = 0
-        self._opening: asyncio.Lock | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening = asyncio.Lock()
         self._thread: ThreadPoolExecutor | None = None
         self._store: Store | None = None
         self._settled: list[Settled] = []
@@ -94,7 +97,7 @@ class Journal:
         async with self._turn():
             if self._store is None:
                 thread = ThreadPoolExecutor(1, thread_name_prefix="callbell-journal")
-                make = partial(Store, self.path, read_only=self._read_only, risk_power_loss=self._risk_power_loss)
+                make = partial(Store, self._file, read_only=self._read_only, risk_power_loss=self._risk_power_loss)
                 opening = asyncio.get_running_loop().run_in_executor(thread, make)
                 try:
                     self._store = await asyncio.shield(opening)
@@ -106,6 +109,9 @@ class Journal:
                 self._thread = thread
                 self._failure = None
             self._users += 1
+            if self._settled or self._sightings:
+                # Heard while it was closed.
+                self._flush_later()
         return self
 
     async def close(self) -> None:
@@ -121,16 +127,23 @@ class Journal:
             finally:
                 store, thread = self._store, self._thread
                 self._store = self._thread = None
-                if isinstance(self._flushing, asyncio.TimerHandle):
+                if self._flushing is not None and not isinstance(self._flushing, asyncio.Task):
                     self._flushing.cancel()
                     self._flushing = None
                 if store is not None and thread is not None:
-                    await asyncio.get_running_loop().run_in_executor(thread, store.close)
-                    thread.shutdown(wait=False)
+                    closing = asyncio.get_running_loop().run_in_executor(thread, store.close)
+                    try:
+                        await asyncio.shield(closing)
+                    finally:
+                        await _ended(closing)
+                        thread.shutdown(wait=False)
 
     def _turn(self) -> asyncio.Lock:
-        """One opens or closes it at a time."""
-        self._opening = self._opening or asyncio.Lock()
+        """One opens or closes it at a time; loops may use it one after the other."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            # Both belong to the loop in which they were waited for, and that one has ended.
+            self._loop, self._opening, self._flushing = loop, asyncio.Lock(), None
         return self._opening
 
     async def __aenter__(self) -> Self:
@@ -177,13 +190,13 @@ class Journal:
     async def entry(self, key: str) -> JournalEntry | None:
         """What it knows of the message with this key, or `None`."""
         await self._flush_if_open()
-        row = await self._ask(lambda store: store.with_key(key))
+        row = await self._ask(lambda store: store.with_key(key)) if _can_be_written(key) else None
         return None if row is None else _entry(row)
 
     async def has_uuid(self, uuid: str) -> bool:
         """Whether a message of this journal is known to be the one that Callbell calls so."""
         await self._flush_if_open()
-        return await self._ask(lambda store: store.has_uuid(uuid))
+        return _can_be_written(uuid) and await self._ask(lambda store: store.has_uuid(uuid))
 
     async def resend(self, *keys: str) -> None:
         """Let the next run try the messages with these keys again, though they are `UNKNOWN`: they may then reach the customer twice.
@@ -191,7 +204,7 @@ class Journal:
         Raises `JournalError`, and changes nothing, if one of them is not `UNKNOWN`.
         """
         await self._flush_if_open()
-        wrong = await self._ask(lambda store: store.resend(keys))
+        wrong = [key for key in keys if not _can_be_written(key)] or await self._ask(lambda store: store.resend(keys))
         if wrong:
             raise JournalError(
                 f"{self.path}: {len(wrong)} of {len(keys)} keys name no message whose outcome is unknown; nothing was changed"
@@ -207,12 +220,10 @@ class Journal:
         Raises `ConfigurationError` for text that can't be written as UTF-8.
         """
         for name, text in notes.items():
-            try:
-                f"{name}{text}".encode()
-            except UnicodeEncodeError:
+            if not _can_be_written(f"{name}{text}"):
                 raise ConfigurationError(
                     "notes: one holds half a character (a lone surrogate) that can't be written as UTF-8"
-                ) from None
+                )
         await self._ask(lambda store: store.write_notes(notes))
 
     # --- what is heard of messages afterwards -------------------------------------------------------------------------
@@ -237,6 +248,9 @@ class Journal:
         failure: MessageFailure | None = None,
     ) -> None:
         """Note what was heard of a message: named by its key, which proves that Callbell has it, or by its uuid."""
+        if not _can_be_written(f"{key}{uuid}{status}"):
+            # No message is called so, and nothing else could be written with it.
+            return
         reason = None
         if failure is not None:
             # The integration's words may quote the number.
@@ -261,7 +275,8 @@ class Journal:
         uuid = status = None
         if receipt is not None:
             uuid, status = receipt.uuid, None if receipt.status is None else str(receipt.status)
-        reason = None if error is None else str(error)
+        # Whatever a session or a limiter of the caller's says, it must not keep all else from being written.
+        reason = None if error is None else str(error).encode(errors="replace").decode()
         self._settled.append((number, _STATES[result.outcome], result.attempts, self._clock(), uuid, status, reason))
         self._flush_soon()
 
@@ -269,13 +284,22 @@ class Journal:
         """Write all that was noted, and new intents, before it returns; see `Store.record`."""
         if self._failure is not None:
             raise self._failure
+        store, thread = self._check_open()
         settled, sightings = self._settled, self._sightings
         self._settled, self._sightings = [], []
+        writing = asyncio.get_running_loop().run_in_executor(
+            thread, lambda: store.record(settled, sightings, intents, run=run, now=self._clock())
+        )
         try:
-            return await self._ask(lambda store: store.record(settled, sightings, intents, run=run, now=self._clock()))
-        except JournalError as error:
-            self._failure = error
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            # A write that has not begun would be dropped, and with it what others have noted.
+            await _ended(writing)
             raise
+        finally:
+            error = writing.exception()
+            if isinstance(error, JournalError):
+                self._failure = error
 
     async def flush(self) -> None:
         """Write all that was noted; raises `JournalError` if that fails, or failed before."""
@@ -290,10 +314,13 @@ class Journal:
 
     def _flush_soon(self) -> None:
         if len(self._settled) + len(self._sightings) == 1:
-            loop = asyncio.get_running_loop()
-            self._due = loop.time() + FLUSH_AFTER
-            if self._flushing is None:
-                self._flushing = loop.call_at(self._due, self._start_flush)
+            self._flush_later()
+
+    def _flush_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._due = loop.time() + FLUSH_AFTER
+        if self._flushing is None:
+            self._flushing = loop.call_at(self._due, self._start_flush)
 
     def _start_flush(self) -> None:
         self._flushing = None
@@ -319,9 +346,13 @@ class Journal:
                 self._flushing = asyncio.get_running_loop().call_at(self._due, self._start_flush)
 
     async def _ask(self, question: Callable[[Store], T]) -> T:
+        store, thread = self._check_open()
+        return await asyncio.get_running_loop().run_in_executor(thread, question, store)
+
+    def _check_open(self) -> tuple[Store, ThreadPoolExecutor]:
         if self._store is None or self._thread is None:
             raise JournalError(f"{self.path}: is not open; use `async with journal:`")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, question, self._store)
+        return self._store, self._thread
 
 
 class JournalRun:
@@ -341,12 +372,26 @@ class JournalRun:
         self._journal.settled(number, result)
 
 
-async def _let_go(opening: asyncio.Future[Store]) -> None:
-    while not opening.done():
+async def _ended(work: asyncio.Future[Any]) -> None:
+    """Wait for it, cancelled or not: it waits for nothing but the disk."""
+    while not work.done():
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait({opening})
+            await asyncio.wait({work})
+
+
+async def _let_go(opening: asyncio.Future[Store]) -> None:
+    await _ended(opening)
     if opening.exception() is None:
         opening.result().close()
+
+
+def _can_be_written(text: str) -> bool:
+    """Whether it is UTF-8: half a character (a lone surrogate) is not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _duplicate(known: Known) -> DuplicateMessageError:

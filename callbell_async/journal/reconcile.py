@@ -61,11 +61,11 @@ async def reconcile(
         if not entry.under_way:
             unknown[_recipient(load_json(entry.message_body))].append(entry)
     texts = _Texts(templates)
-    accepted = 0
+    # By uuid: a contact may be named in several ways, and its history is then looked at for each of them, at the same time.
+    claimed: dict[str, JournalEntry] = {}
     unresolved: list[Unresolved] = []
 
     async def settle(recipient: _Recipient) -> None:
-        nonlocal accepted
         entries = unknown[recipient]
         try:
             wanted = [(entry, await texts.of(entry)) for entry in entries]
@@ -83,18 +83,33 @@ async def reconcile(
         except CallbellError as error:
             unresolved.extend(Unresolved(entry=entry, reason=f"could not be looked for: {error}") for entry in entries)
         else:
-            found = match(wanted, history, clock_skew=clock_skew)
+            free = [message for message in history if message.uuid not in claimed]
+            found = match(wanted, free, clock_skew=clock_skew)
             for entry, text in wanted:
                 if entry.key in found:
-                    journal.see(entry.key, found[entry.key], None)
-                    accepted += 1
+                    claimed[found[entry.key]] = entry
                 else:
                     reason = "is not in the contact's history" if text else "has no text by which it could be found"
                     unresolved.append(Unresolved(entry=entry, reason=reason))
 
     await _each(_of(tuple(unknown)), settle)
+    others = await _names(journal, besides={entry.key for entries in unknown.values() for entry in entries})
+    accepted = 0
+    for uuid, entry in claimed.items():
+        # A run may have sent the same to the same contact meanwhile, and what was found may be that one.
+        if _name(entry) in others or await journal.has_uuid(uuid):
+            reason = "another message went to this contact meanwhile; reconcile again"
+            unresolved.append(Unresolved(entry=entry, reason=reason))
+        else:
+            journal.see(entry.key, uuid, None)
+            accepted += 1
     await journal.flush()
-    return Reconciliation(accepted=accepted, unresolved=tuple(sorted(unresolved, key=lambda item: item.entry.tried_at)))
+    # Events may have settled some while this looked for them.
+    still = [item for item in unresolved if not await _is_accepted(journal, item.entry.key)]
+    return Reconciliation(
+        accepted=accepted + len(unresolved) - len(still),
+        unresolved=tuple(sorted(still, key=lambda item: item.entry.tried_at)),
+    )
 
 
 def match(
@@ -170,6 +185,21 @@ class _Texts:
             if template not in self._known:
                 self._known[template] = (await self._templates.get(template)).text or ""
         return fill_template(self._known[template], body.get("template_values") or [text or ""])
+
+
+async def _names(journal: Journal, *, besides: Collection[str]) -> set[str | None]:
+    """Whom messages went to whose outcome is open, `besides` those with these keys."""
+    return {_name(entry) async for entry in journal.entries(Outcome.UNKNOWN) if entry.key not in besides}
+
+
+def _name(entry: JournalEntry) -> str | None:
+    recipient = _recipient(load_json(entry.message_body))
+    return recipient.bsuid if recipient.to is None else recipient.to.lstrip("+")
+
+
+async def _is_accepted(journal: Journal, key: str) -> bool:
+    entry = await journal.entry(key)
+    return entry is not None and entry.outcome is Outcome.ACCEPTED
 
 
 def _recipient(body: Any) -> _Recipient:

@@ -175,9 +175,17 @@ class Store:
         draft.replace(beside(self._path, ""))
 
     def _connect(self, risk_power_loss: bool) -> sqlite3.Connection:
+        mode = "ro" if self._read_only else "rw"
+        if (
+            self._read_only
+            and not beside(self._path, "-wal").exists()
+            and not os.access(beside(self._path, "").parent, os.W_OK)
+        ):
+            # Nobody writes it, and SQLite would want to make files beside it all the same.
+            mode += "&immutable=1"
         # The executor's one thread uses it; a read-only viewer beside a run waits for it.
         connection = sqlite3.connect(
-            f"{self._path.absolute().as_uri()}?mode={'ro' if self._read_only else 'rw'}",
+            f"{self._path.absolute().as_uri()}?mode={mode}",
             uri=True,
             isolation_level=None,
             check_same_thread=False,

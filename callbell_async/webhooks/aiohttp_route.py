@@ -7,7 +7,7 @@ from typing import Unpack
 
 from aiohttp import web
 
-from callbell_async.webhooks.answers import TOO_LARGE
+from callbell_async.webhooks.answers import BROKEN, TOO_LARGE, WebhookAnswer
 from callbell_async.webhooks.options import Handler, ReceiverOptions
 from callbell_async.webhooks.receiver import WebhookReceiver
 from callbell_async.webhooks.signature import SIGNATURE_HEADER
@@ -31,12 +31,12 @@ def add_webhook_route(
 
     async def receive(request: web.Request) -> web.Response:
         body = await _read(request, receiver.max_body)
-        if body is None:
-            answer = TOO_LARGE
+        if isinstance(body, WebhookAnswer):
+            answer = body
         else:
             answer = await receiver.receive(body, ",".join(request.headers.getall(SIGNATURE_HEADER, ())) or None)
         response = web.Response(status=answer.status, body=answer.body, headers=answer.headers)
-        if body is None:
+        if answer is body:
             # What was not read is still on its way.
             response.force_close()
         return response
@@ -50,13 +50,17 @@ def add_webhook_route(
     return receiver
 
 
-async def _read(request: web.Request, limit: int) -> bytes | None:
-    """The body, or `None` for one of more than `limit` bytes, which is not read to its end."""
+async def _read(request: web.Request, limit: int) -> bytes | WebhookAnswer:
+    """The body, or what to answer to one of more than `limit` bytes, which is not read to its end, and to one that has no end."""
     if (request.content_length or 0) > limit:
-        return None
+        return TOO_LARGE
     body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            return None
+    try:
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > limit:
+                return TOO_LARGE
+    except (web.RequestPayloadError, ConnectionError):
+        # Anybody can send one: no matter for the log of the server's errors.
+        return BROKEN
     return bytes(body)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 __all__ = [
+    "BROKEN",
     "FAILED",
     "NOT_FOUND",
     "OK",
@@ -28,6 +29,7 @@ class WebhookAnswer:
 
 
 OK = WebhookAnswer(200, b'{"status": "ok"}')
+BROKEN = WebhookAnswer(400, b'{"error": "the body can\'t be read"}')
 UNAUTHORIZED = WebhookAnswer(401, b'{"error": "bad signature"}')
 NOT_FOUND = WebhookAnswer(404, b'{"error": "not found"}')
 ONLY_POST = WebhookAnswer(405, b'{"error": "only POST"}', {"content-type": "application/json", "allow": "POST"})

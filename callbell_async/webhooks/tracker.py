@@ -24,6 +24,7 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
 """Seconds between two looks at a status, as in `callbell.messages.wait`."""
 
+
 class TrackedMessage:
     """A sent message, and how far it has come; made by `MessageTracker.track`.
 
@@ -98,7 +99,15 @@ class TrackedMessage:
         loop = asyncio.get_running_loop()
         pause = _FIRST_PAUSE
         while not self._has_reached(status):
-            await self._look(poll)
+            limit = asyncio.timeout_at(deadline)
+            try:
+                async with limit:
+                    await self._look(poll)
+            except TimeoutError:
+                # A look goes on for as long as the client retries; its own timeout is its failure.
+                if not limit.expired():
+                    raise
+                return
             if loop.time() + pause > deadline:
                 return
             await self._wait(status, loop.time() + pause)
