@@ -180,22 +180,30 @@ def test_what_was_noted_in_another_loop_is_written(path: Path) -> None:
     asyncio.run(go_on())
 
 
-async def test_what_was_heard_while_it_was_closed_is_written(path: Path) -> None:
-    """It is kept until the journal is opened, and then written within a moment; asking for it before says that it is closed, and loses nothing."""
+async def test_a_journal_that_cannot_write_hears_nothing(path: Path) -> None:
+    """While it is closed, or open for reading only, it refuses what it would have to keep in memory for ever."""
     journal = Journal(path)
-    async with journal:
-        await intend(journal, "a")
-    journal.see("a", "u", None)
     with pytest.raises(JournalError, match="not open"):
-        await journal.flush()
-    current_loop().advance(FLUSH_AFTER)
-    await asyncio.sleep(0)
+        journal.see("a", "u", None)
     async with journal, Journal(path, read_only=True) as viewer:
-        assert (await known(viewer, "a")).outcome is Outcome.UNKNOWN
-        current_loop().advance(FLUSH_AFTER)
-        while (await known(viewer, "a")).outcome is Outcome.UNKNOWN:
-            pass
-        assert (await known(viewer, "a")).uuid == "u"
+        with pytest.raises(JournalError, match="reading only"):
+            viewer.see("a", "u", None)
+        journal.see("a", "u", None)
+    with pytest.raises(JournalError, match="not open"):
+        journal.see("a", "u", None)
+
+
+async def test_each_journal_has_an_id_of_its_own(tmp_path: Path) -> None:
+    """It is told while the journal is open, stays the same, and is no other's."""
+    first, second = Journal(tmp_path / "a.db"), Journal(tmp_path / "b.db")
+    with pytest.raises(JournalError, match="not open"):
+        _ = first.id
+    async with first, second:
+        before = first.id
+        assert len(bytes.fromhex(before)) == 8
+        assert second.id != before
+    async with Journal(tmp_path / "a.db", read_only=True) as again:
+        assert again.id == before
 
 
 async def test_who_stops_waiting_for_it_takes_nothing_away(journal: Journal) -> None:

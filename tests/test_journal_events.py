@@ -52,6 +52,11 @@ def event(name: str, **payload: Any) -> Any:
     return parse_event(orjson.dumps({"event": name, "payload": payload}))
 
 
+def ours(journal: Journal, key: str = "a") -> dict[str, str]:
+    """The metadata that this journal's message carries."""
+    return {"callbell_async_key": key, "callbell_async_journal": journal.id}
+
+
 def status(status: str, **payload: Any) -> Any:
     """A message's status event."""
     return event("message_status_updated", status=status, **payload)
@@ -75,7 +80,7 @@ async def unknown(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) 
 
 async def test_an_event_with_the_key_settles_it(unknown: str, journal: Journal) -> None:
     """An event that carries the message's key proves that Callbell has it: it is `ACCEPTED`, with its uuid and its status."""
-    await journal.settle(status("delivered", uuid=unknown, metadata={"callbell_async_key": "a"}))
+    await journal.settle(status("delivered", uuid=unknown, metadata=ours(journal)))
     entry = await known(journal)
     assert (entry.outcome, entry.uuid, entry.status) == (Outcome.ACCEPTED, unknown, MessageStatus.DELIVERED)
     assert entry.reason is None
@@ -84,7 +89,7 @@ async def test_an_event_with_the_key_settles_it(unknown: str, journal: Journal) 
 
 async def test_its_own_creation_settles_it(unknown: str, journal: Journal) -> None:
     """The event that a message was created tells it too, with its metadata as JSON text as well."""
-    metadata = '{"callbell_async_key": "a"}'
+    metadata = orjson.dumps(ours(journal)).decode()
     await journal.settle(event("message_created", uuid=unknown, status="sent", metadata=metadata, text="Hello!"))
     assert (await known(journal)).outcome is Outcome.ACCEPTED
     assert (await known(journal)).uuid == unknown
@@ -92,7 +97,7 @@ async def test_its_own_creation_settles_it(unknown: str, journal: Journal) -> No
 
 async def test_a_customer_settles_nothing(unknown: str, journal: Journal) -> None:
     """An incoming message is not ours, whatever it carries."""
-    await journal.settle(event("message_created", status="received", metadata={"callbell_async_key": "a"}))
+    await journal.settle(event("message_created", status="received", metadata=ours(journal)))
     assert (await known(journal)).outcome is Outcome.UNKNOWN
 
 
@@ -101,8 +106,10 @@ async def test_other_events_do_no_harm(unknown: str, journal: Journal) -> None:
     before = await known(journal)
     for other in (
         status("read", uuid="another"),
-        status("read", uuid="another", metadata={"callbell_async_key": "b"}),
+        status("read", uuid="another", metadata=ours(journal, "b")),
         status("read", uuid="another", metadata={"order": "7"}),
+        status("read", uuid="another", metadata={"callbell_async_key": "a"}),
+        status("read", uuid="another", metadata={**ours(journal), "callbell_async_journal": "0123456789abcdef"}),
         status("read"),
         event("contact_deleted", uuid="c"),
         event("something_new"),
@@ -137,7 +144,7 @@ async def test_an_event_may_come_before_the_answer(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
     """What an event proved stays proved, whatever the run made of its own connection."""
-    proof = status("sent", uuid="early", metadata={"callbell_async_key": "a"})
+    proof = status("sent", uuid="early", metadata=ours(journal))
 
     def tell(request: SandboxRequest) -> bool:
         journal.observe(proof)
@@ -150,11 +157,26 @@ async def test_an_event_may_come_before_the_answer(
     assert (entry.outcome, entry.uuid, entry.status) == (Outcome.ACCEPTED, "early", MessageStatus.SENT)
 
 
+async def test_another_journals_message_proves_nothing(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal, tmp_path: Path
+) -> None:
+    """The same text to the same number is one key in two journals: an event about spring's message leaves autumn's as it is."""
+    message = TextMessage(to="+31612345678", text="We open at nine.")
+    async with Journal(tmp_path / "autumn.db") as autumn:
+        await callbell.send_many([message], journal=journal)
+        sandbox.inject(faults.answer(400, {"error": "no"}), times=1)
+        await callbell.send_many([message], journal=autumn)
+        spring = sandbox.messages[0]
+        await autumn.settle(status("read", uuid=spring.uuid, metadata=spring.body["metadata"]))
+        assert (await autumn.counts())[Outcome.REJECTED] == 1
+        assert (await callbell.send_many([message], journal=autumn)).accepted == 1
+
+
 async def test_a_settled_message_is_not_sent_again(
     unknown: str, callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
     """After the event, the next run has its receipt."""
-    await journal.settle(status("sent", uuid=unknown, metadata={"callbell_async_key": "a"}))
+    await journal.settle(status("sent", uuid=unknown, metadata=ours(journal)))
     report = await callbell.send_many([MESSAGE], journal=journal)
     assert report.results[0].receipt is not None
     assert report.results[0].receipt.uuid == unknown

@@ -34,7 +34,7 @@ from callbell_async import (
 )
 from callbell_async.journal import Intent
 from callbell_async.journal.store import Known
-from callbell_async.wire import KEY_IN_METADATA
+from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 from tests.fixtures.strategies import quick
 from tests.support.disk import DiskLoop
 from tests.support.journalled_runs import INVALID, MAKES, POOL, Account, Campaign, Fate, Fax, Used, key_of, use
@@ -138,11 +138,14 @@ class Machine(RuleBasedStateMachine):
             return
         key = data.draw(self._rather_unknown(arrived))
         uuid = self.account.copies[key][0]
-        metadata = {KEY_IN_METADATA: key} if by == "key" else {}
-        event: Event = MessageStatusUpdated(key="event", uuid=uuid, status=status, metadata=metadata)
-        if status == "created":
-            event = MessageCreated(key="event", uuid=uuid, status="sent", metadata=metadata)
-        self._with_journal(lambda journal: journal.settle(event))
+
+        def event(journal: Journal) -> Event:
+            metadata = {KEY_IN_METADATA: key, JOURNAL_IN_METADATA: journal.id} if by == "key" else {}
+            if status == "created":
+                return MessageCreated(key="event", uuid=uuid, status="sent", metadata=metadata)
+            return MessageStatusUpdated(key="event", uuid=uuid, status=status, metadata=metadata)
+
+        self._with_journal(lambda journal: journal.settle(event(journal)))
         if by == "key":
             self.beliefs[key].outcome = Outcome.ACCEPTED
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from callbell_async import Journal, JournalError, MessageCreated, Outcome, TextMessage
-from callbell_async.wire import KEY_IN_METADATA
+from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 from tests.support.disk import DiskLoop, on_disk
 from tests.support.fake_callbell import FakeCallbell, Fate, new_run
 
@@ -37,9 +37,10 @@ async def doubtful(path: Path, *keys: str) -> None:
     assert (await new_run(fake, messages, journal=Journal(path, risk_power_loss=True))).unknown == len(keys)
 
 
-def created(key: str) -> MessageCreated:
+def created(key: str, journal: Journal) -> MessageCreated:
     """An event that proves that Callbell has it."""
-    return MessageCreated(key=key, uuid=f"uuid-{key}", status="sent", metadata={KEY_IN_METADATA: key})
+    metadata = {KEY_IN_METADATA: key, JOURNAL_IN_METADATA: journal.id}
+    return MessageCreated(key=key, uuid=f"uuid-{key}", status="sent", metadata=metadata)
 
 
 async def accepted(path: Path) -> int:
@@ -73,9 +74,9 @@ async def test_what_comes_during_a_write_is_written(path: Path) -> None:
     await doubtful(path, "a", "b")
     slow_disk()
     async with Journal(path) as journal:
-        journal.observe(created("a"))
+        journal.observe(created("a", journal))
         await asyncio.sleep(0.25 + SLOW / 2)
-        journal.observe(created("b"))
+        journal.observe(created("b", journal))
         await asyncio.sleep(0.25 + 2 * SLOW)
         assert await accepted(path) == 2
 
@@ -91,7 +92,7 @@ async def test_closing_tells_of_a_write_that_failed_meanwhile(path: Path, monkey
         raise JournalError("the disk is full")
 
     monkeypatch.setattr("callbell_async.journal.store.Store.record", full)
-    journal.observe(created("a"))
+    journal.observe(created("a", journal))
     await asyncio.sleep(0.25 + SLOW / 2)
     with pytest.raises(JournalError, match="the disk is full"):
         await journal.close()
@@ -103,7 +104,7 @@ async def test_it_may_be_opened_while_it_closes(path: Path) -> None:
     await doubtful(path, "a")
     slow_disk()
     journal = await Journal(path).open()
-    journal.observe(created("a"))
+    journal.observe(created("a", journal))
     closing = asyncio.ensure_future(journal.close())
     await asyncio.sleep(SLOW / 2)
     async with journal:

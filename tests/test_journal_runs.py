@@ -273,4 +273,4 @@ async def test_the_key_may_stay_at_home(callbell: CallbellClient, sandbox: Sandb
     await callbell.send_many(texts(1), journal=Journal(tmp_path / "b.db"))
     plain, keyed = sandbox.messages
     assert "metadata" not in plain.body
-    assert set(keyed.body["metadata"]) == {"callbell_async_key"}
+    assert set(keyed.body["metadata"]) == {"callbell_async_key", "callbell_async_journal"}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from callbell_async import CustomMessage, InvalidMessageError, Message, TemplateMessage, TextMessage
-from callbell_async.wire import KEY_IN_METADATA, dump_keyed_message, dump_message
+from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA, dump_keyed_message, dump_message
 from tests.fixtures.strategies import messages, quick
 
 
@@ -19,9 +19,12 @@ def text(**changes: Any) -> TextMessage:
     return TextMessage(**{"to": "+31612345678", "text": "Hello!", **changes})
 
 
-def key_of(message: Message, *, in_metadata: bool = True) -> str:
+JOURNAL = "0123456789abcdef"
+
+
+def key_of(message: Message, *, journal: str | None = JOURNAL) -> str:
     """The key a journal knows it by."""
-    return dump_keyed_message(message, in_metadata=in_metadata)[0]
+    return dump_keyed_message(message, journal=journal)[0]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,7 @@ def test_a_derived_key_stays_the_same(message: Message, key: str) -> None:
 def test_equal_messages_have_equal_keys(message: Message) -> None:
     """Whatever the order of its metadata, and with the journal's own pair or without, a message has one key of 32 hex digits."""
     again = attrs.evolve(message, metadata=dict(reversed([*message.metadata.items()])))
-    assert key_of(message) == key_of(again, in_metadata=False)
+    assert key_of(message) == key_of(again, journal=None)
     assert len(bytes.fromhex(key_of(message))) == 16
 
 
@@ -83,19 +86,27 @@ def test_a_key_of_ones_own_wins() -> None:
 @given(messages())
 @quick
 def test_the_body_is_the_message_and_its_key(message: Message) -> None:
-    """What goes out is what would go out without a journal, and one pair of metadata more, if there is room for it."""
-    key, body = dump_keyed_message(message, in_metadata=True)
+    """What goes out is what would go out without a journal, and two pairs of metadata more, if there is room for them."""
+    key, body = dump_keyed_message(message, journal=JOURNAL)
     plain = orjson.loads(dump_message(message))
-    if len(message.metadata) < 10:
-        plain["metadata"] = {**plain.get("metadata", {}), KEY_IN_METADATA: key}
+    if len(message.metadata) <= 8:
+        plain["metadata"] = {**plain.get("metadata", {}), KEY_IN_METADATA: key, JOURNAL_IN_METADATA: JOURNAL}
     assert orjson.loads(body) == plain
-    assert orjson.loads(dump_keyed_message(message, in_metadata=False)[1]) == orjson.loads(dump_message(message))
+    assert orjson.loads(dump_keyed_message(message, journal=None)[1]) == orjson.loads(dump_message(message))
+
+
+@pytest.mark.parametrize(("pairs", "room"), [(8, True), (9, False), (10, False)])
+def test_a_key_needs_room(pairs: int, room: bool) -> None:
+    """Callbell takes ten pairs: a message with more than eight of its own is sent as it is, key or no key."""
+    message = text(metadata={f"name {number}": number for number in range(pairs)})
+    body = orjson.loads(dump_keyed_message(message, journal=JOURNAL)[1])
+    assert len(body["metadata"]) == (pairs + 2 if room else pairs)
 
 
 def test_a_key_is_written_as_json() -> None:
     """Quotes and other characters in a caller's key arrive as they are."""
-    key, body = dump_keyed_message(text(key='order "7" \\ é\n'), in_metadata=True)
-    assert orjson.loads(body)["metadata"] == {KEY_IN_METADATA: key}
+    key, body = dump_keyed_message(text(key='order "7" \\ é\n'), journal=JOURNAL)
+    assert orjson.loads(body)["metadata"] == {KEY_IN_METADATA: key, JOURNAL_IN_METADATA: JOURNAL}
 
 
 @pytest.mark.parametrize(("key", "why"), [("", "blank"), (" ", "blank"), ("x" * 501, "at most 500"), (7, "string")])

@@ -190,13 +190,14 @@ class JournalledFeed:
         """What a group is handed out as, when it is written down."""
         if self._hurried:
             return list(group)
+        mark = self._journal.id if self._journal.key_in_metadata else None
         handed: list[tuple[int, Any]] = []
         intents: list[Intent] = []
         places: list[int] = []
         for index, item in group:
             if isinstance(item, Message):
                 try:
-                    key, body = dump_keyed_message(item, in_metadata=self._journal.key_in_metadata)
+                    key, body = dump_keyed_message(item, journal=mark)
                 except Exception as error:
                     # About this message only, as without a journal.
                     handed.append((index, SendResult(index, item, Outcome.NEVER_SENT, error=error, key=item.key)))

@@ -215,7 +215,7 @@ class Campaign:
         item = self._plan.item(row)
         if not isinstance(item, Message):
             return None
-        key, _ = dump_keyed_message(item, in_metadata=False)
+        key, _ = dump_keyed_message(item, journal=None)
         try:
             entry = await journal.entry(key)
         except JournalError:

@@ -21,7 +21,7 @@ from callbell_async.models.failures import MessageFailure
 from callbell_async.models.journal import JournalEntry
 from callbell_async.models.results import SendResult
 from callbell_async.models.statuses import MessageStatus
-from callbell_async.wire import KEY_IN_METADATA
+from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 
 __all__ = ["Journal", "JournalRun"]
 
@@ -48,8 +48,8 @@ class Journal:
     or else by all that would be sent for it. See docs/campaigns.md.
 
     - `path`: an SQLite file, made when it isn't there, readable by its owner only: it holds recipients and texts.
-    - `key_in_metadata`: each message carries its key as `callbell_async_key` in its metadata, unless it has ten pairs already, so that a webhook
-      event proves what became of it.
+    - `key_in_metadata`: each message carries its key and the journal's `id` in its metadata, as `callbell_async_key` and
+      `callbell_async_journal`, unless it has more than eight pairs of its own, so that a webhook event proves what became of it.
     - `risk_power_loss`: don't wait for the disk. Nothing is lost when the program is killed, but a power failure may then forget
       what was sent in the last moments, which would be sent twice.
     - `read_only`: for looking at a journal while another process sends with it.
@@ -110,7 +110,7 @@ class Journal:
                 self._failure = None
             self._users += 1
             if self._settled or self._sightings:
-                # Heard while it was closed.
+                # Noted in a loop that has ended since.
                 self._flush_later()
         return self
 
@@ -153,6 +153,11 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    @property
+    def id(self) -> str:
+        """What tells it from every other journal; its messages carry it. Raises `JournalError` while it is not open."""
+        return self._check_open()[0].id
 
     # --- what is asked of it ------------------------------------------------------------------------------------------
 
@@ -232,12 +237,17 @@ class Journal:
         """Take a webhook event: it proves that Callbell has the message whose key it carries, and says how far it is.
 
         Returns at once; it is written within a moment. For `receiver.observe(journal.observe)`. Events about other messages do no harm.
+        Raises `JournalError` while the journal is not open, or can't be written.
         """
         match event:
             case MessageCreated(is_incoming=False):
-                self.see(event.metadata.get(KEY_IN_METADATA), event.uuid, None)
+                self.see(self._key_in(event.metadata), event.uuid, None)
             case MessageStatusUpdated():
-                self.see(event.metadata.get(KEY_IN_METADATA), event.uuid, event.status, failure=event.failure)
+                self.see(self._key_in(event.metadata), event.uuid, event.status, failure=event.failure)
+
+    def _key_in(self, metadata: Mapping[str, str]) -> str | None:
+        # Another journal may know another message by the same key.
+        return metadata.get(KEY_IN_METADATA) if metadata.get(JOURNAL_IN_METADATA) == self.id else None
 
     def see(
         self,
@@ -248,6 +258,11 @@ class Journal:
         failure: MessageFailure | None = None,
     ) -> None:
         """Note what was heard of a message: named by its key, which proves that Callbell has it, or by its uuid."""
+        self._check_open()
+        if self._read_only:
+            raise JournalError(f"{self.path}: was opened for reading only")
+        if self._failure is not None:
+            raise self._failure
         if not _can_be_written(f"{key}{uuid}{status}"):
             # No message is called so, and nothing else could be written with it.
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -65,6 +66,8 @@ INSERT INTO marks VALUES ('runs', 0), ('indexed', 0);
 """
 # Both tables are only ever added to, in the order of their numbers. A result within its entry would make each row grow after the next ones had been
 # put behind it, and moving those costs as much again as writing them.
+
+NAME = "SELECT value FROM marks WHERE name = 'journal'"
 
 COLUMNS = "id, key, body, run, place, state, tried_at, attempts, settled_at, uuid, status, reason"
 
@@ -137,6 +140,7 @@ class Store:
                 if not read_only and not path.exists():
                     self._create()
                 self._connection = self._connect(risk_power_loss)
+                self.id = f"{self._number(NAME):016x}"
                 self._next_id = self._number("SELECT coalesce(max(id), 0) + 1 FROM entries")
                 self._indexed = self._number("SELECT value FROM marks WHERE name = 'indexed'")
                 if not read_only:
@@ -168,7 +172,7 @@ class Store:
         os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
         with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as connection:
             connection.executescript(
-                f"PRAGMA journal_mode = OFF; BEGIN; {SCHEMA}"
+                f"PRAGMA journal_mode = OFF; BEGIN; {SCHEMA} INSERT INTO marks VALUES ('journal', {secrets.randbits(62)});"
                 f" PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
             )
         beside(self._path, "-count").unlink(missing_ok=True)

@@ -27,10 +27,13 @@ from callbell_async.models.messages import (
 )
 from callbell_async.wire.converter import converter, dump_json
 
-__all__ = ["KEY_IN_METADATA", "dump_keyed_message", "dump_message"]
+__all__ = ["JOURNAL_IN_METADATA", "KEY_IN_METADATA", "dump_keyed_message", "dump_message"]
 
 KEY_IN_METADATA = "callbell_async_key"
-"""The name under which a message's metadata carries its key, so that webhook events tell which message they are about."""
+JOURNAL_IN_METADATA = "callbell_async_journal"
+"""The names under which a message's metadata carries its key, and which journal knows it by that, so that webhook events tell which message
+they are about. Another journal may know another message by the same key.
+"""
 
 _OWN_FIELDS = ("text", "url", "caption", "type", "content", "values", "media")
 """What a kind of message adds to the shared fields; it goes into `type` and `content`, written by hand below."""
@@ -139,8 +142,8 @@ def dump_message(message: Message) -> bytes:
     return dump_json(_document(message), field="content")
 
 
-def dump_keyed_message(message: Message, *, in_metadata: bool) -> tuple[str, bytes]:
-    """The message's key, and its body, which carries the key in its metadata if asked for and if there is room for one pair more.
+def dump_keyed_message(message: Message, *, journal: str | None) -> tuple[str, bytes]:
+    """The message's key, and its body, which carries the key and the journal's id in its metadata, if there is an id and room for two pairs more.
 
     A message without a key gets one of 32 hex digits that follows from what would be sent without it: the same for equal messages,
     today and in later versions, because a journal begun with one version may be gone on with by another. Raises as `dump_message` does.
@@ -151,10 +154,11 @@ def dump_keyed_message(message: Message, *, in_metadata: bool) -> tuple[str, byt
     key = message.key
     if key is None:
         key = hashlib.blake2b(body, digest_size=16).hexdigest()
-    if in_metadata and len(message.metadata) < MAX_METADATA_PAIRS:
-        if not message.metadata:
-            # Put in behind, because to write all of it again costs as much as the key itself.
-            return key, b'%b,"metadata":%b}' % (body[:-1], dump_json({KEY_IN_METADATA: key}, field="key"))
-        document["metadata"] = {**message.metadata, KEY_IN_METADATA: key}
-        return key, dump_json(document, field="content")
-    return key, body
+    if journal is None or len(message.metadata) + 2 > MAX_METADATA_PAIRS:
+        return key, body
+    own = {KEY_IN_METADATA: key, JOURNAL_IN_METADATA: journal}
+    if not message.metadata:
+        # Put in behind, because to write all of it again costs as much as the key itself.
+        return key, b'%b,"metadata":%b}' % (body[:-1], dump_json(own, field="key"))
+    document["metadata"] = {**message.metadata, **own}
+    return key, dump_json(document, field="content")

@@ -28,7 +28,7 @@ from callbell_async.bulk import SendRun
 from callbell_async.journal import Journal
 from callbell_async.protocol import Answer, Call
 from callbell_async.transport import Transport, TransportOptions
-from callbell_async.wire import KEY_IN_METADATA, dump_keyed_message
+from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA, dump_keyed_message
 from tests.support.disk import DiskLoop
 from tests.support.fake_callbell import new_run, trickle
 
@@ -63,7 +63,7 @@ MAKES: Sequence[Callable[[list[Any]], Any]] = (list, iter, trickle)
 
 def key_of(message: Message) -> str:
     """What the journal knows it by."""
-    return dump_keyed_message(message, in_metadata=True)[0]
+    return dump_keyed_message(message, journal=None)[0]
 
 
 _KEYS = {str(getattr(message, "text", "")): key_of(message) for message in POOL}
@@ -175,7 +175,8 @@ class _Line(Transport):
         uuid = self._account.take(key)
         if fate.tells and fate.late is None and not self.cut:
             self.proved.add(key)
-            self._journal.observe(MessageCreated(key=uuid, uuid=uuid, status="sent", metadata={KEY_IN_METADATA: key}))
+            metadata = {KEY_IN_METADATA: key, JOURNAL_IN_METADATA: self._journal.id}
+            self._journal.observe(MessageCreated(key=uuid, uuid=uuid, status="sent", metadata=metadata))
         return uuid
 
 
