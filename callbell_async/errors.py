@@ -164,7 +164,7 @@ class PaginationError(CallbellError):
 
 
 class StatusTimeoutError(CallbellError, TimeoutError):
-    """A message had not reached the status waited for in time; `receipt` (a `MessageReceipt`) is the last that was read.
+    """A message had not reached the status waited for in time; `receipt` (a `MessageReceipt`) is the last that was read, `None` if none was.
 
     Its outcome is `ACCEPTED`: Callbell knows the message.
     """

@@ -162,6 +162,22 @@ async def test_waiting_ends_in_time() -> None:
 
 
 @pytest.mark.virtual_time
+async def test_a_look_that_hangs_ends_in_time() -> None:
+    """The time allowed holds for a look that gets no answer as well, and then there is no receipt."""
+
+    class Hanging(Statuses):
+        async def exchange(self, call: Call) -> Answer:
+            await asyncio.sleep(1_000_000.0)
+            raise AssertionError
+
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(StatusTimeoutError, match="is not known and did not become delivered in 5 s") as caught:
+        await messages_over(Hanging()).wait("u", timeout=5.0)
+    assert caught.value.receipt is None
+    assert asyncio.get_running_loop().time() - began == pytest.approx(5.0, abs=0.1)
+
+
+@pytest.mark.virtual_time
 async def test_waiting_can_be_cancelled() -> None:
     """A cancelled wait leaves nothing behind."""
     waiting = asyncio.create_task(messages_over(Statuses("enqueued")).wait("u"))

@@ -55,19 +55,28 @@ class MessagesEndpoint(Endpoint):
         """The message's receipt once it has reached a status or gone beyond it, or has failed.
 
         Looks again after 1 second, then after pauses that grow by half, to 30 seconds at the most. `failure` tells one end from the
-        other. Raises `StatusTimeoutError` after `timeout` seconds, with the last receipt.
+        other. Raises `StatusTimeoutError` after `timeout` seconds, with the last receipt, or `None` if no look came back.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         pause = _FIRST_PAUSE
-        while True:
-            receipt = await self.status(uuid)
-            if has_reached(receipt.status, until):
-                return receipt
-            if loop.time() + pause > deadline:
-                raise StatusTimeoutError(
-                    f"the message is {receipt.status} and did not become {until.value} in {timeout:g} s",
-                    receipt=receipt,
-                )
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+        receipt: MessageReceipt | None = None
+        # A look goes on for as long as the client retries; the client's own timeout is an error of its own.
+        limit = asyncio.timeout_at(deadline)
+        try:
+            async with limit:
+                while True:
+                    receipt = await self.status(uuid)
+                    if has_reached(receipt.status, until):
+                        return receipt
+                    if loop.time() + pause > deadline:
+                        break
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 1.5, _LONGEST_PAUSE)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        known = "not known" if receipt is None else receipt.status
+        raise StatusTimeoutError(
+            f"the message is {known} and did not become {until.value} in {timeout:g} s", receipt=receipt
+        )
