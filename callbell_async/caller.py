@@ -29,9 +29,6 @@ T = TypeVar("T")
 
 _log = logging.getLogger("callbell_async")
 
-_TOLD_AGAIN = 1.0
-"""Seconds by which a stop must grow to be told a second time."""
-
 _UNHURRIED: AbstractAsyncContextManager[None] = nullcontext()
 
 
@@ -155,11 +152,9 @@ class Caller:
 
     def _stop(self, error: APIError, now: float, backoff: float) -> None:
         # Several answers may ask at once; the longest stop counts, and no later answer shortens it.
-        until = now + (backoff if error.retry_after is None else error.retry_after)
-        if until > max(self._closed_until, now) + _TOLD_AGAIN or self._closed_until <= now:
-            # All that is in flight may be refused together; that is one stop, told once.
-            _log.warning("Callbell answered 429: the client stops for %.3f s", until - now)
-        self._closed_until = max(self._closed_until, until)
+        asked = backoff if error.retry_after is None else error.retry_after
+        self._closed_until = max(self._closed_until, now + asked)
+        _log.warning("Callbell answered 429: the client stops for %.3f s", self._closed_until - now)
 
 
 def _give_back(limiter: RateLimiter, call: Call, error: BaseException) -> None:

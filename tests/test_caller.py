@@ -201,20 +201,6 @@ async def test_the_longest_stop_wins() -> None:
     assert min(began(caller)[4:]) - started >= 64.0
 
 
-async def test_a_stop_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Requests that are refused together are one line in the log; a stop that becomes much longer is told again."""
-    caller = caller_for(
-        answering(429, after=1.0, Retry_After="5"),
-        answering(429, after=1.1, Retry_After="5"),
-        answering(429, after=1.2, Retry_After="5"),
-        answering(429, after=1.3, Retry_After="50"),
-        OK,
-    )
-    await asyncio.gather(*(send(caller) for _ in range(4)))
-    told = [record.getMessage() for record in caplog.records if "stops for" in record.getMessage()]
-    assert told == [f"Callbell answered 429: the client stops for {seconds}.000 s" for seconds in (5, 50)]
-
-
 async def test_429_without_retry_after_stops_for_the_backoff() -> None:
     """Where Callbell names no time, the client stops for as long as the refused call waits."""
     policy = RetryPolicy(wait_initial=30.0, wait_max=30.0)
