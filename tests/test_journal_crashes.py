@@ -66,7 +66,7 @@ def after(sandbox: Sandbox, requests: int) -> Callable[[object], bool]:
     return lambda _: len(sandbox.requests) >= whole
 
 
-@pytest.mark.parametrize(("seed", "count", "group"), [(1, 2000, 25), (2, 2000, 25), (3, 2000, MOST_IN_GROUP)])
+@pytest.mark.parametrize(("seed", "count", "group"), [(1, 3000, 25), (2, 3000, 25), (3, 5000, MOST_IN_GROUP)])
 async def test_a_campaign_killed_at_any_moment_sends_each_message_once(
     sandbox: Sandbox, office: Office, tmp_path: Path, seed: int, count: int, group: int
 ) -> None:
