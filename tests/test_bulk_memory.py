@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import tracemalloc
 from collections.abc import Iterator
 from weakref import WeakSet
@@ -13,6 +12,7 @@ import pytest
 from callbell_async import TextMessage
 from tests.support.clock import VirtualTimeLoop
 from tests.support.fake_callbell import FakeCallbell, Fate, new_run
+from tests.support.memory import traced_memory
 
 CONCURRENCY = 20
 
@@ -44,13 +44,8 @@ def traced(count: int, *, iterated: bool, at: int = 0) -> tuple[int, int]:
         assert run.report.accepted == count * 49 // 50
         return first, tracemalloc.get_traced_memory()[1]
 
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        gc.collect()
-        tracemalloc.start()
-        try:
-            return runner.run(main())
-        finally:
-            tracemalloc.stop()
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, traced_memory():
+        return runner.run(main())
 
 
 def test_memory_is_constant_under_async_for() -> None:

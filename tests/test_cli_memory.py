@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import subprocess
 import sys
 import tracemalloc
@@ -22,6 +21,7 @@ from callbell_async.cli.rows import Row, RowFile
 from tests.support.clock import VirtualTimeLoop
 from tests.support.command_line import FakeClient, run
 from tests.support.fake_callbell import Fate
+from tests.support.memory import traced_memory
 
 FEW, MANY = 2_000, 6_000
 
@@ -39,13 +39,9 @@ def written(path: Path, count: int, form: str) -> Path:
 
 def peak(act: Callable[[], object]) -> int:
     """The most bytes there were at once."""
-    gc.collect()
-    tracemalloc.start()
-    try:
+    with traced_memory():
         act()
         return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])

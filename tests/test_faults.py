@@ -43,6 +43,7 @@ from callbell_async.sandbox.faults import (
 )
 from tests.support.calls import MESSAGE, NUMBER, client_for, half_a_minute_passes, session_telling
 from tests.support.local import local_callbell
+from tests.support.memory import traced_memory
 
 JSON = {"Content-Type": "application/json"}
 HTML = {"Content-Type": "text/html"}
@@ -279,13 +280,10 @@ async def test_a_refusal_cut_off_keeps_what_came() -> None:
 async def test_a_huge_error_body_is_cut() -> None:
     """Of an error of 20 MB the exception keeps 64 KiB, little more is ever held in memory, and the next request fares well."""
     async with local_callbell(flood(20_000_000, 400), as_usual()) as server, client_for(server.url) as callbell:
-        tracemalloc.start()
-        try:
+        with traced_memory():
             with pytest.raises(BadRequestError) as caught:
                 await callbell.send(MESSAGE)
             _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
         await callbell.send(MESSAGE)
     assert caught.value.body == b"x" * 65536
     assert caught.value.outcome is Outcome.REJECTED

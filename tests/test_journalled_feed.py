@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -29,6 +28,7 @@ from callbell_async.journal import store
 from tests.support.disk import DiskLoop, on_disk
 from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, texts, trickle
 from tests.support.journalled_runs import Fax
+from tests.support.memory import traced_memory
 
 MAKES: tuple[Callable[[Iterable[Any]], Any], ...] = (list, iter, trickle)
 IDS = ("list", "iterator", "async generator")
@@ -407,13 +407,8 @@ def _traced(path: Path) -> tuple[int, int]:
                 tracemalloc.reset_peak()
         return first, tracemalloc.get_traced_memory()[1]
 
-    with asyncio.Runner(loop_factory=DiskLoop) as runner:
-        gc.collect()
-        tracemalloc.start()
-        try:
-            return runner.run(main())
-        finally:
-            tracemalloc.stop()
+    with asyncio.Runner(loop_factory=DiskLoop) as runner, traced_memory():
+        return runner.run(main())
 
 
 def test_memory_is_constant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

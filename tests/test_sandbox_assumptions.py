@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import attrs
@@ -13,17 +12,10 @@ from tests.fixtures.sandbox import GOOD, Clock, ask, get, seed, send
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """The sandbox's time."""
-    return Clock()
-
-
-@pytest.fixture
-async def sandbox(clock: Clock) -> AsyncIterator[Sandbox]:
-    """A sandbox with something of everything, on a clock that moves when it is told to, without a limit."""
-    async with Sandbox(clock=clock, limit=None) as running:
-        seed(running.account)
-        yield running
+def sandbox(sandbox: Sandbox) -> Sandbox:
+    """The common one, with something of everything."""
+    seed(sandbox.account)
+    return sandbox
 
 
 @attrs.frozen

@@ -31,6 +31,7 @@ from callbell_async.sandbox.faults import answer, raw, silence
 from tests.support.calls import MESSAGE, ONCE, TOKEN, client_for, session_telling, ticks, until
 from tests.support.clock import current_loop
 from tests.support.local import local_callbell
+from tests.support.memory import traced_memory
 from tests.support.served import sandbox_in_a_thread
 
 RECEIPT = {"message": {"uuid": "f00d", "status": "enqueued"}}
@@ -213,13 +214,10 @@ async def test_an_answer_that_unpacks_to_very_much_is_bounded(status: int, raise
         local_callbell(answer(status, bomb, {"Content-Encoding": "gzip"})) as server,
         client_for(server.url, retry=ONCE) as callbell,
     ):
-        tracemalloc.start()
-        try:
+        with traced_memory():
             with pytest.raises(raises) as caught:
                 await callbell.send(MESSAGE)
             _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
     assert caught.value.body == bytes(65536)
     assert peak < (4_000_000 if status == 400 else 45_000_000)
 

@@ -8,15 +8,11 @@ from callbell_async.endpoints.base import Endpoint
 from callbell_async.errors import StatusTimeoutError
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
-from callbell_async.models.statuses import MessageStatus, has_reached
+from callbell_async.models.statuses import MessageStatus, has_reached, pauses
 from callbell_async.protocol import Answer, Call, Request, read_answer
 from callbell_async.wire import dump_message, load_receipt
 
 __all__ = ["MessagesEndpoint", "read_receipt", "send_request"]
-
-_FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 30.0
-"""Seconds between two looks at a status: most messages are delivered in the first few, and read hours later."""
 
 
 def send_request(body: bytes) -> Request:
@@ -59,20 +55,18 @@ class MessagesEndpoint(Endpoint):
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        pause = _FIRST_PAUSE
         receipt: MessageReceipt | None = None
         # A look goes on for as long as the client retries; the client's own timeout is an error of its own.
         limit = asyncio.timeout_at(deadline)
         try:
             async with limit:
-                while True:
+                for pause in pauses():
                     receipt = await self.status(uuid)
                     if has_reached(receipt.status, until):
                         return receipt
                     if loop.time() + pause > deadline:
                         break
                     await asyncio.sleep(pause)
-                    pause = min(pause * 1.5, _LONGEST_PAUSE)
         except TimeoutError:
             if not limit.expired():
                 raise

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 
-__all__ = ["MessageStatus", "has_reached", "is_news"]
+__all__ = ["MessageStatus", "has_reached", "is_news", "pauses"]
+
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 30.0
+"""Seconds between two looks at a status: most messages are delivered in the first few, and read hours later."""
 
 
 class MessageStatus(StrEnum):
@@ -48,3 +53,11 @@ def is_news(status: MessageStatus | str | None, known: MessageStatus | str | Non
     """Whether a status says more of a message than the one known; they come in any order, and an end stays one."""
     rank, known_rank = _RANKS.get(status, _OTHER_RANK), _RANKS.get(known, _OTHER_RANK)
     return rank > known_rank or (rank == known_rank == _OTHER_RANK and status != known)
+
+
+def pauses() -> Iterator[float]:
+    """Seconds to wait between one look at a status and the next, without end: 1, then half as long again each time, to 30."""
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * 1.5, _LONGEST_PAUSE)

@@ -12,17 +12,13 @@ import attrs
 from callbell_async.errors import CallbellError, StatusTimeoutError
 from callbell_async.models.events import Event, MessageStatusUpdated
 from callbell_async.models.receipts import MessageReceipt
-from callbell_async.models.statuses import MessageStatus, has_reached, is_news
+from callbell_async.models.statuses import MessageStatus, has_reached, is_news, pauses
 from callbell_async.webhooks.options import check_whole
 from callbell_async.webhooks.receiver import WebhookReceiver
 
 __all__ = ["MessageTracker", "TrackedMessage"]
 
 Poll = Callable[[str], Awaitable[MessageReceipt]]
-
-_FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 30.0
-"""Seconds between two looks at a status, as in `callbell.messages.wait`."""
 
 
 class TrackedMessage:
@@ -97,8 +93,9 @@ class TrackedMessage:
 
     async def _watch(self, poll: Poll, status: MessageStatus, deadline: float) -> None:
         loop = asyncio.get_running_loop()
-        pause = _FIRST_PAUSE
-        while not self._has_reached(status):
+        for pause in pauses():
+            if self._has_reached(status):
+                return
             limit = asyncio.timeout_at(deadline)
             try:
                 async with limit:
@@ -111,7 +108,6 @@ class TrackedMessage:
             if loop.time() + pause > deadline:
                 return
             await self._wait(status, loop.time() + pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     async def _look(self, poll: Poll) -> None:
         self.update(await poll(self.uuid))

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-import orjson
-
-from callbell_async.wire.converter import WireError, load_json, reader, structure
+from callbell_async.errors import InvalidMessageError
+from callbell_async.wire.converter import WireError, dump_json, load_json, reader, structure
 
 __all__ = [
     "Fields",
@@ -104,6 +103,6 @@ def whole_as(field: str, cls: type[Any]) -> Fields:
 def canonical(value: Any) -> bytes | None:
     """JSON that is the same for equal values; `None` for what is nested too deeply to be written (hundreds of levels)."""
     try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError:
+        return dump_json(value, field="payload", canonical=True)
+    except InvalidMessageError:
         return None

@@ -11,6 +11,9 @@ from tests.benchmarks.report import machine, show
 
 KINDS = ("throughput", "retry-cost", "journal", "memory", "million", "rate")
 
+IN_TURNS = {"throughput": (throughput.run, 0.1), "retry-cost": (retry_cost.run, 0.05), "journal": (journal.run, 0.4)}
+"""Kinds whose contenders take turns, and the seconds of one."""
+
 
 def main() -> None:
     """Run one kind of benchmark, or all of them."""
@@ -44,26 +47,13 @@ def main() -> None:
     for kind in (options.kind,) if options.kind else KINDS:
         show("", f"== {kind}")
         match kind:
-            case "throughput":
-                throughput.run(
+            case "throughput" | "retry-cost" | "journal":
+                run, slice_seconds = IN_TURNS[kind]
+                run(
                     loops=loops,
                     concurrency=options.concurrency,
                     seconds=options.seconds,
-                    slice_seconds=options.slice or 0.1,
-                )
-            case "retry-cost":
-                retry_cost.run(
-                    loops=loops,
-                    concurrency=options.concurrency,
-                    seconds=options.seconds,
-                    slice_seconds=options.slice or 0.05,
-                )
-            case "journal":
-                journal.run(
-                    loops=loops,
-                    concurrency=options.concurrency,
-                    seconds=options.seconds,
-                    slice_seconds=options.slice or 0.4,
+                    slice_seconds=options.slice or slice_seconds,
                 )
             case "million":
                 million.run(messages=options.messages, concurrency=options.concurrency)
