@@ -77,6 +77,24 @@ def test_numbers_written_differently_are_one() -> None:
     assert key_of(text(to="0031 (6) 1234-5678")) == key_of(text())
 
 
+@pytest.mark.parametrize(
+    "message",
+    [text(), text(metadata={"z": '"to":"3'}), CustomMessage(to="+31612345678", type='"to":"', content={"to": "31"})],
+)
+def test_a_number_is_the_same_without_its_plus(message: Message) -> None:
+    """A spreadsheet that drops the + of each number makes no second campaign; what is sent is what was given."""
+    bare = attrs.evolve(message, to="31612345678")
+    assert key_of(bare) == key_of(message)
+    assert orjson.loads(dump_keyed_message(bare, journal=None)[1])["to"] == "31612345678"
+
+
+def test_what_is_no_number_keeps_its_plus() -> None:
+    """On other channels a recipient is an identifier, whatever it begins with; and what only looks like a recipient is none."""
+    assert key_of(text(to="+31612345678", channel="telegram")) != key_of(text(to="31612345678", channel="telegram"))
+    messages = [CustomMessage(bsuid="US.1", type="poll", content={"to": to}) for to in ("31612345678", "+31612345678")]
+    assert key_of(messages[0]) != key_of(messages[1])
+
+
 def test_a_key_of_ones_own_wins() -> None:
     """Two messages with one key are one to the journal, and it is no part of what is sent otherwise."""
     assert key_of(text(key="invoice-7")) == key_of(text(text="other", key="invoice-7")) == "invoice-7"

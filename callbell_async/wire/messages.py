@@ -146,14 +146,20 @@ def dump_keyed_message(message: Message, *, journal: str | None) -> tuple[str, b
     """The message's key, and its body, which carries the key and the journal's id in its metadata, if there is an id and room for two pairs more.
 
     A message without a key gets one of 32 hex digits that follows from what would be sent without it: the same for equal messages,
-    today and in later versions, because a journal begun with one version may be gone on with by another. Raises as `dump_message` does.
+    today and in later versions, because a journal begun with one version may be gone on with by another; a number is the same with and
+    without its `+`. Raises as `dump_message` does.
     """
     document = _document(message)
     # Sorted: equal messages must have equal bytes, in whatever order their metadata were given.
     body = dump_json(document, field="content", canonical=True)
     key = message.key
     if key is None:
-        key = hashlib.blake2b(body, digest_size=16).hexdigest()
+        named = body
+        if message.channel == "whatsapp" and message.to is not None and message.to[0] != "+":
+            # A spreadsheet drops the + of a whole column when it saves. Sorted, the recipient is the last that is called so.
+            before, to, after = body.rpartition(b'"to":"')
+            named = b"%b%b+%b" % (before, to, after)
+        key = hashlib.blake2b(named, digest_size=16).hexdigest()
     if journal is None or len(message.metadata) + 2 > MAX_METADATA_PAIRS:
         return key, body
     own = {KEY_IN_METADATA: key, JOURNAL_IN_METADATA: journal}
