@@ -8,7 +8,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,8 +24,9 @@ from callbell_async import (
     SendResult,
     TextMessage,
 )
-from callbell_async.journal import store
+from callbell_async.journal import Doubtful, Known, store
 from callbell_async.journal.journal import FLUSH_AFTER
+from callbell_async.journal.store import Store
 from tests.support.clock import current_loop
 
 NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
@@ -399,8 +400,25 @@ async def test_what_is_unknown_may_be_sent_again_by_name(path: Path) -> None:
         await intend(journal, "a", "b")
     async with Journal(path) as journal:
         await journal.resend("a")
-        assert await states(journal) == {"a": Outcome.SKIPPED, "b": Outcome.UNKNOWN}
-        assert set(await intend(journal, "a", "b")) == {"a"}
+        # Asked for twice, it is sent again once.
+        await journal.resend("a")
+        assert await states(journal) == {"a": Outcome.UNKNOWN, "b": Outcome.UNKNOWN}
+        first, second = await (await journal.begin_run()).intend([("a", b"{}", 0), ("b", b"{}", 1)])
+        assert first == Doubtful(1)
+        assert isinstance(second, Known)
+        with pytest.raises(JournalError):
+            await journal.resend("a")
+
+
+async def test_a_message_in_doubt_is_looked_for_from_its_first_attempt(path: Path) -> None:
+    """The copy that arrived may be the first one: `tried_at` stays, however often it is sent again."""
+    async with Journal(path, clock=NOW.timestamp) as journal:
+        await intend(journal, "a")
+    for hours in (1, 2):
+        async with Journal(path, clock=(NOW + timedelta(hours=hours)).timestamp) as journal:
+            await journal.resend("a")
+            await (await journal.begin_run()).intend([("a", b"{}", 0)])
+            assert (await known(journal, "a")).tried_at == NOW
 
 
 async def test_nothing_else_can_be_sent_again(path: Path) -> None:
@@ -420,3 +438,93 @@ async def test_what_is_under_way_cannot_be_sent_again(journal: Journal) -> None:
     await intend(journal, "a")
     with pytest.raises(JournalError):
         await journal.resend("a")
+
+
+# --- the same object again --------------------------------------------------------------------------------------------
+
+
+async def failing(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run in which one message is accepted, what is known of that can't be written, and neither can anything else."""
+    numbers = await intend(journal, "a", "b")
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_settle", _full)
+        journal.settled(numbers["a"], result(Outcome.ACCEPTED, uuid="u"))
+        journal.see("b", "v", None)
+        with pytest.raises(JournalError, match="the disk is full"):
+            await journal.close()
+
+
+def _full(*_: object) -> None:
+    raise JournalError("the disk is full")
+
+
+async def test_what_could_not_be_written_is_written_later(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a full disk the same object still knows what became of its messages, and tells when it is opened again."""
+    journal = await Journal(path).open()
+    await failing(journal, monkeypatch)
+    async with journal:
+        await journal.flush()
+        assert await states(journal) == {"a": Outcome.ACCEPTED, "b": Outcome.ACCEPTED}
+        assert (await known(journal, "a")).uuid == "u"
+
+
+async def test_what_could_not_be_written_is_not_written_elsewhere(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another journal in the same place has other messages under these numbers and keys: nothing is said of them."""
+    journal = await Journal(path).open()
+    await failing(journal, monkeypatch)
+    for file in path.parent.glob("spring.db*"):
+        file.unlink()
+    async with Journal(path) as other:
+        await intend(other, "b", "c")
+    async with journal:
+        await journal.flush()
+        assert await states(journal) == {"b": Outcome.UNKNOWN, "c": Outcome.UNKNOWN}
+
+
+async def test_what_could_not_be_written_says_nothing_of_a_later_attempt(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run has tried the message since: what became of the attempt before is not what became of this one."""
+    journal = await Journal(path).open()
+    await failing(journal, monkeypatch)
+    async with Journal(path) as other:
+        await other.resend("a")
+        await (await other.begin_run()).intend([("a", b"{}", 0)])
+    async with journal:
+        assert (await known(journal, "a")).outcome is Outcome.UNKNOWN
+
+
+async def test_closing_once_too_often_closes_no_run(path: Path) -> None:
+    """Who opened it may close it twice: a run has it open for itself."""
+    journal = Journal(path)
+    await journal.open()
+    await journal.open_for_run()
+    number = (await intend(journal, "a"))["a"]
+    for _ in range(3):
+        await journal.close()
+    journal.settled(number, result(Outcome.ACCEPTED, uuid="u"))
+    await journal.close_after_run()
+    assert "closed" in repr(journal)
+    async with Journal(path) as journal:
+        assert await states(journal) == {"a": Outcome.ACCEPTED}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+async def test_a_fork_is_told_that_it_has_none(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forked process has no copy of the file's thread: it is refused instead of waiting for ever, and closing it there does nothing."""
+    await intend(journal, "a")
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    for asked in (journal.counts(), journal.open(), journal.begin_run()):
+        with pytest.raises(JournalError, match="was opened before this process was forked; make another Journal in it"):
+            await asked
+    await journal.close()
+    monkeypatch.undo()
+    assert await states(journal) == {"a": Outcome.UNKNOWN}
+
+
+@pytest.mark.parametrize("now", [-1.0, NOW.timestamp() * 1000, float("nan")])
+async def test_a_clock_must_give_seconds(path: Path, now: float) -> None:
+    """Milliseconds would be dates that no journal has: the clock is looked at before anything is sent."""
+    with pytest.raises(ConfigurationError, match="clock: must give seconds since 1970"):
+        await Journal(path, clock=lambda: now).open()
+    assert not path.exists()

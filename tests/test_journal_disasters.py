@@ -171,6 +171,7 @@ async def test_damage_at_any_place_sends_nothing_twice(
     for number in range(100):
         damaged = tmp_path / f"{number}.db"
         damaged.write_bytes(good)
+        Path(f"{damaged}-count").touch()
         overwrite(damaged, chance.randrange(100, len(good)), chance.randbytes(chance.choice((1, 1, 20))))
         try:
             await callbell.send_many(MESSAGES[:60], journal=Journal(damaged))
@@ -209,7 +210,7 @@ async def test_a_journal_whose_end_is_missing_sends_nothing(
     error = (await office.run(order)).said["error"]
     assert error.startswith(f"{path}: ")
     assert "messages that were written down are missing" in error
-    assert "remove spring.db-count to go on without" in error
+    assert "empty spring.db-count to go on without" in error
     assert len(sandbox.requests) == requests
 
 
@@ -225,8 +226,38 @@ async def test_an_older_copy_sends_nothing(
     with pytest.raises(JournalError, match="messages that were written down are missing"):
         await callbell.send_many(MESSAGES, journal=Journal(path))
     assert len(sandbox.requests) == requests
-    (tmp_path / "spring.db-count").unlink()
+    (tmp_path / "spring.db-count").write_bytes(b"")
     assert (await callbell.send_many(MESSAGES[:50], journal=Journal(path))).accepted > 0
+
+
+MOVES: dict[str, Callable[[Path, Path], object]] = {
+    "moved": lambda path, to: path.rename(to),
+    "copied": lambda path, to: to.write_bytes(path.read_bytes()),
+    "linked": lambda path, to: to.hardlink_to(path),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("killed", [True, False])
+async def test_a_journal_by_another_name_sends_nothing(
+    sandbox: Sandbox, callbell: CallbellClient, office: Office, path: Path, tmp_path: Path, move: str, killed: bool
+) -> None:
+    """Without what belongs to it, it may lack what was written last, or be open by its own name: it is refused, until somebody says that he knows."""
+    if killed:
+        sandbox.inject(killing(office.kill, "answered"), times=1, when=lambda _: len(sandbox.requests) >= 100)
+    assert (await office.run(Order(sandbox.url, str(path), size=300))).killed is killed
+    await sandbox.no_connection()
+    requests = len(sandbox.requests)
+    other = tmp_path / "autumn.db"
+    MOVES[move](path, other)
+    with pytest.raises(
+        JournalError, match=r"autumn\.db: autumn\.db-count, which says how much is in it, is not beside it"
+    ):
+        await callbell.send_many(campaign(0, 300), journal=Journal(other))
+    assert len(sandbox.requests) == requests
+    if not killed:
+        Path(f"{other}-count").touch()
+        assert (await callbell.send_many(campaign(0, 300), journal=Journal(other))).accepted == 0
 
 
 async def test_a_log_without_its_journal_is_no_new_journal(

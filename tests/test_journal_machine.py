@@ -32,8 +32,8 @@ from callbell_async import (
     PaymentRequiredError,
     SendResult,
 )
-from callbell_async.journal import Intent
-from callbell_async.journal.store import Known
+from callbell_async.journal import Intent, Verdict
+from callbell_async.journal.store import RESEND
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 from tests.fixtures.strategies import quick
 from tests.support.disk import DiskLoop
@@ -88,12 +88,21 @@ endings = st.one_of(
 class Belief:
     """What the model holds of one key: what the journal must say of it, and how many copies somebody asked for beyond the first.
 
-    `excused` is how many copies there were when it was last allowed to be sent again.
+    `asked` is whether it is unknown, and the next run may try it all the same.
     """
 
     outcome: Outcome | None = None
     resends: int = 0
-    excused: int = 0
+    asked: bool = False
+
+    @property
+    def again(self) -> bool:
+        """Whether the next run may try it."""
+        return self.outcome in AGAIN or self.asked
+
+    def after(self, outcome: Outcome) -> Outcome:
+        """What is true of it when one more attempt came out so."""
+        return Outcome.UNKNOWN if self.asked and outcome is not Outcome.ACCEPTED else outcome
 
 
 class Machine(RuleBasedStateMachine):
@@ -147,7 +156,7 @@ class Machine(RuleBasedStateMachine):
 
         self._with_journal(lambda journal: journal.settle(event(journal)))
         if by == "key":
-            self.beliefs[key].outcome = Outcome.ACCEPTED
+            self.beliefs[key] = attrs.evolve(self.beliefs[key], outcome=Outcome.ACCEPTED, asked=False)
 
     @rule(data=st.data())
     def resend(self, data: st.DataObject) -> None:
@@ -161,9 +170,9 @@ class Machine(RuleBasedStateMachine):
         self._with_journal(lambda journal: journal.resend(*keys))
         for key in keys:
             belief = self.beliefs[key]
-            belief.outcome = Outcome.SKIPPED
-            belief.resends += 1
-            belief.excused = len(self.account.copies[key])
+            # Asked for twice before it is tried, it is tried once.
+            belief.resends += not belief.asked
+            belief.asked = True
 
     @rule()
     def open_twice(self) -> None:
@@ -188,7 +197,8 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.path.exists())
     def the_journal_is_true(self) -> None:
         """It says of each message what the model says, and what Callbell has."""
-        entries, counts, funnel = self._read()
+        entries, counts, funnel, asked = self._read()
+        assert asked == {key for key, belief in self.beliefs.items() if belief.asked}
         assert {key: belief.outcome for key, belief in self.beliefs.items() if belief.outcome is not None} == {
             key: entry.outcome for key, entry in entries.items()
         }
@@ -197,7 +207,7 @@ class Machine(RuleBasedStateMachine):
             if entry.outcome is Outcome.ACCEPTED:
                 assert entry.uuid in copies
             elif entry.outcome is not Outcome.UNKNOWN:
-                assert len(copies) == self.beliefs[key].excused
+                assert not copies
         assert counts == {**dict.fromkeys(Outcome, 0), **Counter(entry.outcome for entry in entries.values())}
         assert sum(funnel.values()) == counts[Outcome.ACCEPTED]
 
@@ -215,13 +225,16 @@ class Machine(RuleBasedStateMachine):
         with asyncio.Runner(loop_factory=DiskLoop) as runner:
             runner.run(main())
 
-    def _read(self) -> tuple[dict[str, JournalEntry], dict[Outcome, int], dict[Any, int]]:
-        async def main() -> tuple[dict[str, JournalEntry], dict[Outcome, int], dict[Any, int]]:
+    def _read(self) -> tuple[dict[str, JournalEntry], dict[Outcome, int], dict[Any, int], set[str]]:
+        """All that it knows, and the keys of what may be tried though it is unknown."""
+
+        async def main() -> tuple[dict[str, JournalEntry], dict[Outcome, int], dict[Any, int], set[str]]:
             async with self.journal_class(self.path, read_only=True) as journal:
                 entries = [entry async for entry in journal.entries()]
                 by_key = {entry.key: entry for entry in entries}
                 assert len(by_key) == len(entries)
-                return by_key, await journal.counts(), await journal.funnel()
+                asked = await journal._ask(lambda store: store.rows([RESEND], after=0, count=len(KEYS)))
+                return by_key, await journal.counts(), await journal.funnel(), {row.key for row in asked}
 
         with asyncio.Runner(loop_factory=DiskLoop) as runner:
             return runner.run(main())
@@ -233,7 +246,7 @@ class Machine(RuleBasedStateMachine):
         given = [_keys(campaign.items) for campaign in campaigns]
         shared = set.intersection(*given) if len(given) > 1 else set()
         tried = [self._check_results(*pair, shared) for pair in zip(campaigns, used, strict=True)]
-        entries = self._read()[0] if self.path.exists() else {}
+        entries, _, _, asked = self._read() if self.path.exists() else ({}, {}, {}, set())
         for key in set.union(*given):
             belief = self.beliefs[key]
             outcome = entries[key].outcome if key in entries else None
@@ -244,12 +257,17 @@ class Machine(RuleBasedStateMachine):
             assert outcome in may, (key, outcome)
             if len(self.account.copies[key]) > had.get(key, 0):
                 assert outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN)
-            belief.outcome = outcome
+            if key in asked:
+                # Only as long as nothing has left for it since.
+                assert belief.asked
+                assert len(self.account.copies[key]) == had.get(key, 0)
+            belief.outcome, belief.asked = outcome, key in asked
 
     def _may_be(self, campaign: Campaign, used: Used, key: str, result: SendResult | None) -> set[Outcome | None]:
         """What the journal may say of a message after a run that told this result of it, if it told any."""
-        before = self.beliefs[key].outcome
-        if before not in AGAIN:
+        belief = self.beliefs[key]
+        before = belief.outcome
+        if not belief.again:
             return {before}
         if not used.crashed:
             if key in used.proved:
@@ -257,7 +275,7 @@ class Machine(RuleBasedStateMachine):
             if result is not None:
                 return {result.outcome}
             # Written down and not tried, when the run ended before it was handed out.
-            return {before, Outcome.SKIPPED} if used.early and campaign.iterated else {before}
+            return {before, belief.after(Outcome.SKIPPED)} if used.early and campaign.iterated else {before}
         may: set[Outcome | None] = {Outcome.UNKNOWN}
         if key not in used.tried:
             may.add(before)
@@ -293,7 +311,7 @@ class Machine(RuleBasedStateMachine):
             else:
                 key = key_of(item)
                 assert result.key == key
-                assert self.beliefs[key].outcome in AGAIN
+                assert self.beliefs[key].again
                 if key not in shared:
                     assert key not in written
                     assert first[key] == index or used.early or stopped
@@ -308,27 +326,30 @@ class Machine(RuleBasedStateMachine):
         assert result.outcome is Outcome.SKIPPED
         assert result.key == error.key == error.entry.key == key
         before = self.beliefs[key].outcome
+        again = self.beliefs[key].again
         if not first:
             assert error.first_index is None or error.first_index < index
         elif error.first_index is None:
-            assert before not in AGAIN
+            assert not again
             assert error.entry.outcome is before
         else:
-            assert before in AGAIN
+            assert again
             assert error.first_index == first[key] < index
         if result.receipt is not None:
             assert error.entry.outcome is Outcome.ACCEPTED
             assert result.receipt.uuid in self.account.copies[key]
 
     def _check_tried(self, campaign: Campaign, result: SendResult, *, early: bool, stopped: bool) -> None:
-        expected = campaign.expected(result.message)
+        belief = self.beliefs[str(result.key)]
+        expected = belief.after(campaign.expected(result.message))
+        skipped = belief.after(Outcome.SKIPPED)
         if result.outcome is Outcome.ACCEPTED:
             assert result.receipt is not None
             assert result.receipt.uuid in self.account.copies[str(result.key)]
         if early:
-            assert result.outcome in (expected, Outcome.SKIPPED, *_cut_short(campaign, result))
+            assert result.outcome in (expected, skipped, *map(belief.after, _cut_short(campaign, result)))
         elif stopped:
-            assert result.outcome in (expected, Outcome.SKIPPED)
+            assert result.outcome in (expected, skipped)
         else:
             assert result.outcome is expected
 
@@ -364,16 +385,18 @@ def test_a_journal_sends_once_and_says_what_is_so() -> None:
 class Forgetful(Journal):
     """Lets messages be tried that it has not written down."""
 
-    async def record(self, run: int = 0, intents: Sequence[Intent] = ()) -> list[int | Known]:
+    def start_record(self, run: int = 0, intents: Sequence[Intent] = ()) -> asyncio.Future[list[Verdict]]:
         """Write the results only."""
-        await super().record(run)
-        return [1_000_000 + number for number in range(len(intents))]
+        written: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
+        numbers: list[Verdict] = [1_000_000 + number for number in range(len(intents))]
+        super().start_record(run).add_done_callback(lambda _: written.set_result(numbers))
+        return written
 
 
 class Hopeful(Journal):
     """Takes what may have arrived for lost."""
 
-    def settled(self, number: int, result: SendResult) -> None:
+    def settled(self, number: int, result: SendResult, *, in_doubt: bool = False) -> None:
         """Note something else."""
         unknown = result.outcome is Outcome.UNKNOWN
         super().settled(number, attrs.evolve(result, outcome=Outcome.NEVER_SENT) if unknown else result)

@@ -11,7 +11,9 @@ import orjson
 import pytest
 
 from callbell_async import (
+    BadRequestError,
     CallbellClient,
+    ClientClosedError,
     ConfigurationError,
     DuplicateMessageError,
     InvalidMessageError,
@@ -22,9 +24,12 @@ from callbell_async import (
     PaymentRequiredError,
     RetryPolicy,
     SendReport,
+    SendResult,
     TextMessage,
 )
+from callbell_async.bulk import SendRun
 from callbell_async.sandbox import Sandbox, faults
+from tests.support.calls import until
 from tests.support.fake_callbell import trickle
 
 ONCE = RetryPolicy(attempts=1)
@@ -274,3 +279,92 @@ async def test_the_key_may_stay_at_home(callbell: CallbellClient, sandbox: Sandb
     plain, keyed = sandbox.messages
     assert "metadata" not in plain.body
     assert set(keyed.body["metadata"]) == {"callbell_async_key", "callbell_async_journal"}
+
+
+# --- what is in doubt stays in doubt ----------------------------------------------------------------------------------
+
+
+async def in_doubt(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> str:
+    """A message that was accepted without an answer, and is to be sent again; its key."""
+    sandbox.inject(faults.accept_then_close(), times=1)
+    (result,) = (await callbell.send_many(texts(1), journal=journal)).results
+    assert result.key is not None
+    async with journal:
+        await journal.resend(result.key)
+    return result.key
+
+
+async def test_a_refusal_says_nothing_of_the_attempt_before(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """Sent again and refused, a message may still have been accepted the first time: it is `UNKNOWN`, and not tried again unasked."""
+    key = await in_doubt(callbell, sandbox, journal)
+    sandbox.inject(faults.answer(400), times=1)
+    told: list[SendResult] = []
+    report = await callbell.send_many(texts(1), journal=journal, on_result=told.append)
+    assert (report.unknown, report.rejected, outcomes(report)) == (1, 0, [Outcome.UNKNOWN])
+    assert told == list(report.results)
+    assert isinstance(report.results[0].error, BadRequestError)
+    (entry,) = await entries(journal)
+    assert entry.outcome is Outcome.UNKNOWN
+    assert str(entry.reason).startswith("an earlier attempt may have been accepted; of this one: ")
+    assert outcomes(await callbell.send_many(texts(1), journal=journal)) == [Outcome.SKIPPED]
+    async with journal:
+        # The sandbox's calendar is another.
+        found = await callbell.reconcile(journal, clock_skew=1e9)
+    assert (found.accepted, found.unresolved) == (1, ())
+    assert (await entries(journal))[0].key == key
+
+
+async def test_what_was_asked_for_and_never_left_is_still_asked_for(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """Sent again in vain, because the server was away or the run was stopped before, it is `UNKNOWN`; the next run tries it, without being asked again."""
+    await in_doubt(callbell, sandbox, journal)
+    async with CallbellClient("token", base_url="http://127.0.0.1:1/v1", retry=ONCE) as away:
+        assert outcomes(await away.send_many(texts(1), journal=journal)) == [Outcome.UNKNOWN]
+    rule = sandbox.inject(faults.answer(402, {"error": "no credit"}))
+    stopped = await callbell.send_many([*texts(1, first=1), *texts(1)], journal=journal, concurrency=1)
+    assert outcomes(stopped) == [Outcome.REJECTED, Outcome.UNKNOWN]
+    assert isinstance(stopped.results[1].error, PaymentRequiredError)
+    rule.remove()
+    assert outcomes(await callbell.send_many(texts(1), journal=journal)) == [Outcome.ACCEPTED]
+    assert len(sandbox.messages) == 2
+
+
+async def test_what_was_asked_for_and_not_handed_out_is_told(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """A run that ends before the message's turn tells of it as `UNKNOWN`, with a reason; the next one tries it."""
+    await in_doubt(callbell, sandbox, journal)
+
+    def stop(_: SendResult) -> None:
+        raise RuntimeError("stop")
+
+    run = callbell.send_many([*texts(1, first=1), *texts(1)], journal=journal, concurrency=1, on_result=stop)
+    with pytest.raises(RuntimeError):
+        await run
+    assert outcomes(run.report) == [Outcome.ACCEPTED, Outcome.UNKNOWN]
+    assert "an earlier attempt may have been accepted" in str(run.report.results[1].error)
+    assert outcomes(await callbell.send_many(texts(1), journal=journal)) == [Outcome.ACCEPTED]
+
+
+# --- ends that come together ------------------------------------------------------------------------------------------
+
+
+async def _awaited(run: SendRun) -> SendReport:
+    return await run
+
+
+async def test_whoever_ends_a_run_waits_for_its_end(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """`aclose` beside the task that awaits the run returns when all is accounted for and the journal is closed."""
+    run = callbell.send_many(texts(300), journal=journal, concurrency=5)
+    running = asyncio.ensure_future(_awaited(run))
+    await until(lambda: sandbox.messages)
+    await asyncio.gather(run.aclose(), run.aclose())
+    assert run.report.total == 300
+    assert "closed" in repr(journal)
+    with pytest.raises(ClientClosedError):
+        await running

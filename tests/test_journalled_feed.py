@@ -336,6 +336,54 @@ def test_a_cancelled_run_leaves_the_rest_to_the_next(
     main()
 
 
+def cancelled_all_at_once(path: Path, rounds: int) -> bool:
+    """A run whose tasks are all cancelled after so many rounds of the loop, checked; whether it was still going on then."""
+    loop = DiskLoop()
+    met = 0
+
+    async def main() -> bool:
+        journal = Journal(path, risk_power_loss=True)
+        fake = FakeCallbell(lambda number, attempt: Fate(leaving=0.002, answering=0.001))
+        run = new_run(fake, iter(texts(12)), concurrency=2, journal=journal)
+        running = asyncio.ensure_future(run._collect())
+        own = asyncio.current_task()
+
+        def strike() -> bool:
+            nonlocal met
+            met += 1
+            if met != rounds:
+                return False
+            for task in asyncio.all_tasks(loop):
+                if task is not own:
+                    loop.call_soon(task.cancel)
+            return True
+
+        loop.at_round(strike)
+        await asyncio.wait({running})
+        loop.at_round(lambda: False)
+        assert running.cancelled() or running.exception() is None
+        told = {result.key: result.outcome for result in run.report.results if result.key is not None}
+        for entry in await entries(journal):
+            # A run that was cancelled before it began has told nothing, and written nothing.
+            assert told[entry.key] is entry.outcome, (rounds, entry)
+        again = await new_run(fake, iter(texts(12)), journal=journal)
+        assert again.accepted == 12 - run.report.accepted - run.report.unknown
+        assert set(fake.accepted.values()) <= {1}
+        return running.cancelled()
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(main())
+
+
+def test_cancelling_every_task_at_any_point_leaves_nothing_untold(tmp_path: Path) -> None:
+    """A program that ends by cancelling all its tasks has a report and a journal that agree, and the next run sends what was not sent."""
+    rounds, going_on = 0, True
+    while going_on:
+        rounds += 1
+        going_on = cancelled_all_at_once(tmp_path / f"journal {rounds}", rounds)
+    assert rounds > 50
+
+
 @pytest.mark.parametrize("journalled", [False, True])
 def test_an_input_that_will_not_end_is_left(journalled: bool, journal: Journal) -> None:
     """An input that goes on whoever cancels it holds back the end of a run for one cancellation and ten more, with a journal as without."""

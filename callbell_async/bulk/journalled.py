@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 
 from callbell_async.bulk.feed import Feed
-from callbell_async.errors import Outcome
-from callbell_async.journal import Intent, Journal, JournalRun
+from callbell_async.errors import JournalError, Outcome
+from callbell_async.journal import Doubtful, Intent, Journal, JournalRun, Known, Verdict, duplicate
 from callbell_async.models.messages import Message
 from callbell_async.models.results import SendResult
 from callbell_async.wire import dump_keyed_message
@@ -24,12 +24,23 @@ FEWEST_IN_GROUP = 10
 
 @attrs.define(eq=False)
 class Intended:
-    """A message that is written down and may be tried: its key, its body with what the journal adds, and its number in the journal."""
+    """A message that is written down and may be tried: its key, its body with what the journal adds, and its number in the journal.
+
+    `in_doubt`: an earlier attempt may have been accepted.
+    """
 
     message: Message
     key: str
     body: bytes
     number: int
+    in_doubt: bool = False
+
+    def truth(self, result: SendResult) -> SendResult:
+        """What is true of the message when this attempt came out so: an earlier one that is in doubt remains so, unless this one was accepted."""
+        if not self.in_doubt or result.outcome is Outcome.ACCEPTED:
+            return result
+        untried = JournalError("was not tried again; an earlier attempt may have been accepted")
+        return attrs.evolve(result, outcome=Outcome.UNKNOWN, error=result.error or untried)
 
 
 def group_size(size: int, *, seconds: float, starved: bool) -> int:
@@ -101,10 +112,11 @@ class JournalledFeed:
             await waiting
         return None
 
-    def settle(self, number: int, result: SendResult) -> None:
-        """Note what became of an intended message."""
+    def settle(self, item: Intended, result: SendResult) -> SendResult:
+        """Note what became of an intended message; returns what is true of it."""
         if self._run is not None:
-            self._run.settle(number, result)
+            self._run.settle(item.number, result, in_doubt=item.in_doubt)
+        return item.truth(result)
 
     def stop(self) -> None:
         """Hand out nothing more, even if the input is being waited for."""
@@ -139,10 +151,7 @@ class JournalledFeed:
         """Write what is not written, and close the journal if the run opened it; raises `JournalError`."""
         if self._opened:
             self._opened = False
-            try:
-                await self._journal.flush()
-            finally:
-                await self._journal.close()
+            await self._journal.close_after_run()
 
     async def _pull(self) -> None:
         feed = self._feed
@@ -157,7 +166,7 @@ class JournalledFeed:
             self._change.set()
 
     async def _write(self, pulling: asyncio.Task[None]) -> None:
-        await self._journal.open()
+        await self._journal.open_for_run()
         self._opened = True
         self._run = await self._journal.begin_run()
         loop = asyncio.get_running_loop()
@@ -172,47 +181,50 @@ class JournalledFeed:
                     self._group = group_size(self._group, seconds=loop.time() - sized_at, starved=starved)
                     self._handed_out, sized_at = 0, loop.time()
                 group = tuple(self._pulled)
-                written = await self._intend(self._run, group)
+                await self._intend(self._run, group)
                 # Who waited for the first group had nothing to do before.
                 begun, starved = True, begun and full and bool(self._waiting)
-                for _ in group:
-                    self._pulled.popleft()
-                self._ready.extend(written)
-                self._room.set()
-                self._wake(len(written))
+                self._wake(len(group))
             elif pulling.done():
                 return
             else:
                 self._change.clear()
                 await self._change.wait()
 
-    async def _intend(self, run: JournalRun, group: Sequence[tuple[int, Any]]) -> list[tuple[int, Any]]:
-        """What a group is handed out as, when it is written down."""
-        if self._hurried:
-            return list(group)
-        mark = self._journal.id if self._journal.key_in_metadata else None
-        handed: list[tuple[int, Any]] = []
+    async def _intend(self, run: JournalRun, group: Sequence[tuple[int, Any]]) -> None:
+        """Write a group down, and make it ready to be handed out; cancelled or not, what is written down is made ready."""
+        handed = list(group)
         intents: list[Intent] = []
         places: list[int] = []
-        for index, item in group:
-            if isinstance(item, Message):
+        if not self._hurried:
+            mark = self._journal.id if self._journal.key_in_metadata else None
+            for place, (index, item) in enumerate(group):
+                if isinstance(item, Message):
+                    try:
+                        key, body = dump_keyed_message(item, journal=mark)
+                    except Exception as error:
+                        # About this message only, as without a journal.
+                        result = SendResult(index, item, Outcome.NEVER_SENT, error=error, key=item.key)
+                        handed[place] = (index, result)
+                    else:
+                        intents.append((key, body, index))
+                        places.append(place)
+        cancelled: asyncio.CancelledError | None = None
+        if intents:
+            writing = run.intend(intents)
+            while not writing.done():
                 try:
-                    key, body = dump_keyed_message(item, journal=mark)
-                except Exception as error:
-                    # About this message only, as without a journal.
-                    handed.append((index, SendResult(index, item, Outcome.NEVER_SENT, error=error, key=item.key)))
-                    continue
-                intents.append((key, body, index))
-                places.append(len(handed))
-            handed.append((index, item))
-        for place, (key, body, index), verdict in zip(places, intents, await run.intend(intents), strict=True):
-            message = handed[place][1]
-            if isinstance(verdict, int):
-                handed[place] = (index, Intended(message, key, body, verdict))
-            else:
-                receipt = verdict.entry.receipt
-                handed[place] = (index, SendResult(index, message, Outcome.SKIPPED, receipt, verdict, key=key))
-        return handed
+                    await asyncio.wait({writing})
+                except asyncio.CancelledError as error:
+                    cancelled = error
+            for place, intent, verdict in zip(places, intents, writing.result(), strict=True):
+                handed[place] = (intent[2], _written(handed[place][1], intent, verdict))
+        for _ in group:
+            self._pulled.popleft()
+        self._ready.extend(handed)
+        self._room.set()
+        if cancelled is not None:
+            raise cancelled
 
     def _raise_failure(self) -> None:
         """Raise what the input or the journal raised, if anything."""
@@ -234,3 +246,14 @@ class JournalledFeed:
             if not waiting.done():
                 waiting.set_result(None)
                 count -= 1
+
+
+def _written(message: Message, intent: Intent, verdict: Verdict) -> Intended | SendResult:
+    """What a message is handed out as, when it was to be written down."""
+    key, body, index = intent
+    if isinstance(verdict, Known):
+        error = duplicate(verdict)
+        return SendResult(index, message, Outcome.SKIPPED, error.entry.receipt, error, key=key)
+    if isinstance(verdict, Doubtful):
+        return Intended(message, key, body, verdict.number, in_doubt=True)
+    return Intended(message, key, body, verdict)

@@ -108,7 +108,8 @@ class SendRun:
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._began_at = self._ended_at = 0.0
-        self._started = self._cut = self._ended = False
+        self._closed = asyncio.Event()
+        self._started = self._cut = self._closing = self._ended = False
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else "under way" if self._started else "not awaited yet"
@@ -211,10 +212,19 @@ class SendRun:
                 self._cut = True
                 for worker in late:
                     worker.cancel()
-        if not self._ended:
-            self._ended = True
-            self._ended_at = asyncio.get_running_loop().time()
-            await self._close(cancellations)
+        if not self._closing:
+            self._closing = True
+            try:
+                await self._close(cancellations)
+            finally:
+                self._ended = True
+                self._closed.set()
+        while not self._ended:
+            # Somebody else is at it.
+            try:
+                await self._closed.wait()
+            except asyncio.CancelledError as error:
+                cancellations.append(error)
         self._runs.discard(self)
         if cancellations:
             raise cancellations[-1]
@@ -222,15 +232,15 @@ class SendRun:
     async def _close(self, cancellations: list[asyncio.CancelledError]) -> None:
         """Account for what was not handed out, and close the journal, cancelled or not: it waits for nothing but the disk."""
         journalled = self._journalled
+        self._ended_at = asyncio.get_running_loop().time()
         if journalled is not None:
-            await _uncancelled(journalled.halt(), cancellations)
+            await _uncancelled(journalled.halt, cancellations)
         for index, item in self._feed.rest():
             result = item if isinstance(item, SendResult) else self._skipped(index, item)
-            self._note(item, result)
-            self._keep(result)
+            self._keep(self._note(item, result))
         if journalled is not None:
             try:
-                await _uncancelled(journalled.close(), cancellations)
+                await _uncancelled(journalled.close, cancellations)
             except JournalError as error:
                 self._failure = self._failure or error
 
@@ -315,7 +325,7 @@ class SendRun:
         return SendResult(index, message, Outcome.ACCEPTED, receipt, None, call.attempts, key=key)
 
     async def _settle(self, item: Any, result: SendResult) -> None:
-        self._note(item, result)
+        result = self._note(item, result)
         self._keep(result)
         # Before on_result, which may raise: a result that is counted is given out as well.
         full = self._channel is not None and not self._channel.put(result)
@@ -326,9 +336,11 @@ class SendRun:
         if full and self._channel is not None:
             await self._channel.room()
 
-    def _note(self, item: Any, result: SendResult) -> None:
-        if self._journalled is not None and isinstance(item, Intended):
-            self._journalled.settle(item.number, result)
+    def _note(self, item: Any, result: SendResult) -> SendResult:
+        """Let the journal know; returns what is true of the message."""
+        if self._journalled is None or not isinstance(item, Intended):
+            return result
+        return self._journalled.settle(item, result)
 
     def _keep(self, result: SendResult) -> None:
         self._counts[result.outcome.value] += 1
@@ -349,12 +361,16 @@ def _cut_off(call: Call) -> TransportError:
     return error
 
 
-async def _uncancelled(work: Coroutine[Any, Any, None], cancellations: list[asyncio.CancelledError]) -> None:
-    """Wait for `work` to its end, and note the cancellations meanwhile."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancellations.append(error)
-    task.result()
+async def _uncancelled(
+    work: Callable[[], Coroutine[Any, Any, None]], cancellations: list[asyncio.CancelledError]
+) -> None:
+    """Wait for `work` to its end, and note the cancellations meanwhile; begin it again if it is cancelled itself, with all other tasks."""
+    while True:
+        task = asyncio.ensure_future(work())
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancellations.append(error)
+        if not task.cancelled():
+            return task.result()

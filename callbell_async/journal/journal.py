@@ -15,7 +15,19 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from callbell_async.errors import ConfigurationError, DuplicateMessageError, JournalError, Outcome
-from callbell_async.journal.store import TRYING, Intent, Known, Row, Settled, Sighting, Store
+from callbell_async.journal.store import (
+    LATEST,
+    RESEND,
+    TRYING,
+    Intent,
+    Known,
+    LeftOver,
+    Row,
+    Settled,
+    Sighting,
+    Store,
+    Verdict,
+)
 from callbell_async.models.events import Event, MessageCreated, MessageStatusUpdated
 from callbell_async.models.failures import MessageFailure
 from callbell_async.models.journal import JournalEntry
@@ -23,7 +35,7 @@ from callbell_async.models.results import SendResult
 from callbell_async.models.statuses import MessageStatus
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 
-__all__ = ["Journal", "JournalRun"]
+__all__ = ["Journal", "JournalRun", "duplicate"]
 
 T = TypeVar("T")
 
@@ -76,7 +88,9 @@ class Journal:
         self._clock = clock
         # Not wherever the program happens to be when it is opened again: that would be another journal, which knows nothing.
         self._file = self.path.absolute()
-        self._users = 0
+        self._users = self._runs = 0
+        self._process = 0
+        self._last_run: tuple[str, int] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
         self._thread: ThreadPoolExecutor | None = None
@@ -96,27 +110,50 @@ class Journal:
         """Open it, if it isn't open; each `open` wants its own `close`."""
         async with self._turn():
             if self._store is None:
-                thread = ThreadPoolExecutor(1, thread_name_prefix="callbell-journal")
-                make = partial(Store, self._file, read_only=self._read_only, risk_power_loss=self._risk_power_loss)
-                opening = asyncio.get_running_loop().run_in_executor(thread, make)
-                try:
-                    self._store = await asyncio.shield(opening)
-                except BaseException:
-                    # When it was cancelled the thread opens it all the same, and would keep others out.
-                    await _let_go(opening)
-                    thread.shutdown(wait=False)
-                    raise
-                self._thread = thread
-                self._failure = None
+                await self._open_store()
+            self._check_process()
             self._users += 1
             if self._settled or self._sightings:
                 # Noted in a loop that has ended since.
                 self._flush_later()
         return self
 
+    async def _open_store(self) -> None:
+        if not 0 <= (now := self._clock()) <= LATEST:
+            raise ConfigurationError(f"clock: must give seconds since 1970, not {now!r}")
+        settled, self._settled = self._settled, []
+        # What could not be written when it was open last, and is known all the same.
+        left_over = None if self._last_run is None else LeftOver(*self._last_run, settled)
+        thread = ThreadPoolExecutor(1, thread_name_prefix="callbell-journal")
+        make = partial(
+            Store,
+            self._file,
+            read_only=self._read_only,
+            risk_power_loss=self._risk_power_loss,
+            left_over=left_over,
+        )
+        opening = asyncio.get_running_loop().run_in_executor(thread, make)
+        try:
+            store = await asyncio.shield(opening)
+        except BaseException:
+            # When it was cancelled the thread opens it all the same, and would keep others out.
+            await _let_go(opening)
+            thread.shutdown(wait=False)
+            self._settled[:0] = settled
+            raise
+        if self._last_run is not None and self._last_run[0] != store.id:
+            # Another journal, which may know other messages by these keys.
+            self._sightings = []
+        self._last_run = (store.id, 0) if self._last_run is None else (store.id, self._last_run[1])
+        self._store, self._thread, self._process, self._failure = store, thread, os.getpid(), None
+
     async def close(self) -> None:
         """Write what is not written yet and close the file, when the last who opened it closes it; harmless when it is closed."""
-        self._users = max(0, self._users - 1)
+        if self._store is not None and self._process != os.getpid():
+            # The parent's, which still uses it: what there is of it here is a copy that no thread serves.
+            return
+        # Whoever closes it once too often does not close it for a run.
+        self._users = max(self._runs, self._users - 1)
         async with self._turn():
             # Somebody may have opened it while this one waited for its turn.
             if self._users or self._store is None:
@@ -137,6 +174,19 @@ class Journal:
                     finally:
                         await _ended(closing)
                         thread.shutdown(wait=False)
+
+    async def open_for_run(self) -> None:
+        """Open it for a run; it stays open until `close_after_run`, whoever else closes it meanwhile."""
+        await self.open()
+        self._runs += 1
+
+    async def close_after_run(self) -> None:
+        """Write what is not written yet, and close it if nobody else has opened it; raises `JournalError`."""
+        self._runs -= 1
+        try:
+            await self.flush()
+        finally:
+            await self.close()
 
     def _turn(self) -> asyncio.Lock:
         """One opens or closes it at a time; loops may use it one after the other."""
@@ -185,7 +235,7 @@ class Journal:
         await self._flush_if_open()
         states = [outcome.value for outcome in outcomes or Outcome]
         if Outcome.UNKNOWN in outcomes or not outcomes:
-            states.append(TRYING)
+            states += (TRYING, RESEND)
         last = 0
         while rows := await self._ask(lambda store, after=last: store.rows(states, after=after, count=ENTRIES_AT_ONCE)):  # type: ignore[misc]
             for row in rows:
@@ -206,7 +256,7 @@ class Journal:
     async def resend(self, *keys: str) -> None:
         """Let the next run try the messages with these keys again, though they are `UNKNOWN`: they may then reach the customer twice.
 
-        Raises `JournalError`, and changes nothing, if one of them is not `UNKNOWN`.
+        They stay `UNKNOWN` unless that attempt is accepted. Raises `JournalError`, and changes nothing, if one of them is not `UNKNOWN`.
         """
         await self._flush_if_open()
         wrong = [key for key in keys if not _can_be_written(key)] or await self._ask(lambda store: store.resend(keys))
@@ -282,39 +332,58 @@ class Journal:
 
     async def begin_run(self) -> JournalRun:
         """A new run, which tells its own messages from those of earlier runs."""
-        return JournalRun(self, await self._ask(lambda store: store.begin_run()))
+        number = await self._ask(lambda store: store.begin_run())
+        self._last_run = (self.id, number)
+        return JournalRun(self, number)
 
-    def settled(self, number: int, result: SendResult) -> None:
-        """Note what became of the intent with this number; it is written with the next intents, or within a moment."""
+    def settled(self, number: int, result: SendResult, *, in_doubt: bool = False) -> None:
+        """Note what became of the intent with this number; it is written with the next intents, or within a moment.
+
+        `in_doubt`: an earlier attempt may have been accepted, and remains unknown unless this one was.
+        """
         receipt, error = result.receipt, result.error
         uuid = status = None
         if receipt is not None:
             uuid, status = receipt.uuid, None if receipt.status is None else str(receipt.status)
         # Whatever a session or a limiter of the caller's says, it must not keep all else from being written.
         reason = None if error is None else str(error).encode(errors="replace").decode()
-        self._settled.append((number, _STATES[result.outcome], result.attempts, self._clock(), uuid, status, reason))
+        state = _STATES[result.outcome]
+        if in_doubt and result.outcome is not Outcome.ACCEPTED:
+            # What did not leave is still to be sent again, as somebody asked.
+            state = RESEND if result.outcome in (Outcome.NEVER_SENT, Outcome.SKIPPED) else Outcome.UNKNOWN.value
+            reason = f"an earlier attempt may have been accepted; of this one: {reason or 'it was not tried'}"
+        self._settled.append((number, state, result.attempts, self._clock(), uuid, status, reason))
         self._flush_soon()
 
-    async def record(self, run: int = 0, intents: Sequence[Intent] = ()) -> list[int | Known]:
-        """Write all that was noted, and new intents, before it returns; see `Store.record`."""
+    def start_record(self, run: int = 0, intents: Sequence[Intent] = ()) -> asyncio.Future[list[Verdict]]:
+        """Begin to write all that was noted, and new intents; see `Store.record`. What it returns is no task, which others might cancel."""
         if self._failure is not None:
             raise self._failure
         store, thread = self._check_open()
         settled, sightings = self._settled, self._sightings
         self._settled, self._sightings = [], []
+
+        def recorded(writing: asyncio.Future[list[Verdict]]) -> None:
+            if not writing.cancelled() and isinstance(error := writing.exception(), JournalError):
+                self._failure = error
+                # Nothing of it was written; it may be when it is opened again.
+                self._settled[:0] = settled
+                self._sightings[:0] = sightings
+
         writing = asyncio.get_running_loop().run_in_executor(
             thread, lambda: store.record(settled, sightings, intents, run=run, now=self._clock())
         )
+        writing.add_done_callback(recorded)
+        return writing
+
+    async def record(self) -> None:
+        """Write all that was noted before it returns, cancelled or not: a write that has not begun would be dropped."""
+        writing = self.start_record()
         try:
-            return await asyncio.shield(writing)
+            await asyncio.shield(writing)
         except asyncio.CancelledError:
-            # A write that has not begun would be dropped, and with it what others have noted.
             await _ended(writing)
             raise
-        finally:
-            error = writing.exception()
-            if isinstance(error, JournalError):
-                self._failure = error
 
     async def flush(self) -> None:
         """Write all that was noted; raises `JournalError` if that fails, or failed before."""
@@ -367,7 +436,13 @@ class Journal:
     def _check_open(self) -> tuple[Store, ThreadPoolExecutor]:
         if self._store is None or self._thread is None:
             raise JournalError(f"{self.path}: is not open; use `async with journal:`")
+        self._check_process()
         return self._store, self._thread
+
+    def _check_process(self) -> None:
+        # A fork has no copy of the file's thread, and would wait for it for ever.
+        if self._process != os.getpid():
+            raise JournalError(f"{self.path}: was opened before this process was forked; make another Journal in it")
 
 
 class JournalRun:
@@ -377,14 +452,13 @@ class JournalRun:
         self._journal = journal
         self._number = number
 
-    async def intend(self, intents: Sequence[Intent]) -> list[int | DuplicateMessageError]:
-        """Write down what is about to be tried; for each message its number, or the error that says why it must not be tried."""
-        verdicts = await self._journal.record(self._number, intents)
-        return [verdict if isinstance(verdict, int) else _duplicate(verdict) for verdict in verdicts]
+    def intend(self, intents: Sequence[Intent]) -> asyncio.Future[list[Verdict]]:
+        """Begin to write down what is about to be tried; for each message its number, or why it must not be tried."""
+        return self._journal.start_record(self._number, intents)
 
-    def settle(self, number: int, result: SendResult) -> None:
-        """What became of it."""
-        self._journal.settled(number, result)
+    def settle(self, number: int, result: SendResult, *, in_doubt: bool = False) -> None:
+        """What became of it; see `Journal.settled`."""
+        self._journal.settled(number, result, in_doubt=in_doubt)
 
 
 async def _ended(work: asyncio.Future[Any]) -> None:
@@ -409,7 +483,8 @@ def _can_be_written(text: str) -> bool:
     return True
 
 
-def _duplicate(known: Known) -> DuplicateMessageError:
+def duplicate(known: Known) -> DuplicateMessageError:
+    """The error that says why a message must not be tried."""
     entry = _entry(known.row)
     if known.this_run:
         text = f"given twice: the first is message {entry.index} of this run (counted from 0)"
@@ -437,7 +512,7 @@ def _entry(row: Row) -> JournalEntry:
 
 
 def _outcome(state: str) -> Outcome:
-    return Outcome.UNKNOWN if state == TRYING else Outcome(state)
+    return Outcome.UNKNOWN if state in (TRYING, RESEND) else Outcome(state)
 
 
 def _status(status: str | None) -> MessageStatus | str | None:

@@ -17,7 +17,7 @@ from callbell_async.journal.lock import FileLock, beside
 from callbell_async.journal.tally import Tally
 from callbell_async.models.statuses import is_news
 
-__all__ = ["COLUMNS", "Intent", "Known", "Row", "Settled", "Sighting", "Store"]
+__all__ = ["COLUMNS", "Doubtful", "Intent", "Known", "LeftOver", "Row", "Settled", "Sighting", "Store", "Verdict"]
 
 APPLICATION = 0x43424A31
 """SQLite's `application_id` of a journal: what tells it from another program's database."""
@@ -25,6 +25,8 @@ VERSION = 1
 """SQLite's `user_version`: of the tables below, and of how a message's key follows from what is sent."""
 
 TRYING = "trying"
+RESEND = "resend"
+"""Of what is unknown: the next run may try it, because somebody asked for that by name."""
 AGAIN = ("rejected", "never_sent", "skipped")
 """What a later run tries again: no copy of it can exist."""
 
@@ -68,6 +70,7 @@ INSERT INTO marks VALUES ('runs', 0), ('indexed', 0);
 # put behind it, and moving those costs as much again as writing them.
 
 NAME = "SELECT value FROM marks WHERE name = 'journal'"
+RUNS = "SELECT value FROM marks WHERE name = 'runs'"
 
 COLUMNS = "id, key, body, run, place, state, tried_at, attempts, settled_at, uuid, status, reason"
 
@@ -113,6 +116,24 @@ class Known(NamedTuple):
     this_run: bool
 
 
+class Doubtful(NamedTuple):
+    """An intent that may be tried under this number, though an earlier attempt may have been accepted: it was asked for by name."""
+
+    number: int
+
+
+Verdict = int | Doubtful | Known
+"""Under which number an intent may be tried, or why it may not."""
+
+
+class LeftOver(NamedTuple):
+    """What became of the intents of a journal's last run, and could not be written before it was closed."""
+
+    journal: str
+    run: int
+    settled: Sequence[Settled]
+
+
 class Store:
     """One journal's file, open; all its methods raise `JournalError` for a file that can't be used.
 
@@ -125,6 +146,7 @@ class Store:
         *,
         read_only: bool,
         risk_power_loss: bool,
+        left_over: LeftOver | None = None,
     ) -> None:
         self._path = path
         self._read_only = read_only
@@ -145,7 +167,7 @@ class Store:
                 self._indexed = self._number("SELECT value FROM marks WHERE name = 'indexed'")
                 if not read_only:
                     self._check()
-                    self._recover()
+                    self._recover(left_over)
         except BaseException:
             self.close()
             raise
@@ -175,7 +197,8 @@ class Store:
                 f"PRAGMA journal_mode = OFF; BEGIN; {SCHEMA} INSERT INTO marks VALUES ('journal', {secrets.randbits(62)});"
                 f" PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
             )
-        beside(self._path, "-count").unlink(missing_ok=True)
+        with contextlib.closing(Tally(beside(self._path, "-count"))) as tally:
+            tally.write(0)
         draft.replace(beside(self._path, ""))
 
     def _connect(self, risk_power_loss: bool) -> sqlite3.Connection:
@@ -214,7 +237,7 @@ class Store:
         if self._connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise JournalError(_damaged(self._path))
         # SQLite itself doesn't notice when the bytes of a value have changed.
-        states = ", ".join(f"'{state}'" for state in (TRYING, *Outcome))
+        states = ", ".join(f"'{state}'" for state in (TRYING, RESEND, *Outcome))
         strange = self._number(
             f"SELECT count(*) FROM messages WHERE state NOT IN ({states}) OR tried_at NOT BETWEEN 0 AND {LATEST}"
             f" OR settled_at NOT BETWEEN 0 AND {LATEST} OR typeof(body) <> 'blob'"
@@ -223,17 +246,25 @@ class Store:
         if strange or found != self._indexed:
             raise JournalError(_damaged(self._path))
         tally = beside(self._path, "-count")
+        if not tally.exists():
+            raise JournalError(
+                f"{self._path}: {tally.name}, which says how much is in it, is not beside it, as when a journal was moved, copied or linked alone;"
+                " put back what belongs to it, or make an empty file of that name to go on without, and messages may be sent twice"
+            )
         self._tally = Tally(tally)
         missing = self._tally.read() - (self._next_id - 1)
         if missing > 0:
             raise JournalError(
                 f"{self._path}: {missing} messages that were written down are missing, as when {beside(self._path, '-wal').name} was removed, or this is an older copy;"
-                f" put back what is missing, or remove {tally.name} to go on without, and they may be sent twice"
+                f" put back what is missing, or empty {tally.name} to go on without, and they may be sent twice"
             )
 
-    def _recover(self) -> None:
-        """What was under way when the last process ended may have arrived."""
+    def _recover(self, left_over: LeftOver | None) -> None:
+        """What was under way when the last process ended may have arrived, but for what is known of it here."""
         with self._transaction():
+            # A number means the same message only as long as no other run has begun.
+            if left_over is not None and left_over[:2] == (self.id, self._number(RUNS)):
+                self._settle([row for row in left_over.settled if row[0] < self._next_id])
             self._connection.execute(
                 "INSERT INTO results (id, state, attempts, reason) SELECT id, 'unknown', 0, ? FROM messages WHERE state = ?",
                 ("the program ended while it was under way", TRYING),
@@ -262,7 +293,7 @@ class Store:
         """The number of a new run."""
         with self._transaction():
             self._connection.execute("UPDATE marks SET value = value + 1 WHERE name = 'runs'")
-        return self._number("SELECT value FROM marks WHERE name = 'runs'")
+        return self._number(RUNS)
 
     def record(
         self,
@@ -272,21 +303,19 @@ class Store:
         *,
         run: int = 0,
         now: float = 0.0,
-    ) -> list[int | Known]:
+    ) -> list[Verdict]:
         """Write what became of earlier intents, what was heard, and new intents, all or nothing, before it returns.
 
         For each new intent: the number under which it may be tried, or why it may not.
         """
         keys = [key for key, _, _ in intents]
         with self._transaction():
-            for first in range(0, len(settled), ROWS_AT_ONCE):
-                some = settled[first : first + ROWS_AT_ONCE]
-                self._connection.execute(_settle_query(len(some)), [*chain.from_iterable(some)])
+            self._settle(settled)
             for sighting in sightings:
                 self._see(sighting)
             known = self._known(keys)
             if not intents:
-                verdicts: list[int | Known] = []
+                verdicts: list[Verdict] = []
             elif not known and len(set(keys)) == len(keys):
                 verdicts = list(range(self._next_id, self._next_id + len(keys)))
                 self._insert(intents, run, now)
@@ -297,6 +326,11 @@ class Store:
                 self._index()
         return verdicts
 
+    def _settle(self, settled: Sequence[Settled]) -> None:
+        for first in range(0, len(settled), ROWS_AT_ONCE):
+            some = settled[first : first + ROWS_AT_ONCE]
+            self._connection.execute(_settle_query(len(some)), [*chain.from_iterable(some)])
+
     def _insert(self, intents: Sequence[Intent], run: int, now: float) -> None:
         values: list[object] = [run, now]
         for number, intent in enumerate(intents, self._next_id):
@@ -306,23 +340,25 @@ class Store:
         self._next_id += len(intents)
         self._unindexed.update([key for key, _, _ in intents])
 
-    def _intend(self, intent: Intent, known: dict[str, Row], run: int, now: float) -> int | Known:
+    def _intend(self, intent: Intent, known: dict[str, Row], run: int, now: float) -> Verdict:
         key, body, place = intent
         row = known.get(key)
-        if row is None:
-            number = self._next_id
-            self._insert((intent,), run, now)
-        elif row.run == run or row.state not in AGAIN:
+        if row is not None and (row.run == run or row.state not in (*AGAIN, RESEND)):
             return Known(row, row.run == run)
+        if row is None:
+            number, doubtful = self._next_id, False
+            self._insert((intent,), run, now)
         else:
-            number = row.id
+            number, doubtful = row.id, row.state == RESEND
+            # The first copy may be the one that arrived: it is looked for from then on.
+            tried_at = row.tried_at if doubtful else now
             self._connection.execute(
                 "UPDATE entries SET body = ?, run = ?, place = ?, tried_at = ? WHERE id = ?",
-                (body, run, place, now, number),
+                (body, run, place, tried_at, number),
             )
             self._connection.execute("DELETE FROM results WHERE id = ?", (number,))
         known[key] = Row(number, key, body, run, place, TRYING, now)
-        return number
+        return Doubtful(number) if doubtful else number
 
     def _known(self, keys: Sequence[str]) -> dict[str, Row]:
         """The rows under these keys, so far as there are any."""
@@ -419,11 +455,11 @@ class Store:
         """Let the messages with these keys be tried again, all or none; those of them that are not `unknown`, where there are any."""
         with self._transaction():
             known = {key: self._known([key]).get(key) for key in keys}
-            wrong = [key for key, row in known.items() if row is None or row.state != "unknown"]
+            wrong = [key for key, row in known.items() if row is None or row.state not in ("unknown", RESEND)]
             if not wrong:
                 self._connection.executemany(
-                    "UPDATE results SET state = 'skipped', reason = 'to be sent again' WHERE id = ?",
-                    [(row.id,) for row in known.values() if row is not None],
+                    "UPDATE results SET state = ?, reason = 'to be sent again' WHERE id = ?",
+                    [(RESEND, row.id) for row in known.values() if row is not None],
                 )
         return wrong
 

@@ -23,7 +23,7 @@ class SendResult:
     `index` is its place in the input, from 0; `receipt` is there when `outcome` is `ACCEPTED`, and `error` when it is not (for
     `SKIPPED`: what stopped the run, if anything did). `attempts` is how many requests were tried. With a journal, `key` is what it knows
     the message by; one that it has already, or that was given twice, is `SKIPPED` with a `DuplicateMessageError`, and with a receipt if
-    it was accepted before.
+    it was accepted before; one that was sent again on request is `ACCEPTED` or `UNKNOWN`, whatever `error` says of this attempt.
     """
 
     index: int
