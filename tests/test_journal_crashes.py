@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from callbell_async import Outcome
-from callbell_async.bulk.journalled import MOST_IN_GROUP
 from callbell_async.sandbox import Fault, Sandbox, faults
 from tests.support.campaign import Moment, Order, campaign
 from tests.support.lives import Life, Office, discrepancies, entries_of, killing
@@ -66,7 +65,7 @@ def after(sandbox: Sandbox, office: Office, requests: int) -> Callable[[object],
     return lambda _: office.process is not None and len(sandbox.requests) >= whole
 
 
-@pytest.mark.parametrize(("seed", "count", "group"), [(1, 3000, 25), (2, 3000, 25), (3, 5000, MOST_IN_GROUP)])
+@pytest.mark.parametrize(("seed", "count", "group"), [(1, 3000, 25), (2, 3000, 25), (3, 5000, 100)])
 async def test_a_campaign_killed_at_any_moment_sends_each_message_once(
     sandbox: Sandbox, office: Office, tmp_path: Path, seed: int, count: int, group: int
 ) -> None:
@@ -166,7 +165,7 @@ async def test_without_a_journal_the_same_check_finds_second_copies(
     assert (await office.run(order)).killed
     if journal is not None:
         # It would give the flaw away.
-        Path(f"{path}-count").unlink()
+        Path(f"{path}-count").write_bytes(b"")
     assert not (await office.run(order._replace(forgetful=False))).killed
     await sandbox.no_connection()
     found = discrepancies(campaign(0, COUNT), sandbox.messages, None)

@@ -18,7 +18,7 @@ from callbell_async.wire import dump_keyed_message
 
 __all__ = ["Intended", "JournalledFeed", "group_size"]
 
-MOST_IN_GROUP = 100
+MOST_IN_GROUP = 500
 FEWEST_IN_GROUP = 10
 
 
@@ -46,10 +46,13 @@ class Intended:
 def group_size(size: int, *, seconds: float, starved: bool) -> int:
     """How many messages to write down at once, after so many took so long to be sent: what lasts about a tenth of a second.
 
-    The fewer, the less is left in doubt by a crash; the more, the cheaper it is: workers that were `starved` waited for the disk itself.
+    The fewer, the less is left in doubt by a crash; the more, the cheaper it is: workers that were `starved` waited for the disk itself. Otherwise it
+    grows slowly: what is sent at once, before the rate limit begins to bind, must not make it large for what comes after.
     """
-    if seconds < 0.05 or starved:
+    if starved:
         return min(size * 2, MOST_IN_GROUP)
+    if seconds < 0.05:
+        return min(size + size // 5 + 5, MOST_IN_GROUP)
     return max(size // 2, min(size, FEWEST_IN_GROUP)) if seconds > 0.2 else size
 
 
