@@ -13,7 +13,7 @@ __all__ = ["FileLock", "beside"]
 
 
 def beside(path: Path, end: str) -> Path:
-    """The file whose name is a journal's with `end` behind it; the same for all links to one journal."""
+    """The file whose name is a journal's with `end` behind it; the same for all symbolic links to one journal."""
     return Path(os.path.realpath(path) + end)
 
 
