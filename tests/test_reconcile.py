@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -28,16 +29,20 @@ from callbell_async import (
     TextMessage,
 )
 from callbell_async.journal.reconcile import match
-from callbell_async.sandbox import Sandbox, Template, faults
+from callbell_async.sandbox import Contact, Sandbox, Template, faults
 from tests.support.clock import current_loop
 
 TRIED = datetime(2026, 9, 1, 12, tzinfo=UTC)
 
 
-def entry(key: str, *, after: float = 0.0) -> JournalEntry:
+def entry(key: str, *, after: float = 0.0, accepted: bool = False, **body: Any) -> JournalEntry:
     """A message that was tried so many seconds later than noon."""
     return JournalEntry(
-        key=key, message_body=b"", outcome=Outcome.UNKNOWN, index=0, tried_at=TRIED + timedelta(seconds=after)
+        key=key,
+        message_body=json.dumps(body).encode(),
+        outcome=Outcome.ACCEPTED if accepted else Outcome.UNKNOWN,
+        index=0,
+        tried_at=TRIED + timedelta(seconds=after),
     )
 
 
@@ -88,7 +93,58 @@ def test_a_history_is_matched(
 ) -> None:
     """A message is the one that was sent, with its text, not before it was tried, and each is one message only."""
     entries = [(entry(key, after=after), text) for key, after, text in wanted]
-    assert match(entries, history, clock_skew=2.0) == found
+    assert match(entries, history, clock_skew=2.0).found == found
+
+
+A: dict[str, Any] = {"content": {"url": "A"}}
+B: dict[str, Any] = {"content": {"url": "B"}}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "history", "found", "doubtful"),
+    [
+        ([entry("a", **A), entry("b", **B)], [shown("u")], {}, {"a", "b"}),
+        ([entry("a", **A), entry("b", **B)], [], {}, set()),
+        ([entry("a", **A), entry("b", after=5, **B)], [shown("v", after=6), shown("u")], {"a": "u", "b": "v"}, set()),
+        ([entry("a", **A), entry("b", after=9, **B)], [shown("u"), shown("v", after=6)], {}, {"a", "b"}),
+        (
+            [entry("a", to="1", metadata={"n": "1"}, **A), entry("b", bsuid="B", metadata={"n": "2"}, **A)],
+            [shown("u")],
+            {"a": "u"},
+            set(),
+        ),
+        ([entry("a", template_uuid="A"), entry("b", template_uuid="B")], [shown("u")], {}, {"a", "b"}),
+        ([entry("a"), entry("b", after=1, accepted=True)], [shown("u", after=2)], {}, set()),
+        ([entry("a"), entry("b", after=1, accepted=True)], [shown("v", after=2), shown("u")], {"a": "u"}, set()),
+        ([entry("a"), entry("b", after=9, accepted=True)], [shown("u")], {"a": "u"}, set()),
+        (
+            [entry("a", **A), entry("b", **B), entry("c", accepted=True)],
+            [shown("u"), shown("v", after=2)],
+            {},
+            {"a", "b"},
+        ),
+        ([entry("a", **A), entry("c", accepted=True, **B)], [shown("u"), shown("v", after=2)], {"a": "u"}, set()),
+    ],
+    ids=[
+        "one for two contents",
+        "none for two contents",
+        "one for each content",
+        "two for two contents, one too early",
+        "one for one content twice",
+        "one for two templates",
+        "one, and another is accepted",
+        "two, and another is accepted",
+        "another is accepted, but too late to be it",
+        "two for two contents, and another is accepted",
+        "one left for the only content",
+    ],
+)
+def test_no_more_is_found_than_is_certain(
+    wanted: list[JournalEntry], history: list[HistoryMessage], found: dict[str, str], doubtful: set[str]
+) -> None:
+    """Of different contents with one text none is found unless all are there, and what is known to be accepted has its message first."""
+    matches = match([(one, "Hello!") for one in wanted], history, clock_skew=2.0)
+    assert (matches.found, matches.doubtful) == (found, doubtful)
 
 
 # --- over HTTP --------------------------------------------------------------------------------------------------------
@@ -113,6 +169,21 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
     """An open journal."""
     async with Journal(tmp_path / "spring.db") as journal:
         yield journal
+
+
+@pytest.fixture
+def matched(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when a message was found in a history, and nothing is settled yet."""
+    found = asyncio.Event()
+
+    def match_and_tell(*args: Any, **options: Any) -> Any:
+        matches = match(*args, **options)
+        if matches.found:
+            found.set()
+        return matches
+
+    monkeypatch.setattr(sys.modules[match.__module__], "match", match_and_tell)
+    return found
 
 
 def text(number: int = 0, **changes: Any) -> TextMessage:
@@ -181,31 +252,25 @@ async def test_a_contact_named_in_two_ways_proves_no_message_twice(
 
 @pytest.mark.parametrize("ends", ["accepted", "unknown", "later"])
 async def test_a_message_sent_meanwhile_proves_no_other(
-    monkeypatch: pytest.MonkeyPatch, callbell: CallbellClient, sandbox: Sandbox, journal: Journal, ends: str
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal, matched: asyncio.Event, ends: str
 ) -> None:
     """What a run sends with the same text to the same contact is not taken for one that was lost, whether it ends while others are looked for or later."""
     for number in (0, 1):
         await callbell.send(text(number, text="Earlier"))
         await send_into_the_dark(callbell, sandbox, journal, text(number), accepted=False)
-    arrived, answered, found, looking, shown = (asyncio.Event() for _ in range(5))
+    arrived, answered, looking, shown = (asyncio.Event() for _ in range(4))
     then = faults.close_after_reading() if ends == "unknown" else None
     silence = faults.silence(arrived.set, until=answered, then=then, accept=True)
     sandbox.inject(silence, times=1, when=lambda request: request.path == "/messages/send")
     sending = asyncio.ensure_future(callbell.send_many([text(to="31612345670", key="other")], journal=journal))
     await arrived.wait()
-
-    def match_and_tell(*args: Any, **options: Any) -> Any:
-        matches = match(*args, **options)
-        if matches:
-            found.set()
-        return matches
-
-    monkeypatch.setattr(sys.modules[match.__module__], "match", match_and_tell)
     silence = faults.silence(looking.set, until=shown)
-    sandbox.inject(silence, times=1, when=lambda request: request.path.endswith("71"))
+    slow = sandbox.account.people.by_identifier("whatsapp", "31612345671")
+    assert slow is not None
+    sandbox.inject(silence, times=1, when=lambda request: request.path == f"/contacts/{slow.uuid}/messages")
     reconciling = asyncio.ensure_future(callbell.reconcile(journal))
     await looking.wait()
-    await found.wait()
+    await matched.wait()
     if ends != "later":
         answered.set()
         await sending
@@ -218,6 +283,186 @@ async def test_a_message_sent_meanwhile_proves_no_other(
     }
     answered.set()
     await sending
+
+
+MEANWHILE = "another message went to this contact meanwhile; reconcile again"
+
+
+def image(key: str, **changes: Any) -> ImageMessage:
+    """An image with a caption, of which there are several."""
+    return ImageMessage(
+        **{
+            "to": "+31612345670",
+            "url": f"https://example.org/{key}.png",
+            "caption": "Your ticket",
+            "key": key,
+            **changes,
+        }
+    )
+
+
+@pytest.mark.parametrize("to", ["+31612345670", "31612345670"])
+async def test_another_content_with_the_same_text_is_no_proof(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal, to: str
+) -> None:
+    """Of two images with one caption to one contact, however it is named, of which one arrived, neither is said to be accepted; once both are there, both are."""
+    await send_into_the_dark(callbell, sandbox, journal, image("lost"), accepted=False)
+    await send_into_the_dark(callbell, sandbox, journal, image("arrived", to=to))
+    found = await callbell.reconcile(journal)
+    assert found.accepted == 0
+    assert [(item.entry.key, item.reason) for item in found.unresolved] == [
+        ("lost", "others with the same text but another content went to this contact"),
+        ("arrived", "others with the same text but another content went to this contact"),
+    ]
+    await callbell.send(image("lost"))
+    assert await callbell.reconcile(journal) == Reconciliation(accepted=2, unresolved=())
+
+
+async def test_a_content_sent_meanwhile_proves_no_other(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal, matched: asyncio.Event
+) -> None:
+    """As many messages as contents prove nothing when one of them turns out to be another's before the end."""
+    await send_into_the_dark(callbell, sandbox, journal, image("lost"), accepted=False)
+    await send_into_the_dark(callbell, sandbox, journal, image("arrived"), text(1))
+    arrived, answered = asyncio.Event(), asyncio.Event()
+    silence = faults.silence(arrived.set, until=answered, accept=True)
+    sandbox.inject(silence, times=1, when=lambda request: request.path == "/messages/send")
+    sending = asyncio.ensure_future(callbell.send_many([image("other")], journal=journal))
+    await arrived.wait()
+    slow = sandbox.account.people.by_identifier("whatsapp", "31612345671")
+    assert slow is not None
+    looking, shown = asyncio.Event(), asyncio.Event()
+    silence = faults.silence(looking.set, until=shown)
+    sandbox.inject(silence, times=1, when=lambda request: request.path == f"/contacts/{slow.uuid}/messages")
+    reconciling = asyncio.ensure_future(callbell.reconcile(journal))
+    await looking.wait()
+    await matched.wait()
+    answered.set()
+    assert (await sending).accepted == 1
+    shown.set()
+    found = await reconciling
+    assert found.accepted == 1
+    assert [(item.entry.key, item.reason) for item in found.unresolved] == [
+        ("lost", MEANWHILE),
+        ("arrived", MEANWHILE),
+    ]
+
+
+async def test_a_message_under_way_by_another_name_proves_no_other(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """What is under way to a bsuid is not taken for what was sent with the same text to a number, and lost."""
+    sandbox.account.add(Contact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
+    await send_into_the_dark(callbell, sandbox, journal, text(), accepted=False)
+    arrived, answered = asyncio.Event(), asyncio.Event()
+    silence = faults.silence(arrived.set, until=answered, accept=True)
+    sandbox.inject(silence, times=1, when=lambda request: request.path == "/messages/send")
+    other = TextMessage(bsuid="NL.1", text="Hello!", key="other")
+    sending = asyncio.ensure_future(callbell.send_many([other], journal=journal))
+    await arrived.wait()
+    found = await callbell.reconcile(journal)
+    answered.set()
+    assert (await sending).accepted == 1
+    assert (found.accepted, [item.reason for item in found.unresolved]) == (0, [MEANWHILE])
+    found = await callbell.reconcile(journal)
+    assert (found.accepted, [item.reason for item in found.unresolved]) == (0, ["is not in the contact's history"])
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_only_what_may_be_the_same_holds_a_message_back(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal, known: bool
+) -> None:
+    """Another text under way to a bsuid holds no message to a number back that was found; a text that can't be known does."""
+    await callbell.send(text())
+    template = sandbox.account.add(Template(title="other", text="Goodbye!"))
+    other = TemplateMessage(bsuid="NL.2", template_uuid=template.uuid, optin_contact=True, key="other")
+    await send_into_the_dark(callbell, sandbox, journal, text())
+    if not known:
+        sandbox.inject(faults.answer(500), when=lambda request: request.path.startswith("/templates/"))
+    arrived, answered = asyncio.Event(), asyncio.Event()
+    silence = faults.silence(arrived.set, until=answered)
+    sandbox.inject(silence, times=1, when=lambda request: request.path == "/messages/send")
+    sending = asyncio.ensure_future(callbell.send_many([other], journal=journal))
+    await arrived.wait()
+    found = await callbell.reconcile(journal)
+    assert (found.accepted, [item.reason for item in found.unresolved]) == ((1, []) if known else (0, [MEANWHILE]))
+    answered.set()
+    await sending
+
+
+@pytest.mark.parametrize("name", [{"to": "31612345670"}, {"to": None, "bsuid": "NL.1"}])
+async def test_what_an_event_without_a_uuid_settled_is_no_other(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal, name: dict[str, Any]
+) -> None:
+    """A message that is known to be accepted, but not by which uuid, has its message in the history before one that was lost, however both name the contact."""
+    sandbox.account.add(Contact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
+    await send_into_the_dark(callbell, sandbox, journal, text(), accepted=False)
+    await send_into_the_dark(callbell, sandbox, journal, text(key="other", **name))
+    journal.see("other", None, None)
+    found = await callbell.reconcile(journal)
+    assert found.accepted == 0
+    assert [item.reason for item in found.unresolved] == ["is not in the contact's history"]
+    await callbell.send(text())
+    assert await callbell.reconcile(journal) == Reconciliation(accepted=1, unresolved=())
+
+
+async def test_only_contacts_that_matter_are_looked_up(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """What was accepted without a uuid costs a request only where it may have gone to a contact that is looked at, and its history none."""
+    bsuid = TextMessage(bsuid="NL.1", text="Hello!", key="bsuid")
+    await send_into_the_dark(callbell, sandbox, journal, text(0), text(1), bsuid)
+    journal.see("k1", None, None)
+    journal.see("bsuid", None, None)
+    sandbox.requests.clear()
+    assert await callbell.reconcile(journal) == Reconciliation(accepted=1, unresolved=())
+    looked_at = {request.path for request in sandbox.requests}
+    contact = sandbox.account.people.by_identifier("whatsapp", "+31612345670")
+    assert contact is not None
+    assert looked_at == {
+        "/contacts/bsuid/NL.1",
+        "/contacts/phone/%2B31612345670",
+        f"/contacts/{contact.uuid}/messages",
+    }
+
+
+@pytest.mark.parametrize(("status", "accepted"), [(404, 1), (500, 0)])
+async def test_an_accepted_one_that_cannot_be_looked_for(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal, status: int, accepted: int
+) -> None:
+    """What was accepted without a uuid holds others back while its contact can't be asked for, and isn't told itself; a contact that isn't there has no message."""
+    bsuid = TextMessage(bsuid="NL.1", text="Hello!", key="bsuid")
+    await send_into_the_dark(callbell, sandbox, journal, text(), bsuid)
+    journal.see("bsuid", None, None)
+    sandbox.inject(faults.answer(status), when=lambda request: "/bsuid/" in request.path)
+    found = await callbell.reconcile(journal)
+    assert found.accepted == accepted
+    assert [(item.entry.key, item.reason) for item in found.unresolved] == [("k0", MEANWHILE)][accepted:]
+
+
+@pytest.mark.parametrize("by", ["an event", "another attempt"])
+async def test_one_of_two_is_settled_meanwhile(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal, by: str
+) -> None:
+    """Of two alike, one settled by an event without a uuid, or tried again, while both are looked for, the other is not said to be accepted."""
+    await send_into_the_dark(callbell, sandbox, journal, text(key="lost"), accepted=False)
+    await send_into_the_dark(callbell, sandbox, journal, text(key="other"), accepted=by == "an event")
+    await callbell.send(text(text="Earlier"))
+    looking, shown = asyncio.Event(), asyncio.Event()
+    silence = faults.silence(looking.set, until=shown)
+    sandbox.inject(silence, times=1, when=lambda request: request.path.endswith("/messages"))
+    reconciling = asyncio.ensure_future(callbell.reconcile(journal))
+    await looking.wait()
+    if by == "an event":
+        journal.see("other", None, None)
+    else:
+        await journal.resend("other")
+        await send_into_the_dark(callbell, sandbox, journal, text(key="other"))
+    shown.set()
+    found = await reconciling
+    assert [(item.entry.key, item.reason) for item in found.unresolved if item.entry.key == "lost"] == [
+        ("lost", MEANWHILE)
+    ]
 
 
 async def test_an_event_may_be_faster(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from callbell_async.sandbox import Sandbox
+from callbell_async.sandbox import Contact, Sandbox
 from tests.fixtures.sandbox import Clock, ask, get, seed
 
 
@@ -50,6 +50,17 @@ async def test_a_contact_s_life(sandbox: Sandbox, clock: Clock) -> None:
     assert (await ask(sandbox, "GET", path))[0] == 404
     assert (await ask(sandbox, "GET", "/contacts/phone/447700900001"))[0] == 404
     assert (await ask(sandbox, "POST", "/contacts", json=body))[0] == 200
+
+
+async def test_seeded_contacts_with_one_name(sandbox: Sandbox) -> None:
+    """A number or a bsuid that two seeded contacts share leads to the last one, and still does when the first one is deleted."""
+    first, last = (sandbox.account.add(Contact(identifier="+31612345678", name=name, bsuid="NL.1")) for name in "AB")
+    assert (await ask(sandbox, "DELETE", f"/contacts/{first.uuid}"))[0] == 200
+    for path in ("/contacts/phone/31612345678", "/contacts/bsuid/NL.1"):
+        assert (await get(sandbox, path))["contact"]["uuid"] == last.uuid
+    assert (await ask(sandbox, "DELETE", f"/contacts/{last.uuid}"))[0] == 200
+    for path in ("/contacts/phone/31612345678", "/contacts/bsuid/NL.1"):
+        assert (await ask(sandbox, "GET", path))[0] == 404
 
 
 async def test_field_types(sandbox: Sandbox) -> None:

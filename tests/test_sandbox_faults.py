@@ -105,6 +105,8 @@ async def test_ends_the_connection(sandbox: Sandbox, wire: Wire) -> None:
 ANSWERS = {
     "an error with its headers": (faults.answer(503, {"error": "later"}, {"Retry-After": "7"}), 503, False),
     "an error after accepting": (faults.answer(504, b"", accept=True), 504, True),
+    "no content with a body": (faults.answer(204, b"abc"), 204, False),
+    "not modified with a body": (faults.answer(304, {"a": "b"}), 304, False),
     "HTML": (faults.html(), 502, False),
     "a revoked token": (faults.token_revoked(), 401, False),
     "a trickle": (faults.trickle(), 200, True),
@@ -266,10 +268,18 @@ async def test_before_reading_only_the_head_is_there(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("status", [101, 204, 304])
-async def test_no_length_is_promised_where_there_is_no_body(sandbox: Sandbox, status: int) -> None:
-    """An answer that never has a body comes without a length, as HTTP wants it."""
-    sandbox.inject(faults.then_dropped(faults.answer(status)))
+@pytest.mark.parametrize("body", [b"", b"abc"])
+async def test_no_length_is_promised_where_there_is_no_body(sandbox: Sandbox, status: int, body: bytes) -> None:
+    """An answer that never has a body comes without one and without a length, as HTTP wants it, whatever is given."""
+    sandbox.inject(faults.then_dropped(faults.answer(status, body, {"content-length": "3"})))
     assert await raw_answer(sandbox) == f"HTTP/1.1 {status} Sandbox\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("name", ["content-length", "Content-Length", "CONTENT-LENGTH"])
+async def test_an_answer_has_one_length(sandbox: Sandbox, name: str) -> None:
+    """A length among the headers of an answer is not said beside the true one, however it is spelt."""
+    sandbox.inject(faults.then_dropped(faults.answer(200, b"abc", {name: "5", "X-A": "b"})))
+    assert await raw_answer(sandbox) == b"HTTP/1.1 200 Sandbox\r\nX-A: b\r\nContent-Length: 3\r\n\r\nabc"
 
 
 async def test_stops_listening(sandbox: Sandbox) -> None:

@@ -86,6 +86,13 @@ async def test_a_bad_page(sandbox: Sandbox, page: str) -> None:
     assert await ask(sandbox, "GET", f"/channels?page={page}") == expected
 
 
+async def test_a_page_s_leading_zeros(sandbox: Sandbox) -> None:
+    """Zeros before a number mean nothing, however many there are."""
+    zeros = "0" * 5000
+    assert (await get(sandbox, f"/channels?page={zeros}1"))["meta"] == {"page": 1, "pages": 1}
+    assert (await get(sandbox, f"/webhooks/events?page=01&items={zeros}10"))["meta"] == {"page": 1, "pages": 1}
+
+
 @pytest.mark.parametrize("has_meta", [False, True])
 async def test_history_by_page(sandbox: Sandbox, clock: Clock, has_meta: bool) -> None:
     """A history comes newest first, in pages, without `meta` as documented or with it as seen."""

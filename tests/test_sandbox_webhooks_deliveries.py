@@ -270,6 +270,34 @@ async def test_each_attempt_is_noted_down(sandbox: Sandbox, listen: Listen, answ
     assert event["createdAt"].startswith("2026-01-01T12:")
 
 
+@pytest.mark.parametrize(
+    ("header", "sent", "body", "told"),
+    [
+        (b"M\xfcnchen", "M\ufffdnchen", b"{}", {}),
+        ("M\u00fcnchen".encode(), "M\u00fcnchen", b"{}", {}),
+        (b"", "", b"[" * 300 + b"]" * 300, "[" * 300 + "]" * 300),
+        (b"", "", b"[" * 250 + b"]" * 250, "[" * 250 + "]" * 250),
+        (b"", "", b"[[[[[]]]]]", [[[[[]]]]]),
+    ],
+    ids=["a header in Latin-1", "a header in UTF-8", "deep JSON", "JSON almost too deep", "JSON not so deep"],
+)
+async def test_any_answer_can_be_told(sandbox: Sandbox, header: bytes, sent: str, body: bytes, told: Any) -> None:
+    """Whatever bytes a webhook answers, `GET /webhooks/events` tells them as JSON can: what is no UTF-8 is replaced, and JSON too deep is text."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b'{"text":"Hi"}}')
+        writer.write(b"HTTP/1.1 200 OK\r\nX-City: %b\r\nContent-Length: %d\r\n\r\n%b" % (header, len(body), body))
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        sandbox.account.add(webhook(f"http://{host}:{port}/"))
+        sandbox.emit("message_created", {"text": "Hi"})
+        await sandbox.deliveries_done()
+        (event,) = (await get(sandbox, "/webhooks/events"))["webhook_events"]
+        assert (event["response"]["headers"]["X-City"], event["response"]["body"]) == (sent, told)
+
+
 async def test_the_client_reads_what_was_delivered(sandbox: Sandbox, listen: Listen) -> None:
     """The client's list of deliveries, with those that failed, and the newest first."""
     await listen(503)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -29,7 +30,7 @@ from callbell_async.models.statuses import MessageStatus
 from callbell_async.models.template_check import fill_template
 from callbell_async.wire import load_json
 
-__all__ = ["match", "reconcile", "refresh"]
+__all__ = ["Matches", "match", "reconcile", "refresh"]
 
 T = TypeVar("T")
 
@@ -39,7 +40,14 @@ AT_ONCE = 20
 ENDED = (MessageStatus.READ, MessageStatus.FAILED, MessageStatus.DELETED)
 FATAL = (AuthenticationError, ClientClosedError, JournalError)
 
+NO_CONTENT = ("to", "bsuid", "metadata")
+"""What two messages may differ in, and be the same to a customer who has both."""
+
 _log = logging.getLogger("callbell_async")
+
+
+_State = tuple[str, Outcome, bool, datetime | None]
+_Name = tuple[bool, str]
 
 
 @attrs.frozen
@@ -52,57 +60,85 @@ class _Recipient:
     channel_uuid: str | None
 
 
+@attrs.frozen
+class Matches:
+    """What a history shows: which message each entry is (keys to uuids), and the keys of those that may or may not be there."""
+
+    found: Mapping[str, str]
+    doubtful: Collection[str]
+
+
 async def reconcile(
     journal: Journal, *, contacts: ContactsEndpoint, templates: TemplatesEndpoint, clock_skew: float
 ) -> Reconciliation:
     """Look for every message whose outcome is unknown in its contact's history; see `CallbellClient.reconcile`."""
-    unknown: dict[_Recipient, list[JournalEntry]] = defaultdict(list)
-    async for entry in journal.entries(Outcome.UNKNOWN):
-        if not entry.under_way:
-            unknown[_recipient(load_json(entry.message_body))].append(entry)
+    wanted = await _wanted(journal)
     texts = _Texts(templates)
-    # By uuid: a contact may be named in several ways, and its history is then looked at for each of them, at the same time.
-    claimed: dict[str, JournalEntry] = {}
+    # A contact may be named in several ways, and its messages are told apart among all that went to it.
+    by_contact: dict[str, list[tuple[JournalEntry, str]]] = defaultdict(list)
+    placed: set[_State] = set()
+    claimed: list[list[tuple[JournalEntry, str, str]]] = []
     unresolved: list[Unresolved] = []
 
-    async def settle(recipient: _Recipient) -> None:
-        entries = unknown[recipient]
+    def give_up(entries: Sequence[JournalEntry], reason: str) -> None:
+        unresolved.extend(Unresolved(entry=entry, reason=reason) for entry in entries if _is_open(entry))
+
+    @contextlib.contextmanager
+    def stopping_no_others(entries: Sequence[JournalEntry]) -> Iterator[None]:
         try:
-            wanted = [(entry, await texts.of(entry)) for entry in entries]
-            since = min(entry.tried_at for entry in entries) - timedelta(seconds=clock_skew)
-            contact = await _contact(contacts, recipient)
-            history = [
-                message
-                for message in await _history_since(contacts, contact, since)
-                if message.uuid is not None and not await journal.has_uuid(message.uuid)
-            ]
+            yield
         except FATAL:
             raise
-        except _NotToBeFoundError as error:
-            unresolved.extend(Unresolved(entry=entry, reason=str(error)) for entry in entries)
         except CallbellError as error:
-            unresolved.extend(Unresolved(entry=entry, reason=f"could not be looked for: {error}") for entry in entries)
-        else:
-            free = [message for message in history if message.uuid not in claimed]
-            found = match(wanted, free, clock_skew=clock_skew)
-            for entry, text in wanted:
-                if entry.key in found:
-                    claimed[found[entry.key]] = entry
-                else:
-                    reason = "is not in the contact's history" if text else "has no text by which it could be found"
-                    unresolved.append(Unresolved(entry=entry, reason=reason))
+            give_up(entries, f"could not be looked for: {error}")
 
-    await _each(_of(tuple(unknown)), settle)
-    others = await _names(journal, besides={entry.key for entries in unknown.values() for entry in entries})
+    async def place(recipient: _Recipient) -> None:
+        entries = wanted[recipient]
+        with stopping_no_others(entries):
+            try:
+                pairs = [(entry, await texts.of(entry)) for entry in entries]
+                contact = await _contact(contacts, recipient)
+                by_contact[contact.uuid or ""].extend(pairs)
+            except _NotToBeFoundError as error:
+                give_up(entries, str(error))
+            placed.update(map(_state, entries))
+
+    async def settle(contact_uuid: str) -> None:
+        pairs = by_contact[contact_uuid]
+        entries = [entry for entry, _ in pairs]
+        with stopping_no_others(entries):
+            since = min(entry.tried_at for entry in entries) - timedelta(seconds=clock_skew)
+            free = [
+                message
+                for message in await _history_since(contacts, contact_uuid, since)
+                if message.uuid is not None and not await journal.has_uuid(message.uuid)
+            ]
+            matches = match(pairs, free, clock_skew=clock_skew)
+            claimed.append(
+                [(entry, text, matches.found[entry.key]) for entry, text in pairs if entry.key in matches.found]
+            )
+            for entry, text in pairs:
+                if entry.key in matches.doubtful:
+                    give_up([entry], "others with the same text but another content went to this contact")
+                elif entry.key not in matches.found:
+                    reason = "is not in the contact's history" if text else "has no text by which it could be found"
+                    give_up([entry], reason)
+
+    await _each(_of(tuple(wanted)), place)
+    to_settle = [uuid for uuid, pairs in by_contact.items() if any(_is_open(entry) for entry, _ in pairs)]
+    await _each(_of(to_settle), settle)
+    others = await _others(journal, texts, besides=placed) if any(claimed) else _Others()
     accepted = 0
-    for uuid, entry in claimed.items():
-        # A run may have sent the same to the same contact meanwhile, and what was found may be that one.
-        if _name(entry) in others or await journal.has_uuid(uuid):
-            reason = "another message went to this contact meanwhile; reconcile again"
-            unresolved.append(Unresolved(entry=entry, reason=reason))
-        else:
+    for claims in claimed:
+        # A run may have sent the same to the same contact meanwhile, and any that was found may be that one.
+        if any([others.may_be(entry, text) or await journal.has_uuid(uuid) for entry, text, uuid in claims]):
+            give_up(
+                [entry for entry, _, _ in claims], "another message went to this contact meanwhile; reconcile again"
+            )
+            continue
+        for entry, _, uuid in claims:
             journal.see(entry.key, uuid, None)
-            accepted += 1
+        accepted += len(claims)
     await journal.flush()
     # Events may have settled some while this looked for them.
     still = [item for item in unresolved if not await _is_accepted(journal, item.entry.key)]
@@ -114,25 +150,49 @@ async def reconcile(
 
 def match(
     wanted: Sequence[tuple[JournalEntry, str]], history: Collection[HistoryMessage], *, clock_skew: float
-) -> Mapping[str, str]:
-    """Which message of a contact's history each entry is: keys to uuids, as far as it can be told.
+) -> Matches:
+    """Which message of a contact's history each entry is, as far as it can be told.
 
     An entry is a message that was sent, with its text, not before it was tried (but for `clock_skew` seconds), and that no other entry is.
-    Equal texts are told apart by their order only, which makes no difference: each was accepted, or none was.
+    Entries that are known to be accepted have theirs first, and are not among those found: which is theirs is not certain.
+    Equal texts are told apart by their order only. To equal contents that makes no difference: each was accepted, or none was. Where contents
+    differ that the text does not tell apart, there has to be a message for each of them, or none is found.
     """
-    sent = sorted(
-        (message for message in history if message.status == "sent" and message.created_at and message.uuid),
-        key=lambda message: message.created_at or datetime.max,
-    )
-    found: dict[str, str] = {}
+    by_text: dict[str, list[JournalEntry]] = defaultdict(list)
     for entry, text in sorted(wanted, key=lambda pair: pair[0].tried_at):
+        if text:
+            by_text[text].append(entry)
+    sent: dict[str | None, dict[str, datetime]] = defaultdict(dict)
+    for message in history:
+        if message.status == "sent" and message.created_at and message.uuid:
+            sent[message.text][message.uuid] = message.created_at
+    found: dict[str, str] = {}
+    doubtful: set[str] = set()
+    for text, entries in by_text.items():
+        claims = _claims(sorted(entries, key=_is_open), sent[text], clock_skew)
+        # Who has one is settled; now the earlier ones have the earlier messages.
+        claims = _claims([entry for entry in entries if entry.key in claims], sent[text], clock_skew)
+        open_entries = [entry for entry in entries if _is_open(entry)]
+        there = {entry.key: claims[entry.key] for entry in open_entries if entry.key in claims}
+        contents = [_content(entry) for entry in open_entries]
+        if there and len(there) < len(contents) and any(content != contents[0] for content in contents):
+            doubtful.update(entry.key for entry in open_entries)
+        else:
+            found |= there
+    return Matches(found, doubtful)
+
+
+def _claims(entries: Sequence[JournalEntry], sent: Mapping[str, datetime], clock_skew: float) -> Mapping[str, str]:
+    """For each entry in turn the earliest message that it can be, and that none before it has: keys to uuids."""
+    free = sorted(sent, key=sent.__getitem__)
+    claims: dict[str, str] = {}
+    for entry in entries:
         earliest = entry.tried_at - timedelta(seconds=clock_skew)
-        for message in sent:
-            if text and message.text == text and message.created_at and message.created_at >= earliest:
-                found[entry.key] = str(message.uuid)
-                sent.remove(message)
-                break
-    return found
+        uuid = next((uuid for uuid in free if sent[uuid] >= earliest), None)
+        if uuid is not None:
+            claims[entry.key] = uuid
+            free.remove(uuid)
+    return claims
 
 
 async def refresh(journal: Journal, *, messages: MessagesEndpoint) -> Refreshment:
@@ -187,14 +247,69 @@ class _Texts:
         return fill_template(self._known[template], body.get("template_values") or [text or ""])
 
 
-async def _names(journal: Journal, *, besides: Collection[str]) -> set[str | None]:
-    """Whom messages went to whose outcome is open, `besides` those with these keys."""
-    return {_name(entry) async for entry in journal.entries(Outcome.UNKNOWN) if entry.key not in besides}
+async def _wanted(journal: Journal) -> Mapping[_Recipient, Sequence[JournalEntry]]:
+    """What is to be looked for, with what was accepted without a uuid and may have gone to the same contacts: its messages are no others'."""
+    wanted: dict[_Recipient, dict[str, JournalEntry]] = defaultdict(dict)
+    async for entry in journal.entries(Outcome.UNKNOWN):
+        if not entry.under_way:
+            wanted[_recipient(entry)][entry.key] = entry
+    names = {_name(recipient) for recipient in wanted}
+    kinds = {by_bsuid for by_bsuid, _ in names}
+    if wanted:
+        async for entry in journal.entries(Outcome.ACCEPTED):
+            if entry.uuid is None:
+                by_bsuid, value = _name(recipient := _recipient(entry))
+                if (by_bsuid, value) in names or (not by_bsuid) in kinds:
+                    # In place of what it was a moment ago, if it was wanted then.
+                    wanted[recipient][entry.key] = entry
+    return {recipient: tuple(entries.values()) for recipient, entries in wanted.items()}
 
 
-def _name(entry: JournalEntry) -> str | None:
-    recipient = _recipient(load_json(entry.message_body))
-    return recipient.bsuid if recipient.to is None else recipient.to.lstrip("+")
+@attrs.frozen
+class _Others:
+    """Messages whose contacts were not looked at: whom they went to, and what texts went to contacts with either kind of name (`None` for any)."""
+
+    names: set[_Name] = attrs.field(factory=set)
+    texts: set[tuple[bool, str | None]] = attrs.field(factory=set)
+
+    def may_be(self, entry: JournalEntry, text: str) -> bool:
+        """Whether one of them may be the message that was found for this entry; a number and a bsuid may be one contact's."""
+        by_bsuid, _ = name = _name(_recipient(entry))
+        return name in self.names or not self.texts.isdisjoint({(not by_bsuid, text), (not by_bsuid, None)})
+
+
+async def _others(journal: Journal, texts: _Texts, *, besides: Collection[_State]) -> _Others:
+    """The messages that have no uuid and may have been accepted, `besides` those that are still in one of these states."""
+    others = _Others()
+    async for entry in journal.entries(Outcome.UNKNOWN, Outcome.ACCEPTED):
+        if entry.uuid is None and _state(entry) not in besides:
+            by_bsuid, _ = name = _name(_recipient(entry))
+            others.names.add(name)
+            try:
+                others.texts.add((by_bsuid, await texts.of(entry)))
+            except FATAL:
+                raise
+            except CallbellError:
+                others.texts.add((by_bsuid, None))
+    return others
+
+
+def _is_open(entry: JournalEntry) -> bool:
+    return entry.outcome is not Outcome.ACCEPTED
+
+
+def _state(entry: JournalEntry) -> _State:
+    """What changes when it is tried again, or settled."""
+    return entry.key, entry.outcome, entry.under_way, entry.settled_at
+
+
+def _content(entry: JournalEntry) -> Mapping[str, Any]:
+    return {name: value for name, value in load_json(entry.message_body).items() if name not in NO_CONTENT}
+
+
+def _name(recipient: _Recipient) -> _Name:
+    """Whether it is a bsuid, and that, or the number however it is written."""
+    return (True, recipient.bsuid or "") if recipient.to is None else (False, recipient.to.lstrip("+"))
 
 
 async def _is_accepted(journal: Journal, key: str) -> bool:
@@ -202,7 +317,8 @@ async def _is_accepted(journal: Journal, key: str) -> bool:
     return entry is not None and entry.outcome is Outcome.ACCEPTED
 
 
-def _recipient(body: Any) -> _Recipient:
+def _recipient(entry: JournalEntry) -> _Recipient:
+    body = load_json(entry.message_body)
     return _Recipient(body["from"], body.get("to"), body.get("bsuid"), body.get("channel_uuid"))
 
 
@@ -217,9 +333,9 @@ async def _contact(contacts: ContactsEndpoint, recipient: _Recipient) -> Contact
     raise _NotToBeFoundError(f"Callbell finds no contact by an identifier of {recipient.channel}")
 
 
-async def _history_since(contacts: ContactsEndpoint, contact: Contact, since: datetime) -> list[HistoryMessage]:
+async def _history_since(contacts: ContactsEndpoint, contact_uuid: str, since: datetime) -> list[HistoryMessage]:
     found = []
-    async for message in contacts.messages(contact.uuid or ""):
+    async for message in contacts.messages(contact_uuid):
         if message.created_at is not None and message.created_at < since:
             break
         found.append(message)

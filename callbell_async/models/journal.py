@@ -20,7 +20,8 @@ class JournalEntry:
     `key` names it. `message_body` is what is sent for it: the JSON of `POST /messages/send`. `outcome` is what became of it so far:
     `UNKNOWN` also while it is `under_way`, and `SKIPPED` for one that was not tried. `uuid` is Callbell's, once it has accepted it, and
     `status` how far it was when that was last heard of. `attempts` counts the requests of the last run that tried it. `index` is its place
-    in that run's input, `tried_at` when it was about to be tried then, and `settled_at` when its outcome was known. `reason` says in one line why it was not accepted.
+    in that run's input. `tried_at` is when it was about to be tried, the first time if that may have arrived, and `settled_at` when its outcome was known.
+    `reason` says in one line why it was not accepted.
     """
 
     key: str = attrs.field(repr=lambda key: f"<{len(key)} characters>")

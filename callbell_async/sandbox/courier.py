@@ -22,7 +22,7 @@ IDLE = 2.0
 
 @attrs.frozen
 class Answer:
-    """What a webhook answered; `body` is JSON, or else text, and `{}` when it is empty."""
+    """What a webhook answered, as it can be told in JSON again; `body` is JSON, or else text, and `{}` when it is empty."""
 
     code: int
     headers: Mapping[str, str]
@@ -52,7 +52,7 @@ class Courier:
             async with self._session.post(
                 address, data=body, headers=headers, timeout=limit, allow_redirects=False
             ) as response:
-                answered = {str(name): value for name, value in response.headers.items()}
+                answered = {str(name): _text(value) for name, value in response.headers.items()}
                 return Answer(response.status, answered, _document(await _begin_of(response)))
         except (aiohttp.ClientError, TimeoutError, ValueError):
             # The last is for a URL that can't be called, such as one whose port is too large.
@@ -76,10 +76,18 @@ async def _begin_of(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body[:KEPT])
 
 
+def _text(value: str) -> str:
+    # aiohttp keeps bytes that are no UTF-8 as halves of characters, which can't be written.
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _document(body: bytes) -> Any:
     if not body:
         return {}
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        document = orjson.loads(body)
+        # Less deep can be written than can be read, and it will be told some levels deeper.
+        orjson.dumps([[[[[[[[document]]]]]]]])
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return body.decode("utf-8", "replace")
+    return document

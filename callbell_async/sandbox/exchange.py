@@ -61,7 +61,7 @@ class SandboxRequest:
 
 @attrs.frozen
 class Reply:
-    """An answer: `content` is its body; `document`, if it isn't `None`, is that body's JSON."""
+    """An answer: `document`, if it isn't `None`, is its body's JSON, and `raw` the body otherwise."""
 
     status: int
     document: Any = None
@@ -69,8 +69,15 @@ class Reply:
     raw: bytes = b""
 
     @property
+    def has_body(self) -> bool:
+        """Whether its status is one that comes with a body; after the others a client reads none."""
+        return self.status >= 200 and self.status not in (204, 304)
+
+    @property
     def content(self) -> bytes:
         """The bytes of the body."""
+        if not self.has_body:
+            return b""
         return self.raw if self.document is None else orjson.dumps(self.document)
 
     @property

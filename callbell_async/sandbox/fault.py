@@ -65,9 +65,10 @@ class Fault:
 
 def head(reply: Reply, length: int | None = None) -> bytes:
     """The bytes before an answer's body; `length` is what is promised of it, if not what there is."""
-    headers = dict(reply.all_headers)
+    # There is one length, whatever was given as it, and however that is spelt.
+    headers = {name: value for name, value in reply.all_headers.items() if name.lower() != "content-length"}
     # HTTP promises no length where there is never a body.
-    if length is not None or not (reply.status < 200 or reply.status in (204, 304)):
+    if length is not None or reply.has_body:
         headers["Content-Length"] = str(len(reply.content) if length is None else length)
     lines = [f"HTTP/1.1 {reply.status} Sandbox", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n"

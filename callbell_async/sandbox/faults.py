@@ -70,7 +70,7 @@ def answer(
     *,
     accept: bool = False,
 ) -> Fault:
-    """Whatever answer; a mapping is sent as JSON."""
+    """Whatever answer; a mapping is sent as JSON. Its length is told as it is, and with 1xx, 204 and 304 there is no body."""
     reply = _reply(status, body, headers)
 
     async def act(exchange: Exchange) -> None:

@@ -26,7 +26,8 @@ def whole_number(query: Mapping[str, str], name: str, default: int) -> int:
     text = query.get(name, str(default))
     if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
         raise refusal(400, {name: ["must be a whole number from 1"]})
-    return int(text)
+    # Python reads no number of thousands of digits, zeros or not.
+    return int(text.lstrip("0"))
 
 
 def cut(items: Sequence[T], query: Mapping[str, str], size: int = PAGE_SIZE) -> tuple[list[T], dict[str, Any]]:

@@ -38,8 +38,12 @@ class People:
     def remove(self, contact: Contact) -> None:
         """It is gone, with its history."""
         del self._contacts[contact.uuid]
-        self._by_identifier.pop((contact.source, same_recipient(contact.identifier)), None)
-        self._by_bsuid.pop(contact.bsuid or "", None)
+        # Seeded contacts may share a name, which leads to the last one.
+        name = contact.source, same_recipient(contact.identifier)
+        if self._by_identifier.get(name) is contact:
+            del self._by_identifier[name]
+        if self.by_bsuid(contact.bsuid) is contact:
+            del self._by_bsuid[contact.bsuid or ""]
 
     def get(self, uuid: str) -> Contact:
         """By its uuid; refuses the request if there is none."""
