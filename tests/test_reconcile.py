@@ -35,12 +35,14 @@ from tests.support.clock import current_loop
 TRIED = datetime(2026, 9, 1, 12, tzinfo=UTC)
 
 
-def entry(key: str, *, after: float = 0.0, accepted: bool = False, **body: Any) -> JournalEntry:
-    """A message that was tried so many seconds later than noon."""
+def entry(key: str, *, after: float = 0.0, accepted: bool = False, again: bool = False, **body: Any) -> JournalEntry:
+    """A message that was tried so many seconds later than noon; accepted, without a uuid or when it was sent `again`."""
     return JournalEntry(
         key=key,
         message_body=json.dumps(body).encode(),
-        outcome=Outcome.ACCEPTED if accepted else Outcome.UNKNOWN,
+        outcome=Outcome.ACCEPTED if accepted or again else Outcome.UNKNOWN,
+        uuid="of the second attempt" if again else None,
+        resent=again,
         index=0,
         tried_at=TRIED + timedelta(seconds=after),
     )
@@ -124,6 +126,10 @@ B: dict[str, Any] = {"content": {"url": "B"}}
             {"a", "b"},
         ),
         ([entry("a", **A), entry("c", accepted=True, **B)], [shown("u"), shown("v", after=2)], {"a": "u"}, set()),
+        ([entry("a", **A), entry("c", again=True, **B)], [shown("u")], {}, {"a"}),
+        ([entry("a", **A), entry("c", again=True, **B)], [shown("u"), shown("v", after=2)], {"a": "u"}, set()),
+        ([entry("a", **A), entry("c", again=True, **B)], [], {}, set()),
+        ([entry("a", **A), entry("c", again=True, **A)], [shown("u")], {"a": "u"}, set()),
     ],
     ids=[
         "one for two contents",
@@ -137,6 +143,10 @@ B: dict[str, Any] = {"content": {"url": "B"}}
         "another is accepted, but too late to be it",
         "two for two contents, and another is accepted",
         "one left for the only content",
+        "one, and another was sent again",
+        "two, and another was sent again",
+        "none, and another was sent again",
+        "one, and the same was sent again",
     ],
 )
 def test_no_more_is_found_than_is_certain(
@@ -316,6 +326,18 @@ async def test_another_content_with_the_same_text_is_no_proof(
     ]
     await callbell.send(image("lost"))
     assert await callbell.reconcile(journal) == Reconciliation(accepted=2, unresolved=())
+
+
+async def test_a_first_attempt_proves_no_other(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
+    """One of two contents was sent again and accepted: the message that is left may be its first attempt, and is not said to be the other."""
+    await send_into_the_dark(callbell, sandbox, journal, image("arrived"))
+    await send_into_the_dark(callbell, sandbox, journal, image("lost"), accepted=False)
+    await journal.resend("arrived")
+    assert (await callbell.send_many([image("arrived")], journal=journal)).accepted == 1
+    found = await callbell.reconcile(journal)
+    assert [(item.entry.key, item.reason) for item in found.unresolved] == [
+        ("lost", "others with the same text but another content went to this contact")
+    ]
 
 
 async def test_a_content_sent_meanwhile_proves_no_other(

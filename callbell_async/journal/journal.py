@@ -508,6 +508,7 @@ def _entry(row: Row) -> JournalEntry:
         settled_at=None if row.settled_at is None else datetime.fromtimestamp(row.settled_at, UTC),
         reason=row.reason,
         under_way=row.state == TRYING,
+        resent=bool(row.resent),
     )
 
 

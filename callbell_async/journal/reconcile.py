@@ -156,7 +156,8 @@ def match(
     An entry is a message that was sent, with its text, not before it was tried (but for `clock_skew` seconds), and that no other entry is.
     Entries that are known to be accepted have theirs first, and are not among those found: which is theirs is not certain.
     Equal texts are told apart by their order only. To equal contents that makes no difference: each was accepted, or none was. Where contents
-    differ that the text does not tell apart, there has to be a message for each of them, or none is found.
+    differ that the text does not tell apart, there has to be a message for each of them, or none is found; one that was accepted when it was sent again
+    may be there a second time, from its first attempt.
     """
     by_text: dict[str, list[JournalEntry]] = defaultdict(list)
     for entry, text in sorted(wanted, key=lambda pair: pair[0].tried_at):
@@ -169,16 +170,20 @@ def match(
     found: dict[str, str] = {}
     doubtful: set[str] = set()
     for text, entries in by_text.items():
-        claims = _claims(sorted(entries, key=_is_open), sent[text], clock_skew)
+        open_entries = [entry for entry in entries if _is_open(entry)]
+        settled = [entry for entry in entries if not _is_open(entry) and entry.uuid is None]
+        again = [entry for entry in entries if not _is_open(entry) and entry.uuid is not None]
+        contents = [_content(entry) for entry in (*open_entries, *again)]
+        differ = any(content != contents[0] for content in contents)
+        perhaps = [*open_entries, *again] if differ else open_entries
+        claims = _claims([*settled, *perhaps], sent[text], clock_skew)
         # Who has one is settled; now the earlier ones have the earlier messages.
         claims = _claims([entry for entry in entries if entry.key in claims], sent[text], clock_skew)
-        open_entries = [entry for entry in entries if _is_open(entry)]
-        there = {entry.key: claims[entry.key] for entry in open_entries if entry.key in claims}
-        contents = [_content(entry) for entry in open_entries]
-        if there and len(there) < len(contents) and any(content != contents[0] for content in contents):
+        there = {entry.key: claims[entry.key] for entry in perhaps if entry.key in claims}
+        if differ and there and len(there) < len(perhaps):
             doubtful.update(entry.key for entry in open_entries)
         else:
-            found |= there
+            found |= {entry.key: there[entry.key] for entry in open_entries if entry.key in there}
     return Matches(found, doubtful)
 
 
@@ -248,7 +253,7 @@ class _Texts:
 
 
 async def _wanted(journal: Journal) -> Mapping[_Recipient, Sequence[JournalEntry]]:
-    """What is to be looked for, with what was accepted without a uuid and may have gone to the same contacts: its messages are no others'."""
+    """What is to be looked for, with what was accepted and may have gone to the same contacts: its messages are no others'."""
     wanted: dict[_Recipient, dict[str, JournalEntry]] = defaultdict(dict)
     async for entry in journal.entries(Outcome.UNKNOWN):
         if not entry.under_way:
@@ -257,7 +262,7 @@ async def _wanted(journal: Journal) -> Mapping[_Recipient, Sequence[JournalEntry
     kinds = {by_bsuid for by_bsuid, _ in names}
     if wanted:
         async for entry in journal.entries(Outcome.ACCEPTED):
-            if entry.uuid is None:
+            if entry.uuid is None or entry.resent:
                 by_bsuid, value = _name(recipient := _recipient(entry))
                 if (by_bsuid, value) in names or (not by_bsuid) in kinds:
                     # In place of what it was a moment ago, if it was wanted then.

@@ -46,7 +46,8 @@ CREATE TABLE entries (
     body BLOB NOT NULL,
     run INTEGER NOT NULL,
     place INTEGER NOT NULL,
-    tried_at REAL NOT NULL
+    tried_at REAL NOT NULL,
+    resent INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE results (
     id INTEGER PRIMARY KEY,
@@ -59,7 +60,7 @@ CREATE TABLE results (
 );
 CREATE VIEW messages AS
     SELECT entries.id, key, body, run, place, coalesce(state, 'trying') AS state, tried_at, coalesce(attempts, 0) AS attempts,
-        settled_at, uuid, status, reason
+        settled_at, uuid, status, reason, resent
     FROM entries LEFT JOIN results ON results.id = entries.id;
 CREATE TABLE keys (key TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE marks (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -72,7 +73,7 @@ INSERT INTO marks VALUES ('runs', 0), ('indexed', 0);
 NAME = "SELECT value FROM marks WHERE name = 'journal'"
 RUNS = "SELECT value FROM marks WHERE name = 'runs'"
 
-COLUMNS = "id, key, body, run, place, state, tried_at, attempts, settled_at, uuid, status, reason"
+COLUMNS = "id, key, body, run, place, state, tried_at, attempts, settled_at, uuid, status, reason, resent"
 
 
 class Row(NamedTuple):
@@ -90,6 +91,7 @@ class Row(NamedTuple):
     uuid: str | None = None
     status: str | None = None
     reason: str | None = None
+    resent: int = 0
 
 
 Intent = tuple[str, bytes, int]
@@ -353,8 +355,8 @@ class Store:
             # The first copy may be the one that arrived: it is looked for from then on.
             tried_at = row.tried_at if doubtful else now
             self._connection.execute(
-                "UPDATE entries SET body = ?, run = ?, place = ?, tried_at = ? WHERE id = ?",
-                (body, run, place, tried_at, number),
+                "UPDATE entries SET body = ?, run = ?, place = ?, tried_at = ?, resent = ? WHERE id = ?",
+                (body, run, place, tried_at, doubtful or row.resent, number),
             )
             self._connection.execute("DELETE FROM results WHERE id = ?", (number,))
         known[key] = Row(number, key, body, run, place, TRYING, now)

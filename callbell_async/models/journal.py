@@ -21,7 +21,7 @@ class JournalEntry:
     `UNKNOWN` also while it is `under_way`, and `SKIPPED` for one that was not tried. `uuid` is Callbell's, once it has accepted it, and
     `status` how far it was when that was last heard of. `attempts` counts the requests of the last run that tried it. `index` is its place
     in that run's input. `tried_at` is when it was about to be tried, the first time if that may have arrived, and `settled_at` when its outcome was known.
-    `reason` says in one line why it was not accepted.
+    `reason` says in one line why it was not accepted. `resent` is whether it was tried again on request, so that it may be there twice.
     """
 
     key: str = attrs.field(repr=lambda key: f"<{len(key)} characters>")
@@ -35,6 +35,7 @@ class JournalEntry:
     settled_at: datetime | None = None
     reason: str | None = None
     under_way: bool = False
+    resent: bool = False
 
     @property
     def receipt(self) -> MessageReceipt | None:
