@@ -233,3 +233,17 @@ async def test_only_v1_is_served(path: str) -> None:
         base = sandbox.url.removesuffix("/v1").encode()
         said = await say(sandbox, b"GET " + (path or "/").encode() + b" HTTP/1.1\r\nHost: x\r\n{auth}\r\n")
         assert base and b" 404 " in said  # noqa: PT018
+
+
+@pytest.mark.parametrize(
+    "header", [b"Authorization: Bearer a-secret" + b"x" * 9_000, b"Authorization: Bearer a-secret\x00", b"a-secret"]
+)
+async def test_no_log_quotes_a_request(header: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """What can't be read as a request is told in one line without it: its token may be there."""
+    async with Sandbox() as sandbox:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(sandbox.url.split(":")[2].split("/")[0]))
+        writer.write(b"GET /v1/contacts HTTP/1.1\r\nHost: sandbox\r\n%b\r\n\r\n" % header)
+        assert (await reader.read()).startswith(b"HTTP/1.0 400 ")
+        writer.close()
+    assert [record.name for record in caplog.records] == ["callbell_async.sandbox"]
+    assert "a-secret" not in caplog.text
