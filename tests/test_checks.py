@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -106,7 +107,33 @@ def test_a_bracketed_0_is_refused(zero: str) -> None:
     assert error.reason == "has a bracketed 0 that is not dialled from abroad; leave it out"
 
 
-@given(number_spellings())
+@pytest.mark.parametrize(
+    "written",
+    [
+        "447700900001.0",
+        "447700900001.00",
+        "447700900001.5",
+        "+447700900001.0",
+        "00447700900001.0",
+        "447700900001.000",
+        " 447700900001.0\n",
+        "\u200e447700900001.0\u200f",
+        "(447700900001.0)",
+    ],
+)
+def test_a_decimal_number_is_refused(written: str) -> None:
+    """What a spreadsheet made a fraction of is not taken for a longer number, which is somebody else's."""
+    error = refusal(check_number, "it", written)
+    assert error.reason == "looks like a decimal number, as a spreadsheet writes it; write the telephone number as text"
+
+
+@pytest.mark.parametrize("written", ["31.6.12.34.56.78", "31612345678.", "+31 6 12 34 56.78", "31612.345678"])
+def test_dots_of_another_kind_are_punctuation(written: str) -> None:
+    """Several dots, or one that no fraction follows, are how people write a number."""
+    assert check_number("it", written).removeprefix("+") == "31612345678"
+
+
+@given(number_spellings().filter(lambda spelling: not re.fullmatch(r"[^0-9.]*[0-9]+\.[0-9]{1,2}\W*", spelling[1])))
 @quick
 def test_however_a_number_is_written_it_is_the_same(spelling: tuple[str, str]) -> None:
     """All spellings of a number give one number."""

@@ -6,8 +6,12 @@ import csv
 import io
 import os
 import pty
+import shlex
+import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +21,7 @@ import pytest
 
 from callbell_async.cli.output import bar, json_text, printable, tell_table
 from callbell_async.sandbox import Contact, Sandbox, Template, faults
-from tests.support.command_line import environment_for, json_lines, run
+from tests.support.command_line import environment_for, json_lines, run, started
 from tests.support.served import sandbox_in_a_thread
 
 TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
@@ -75,6 +79,75 @@ def test_what_is_not_sent_is_one_line(sandbox: Sandbox) -> None:
     result = run("send", NUMBER, "--text", "Hi", environment=environment)
     assert result.exit_code == 1
     assert "(may have been accepted)" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["send", NUMBER], ["send-many", "-"]])
+def test_a_channel_is_one_that_callbell_has(command: list[str]) -> None:
+    """`--channel` takes the four kinds, and a word that is none is status 2 before anything is sent."""
+    result = run(*command, "--text", "Hi", "--channel", "whatsap", "--sandbox")
+    assert result.exit_code == 2
+    assert "'whatsap' is not one of 'whatsapp', 'facebook', 'instagram', 'telegram'" in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_says_whether_it_may_have_been_accepted(sandbox: Sandbox, number: signal.Signals) -> None:
+    """A signal while the answer is waited for: the message may have been accepted, and the line says so."""
+    read = threading.Semaphore(0)
+    sandbox.inject(faults.silence(read.release))
+    with started("send", NUMBER, "--text", "Hi", environment=environment_for(sandbox)) as process:
+        read.acquire()
+        process.send_signal(number)
+        out, err = process.communicate()
+    assert (process.returncode, out) == (128 + number, "")
+    assert err == "callbell-async: interrupted: the message may have been accepted\n"
+
+
+def test_an_interrupt_before_it_left_says_so() -> None:
+    """A signal while the connection is still being made: the message was not sent, and can be sent again."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        environment = {"CALLBELL_TOKEN": TOKEN, "CALLBELL_BASE_URL": f"https://127.0.0.1:{server.getsockname()[1]}"}
+        with started("send", NUMBER, "--text", "Hi", environment=environment) as process:
+            connection, _ = server.accept()
+            with connection:
+                # The client's greeting, which nobody answers.
+                assert connection.recv(1)
+                process.send_signal(signal.SIGINT)
+                _, err = process.communicate()
+    assert (process.returncode, err) == (130, "callbell-async: interrupted: the message was not sent\n")
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+@pytest.mark.parametrize("end", ["/dev/full", "closed", "nobody"])
+def test_an_accepted_message_is_told_somewhere(sandbox: Sandbox, end: str, more: list[str]) -> None:
+    """Where standard output takes nothing, standard error has the uuid, so that nobody takes the message for one that was not accepted."""
+    command = [sys.executable, "-m", "callbell_async", "send", NUMBER, "--text", "Hi", *more]
+    reading, writing = os.pipe()
+    os.close(reading)
+    how = {"/dev/full": ">/dev/full", "closed": ">&-", "nobody": ""}[end]
+    done = subprocess.run(
+        f"{shlex.join(command)} {how}",
+        shell=True,
+        env={**os.environ, **environment_for(sandbox)},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    (message,) = sandbox.messages
+    assert done.returncode == 1
+    assert done.stderr.startswith("the output can't be written (")
+    assert done.stderr.endswith(f"), but the message was accepted: {message.uuid} enqueued\n")
+
+
+def test_a_list_that_can_not_be_written_is_not_done(sandbox: Sandbox) -> None:
+    """Where standard output was closed, a result that is lost is status 1 and one line."""
+    command = shlex.join([sys.executable, "-m", "callbell_async"])
+    for rest in ("channels", "contacts export"):
+        done = subprocess.run(
+            f"{command} {rest} >&-", shell=True, env={**os.environ, **environment_for(sandbox)}, capture_output=True
+        )
+        said = b"callbell-async: the output can't be written: standard output is closed\n"
+        assert (done.returncode, done.stderr) == (1, said)
 
 
 # --- me, templates, channels ------------------------------------------------------------------------------------------
@@ -179,7 +252,12 @@ def test_what_callbell_refuses_is_one_line(sandbox: Sandbox, command: list[str])
     ("options", "said"),
     [
         (["--token", "x", "--base-url", "ftp://nowhere"], "base_url: must be an absolute http or https URL"),
-        (["--token", "secret\nsecret"], "token: has characters that can't stand in a header"),
+        (["--token", "secret\nsecret"], "the token has blanks or line breaks in it; give the key alone"),
+        (["--token", "Bearer secret secret"], "the token has blanks or line breaks in it; give the key alone"),
+        (["--token", "CALLBELL_TOKEN=secret"], "the token begins like a line of .env; give only what stands behind"),
+        (["--token", "secret" * 700], "the token has 4200 characters, far more than an API key; give the key alone"),
+        (["--token", "sécret"], "token: has characters that can't stand in a header"),
+        (["--token", "  "], "no token; set CALLBELL_TOKEN or give --token-file FILE, or try it out with --sandbox"),
         ([], "no token; set CALLBELL_TOKEN or give --token-file FILE, or try it out with --sandbox"),
     ],
 )
@@ -190,6 +268,23 @@ def test_a_way_that_leads_nowhere_is_one_line(options: list[str], said: str) -> 
     assert result.stderr.startswith(f"callbell-async: {said}")
     assert result.stderr.count("\n") == 1
     assert "secret" not in result.stderr
+
+
+def test_a_pasted_bearer_is_no_blank_in_the_token(sandbox: Sandbox) -> None:
+    """The key as the dashboard shows it, `Bearer ` before it, is taken."""
+    assert run("me", "--token", f" Bearer  {TOKEN}\n", environment={"CALLBELL_BASE_URL": sandbox.url}).exit_code == 0
+
+
+@pytest.mark.parametrize("option", ["--token", "--token-file", "--base-url"])
+def test_the_sandbox_takes_no_other_way(option: str) -> None:
+    """`--sandbox` with an option that leads elsewhere is a mistake; what the environment says is for other commands too."""
+    result = run("me", "--sandbox", option, "http://127.0.0.1:9")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"callbell-async: --sandbox: does not go with {option}; it is a Callbell of its own, and needs no account\n",
+    )
+    environment = {"CALLBELL_TOKEN": "x", "CALLBELL_BASE_URL": "http://127.0.0.1:9"}
+    assert run("me", "--sandbox", environment=environment).exit_code == 0
 
 
 @pytest.mark.parametrize(

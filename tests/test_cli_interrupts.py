@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from callbell_async.cli.campaign import Campaign
+from callbell_async.cli.endings import tell_how_to_go_on
 from callbell_async.cli.failed import FailedRows
 from callbell_async.cli.interrupts import Interrupts
 from callbell_async.cli.messages import MessageForm, plan_for_rows
@@ -174,6 +175,22 @@ def test_a_second_signal_does_not_read_the_file_to_its_end(tmp_path: Path, capsy
     said = capsys.readouterr().err
     assert f"left at once: the rows from line {campaign.tally.total + 2} on were not written to --failed-to" in said
     assert campaign.last_line == campaign.tally.total + 1
+
+
+@pytest.mark.parametrize(
+    ("not_sent", "failed_to", "said"),
+    [
+        (0, None, "everything up to line 9 was tried, and nothing after it"),
+        (1, None, "nothing after line 9 was tried; up to it, 1 was not sent (--failed-to FILE writes down which)"),
+        (2, Path("x"), "nothing after line 9 was tried; up to it, 2 were not sent (they are in --failed-to)"),
+    ],
+)
+def test_lines_are_said_to_be_tried_only_if_they_were(
+    capsys: pytest.CaptureFixture[str], not_sent: int, failed_to: Path | None, said: str
+) -> None:
+    """Without a journal the last line says what is left, also of the lines that were read already."""
+    tell_how_to_go_on("interrupted", last_line=9, not_sent=not_sent, journal=None, is_stream=False, failed_to=failed_to)
+    assert capsys.readouterr().err == f"interrupted: {said}\n"
 
 
 class Broken(io.StringIO):

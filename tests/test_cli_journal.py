@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
 import os
 import pty
 import signal
@@ -21,6 +22,8 @@ import pytest
 
 from callbell_async import Journal, TextMessage
 from callbell_async.cli.funnel import stages
+from callbell_async.cli.going_on import keys_in
+from callbell_async.cli.notes import options_in
 from callbell_async.sandbox import Sandbox, faults
 from callbell_async.sandbox.dates import Calendar
 from callbell_async.sandbox.delivery import Failure, Pace
@@ -133,6 +136,33 @@ def test_resume_sends_the_rest(file: Path, journal: Path, sandbox: Sandbox, monk
         assert TOKEN.encode() not in part.read_bytes()
 
 
+def test_a_refused_token_tells_how_to_go_on(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """Where Callbell's refusal ends the sending, the last line has the command for the rest; without a journal there is none to give."""
+    sandbox.inject(faults.token_revoked(), when=lambda request: len(sandbox.messages) >= 4)
+    result = send(file, journal, sandbox, "--concurrency", "1")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == f"the sending was stopped; for the rest: callbell-async resume '{journal}'"
+    result = run("send-many", file, "--text", "Hi", environment=environment_for(sandbox))
+    assert result.exit_code == 1
+    assert "for the rest" not in result.stderr
+
+
+def test_resume_keeps_to_the_bound_of_concurrency(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """A journal that was begun with more messages at once than are allowed goes on with as many as are."""
+    assert send(file, journal, sandbox).exit_code == 0
+
+    async def concurrency(more: int | None = None) -> object:
+        async with Journal(journal) as opened:
+            options = options_in(await opened.notes())
+            if more is not None:
+                await opened.write_notes({"options": json.dumps({**options, "concurrency": more})})
+            return options["concurrency"]
+
+    asyncio.run(concurrency(more=99_999_999))
+    assert run("resume", journal, environment=environment_for(sandbox)).exit_code == 0
+    assert asyncio.run(concurrency()) == 10_000
+
+
 def test_resume_says_what_it_needs(file: Path, journal: Path, sandbox: Sandbox) -> None:
     """A file that is gone or has changed ends it with one line that names the remedy, before anything is sent."""
     assert send(file, journal, sandbox).exit_code == 0
@@ -235,6 +265,15 @@ def test_a_file_of_keys_that_is_none_is_one_line(
     assert result.stderr.splitlines()[-1].startswith("callbell-async: --resend")
     assert said in result.stderr
     assert recipients(sandbox) == NUMBERS[1:]
+
+
+def test_a_key_is_its_blanks_too(tmp_path: Path) -> None:
+    """A key that a program began with a blank is read from CSV as it is, as from JSONL: it names that message and no other."""
+    keys = tmp_path / "keys"
+    keys.write_text("to,key\n1, a\n2,a\n")
+    assert list(keys_in(keys)) == [" a", "a"]
+    keys.write_text('{"key": " a"}\n')
+    assert list(keys_in(keys)) == [" a"]
 
 
 # --- a journal of another Callbell ------------------------------------------------------------------------------------
@@ -354,6 +393,45 @@ def test_failed_rows_are_not_written_over_what_is_in_use(file: Path, journal: Pa
     # Also one that is not there yet.
     result = send(file, journal.with_name("new.db"), sandbox, "--failed-to", str(journal.with_name("new.db")))
     assert result.exit_code == 2
+
+
+ENDS = ["", "-wal", "-shm", "-lock", "-count", "-new", "-journal"]
+
+
+@pytest.mark.parametrize(
+    "spelling", ["as it is", "by another way", "link to the folder", "link to the journal", "link"]
+)
+@pytest.mark.parametrize("end", ENDS)
+def test_nothing_is_written_over_a_part_of_the_journal(
+    file: Path, journal: Path, sandbox: Sandbox, end: str, spelling: str
+) -> None:
+    """`--failed-to` and `export --output` are no file that a journal has beside it, there or not, however it is spelt."""
+    assert send(file, journal, sandbox).exit_code == 0
+    part = journal.with_name(journal.name + end)
+    named, target = journal, part
+    match spelling:
+        case "by another way":
+            target = part.parent / ".." / part.parent.name / part.name
+        case "link to the folder":
+            folder = journal.parent / "folder"
+            folder.symlink_to(journal.parent)
+            target = folder / part.name
+        case "link to the journal":
+            named = journal.with_name("link.db")
+            named.symlink_to(journal)
+        case "link":
+            target = journal.with_name("out.csv")
+            target.symlink_to(part)
+    before = {path: path.read_bytes() for path in journal.parent.glob("spring*")}
+    for result in (
+        send(file, named, sandbox, "--failed-to", str(target)),
+        run("export", named, "--output", target),
+    ):
+        assert result.exit_code == 2
+        assert (f" belongs to the journal {named}; give another" if end else " is the journal; give another") in (
+            result.stderr
+        )
+    assert {path: path.read_bytes() for path in journal.parent.glob("spring*")} == before
 
 
 def test_the_input_is_no_journal(file: Path, sandbox: Sandbox) -> None:
@@ -614,7 +692,7 @@ def test_an_interrupt_leaves_the_rest_among_the_failed_rows(file: Path, sandbox:
     assert len(left) == 190
     assert sorted([*recipients(sandbox), *(row[0] for row in left)]) == numbers
     assert {tuple(row[2:]) for row in left} == {("skipped", "the run was stopped before it")}
-    assert "interrupted: everything up to line" in said[-1]
+    assert said[-1].startswith(("interrupted: everything up to line ", "interrupted: nothing after line "))
 
 
 def test_what_an_earlier_run_sent_is_not_among_the_rows_left(file: Path, journal: Path, sandbox: Sandbox) -> None:

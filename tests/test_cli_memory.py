@@ -23,7 +23,7 @@ from tests.support.command_line import FakeClient, run
 from tests.support.fake_callbell import Fate
 from tests.support.memory import traced_memory
 
-FEW, MANY = 2_000, 6_000
+FEW, MANY = 1_000, 3_000
 
 
 def written(path: Path, count: int, form: str) -> Path:

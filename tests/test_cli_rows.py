@@ -79,10 +79,22 @@ def test_reads_what_spreadsheets_write(csv_file: Path, raw: bytes, names: list[s
         ("to\n1\n".encode("utf-16"), "is not UTF-8 in line 1;"),
         (b'to\n1\n"1\n2\n', "is not CSV from line 3 on .a quotation mark is never closed"),
         (b'to\n1\n"1"x\n', "is not CSV from line 3 on"),
+        ("to\n1\n".encode("utf-16-le"), "has a NUL character in line 1, as UTF-16 has; save it as UTF-8 text"),
+        (b"to,name\n1,A\0a\n", "has a NUL character in line 2"),
         (b'[{"to": "1"},\n{"to": "2"}]\n', "is a JSON array; write its objects one a line, without the brackets"),
         (b'[\n{"to": "1"}\n]\n', "is a JSON array"),
     ],
-    ids=["latin-1", "far down", "utf-16", "open quote", "behind a quote", "array", "long array"],
+    ids=[
+        "latin-1",
+        "far down",
+        "utf-16",
+        "open quote",
+        "behind a quote",
+        "utf-16 unmarked",
+        "NUL",
+        "array",
+        "long array",
+    ],
 )
 def test_says_where_a_file_breaks(csv_file: Path, raw: bytes, said: str) -> None:
     """A file in another encoding, with an open quote or of another form ends with a clear error that names the line."""
@@ -99,9 +111,9 @@ def test_a_template_fills_columns_and_keeps_double_braces() -> None:
 
 
 def test_lines_are_those_of_an_editor(csv_file: Path) -> None:
-    """Empty lines, also before the heading, and cells of several lines count: a row is named by the line it ends on."""
+    """Empty lines, also before the heading, and cells of several lines count: a row is named by the line it begins on."""
     csv_file.write_text('\n\nto,name\n1,Ada\n\n2,"Grace\nHopper"\n3,Joan\n')
-    assert [row.line for row in RowFile(csv_file).rows()] == [4, 7, 8]
+    assert [row.line for row in RowFile(csv_file).rows()] == [4, 6, 8]
 
 
 def test_separators_within_quotes_of_the_heading_are_none(csv_file: Path) -> None:
@@ -117,7 +129,9 @@ def test_columns_without_a_name_may_be_many(csv_file: Path) -> None:
     assert (row.cells["to"], row.cells["name"], row.fault) == ("1", "Ada", None)
 
 
-_cells = st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(["\r", 'a"b', ";", ",\n", "\t", " x "])
+_cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20) | st.sampled_from(
+    ["\r", 'a"b', ";", ",\n", "\t", " x "]
+)
 
 
 @quick
@@ -168,6 +182,11 @@ def test_objects_fill_the_same_placeholders(tmp_path: Path, name: str) -> None:
         ('{"to": ', "row: is not JSON"),
         ("[" * 100_000, "row: is not JSON"),
         ('["+447700900001"]', "row: is no JSON object"),
+        (f'{{"to": "{NUMBER}", "name": NaN}}', "row: has NaN, which is not JSON; write a string, or null"),
+        (f'{{"to": "{NUMBER}", "name": "Ada", "x": [-Infinity]}}', "row: has -Infinity, which is not JSON"),
+        (f'{{"to": "{NUMBER}", "name": "Ada", "name": "Bob"}}', "row: has the same key twice: name"),
+        (f'{{"to": "{NUMBER}", "name": "Ada", "x": {{"{NUMBER}": 1, "{NUMBER}": 2}}}}', "row: has the same key twice"),
+        ('{"to": 447700900001.0, "name": "Ada"}', "to: looks like a decimal number"),
         ('{"name": "Ada"}', "row: has no string, number or boolean for 'to'"),
         ('{"to": ["+447700900001"], "name": "Ada"}', "row: has no string, number or boolean for 'to'"),
     ],
@@ -179,6 +198,13 @@ def test_a_bad_object_is_one_bad_row(jsonl_file: Path, line: str, said: str) -> 
     bad, good = map(plan.item, RowFile(jsonl_file).rows())
     assert str(bad).startswith(said)
     assert good == TextMessage(to=NUMBER, text="Hi Ada")
+
+
+def test_an_object_that_was_among_the_failed_rows_may_say_so_twice(jsonl_file: Path) -> None:
+    """`outcome` and `reason` are what `--failed-to` adds, also to an object that has its own: it is a good row again."""
+    jsonl_file.write_text(f'{{"outcome": 1, "to": "{NUMBER}", "outcome": "rejected", "reason": "x"}}\n')
+    (row,) = RowFile(jsonl_file).rows()
+    assert (row.fault, row.cells["to"]) == (None, NUMBER)
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------
@@ -281,6 +307,10 @@ def test_a_key_is_a_cell() -> None:
         ({"image": "}"}, "--image: has a brace alone"),
         ({"template": "T", "optin": True, "values": "{a},{"}, "--values: has a brace alone"),
         ({"text": "x", "metadata": ("=a",)}, "--metadata: has no name"),
+        (
+            {"text": "x", "metadata": ("code", "code=name")},
+            "--metadata: 'code' is given twice; each name has one value",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_named(form: dict[str, Any], said: str) -> None:
@@ -313,6 +343,8 @@ def test_one_message_takes_its_texts_as_they_stand() -> None:
     assert message == TextMessage(to=NUMBER, text="{{Hi}} {", metadata={"a": "b=c"})
     with pytest.raises(ConfigurationError, match="--metadata: write NAME=VALUE"):
         message_to(NUMBER, MessageForm(text="x", metadata=("a",)))
+    with pytest.raises(ConfigurationError, match="--metadata: 'a' is given twice"):
+        message_to(NUMBER, MessageForm(text="x", metadata=("a=1", "a=2")))
 
 
 @quick

@@ -375,8 +375,41 @@ def test_the_token_comes_from_a_file(file: Path, tmp_path: Path, sandbox: Sandbo
 
 
 @pytest.mark.parametrize(
+    ("interrupted", "status", "said"),
+    [(False, 2, b"no token; set CALLBELL_TOKEN or give --token-file FILE"), (True, 130, b"interrupted")],
+)
+def test_nothing_typed_at_the_prompt_is_no_interrupt(file: Path, interrupted: bool, status: int, said: bytes) -> None:
+    """Ctrl-D where the token is asked for says that there is none, with the status 2; Ctrl-C is an interrupt."""
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "callbell_async", "send-many", str(file), "--text", "Hi"]
+    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True) as process:
+        os.close(slave)
+        shown = b""
+        while b"API key" not in shown:
+            shown += os.read(master, 1024)
+        if interrupted:
+            process.send_signal(signal.SIGINT)
+        else:
+            os.write(master, b"\x04")
+        while True:
+            try:
+                shown += os.read(master, 65536)
+            except OSError:
+                break
+    os.close(master)
+    assert process.returncode == status
+    assert said in shown
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "can't be read (No such file or directory)"), (b" \n", "is empty"), (b"\xff\xfe", "is no text")],
+    [
+        (None, "can't be read (No such file or directory)"),
+        (b" \n", "is empty"),
+        (b"\xff\xfe", "is no text"),
+        (b"CALLBELL_TOKEN=x", "begins like a line of .env; give only what stands behind CALLBELL_TOKEN="),
+        (b"one two", "has blanks or line breaks in it; give the key alone"),
+    ],
 )
 def test_a_token_file_that_has_none_is_one_line(file: Path, tmp_path: Path, content: bytes | None, said: str) -> None:
     """What is wrong with the file is said, and nothing of what is in it."""
@@ -431,7 +464,8 @@ def test_rows_are_not_lost_when_nobody_reads_the_results(tmp_path: Path, sandbox
         err = process.stderr.read()
         assert process.wait() == 1
     assert "Traceback" not in err
-    assert err.splitlines()[-1].startswith("the output can't be written: everything up to line ")
+    assert err.splitlines()[-2].startswith("the output can't be written; so far: ")
+    assert err.splitlines()[-1].startswith("the output can't be written: ")
     left = [line.split(",")[0] for line in failed.read_text().splitlines()[1:]]
     assert sorted([*recipients(sandbox), *left]) == numbers
 
@@ -453,9 +487,39 @@ def test_streams_that_were_closed_before_are_no_traceback(file: Path, sandbox: S
     status, out, _ = shell(f"{file} --text Hi 2>&-")
     assert (status, counts_in(out)["accepted"]) == (0, 3)
     status, _, err = shell(f"{file} --text Hi >&-")
-    assert (status, err) == (0, "sending 3 messages\n")
+    # What nobody could read is told where somebody may.
+    assert (status, err.splitlines()[1:]) == (
+        1,
+        [
+            "the output can't be written; so far: 3 accepted",
+            "callbell-async: the output can't be written: standard output is closed",
+        ],
+    )
     environment["CALLBELL_TOKEN"] = ""
     assert "no token; set CALLBELL_TOKEN" in shell(f"{file} --text Hi <&-")[2]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize("refused", [False, True])
+def test_counts_that_can_not_be_written_are_told_elsewhere(
+    file: Path, tmp_path: Path, sandbox: Sandbox, refused: bool
+) -> None:
+    """Where standard output is full, standard error has the counts, and how to go on where something is left to do."""
+    journal = tmp_path / "spring.db"
+    if refused:
+        sandbox.inject(faults.answer(400, {"error": "no"}), when=lambda request: request.to == GRACE)
+    arguments = ["send-many", file, "--text", "Hi", "--journal", journal]
+    with (
+        Path("/dev/full").open("w") as full,
+        started(*arguments, environment=environment_for(sandbox), stdout=full) as process,
+    ):
+        _, err = process.communicate()
+    assert process.returncode == 1
+    said = err.splitlines()
+    counts = "2 accepted, 1 rejected" if refused else "3 accepted"
+    assert f"the output can't be written; so far: {counts}" in said
+    assert (f"the output can't be written; for the rest: callbell-async resume {journal}" in said) is refused
+    assert said[-1] == "callbell-async: the output can't be written: No space left on device"
 
 
 # --- ends --------------------------------------------------------------------------------------------------------------
@@ -486,6 +550,39 @@ def test_an_interrupt_before_anything_is_sent(tmp_path: Path) -> None:
         out, err = process.communicate()
     assert process.returncode == 130
     assert (out, err.strip()) == ("", "callbell-async: interrupted")
+
+
+@pytest.mark.parametrize("command", [["send-many", "-", "--text", "Hi", "--sandbox"], ["resume", "none.db"]])
+def test_concurrency_has_a_bound(command: list[str]) -> None:
+    """What would take all the machine's memory is refused."""
+    result = run(*command, "--concurrency", "10001")
+    assert result.exit_code == 2
+    assert "10001 is not in the range 1<=x<=10000" in result.stderr
+
+
+@pytest.mark.parametrize("failed_to", [False, True])
+def test_two_interrupts_tell_how_many_lines_were_not_sent(file: Path, sandbox: Sandbox, failed_to: bool) -> None:
+    """What waited for its turn and never left is not said to have been tried."""
+    file.write_text("to\n" + "".join(f"+44770090{place:04}\n" for place in range(200)))
+    taken = threading.Semaphore(0)
+    sandbox.inject(faults.silence(taken.release, accept=True))
+    more = ["--failed-to", file.with_name("failed.csv")] if failed_to else []
+    arguments = ["send-many", file, "--text", "Hi", "--rate", "2", "--concurrency", "10", *more]
+    with started(*arguments, environment=environment_for(sandbox)) as process:
+        assert process.stderr is not None
+        taken.acquire()
+        process.send_signal(signal.SIGINT)
+        while "interrupted: finishing" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    counts = counts_in(out)
+    left = counts["never_sent"] + counts["skipped"]
+    where = "they are in --failed-to" if failed_to else "--failed-to FILE writes down which"
+    assert left > 0
+    assert err.splitlines()[-1] == (
+        f"interrupted: nothing after line {counts['total'] + 1} was tried; up to it, {left} were not sent ({where})"
+    )
 
 
 def test_a_row_that_comes_too_late_harms_nothing() -> None:

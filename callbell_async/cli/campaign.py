@@ -9,6 +9,7 @@ from pathlib import Path
 
 import attrs
 
+from callbell_async.bulk import DEFAULT_STOP_ON
 from callbell_async.cli.connection import Connection
 from callbell_async.cli.endings import tell_counts, tell_how_to_go_on, tell_kept_back
 from callbell_async.cli.failed import FailedRows, Outputs
@@ -16,7 +17,7 @@ from callbell_async.cli.going_on import go_on, send_again
 from callbell_async.cli.interrupts import Interrupts
 from callbell_async.cli.messages import MessagePlan, plan_for_rows
 from callbell_async.cli.notes import Order
-from callbell_async.cli.output import say, tell_json
+from callbell_async.cli.output import UNWRITABLE, say, tell_json
 from callbell_async.cli.progress import View, view_for
 from callbell_async.cli.rows import Row, RowFile
 from callbell_async.cli.statuses import DONE, NOT_ALL_DONE
@@ -26,7 +27,7 @@ from callbell_async.client import CallbellClient
 from callbell_async.errors import JournalError, Outcome
 from callbell_async.journal import Journal
 from callbell_async.models.messages import Message
-from callbell_async.models.results import Item, SendResult
+from callbell_async.models.results import Item, SendReport, SendResult
 from callbell_async.wire import dump_keyed_message
 
 __all__ = ["SHOWN_FAILURES", "Campaign", "conduct", "open_input"]
@@ -71,16 +72,34 @@ def conduct(
         finally:
             if failed is not None:
                 tell_kept_back(failed.kept_back)
-            if campaign.is_broken_off or interrupts.count:
-                what = "the output can't be written" if campaign.is_broken_off else "interrupted"
-                tell_how_to_go_on(what, last_line=campaign.last_line, journal=journal, is_stream=rows.is_stream)
+            if campaign.is_broken_off:
+                say(f"{UNWRITABLE}; so far: {campaign.tally.words() or 'nothing was tried'}")
+            if ended_by := _ended_by(campaign, interrupts, journal):
+                tell_how_to_go_on(
+                    ended_by,
+                    last_line=campaign.last_line,
+                    not_sent=campaign.tally.not_sent,
+                    journal=journal,
+                    is_stream=rows.is_stream,
+                    failed_to=outputs.failed_to,
+                )
     return interrupts.status or (DONE if campaign.tally.done == campaign.tally.total else NOT_ALL_DONE)
+
+
+def _ended_by(campaign: Campaign, interrupts: Interrupts, journal: Path | None) -> str | None:
+    """What keeps the rest from being sent; `None` where there is no rest, or where nothing is to be said of it."""
+    if campaign.is_broken_off and not (campaign.is_through and campaign.tally.done == campaign.tally.total):
+        return UNWRITABLE
+    if interrupts.count:
+        return "interrupted"
+    return "the sending was stopped" if campaign.is_stopped and journal is not None else None
 
 
 class Campaign:
     """One run over one input; `tally` counts its results, and `last_line` is the line of the last row that was given out.
 
-    `is_broken_off` says that results could not be written any more: nobody reads them, or a disk is full.
+    `is_broken_off` says that results could not be written any more: nobody reads them, or a disk is full. `is_through`: the whole input was
+    read and has its results. `is_stopped`: Callbell refused the token, or the wallet is empty, so that the rest was not tried.
     """
 
     def __init__(
@@ -102,7 +121,7 @@ class Campaign:
         self._as_json = as_json
         self._told_failures = 0
         self.last_line = 0
-        self.is_broken_off = False
+        self.is_broken_off = self.is_through = self.is_stopped = False
         # The rows of the messages under way, by index: what is done is forgotten.
         self._under_way: dict[int, Row] = {}
         self.tally = Tally()
@@ -137,6 +156,7 @@ class Campaign:
             with self._view:
                 async for _ in run:
                     self._view.show(self.tally)
+            self.is_through = True
         except asyncio.CancelledError:
             if not self._interrupts.count:
                 raise
@@ -148,7 +168,7 @@ class Campaign:
             self._interrupts.release()
             await self._settle_the_rest(journal)
             if not self.is_broken_off:
-                tell_counts(run.report, self.tally, as_json=self._as_json)
+                self._tell_counts(run.report)
 
     # --- what goes in -------------------------------------------------------------------------------------------------
 
@@ -169,9 +189,17 @@ class Campaign:
 
     # --- what comes out -----------------------------------------------------------------------------------------------
 
+    def _tell_counts(self, report: SendReport) -> None:
+        try:
+            tell_counts(report, self.tally, as_json=self._as_json)
+        except OSError:
+            self.is_broken_off = True
+            raise
+
     def _settled(self, result: SendResult) -> None:
         row = self._under_way.pop(result.index)
         verdict = verdict_on(row.line, result)
+        self.is_stopped = self.is_stopped or isinstance(result.error, DEFAULT_STOP_ON)
         self._take(row, verdict)
         if not verdict.done:
             self._tell_failure(verdict)

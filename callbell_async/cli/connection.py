@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
+from click.core import ParameterSource
 
 from callbell_async.cli.notes import base_url_in
 from callbell_async.cli.output import is_terminal
@@ -27,6 +28,9 @@ Command = Callable[..., Any]
 DEFAULT_RATE = 300
 DEFAULT_CONCURRENCY = 50
 _POOL = 100
+
+_LONGEST_TOKEN = 4096
+"""Characters; an API key has some dozens, and what is longer is another file."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,14 +50,13 @@ class Connection:
         if self.sandbox:
             return self
         if self.token_file is not None:
-            return attrs.evolve(self, token=read_secret(self.token_file, "--token-file"))
-        if self.token:
-            return self
+            secret = read_secret(self.token_file, "--token-file")
+            return attrs.evolve(self, token=_checked_token(secret, f"--token-file: {self.token_file}"))
+        if self.token and not self.token.isspace():
+            return attrs.evolve(self, token=_checked_token(self.token, "the token"))
         if not is_terminal(sys.stdin):
-            raise ConfigurationError(
-                "no token; set CALLBELL_TOKEN or give --token-file FILE, or try it out with --sandbox"
-            )
-        return attrs.evolve(self, token=click.prompt("Callbell's API key", hide_input=True, err=True))
+            raise ConfigurationError(_NONE_GIVEN)
+        return attrs.evolve(self, token=_checked_token(_asked_token(), "the token"))
 
     def like(self, notes: Mapping[str, str]) -> Connection:
         """The same to the address that the messages of a journal were sent to, unless another is given."""
@@ -78,6 +81,33 @@ class Connection:
             )
 
 
+_NONE_GIVEN = "no token; set CALLBELL_TOKEN or give --token-file FILE, or try it out with --sandbox"
+
+
+def _asked_token() -> str:
+    try:
+        return str(click.prompt("Callbell's API key", hide_input=True, err=True))
+    except click.Abort as error:
+        if isinstance(error.__context__, EOFError):
+            # Ctrl-D: nobody interrupted anything.
+            raise ConfigurationError(_NONE_GIVEN) from None
+        raise
+
+
+def _checked_token(token: str, source: str) -> str:
+    """The token without blanks around it; raises `ConfigurationError`, which shows nothing of it, for what can be none."""
+    token = token.strip()
+    if len(token) > _LONGEST_TOKEN:
+        raise ConfigurationError(f"{source} has {len(token)} characters, far more than an API key; give the key alone")
+    if "CALLBELL_TOKEN=" in token:
+        raise ConfigurationError(f"{source} begins like a line of .env; give only what stands behind CALLBELL_TOKEN=")
+    # The dashboard shows the key with this before it; the client drops it.
+    key = token[6:].strip() if token[:6].lower() == "bearer" and token[6:7].isspace() else token
+    if any(map(str.isspace, key)):
+        raise ConfigurationError(f"{source} has blanks or line breaks in it; give the key alone")
+    return token
+
+
 def connection_options(*, sandbox: bool = True) -> Callable[[Command], Command]:
     """Give a command the options that lead to Callbell, or, with `sandbox`, to one on this machine; it gets them as `connection`."""
 
@@ -98,6 +128,8 @@ def connection_options(*, sandbox: bool = True) -> Callable[[Command], Command]:
             sandbox: bool = False,
             **options: Any,
         ) -> Any:
+            if sandbox:
+                _check_sandbox_alone()
             connection = Connection(token=token, token_file=token_file, base_url=base_url, sandbox=sandbox)
             return command(connection=connection, **options)
 
@@ -108,6 +140,16 @@ def connection_options(*, sandbox: bool = True) -> Callable[[Command], Command]:
         )(with_connection)
 
     return with_options
+
+
+def _check_sandbox_alone() -> None:
+    """Raise `ConfigurationError` where an option leads elsewhere than `--sandbox`; what is in the environment is for other commands too."""
+    context = click.get_current_context()
+    for name in ("token", "token_file", "base_url"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise ConfigurationError(
+                f"--sandbox: does not go with --{name.replace('_', '-')}; it is a Callbell of its own, and needs no account"
+            )
 
 
 def read_secret(path: Path, option: str) -> str:

@@ -33,10 +33,20 @@ def tell_kept_back(count: int) -> None:
         say(f"{count} {row} not in --failed-to (--failed-unknown writes what may have been accepted as well)")
 
 
-def tell_how_to_go_on(what: str, *, last_line: int, journal: Path | None, is_stream: bool) -> None:
-    """How the rest is sent after a run that `what` says the end of, such as "interrupted"."""
+def tell_how_to_go_on(
+    what: str, *, last_line: int, not_sent: int, journal: Path | None, is_stream: bool, failed_to: Path | None
+) -> None:
+    """How the rest is sent after a run that `what` says the end of, such as "interrupted".
+
+    Without a journal: which lines are left. `not_sent` are those up to the last line that were read and did not leave.
+    """
     if journal is None:
-        say(f"{what}: everything up to line {last_line} was tried, and nothing after it")
+        if not_sent:
+            where = "they are in --failed-to" if failed_to is not None else "--failed-to FILE writes down which"
+            were = "was" if not_sent == 1 else "were"
+            say(f"{what}: nothing after line {last_line} was tried; up to it, {not_sent} {were} not sent ({where})")
+        else:
+            say(f"{what}: everything up to line {last_line} was tried, and nothing after it")
     elif is_stream:
         say(
             f"{what}; for the rest, give the same input to the same command, with --journal {shlex.quote(str(journal))} again"

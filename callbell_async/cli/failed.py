@@ -13,13 +13,13 @@ from typing import Self, TextIO
 import attrs
 
 from callbell_async.cli.output import csv_text, json_text
-from callbell_async.cli.rows import Row, RowFile
+from callbell_async.cli.places import are_same, part_of_journal
+from callbell_async.cli.rows import ADDED, Row, RowFile
 from callbell_async.cli.verdicts import Verdict
 from callbell_async.errors import ConfigurationError, Outcome
 
 __all__ = ["FailedRows", "Outputs"]
 
-_ADDED = ("outcome", "reason")
 _OUTCOMES = {outcome.value for outcome in Outcome}
 _ADDED_TO_JSON = re.compile(r'(, )?"outcome": "[a-z_]+", "reason": "(?:[^"\\]|\\.)*"\}$')
 """What stands at the end of an object that has been through this once."""
@@ -90,11 +90,11 @@ def _nothing(row: Row, outcome: str, reason: str) -> None:
 def _csv_writer(file: TextIO, columns: list[str], delimiter: str) -> Callable[[Row, str, str], None]:
     """What writes a row with two cells more; a heading is written at once."""
     # The file may be one of these itself, fed in a second time.
-    kept = [place for place, name in enumerate(columns) if name not in _ADDED]
-    width = len(kept) + len(_ADDED)
-    file.write(csv_text([*(columns[place] for place in kept), *_ADDED], delimiter))
+    kept = [place for place, name in enumerate(columns) if name not in ADDED]
+    width = len(kept) + len(ADDED)
+    file.write(csv_text([*(columns[place] for place in kept), *ADDED], delimiter))
 
-    added_before = columns[-2:] == [*_ADDED]
+    added_before = columns[-2:] == [*ADDED]
 
     def write(row: Row, outcome: str, reason: str) -> None:
         is_good = len(row.original) == len(columns)
@@ -141,11 +141,8 @@ class Outputs:
         """Where the rows go that were not accepted; `None` if nowhere. Raises `ConfigurationError`."""
         if self.failed_to is None:
             return None
-        for path, what in ((rows.path, "the file that is read"), (journal, "the journal")):
-            if path is not None and _are_same(path, self.failed_to):
-                raise ConfigurationError(f"--failed-to: {self.failed_to} is {what}; give another")
+        if are_same(rows.path, self.failed_to):
+            raise ConfigurationError(f"--failed-to: {self.failed_to} is the file that is read; give another")
+        if journal is not None and (part := part_of_journal(self.failed_to, journal)):
+            raise ConfigurationError(f"--failed-to: {self.failed_to} {part}; give another")
         return FailedRows(self.failed_to, rows, unknown=self.failed_unknown)
-
-
-def _are_same(one: Path, other: Path) -> bool:
-    return one.absolute() == other.absolute() or (one.exists() and other.exists() and one.samefile(other))

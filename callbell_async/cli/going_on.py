@@ -56,8 +56,10 @@ def keys_in(file: Path) -> Iterator[str]:
         raise ConfigurationError(
             f"--resend-file: {rows.name} has no column 'key'; it must be as export writes it, heading and all"
         )
+    place = None if rows.columns is None else rows.columns.index("key")
     for row in rows.rows():
-        key = row.cells.get("key")
+        # Blanks around a key belong to it: stripped, it would name another message, or none.
+        key = row.cells.get("key") if place is None or row.fault else row.original[place]
         if row.fault is not None or not key:
             raise ConfigurationError(f"--resend-file: line {row.line} of {rows.name} {row.fault or 'has no key'}")
         yield key

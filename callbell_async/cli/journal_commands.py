@@ -13,6 +13,7 @@ from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.funnel import stages
 from callbell_async.cli.options import FILE, json_option
 from callbell_async.cli.output import bar, counted, printable, say, tell, tell_json
+from callbell_async.cli.places import part_of_journal
 from callbell_async.cli.records import RecordWriter, form_option
 from callbell_async.cli.statuses import DONE, NOT_ALL_DONE
 from callbell_async.errors import ConfigurationError, Outcome
@@ -108,8 +109,8 @@ def export(journal: Path, as_csv: bool, output: Path | None, outcomes: tuple[str
     Exit status: 0 done, 2 wrong use, 3 the journal can't be used, 130 interrupted.
     """
     path = existing(journal)
-    if output is not None and output.exists() and output.samefile(path):
-        raise ConfigurationError(f"--output: {output} is the journal; give another file")
+    if output is not None and (part := part_of_journal(output, path)):
+        raise ConfigurationError(f"--output: {output} {part}; give another file")
     with RecordWriter(output, as_csv=as_csv, columns=COLUMNS) as writer:
         asyncio.run(_export(path, tuple(map(Outcome, outcomes)), writer))
     say(counted(writer.count, "entry", "entries"))

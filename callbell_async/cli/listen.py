@@ -15,7 +15,7 @@ from callbell_async.cli.connection import read_secret
 from callbell_async.cli.event_lines import colour_of, event_line
 from callbell_async.cli.interrupts import Interrupts
 from callbell_async.cli.options import FILE, json_option
-from callbell_async.cli.output import say, tell_json
+from callbell_async.cli.output import put, say, tell_json
 from callbell_async.cli.statuses import DONE
 from callbell_async.errors import ConfigurationError
 from callbell_async.models.events import Event
@@ -113,7 +113,7 @@ def write_line(event: Event) -> None:
     """The event on a line for people, on standard output."""
     line = event_line(event, now=datetime.now().astimezone())
     # Colours are for terminals; what is no terminal gets none.
-    click.echo(click.style(line, fg=colour_of(event)), color=False if os.environ.get("NO_COLOR") else None)
+    put(click.style(line, fg=colour_of(event)) + "\n", color=False if os.environ.get("NO_COLOR") else None)
 
 
 def write_json(event: Event) -> None:

@@ -158,13 +158,13 @@ def plan_for_rows(
     form: MessageForm, *, to_column: str = "to", bsuid_column: str | None = None, key_column: str | None = None
 ) -> MessagePlan:
     """The plan for rows: `{column}` is a cell in every text, and each `metadata` is `NAME` or `NAME=COLUMN`."""
-    pairs = (_pair(given) for given in form.metadata)
+    pairs = _pairs(form)
     return MessagePlan(
         form,
         to=Cell(to_column),
         bsuid=None if bsuid_column is None else Cell(bsuid_column),
         key=None if key_column is None else Cell(key_column),
-        metadata={name: Cell(name if column is None else column) for name, column in pairs},
+        metadata={name: Cell(name if column is None else column) for name, column in pairs.items()},
         read=TextTemplate,
     )
 
@@ -172,7 +172,7 @@ def plan_for_rows(
 def message_to(to: str, form: MessageForm) -> Message:
     """One message: all texts are as they stand, and each `metadata` is `NAME=VALUE`. Raises `InvalidMessageError` as well."""
     metadata = {}
-    for name, value in map(_pair, form.metadata):
+    for name, value in _pairs(form).items():
         if value is None:
             raise ConfigurationError("--metadata: write NAME=VALUE")
         metadata[name] = Literal(value)
@@ -202,6 +202,15 @@ def _check_company(form: MessageForm, kind: str, media: str | None) -> None:
         raise ConfigurationError(f"{'--optin' if form.optin else '--values'}: goes with --template only")
     if form.caption is not None and (kind not in _CAPTIONED or media is not None):
         raise ConfigurationError("--caption: goes with --image, --document or --video, without --template")
+
+
+def _pairs(form: MessageForm) -> dict[str, str | None]:
+    pairs: dict[str, str | None] = {}
+    for name, value in map(_pair, form.metadata):
+        if name in pairs:
+            raise ConfigurationError(f"--metadata: {name!r} is given twice; each name has one value")
+        pairs[name] = value
+    return pairs
 
 
 def _pair(given: str) -> tuple[str, str | None]:

@@ -13,11 +13,27 @@ import click
 from callbell_async.cli.connection import DEFAULT_CONCURRENCY, DEFAULT_RATE
 from callbell_async.cli.messages import MessageForm
 
-__all__ = ["FILE", "json_option", "message_options", "output_options", "pace_options"]
+__all__ = [
+    "FILE",
+    "MAX_CONCURRENCY",
+    "concurrency_range",
+    "json_option",
+    "message_options",
+    "output_options",
+    "pace_options",
+]
 
 Command = Callable[..., Any]
 
 FILE = click.Path(path_type=Path)
+
+MAX_CONCURRENCY = 10_000
+"""Messages under way at once at the most: each takes memory, and Callbell's limit keeps far fewer busy."""
+
+concurrency_range = click.IntRange(1, MAX_CONCURRENCY)
+
+CHANNELS = ("whatsapp", "facebook", "instagram", "telegram")
+"""The kinds of channel that Callbell has."""
 
 _NAMES = [field.name for field in attrs.fields(MessageForm)]
 
@@ -35,7 +51,13 @@ def message_options(command: Command) -> Command:
         click.option("--audio", metavar="URL", help="A sound file."),
         click.option("--video", metavar="URL", help="A video; with --template, the template's."),
         click.option("--caption", help="What stands below an image, a document or a video."),
-        click.option("--channel", default="whatsapp", show_default=True, help="The kind of channel to send through."),
+        click.option(
+            "--channel",
+            type=click.Choice(CHANNELS),
+            default="whatsapp",
+            show_default=True,
+            help="The kind of channel to send through.",
+        ),
         click.option("--channel-uuid", metavar="UUID", help="The channel to send from, if not the main one."),
         click.option("--team", metavar="UUID", help="The team to assign the conversation to."),
         click.option("--assigned-user", metavar="EMAIL", help="The user to assign the conversation to."),
@@ -55,7 +77,7 @@ def pace_options(command: Command) -> Command:
             "--concurrency",
             default=DEFAULT_CONCURRENCY,
             show_default=True,
-            type=click.IntRange(min=1),
+            type=concurrency_range,
             help="Messages under way at once.",
         ),
         click.option(

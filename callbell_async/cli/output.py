@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import re
@@ -14,17 +15,21 @@ from typing import Any, TextIO
 import click
 
 __all__ = [
+    "UNWRITABLE",
     "bar",
     "counted",
     "csv_text",
     "is_terminal",
     "json_text",
     "printable",
+    "put",
     "say",
     "tell",
     "tell_json",
     "tell_table",
 ]
+
+UNWRITABLE = "the output can't be written"
 
 _BAR_WIDTH = 40
 
@@ -47,9 +52,19 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
+def put(text: str, *, color: bool | None = None) -> None:
+    """Text of the result, on standard output. Raises an `OSError` that names it when it can't be written, or was closed from the start."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "standard output is closed", UNWRITABLE)
+    try:
+        click.echo(text, nl=False, color=color)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, UNWRITABLE) from None
+
+
 def tell(line: str) -> None:
-    """A line of the result, on standard output."""
-    click.echo(line)
+    """A line of the result, on standard output; raises what `put` raises."""
+    put(line + "\n")
 
 
 def tell_json(document: Mapping[str, Any]) -> None:

@@ -19,6 +19,10 @@ __all__ = ["BarView", "LineView", "View", "view_for"]
 LINE_EVERY = 5.0
 """Seconds between two plain lines: enough to see it move in a log, few enough to read."""
 
+_ROOM_FOR_RATE = 30
+_ROOM_FOR_BAR = 60
+"""Columns of a terminal that the numbers of a million messages leave room in."""
+
 
 class View(Protocol):
     """What shows a run."""
@@ -104,15 +108,17 @@ class BarView:
             # All in one line would leave no room for the bar where a terminal is narrow.
             def get_renderables(self) -> Iterable[RenderableType]:
                 yield from super().get_renderables()
-                yield Text(counts[0], no_wrap=True, overflow="ellipsis")
+                yield Text(_fitting(counts[0], console.width), no_wrap=True, overflow="ellipsis")
 
         counts = self._counts = [""]
+        # A number that is cut would be another number: what has no room is left out.
+        columns: list[ProgressColumn] = [MofNCompleteColumn()]
+        if console.width >= _ROOM_FOR_RATE:
+            columns += [RateColumn(), TimeRemainingColumn()]
+        if console.width >= _ROOM_FOR_BAR:
+            columns = [TextColumn("sending"), BarColumn(), *columns]
         self._progress = TwoLines(
-            TextColumn("sending"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            RateColumn(),
-            TimeRemainingColumn(),
+            *columns,
             console=console,
             # Results that go into a file or a pipe must not be taken along to the terminal.
             redirect_stdout=is_terminal(sys.stdout),
@@ -136,6 +142,13 @@ class BarView:
     def say(self, line: str) -> None:
         """A line above the bar."""
         self._progress.console.print(printable(line), markup=False, highlight=False)
+
+
+def _fitting(counts: str, width: int) -> str:
+    """As many of the counts, from the first on, as there is room for."""
+    while len(counts) > width and ", " in counts:
+        counts = counts.rpartition(", ")[0]
+    return counts
 
 
 def _time(seconds: float) -> str:

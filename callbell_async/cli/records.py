@@ -11,7 +11,7 @@ from typing import Any, Self, TextIO
 
 import click
 
-from callbell_async.cli.output import csv_text, json_text
+from callbell_async.cli.output import csv_text, json_text, put
 from callbell_async.errors import ConfigurationError
 
 __all__ = ["RecordWriter", "form_option"]
@@ -60,14 +60,10 @@ class RecordWriter:
     def _begun(self) -> Callable[[str], Any]:
         """What writes, once the heading is written."""
         if self._write is None:
-            self._write = _echo if self._path is None else self._closing.enter_context(_opened(self._path)).write
+            self._write = put if self._path is None else self._closing.enter_context(_opened(self._path)).write
             if not self.is_json:
                 self._write(csv_text(self._columns))
         return self._write
-
-
-def _echo(text: str) -> None:
-    click.echo(text, nl=False)
 
 
 def _opened(path: Path) -> TextIO:

@@ -14,7 +14,7 @@ from callbell_async.cli.failed import Outputs
 from callbell_async.cli.going_on import keys_in
 from callbell_async.cli.journal_commands import existing
 from callbell_async.cli.notes import Order, order_in, unchanged
-from callbell_async.cli.options import FILE, output_options
+from callbell_async.cli.options import FILE, MAX_CONCURRENCY, concurrency_range, output_options
 from callbell_async.journal import Journal
 
 __all__ = ["resume"]
@@ -34,7 +34,7 @@ __all__ = ["resume"]
     help="Send those again whose keys are in this file: what export --outcome unknown wrote, without what is not to be sent.",
 )
 @output_options
-@click.option("--concurrency", type=click.IntRange(min=1), help="Other than before: messages under way at once.")
+@click.option("--concurrency", type=concurrency_range, help="Other than before: messages under way at once.")
 @click.option("--rate", type=click.IntRange(min=1), help="Other than before: requests a second at the most.")
 @connection_options(sandbox=False)
 def resume(
@@ -59,7 +59,7 @@ def resume(
     order = attrs.evolve(
         order,
         rate=rate or order.rate,
-        concurrency=concurrency or order.concurrency,
+        concurrency=min(concurrency or order.concurrency, MAX_CONCURRENCY),
         base_url=connection.base_url or order.base_url,
     )
     return conduct(order, connection, outputs, journal=journal, resend=tuple(keys))

@@ -10,15 +10,18 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import attrs
 
 from callbell_async.errors import ConfigurationError
 
-__all__ = ["STANDARD_INPUT", "Row", "RowFile"]
+__all__ = ["ADDED", "STANDARD_INPUT", "Row", "RowFile"]
 
 STANDARD_INPUT = Path("-")
+
+ADDED = ("outcome", "reason")
+"""What a row has besides when it comes from `--failed-to`."""
 
 _QUOTED = re.compile(r'"[^"]*"')
 _ARRAY = re.compile(r"\s*\[\s*(\{|$)")
@@ -27,7 +30,7 @@ _ARRAY = re.compile(r"\s*\[\s*(\{|$)")
 
 @attrs.frozen
 class Row:
-    """One row: the line of the file it ends on (from 1), and its cells by column; `fault` says what is wrong with its form.
+    """One row: the line of the file it begins on (from 1), and its cells by column; `fault` says what is wrong with its form.
 
     `original` is the row as it came: the cells of CSV, or the one line of JSONL.
     """
@@ -108,14 +111,14 @@ class RowFile:
         return (_csv_row(line, columns, cells) for line, cells in records)
 
     def _records(self, reader: Any, empty: int) -> Iterator[tuple[int, list[str]]]:
-        line = empty
+        line = empty + 1
         try:
             for cells in reader:
-                line = empty + reader.line_num
                 if any(cell.strip() for cell in cells):
                     yield line, cells
+                line = empty + reader.line_num + 1
         except csv.Error as error:
-            raise ConfigurationError(f"{self.name}: is not CSV from line {line + 1} on ({_plainly(error)})") from None
+            raise ConfigurationError(f"{self.name}: is not CSV from line {line} on ({_plainly(error)})") from None
 
     def _lines(self) -> Iterator[str]:
         line = 0
@@ -124,6 +127,10 @@ class RowFile:
             with io.TextIOWrapper(source, encoding="utf-8-sig", newline="") as file:
                 for text in file:
                     line += 1
+                    if "\0" in text:
+                        raise ConfigurationError(
+                            f"{self.name}: has a NUL character in line {line}, as UTF-16 has; save it as UTF-8 text, CSV or JSONL"
+                        )
                     yield text
         except OSError as error:
             raise ConfigurationError(f"{self.name}: can't be read ({error.strerror})") from None
@@ -161,12 +168,33 @@ def _json_rows(lines: Iterable[str], empty: int) -> Iterator[Row]:
 def _json_row(line: int, text: str) -> Row:
     try:
         # A number is taken as it is written: 007 is no JSON, but 1.10 is.
-        found = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        found = json.loads(
+            text, parse_int=str, parse_float=str, parse_constant=_refuse_constant, object_pairs_hook=_object
+        )
+    except _RefusedError as error:
+        return Row(line, {}, [text], str(error))
     except (ValueError, RecursionError):
         return Row(line, {}, [text], "is not JSON; each line must be an object of its own")
     if not isinstance(found, dict):
         return Row(line, {}, [text], 'is no JSON object, such as {"to": "+31612345678"}')
     return Row(line, {key: said for key, value in found.items() if (said := _said(value)) is not None}, [text])
+
+
+class _RefusedError(ValueError):
+    """What Python's reader of JSON takes, and nobody can have meant."""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _RefusedError(f"has {name}, which is not JSON; write a string, or null for an empty cell")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs if name not in ADDED]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise _RefusedError(f"has the same key twice{_named(': ', sorted(twice))}")
+    return found
 
 
 def _said(value: Any) -> str | None:

@@ -93,6 +93,11 @@ class Tally:
         """How many were skipped because nothing more is needed for them."""
         return self.done - self.outcomes[Outcome.ACCEPTED]
 
+    @property
+    def not_sent(self) -> int:
+        """How many provably did not leave in this run, though they are not done."""
+        return self.outcomes[Outcome.NEVER_SENT] + self.outcomes[Outcome.SKIPPED] - self.done_before
+
     def words(self) -> str:
         """The counts in words, without those that are none."""
         counts = {outcome.value: self.outcomes[outcome] for outcome in Outcome}

@@ -31,6 +31,8 @@ _PUNCTUATION = dict.fromkeys(
 )
 # E.164: at most 15 digits, country code first, and none begins with 0; the shortest numbers in service have 7 with theirs.
 _CLEAN_NUMBER = re.compile(r"\+?[1-9][0-9]{6,14}")
+# Without its dot the fraction would be the end of another number.
+_DECIMAL = re.compile(r"[^0-9.]*[0-9]+\.(?:[0-9]{1,2}|0+)[^0-9.]*")
 _TRUNK_ZERO = re.compile(r"[(\[{][^0-9()\[\]{}]*0[^0-9()\[\]{}]*[)\]}]")
 
 _URL = re.compile(
@@ -76,7 +78,8 @@ def check_number(field: str, value: object) -> str:
     """A telephone number in international form, without the punctuation people write in it.
 
     Blanks, dashes, dots and brackets go, and a leading `00` becomes `+`. What remains is an optional `+` and 7 to 15 digits that begin
-    with the country code (E.164); no country code begins with 0, so a national number with its 0 is refused.
+    with the country code (E.164); no country code begins with 0, so a national number with its 0 is refused. So is a decimal number, such
+    as 31612345678.0.
     """
     if isinstance(value, str) and _CLEAN_NUMBER.fullmatch(value):
         return value
@@ -89,6 +92,10 @@ def check_number(field: str, value: object) -> str:
             field,
             "is not a telephone number; write it in international form: 7 to 15 digits that begin with the country code "
             "(which never begins with 0), such as +31612345678",
+        )
+    if _DECIMAL.fullmatch(written):
+        raise InvalidMessageError(
+            field, "looks like a decimal number, as a spreadsheet writes it; write the telephone number as text"
         )
     if _TRUNK_ZERO.search(written):
         raise InvalidMessageError(field, "has a bracketed 0 that is not dialled from abroad; leave it out")
