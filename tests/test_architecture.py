@@ -194,7 +194,11 @@ AIOHTTPS_CLIENT = {"transport", "client", "sandbox.courier"}
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in AIOHTTPS_CLIENT])
 def test_one_module_knows_aiohttps_client(name: str) -> None:
     """Only `transport` uses aiohttp's client, and the sandbox's courier; `client` names its session type; what serves imports aiohttp's server."""
-    assert {found for found in imported(MODULES[name].tree) if re.match(r"aiohttp\b(?!\.(web|abc|http_exceptions)\b)", found)} == set()
+    assert {
+        found
+        for found in imported(MODULES[name].tree)
+        if re.match(r"aiohttp\b(?!\.(web|abc|http_exceptions)\b)", found)
+    } == set()
 
 
 def test_a_fresh_interpreter_loads_only_what_is_needed() -> None:

@@ -162,6 +162,26 @@ async def test_waiting_ends_in_time() -> None:
 
 
 @pytest.mark.virtual_time
+@pytest.mark.parametrize("timeout", [0.9, 10.0, 60.0])
+async def test_waiting_lasts_as_long_as_it_may(timeout: float) -> None:
+    """It gives up when the time is over and not before, and has looked a last time in the last tenth of it."""
+    transport = Statuses("enqueued")
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(StatusTimeoutError):
+        await messages_over(transport).wait("u", timeout=timeout)
+    assert asyncio.get_running_loop().time() - began == pytest.approx(timeout)
+    assert 0.9 * timeout <= round(transport.asked_at[-1] - began, 6) < timeout
+
+
+@pytest.mark.virtual_time
+async def test_the_last_look_may_find_it() -> None:
+    """What came true late in the time allowed is no timeout; a deleted message is an end, with no failure."""
+    for found in ("delivered", "deleted"):
+        receipt = await messages_over(Statuses("enqueued", "sent", found)).wait("u", timeout=2.0)
+        assert (receipt.status, receipt.failure) == (found, None)
+
+
+@pytest.mark.virtual_time
 async def test_a_look_that_hangs_ends_in_time() -> None:
     """The time allowed holds for a look that gets no answer as well, and then there is no receipt."""
 

@@ -560,6 +560,17 @@ def test_a_failed_status_says_why(report: Any, failure: MessageFailure) -> None:
     assert event.receipt.failure == failure
 
 
+@pytest.mark.parametrize("report", [GUPSHUP, META])
+def test_a_report_may_be_a_json_string(report: Any) -> None:
+    """It is read like one that is an object; one that is neither is kept as it came."""
+    event = status(uuid="u", status="failed", messageStatusPayload=orjson.dumps(report).decode())
+    assert event.status_payload == report
+    assert event.failure == status(uuid="u", status="failed", messageStatusPayload=report).failure
+    assert event.failure != MessageFailure()
+    for other in ("no number", "[1]", 5, [1, 2]):
+        assert status(status="failed", messageStatusPayload=other).status_payload == other
+
+
 @pytest.mark.parametrize("value", ["sent", "mismatch", "on its way", None])
 def test_only_a_failed_status_has_a_failure(value: str | None) -> None:
     """A report without the status `failed` is no failure."""
@@ -600,8 +611,9 @@ def test_a_membership_s_date_is_spelt_both_ways() -> None:
 
 
 def test_a_second_delivery_has_the_same_key() -> None:
-    """Blanks, the order of keys and the outer date don't count: it is the same event."""
+    """Blanks, the order of keys and, where the payload names its message, the outer date don't count: it is the same event."""
     document = documented("message_created")
+    document["payload"]["uuid"] = "wamid.A"
     key = parse(document).key
     turned = {"createdAt": "2025-12-18 20:00:19 +0100", "payload": dict(reversed(document["payload"].items()))}
     again = parse_event(orjson.dumps({**turned, "event": "message_created"}, option=orjson.OPT_INDENT_2))
@@ -636,7 +648,21 @@ def test_the_outer_date_tells_later_events_apart() -> None:
 def test_the_outer_date_of_a_message_s_event_does_not_count(name: str) -> None:
     """A message is created once, and has each status once: whatever date a second delivery carries, it is the same event."""
     document = documented(name)
-    assert parse({**document, "createdAt": "2025-12-18 20:00:19 +0100"}).key == parse(document).key
+    document["payload"]["uuid"] = "wamid.A"
+    for payload in (document["payload"], orjson.dumps(document["payload"]).decode()):
+        event = {**document, "payload": payload}
+        assert parse({**event, "createdAt": "2025-12-18 20:00:19 +0100"}).key == parse(event).key
+
+
+@pytest.mark.parametrize("name", ["message_created", "message_status_updated"])
+@pytest.mark.parametrize("uuid", [None, ""])
+def test_the_outer_date_tells_messages_without_a_uuid_apart(name: str, uuid: str | None) -> None:
+    """Who says "Hello" twice within a second has sent two messages, though nothing but the outer date tells them apart."""
+    document = documented(name)
+    document["payload"]["uuid"] = uuid
+    first, second = ({**document, "createdAt": f"2025-12-18T20:00:19.{part}Z"} for part in (100, 900))
+    assert parse(first).key != parse(second).key
+    assert parse(first).key == parse({**first}).key
 
 
 def test_a_key_stays_the_same_between_versions() -> None:

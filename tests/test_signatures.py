@@ -219,7 +219,15 @@ def test_a_time_that_is_no_number_is_refused(sent: str) -> None:
 def test_a_signature_that_is_not_hexadecimal_is_refused(signature: str) -> None:
     """64 hexadecimal digits, or it is none."""
     assert refusal(f"t={NOW},v1={signature}") == "the header's signature is not 64 hexadecimal digits"
-    assert refusal(f"{GOOD},v1={signature}") == "the header's signature is not 64 hexadecimal digits"
+    assert refusal(f"t={NOW},v1={signature},v1=") == "the header's signature is not 64 hexadecimal digits"
+    assert refusal(f"t={NOW},v1={signature},v1={'0' * 64}") == "no secret given here made this signature for this body"
+
+
+@pytest.mark.parametrize("signature", ["", "abc", v1() + "0", "é" * 64, "\ud800"])
+def test_a_signature_of_another_form_harms_no_good_one(signature: str) -> None:
+    """Of several `v1` one must be right: what the others look like doesn't matter, before it or after."""
+    verify_signature(BODY, f"{GOOD},v1={signature}", SECRET, now=NOW)
+    verify_signature(BODY, f"v1={signature},{GOOD}", SECRET, now=NOW)
 
 
 @quick

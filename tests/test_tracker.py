@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -93,6 +93,26 @@ async def test_a_handler_may_wait_for_the_message_it_answers_with() -> None:
     assert receiver.pending == 0
 
 
+@pytest.mark.parametrize("answer", ["queued", "handled"])
+async def test_a_handler_may_wait_while_the_queue_is_full(answer: Literal["queued", "handled"]) -> None:
+    """The status it waits for finds no room in the queue, and ends its waiting all the same."""
+    waited_for: list[MessageReceipt] = []
+
+    async def handler(event: object) -> None:
+        if "MessageCreated" in repr(event):
+            waited_for.append(await tracker.track(SENT).until(MessageStatus.DELIVERED, timeout=5))
+
+    async with WebhookReceiver(handler, secret=SECRET, queue_size=1, answer=answer) as receiver:
+        tracker = MessageTracker(receiver)
+        posts = []
+        for text in ("under way", "waiting"):
+            posts.append(asyncio.ensure_future(post(receiver, message_body(text))))
+            await ticks()
+        assert (await post(receiver, status_body("u1", "delivered"))).status == 503
+        assert [(await answer).status for answer in posts] == [200, 200]
+    assert [receipt.status for receipt in waited_for] == [MessageStatus.DELIVERED, MessageStatus.DELIVERED]
+
+
 async def test_a_tracker_can_be_the_handler() -> None:
     """Where tracking is all that a webhook is for, nothing queues up."""
     tracker = MessageTracker()
@@ -127,6 +147,22 @@ async def test_a_webhook_may_be_faster_than_the_answer() -> None:
     see(tracker, "delivered")
     sent = tracker.track(SENT)
     assert (await sent.until(MessageStatus.DELIVERED)).status is MessageStatus.DELIVERED
+
+
+@pytest.mark.parametrize("statuses", [("sent", "mismatch"), ("mismatch", "sent")])
+@pytest.mark.parametrize("seen_before", [0, 1, 2])
+async def test_what_a_message_passed_is_not_forgotten(statuses: tuple[str, ...], seen_before: int) -> None:
+    """Who waits for a status that it has had does not wait, whatever came before or after it, and whenever its receipt came."""
+    tracker = MessageTracker()
+    for status in statuses[:seen_before]:
+        see(tracker, status)
+    sent = tracker.track(SENT)
+    waiting = asyncio.ensure_future(sent.until(MessageStatus.SENT, timeout=5))
+    await ticks()
+    for status in statuses[seen_before:]:
+        see(tracker, status)
+    await waiting
+    assert sent.status is MessageStatus.MISMATCH
 
 
 async def test_only_so_many_unknown_messages_are_remembered() -> None:
@@ -174,6 +210,32 @@ async def test_a_failure_is_an_end() -> None:
     receipt = await sent.until(MessageStatus.READ)
     assert receipt.failure is not None
     assert receipt.failure.reason == "no such number"
+
+
+@pytest.mark.parametrize("early", [False, True])
+async def test_a_reason_may_come_after_the_failure(early: bool) -> None:
+    """A failure that said no reason is replaced by one that does, and not the other way round; before the receipt, too."""
+    tracker = MessageTracker()
+    sent = None if early else tracker.track(SENT)
+    for report in (
+        None,
+        {"type": "failed", "payload": {"reason": "no such number"}},
+        None,
+        {"payload": {"reason": "x"}},
+    ):
+        see(tracker, "failed", messageStatusPayload=report)
+    sent = sent or tracker.track(SENT)
+    assert sent.receipt.failure is not None
+    assert sent.receipt.failure.reason == "no such number"
+
+
+async def test_a_deleted_message_is_an_end() -> None:
+    """It is returned; only its status tells it from one that was delivered, for it did not fail."""
+    tracker = MessageTracker()
+    sent = tracker.track(SENT)
+    see(tracker, "deleted")
+    receipt = await sent.until(MessageStatus.DELIVERED)
+    assert (receipt.status, receipt.failure) == (MessageStatus.DELETED, None)
 
 
 async def test_waiting_has_an_end() -> None:
@@ -256,6 +318,41 @@ async def test_looking_ends_in_time_too() -> None:
     pauses = [after - before for before, after in zip(poll.looks, poll.looks[1:], strict=False)]
     assert max(pauses) == 30
     assert poll.looks[-1] - began <= 200
+
+
+@pytest.mark.parametrize("timeout", [0.9, 10, 60])
+async def test_looking_lasts_as_long_as_it_may(timeout: float) -> None:
+    """It gives up when the time is over and not before, and has looked a last time in the last tenth of it."""
+    poll = Poll("sent")
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(StatusTimeoutError, match=f"in {timeout:g} s"):
+        await MessageTracker(poll=poll).track(SENT).until(MessageStatus.DELIVERED, timeout=timeout)
+    assert loop.time() - began == pytest.approx(timeout)
+    assert 0.9 * timeout <= round(poll.looks[-1] - began, 6) < timeout
+
+
+async def test_the_last_look_may_find_it() -> None:
+    """What came true late in the time allowed is no timeout."""
+    poll = Poll("enqueued", "sent", "delivered")
+    assert (await MessageTracker(poll=poll).track(SENT).until(timeout=2)).status is MessageStatus.DELIVERED
+
+
+async def test_an_event_may_come_after_the_last_look() -> None:
+    """Until the time is over, what a tracker is shown is heard."""
+    tracker = MessageTracker(poll=Poll("sent"))
+    waiting = asyncio.ensure_future(tracker.track(SENT).until(MessageStatus.DELIVERED, timeout=60))
+    await asyncio.sleep(59.9)
+    see(tracker, "delivered")
+    assert (await waiting).status is MessageStatus.DELIVERED
+
+
+async def test_no_time_is_one_look() -> None:
+    """With a timeout of 0 it is asked once how far the message is."""
+    poll = Poll("sent")
+    with pytest.raises(StatusTimeoutError):
+        await MessageTracker(poll=poll).track(SENT).until(MessageStatus.DELIVERED, timeout=0)
+    assert len(poll.looks) == 1
 
 
 async def test_a_slow_look_ends_in_time() -> None:

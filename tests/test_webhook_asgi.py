@@ -119,6 +119,14 @@ async def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
     assert await status(app, scope((b"content-length", b"1000")), b" " * 1000) == 200
 
 
+@pytest.mark.parametrize("digits", [18, 19, 4301])
+async def test_a_length_of_any_digits_is_too_large(digits: int) -> None:
+    """Also of more digits than Python reads as a number."""
+    app = WebhookApp(secret=None, max_body=1000)
+    (start, _), left = await conversation(app, scope((b"content-length", b"9" * digits)), body_in(b""))
+    assert (start["status"], left) == (413, 1)
+
+
 async def test_a_body_without_a_length_is_read_as_far_as_the_limit() -> None:
     """Also when it lies about it, or says nonsense."""
     app = WebhookApp(secret=None, max_body=1000)

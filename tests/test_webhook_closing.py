@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import math
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -164,6 +165,61 @@ def test_a_loop_that_ends_reports_what_it_leaves(rounds: int) -> None:
     assert sorted(hook.texts) == ["1", "2", "3"]
     assert set(hook.errors) == {EventNotHandledError}
     assert texts(gate.handled) == ["4"]
+
+
+def test_a_loop_that_ends_begins_nothing_more() -> None:
+    """A handler that goes on in spite of its cancellation finishes its event; the others are reported, and not handed to it."""
+    hook = Hook()
+    handled: list[str] = []
+
+    async def handler(event: Event) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        handled.extend(texts([event]))
+
+    async def main() -> None:
+        receiver = WebhookReceiver(handler, secret=SECRET, on_error=hook)
+        for text in ("1", "2", "3"):
+            await post(receiver, message_body(text))
+        await ticks()
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(main())
+    assert (handled, hook.texts) == (["1"], ["2", "3"])
+    assert {str(error) for error, _ in hook.told} == {
+        "the receiver's tasks ended before it was handled, as they do with the event loop"
+    }
+
+
+@pytest.mark.parametrize("answer", ["queued", "handled"])
+@pytest.mark.parametrize("concurrency", [1, 2])
+@pytest.mark.parametrize("closing", [False, True])
+def test_a_loop_that_is_only_closed_reports_what_it_leaves(
+    answer: Literal["queued", "handled"], concurrency: int, closing: bool
+) -> None:
+    """Where nobody even cancels its tasks, every event is reported when they are thrown away, and nothing complains of the closed loop."""
+    hook = Hook()
+    loop = VirtualTimeLoop()
+    # Of tasks that are thrown away it is told that they were pending.
+    told: list[str] = []
+    loop.set_exception_handler(lambda loop, context: told.append(context["message"]))
+
+    async def main() -> None:
+        receiver = WebhookReceiver(Gate(), secret=SECRET, answer=answer, concurrency=concurrency, on_error=hook)
+        waiting.extend(asyncio.ensure_future(post(receiver, message_body(text))) for text in ("1", "2", "3"))
+        await ticks()
+        if closing:
+            waiting.append(asyncio.ensure_future(receiver.close()))
+            await ticks()
+
+    waiting: list[asyncio.Future[Any]] = []
+    loop.run_until_complete(main())
+    loop.close()
+    waiting.clear()
+    gc.collect()
+    assert sorted(hook.texts) == ["1", "2", "3"]
+    assert set(hook.errors) == {EventNotHandledError}
+    assert set(told) == {"Task was destroyed but it is pending!"}
 
 
 def test_a_loop_that_ends_reports_what_it_never_began() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import inspect
@@ -87,6 +88,19 @@ async def test_either_secret_will_do() -> None:
         assert await post(receiver, message_body("old"), secret=SECRET) == OK
         assert await post(receiver, message_body("new"), secret="whsec_new") == OK
     assert texts(gate.handled) == ["old", "new"]
+
+
+async def test_secrets_may_be_given_one_by_one() -> None:
+    """From wherever they come: all of them hold for every request, whatever becomes of the list they came in."""
+    given = ["whsec_new", SECRET]
+    for secrets in (iter(given), given):
+        gate = Gate(is_open=True)
+        async with WebhookReceiver(gate, secret=secrets) as receiver:  # type: ignore[arg-type]
+            given.clear()
+            assert await post(receiver, message_body("old"), secret=SECRET) == OK
+            assert await post(receiver, message_body("new"), secret="whsec_new") == OK
+        assert len(gate.handled) == 2
+        given.extend(["whsec_new", SECRET])
 
 
 async def test_a_probe_is_answered_and_that_is_all() -> None:
@@ -251,8 +265,30 @@ async def test_a_handler_that_never_waits_leaves_room_for_others() -> None:
     async with WebhookReceiver(busy, secret=SECRET) as receiver:
         for number in range(4):
             await post(receiver, message_body(str(number)))
+        await ticks(2)
         loop.call_soon(seen.append, "another")
-    assert seen == ["0", "1", "another", "2", "3"]
+    assert seen == ["0", "another", "1", "2", "3"]
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="tasks that begin at once came with Python 3.12")
+async def test_tasks_that_begin_at_once_leave_room_for_others_too() -> None:
+    """Where no handler's task takes a turn of the loop, several are handled in one."""
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+    gate = Gate()
+    seen: list[str] = []
+
+    async def handler(event: Event) -> None:
+        await gate(event)
+        seen.extend(texts([event]))
+        loop._virtual_clock.now += 0.004  # type: ignore[attr-defined]
+
+    async with WebhookReceiver(handler, secret=SECRET) as receiver:
+        for number in range(4):
+            await post(receiver, message_body(str(number)))
+        gate.open()
+        loop.call_soon(loop.call_soon, loop.call_soon, seen.append, "another")
+    assert 0 < seen.index("another") < 4
 
 
 async def test_a_handler_is_not_in_the_request_s_context() -> None:
@@ -334,8 +370,40 @@ async def test_a_handler_cancelled_by_what_it_awaits_harms_nothing() -> None:
     assert isinstance(hook.told[0][0].__cause__, asyncio.CancelledError)
 
 
+@pytest.mark.parametrize("swallows", [False, True])
+async def test_a_handler_that_cancels_its_task_harms_nothing(swallows: bool) -> None:
+    """Its event is reported, unless it goes on all the same; the others are handled, whatever they meet."""
+    hook = Hook()
+    handled: list[str] = []
+
+    async def handler(event: Event) -> None:
+        (text,) = texts([event])
+        task = asyncio.current_task()
+        assert task is not None
+        if text == "cancelled":
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError if swallows else KeyError):
+                await asyncio.sleep(0)
+        elif text == "cancelled by another":
+            other = asyncio.get_running_loop().create_future()
+            other.cancel()
+            await other
+        handled.append(text)
+        if text == "cancelled at its end":
+            task.cancel()
+
+    said = ["cancelled", "cancelled by another", "cancelled at its end", "another", "and another"]
+    async with WebhookReceiver(handler, secret=SECRET, on_error=hook) as receiver:
+        for text in said:
+            await post(receiver, message_body(text))
+    lost = ["cancelled by another"] if swallows else ["cancelled", "cancelled by another"]
+    assert [text for text in hook.texts if text != "cancelled at its end"] == lost
+    assert {str(error) for error, _ in hook.told} == {"its handler was cancelled"}
+    assert handled == [text for text in said if text not in lost]
+
+
 async def test_a_handler_that_ends_the_program_is_let() -> None:
-    """What is no `Exception` is not kept back, and its event is not forgotten."""
+    """What is no `Exception` is not kept back, its event is not forgotten, and the next one is handled as long as the loop goes on."""
     hook = Hook()
 
     class Halt(BaseException):
@@ -351,17 +419,17 @@ async def test_a_handler_that_ends_the_program_is_let() -> None:
     await post(receiver, message_body("2"))
     await ticks()
     assert hook.texts == ["1", "2"]
-    assert isinstance(hook.told[0][0].__cause__, Halt)
+    assert [type(error.__cause__) for error, _ in hook.told] == [Halt, Halt]
     hook.told.clear()
     gc.collect()
-    assert [type(context["exception"]) for context in told] == [Halt]
+    assert [type(context["exception"]) for context in told] == [Halt, Halt]
 
 
 # --- observers --------------------------------------------------------------------------------------------------------
 
 
 async def test_observers_see_what_is_new() -> None:
-    """Each event once, before its handler, and only what is verified and taken."""
+    """Each event once, before its handler, and only what is verified; also one for which there is no room, as often as it is sent again."""
     seen: list[str] = []
     gate = Gate()
     async with WebhookReceiver(gate, secret=SECRET, queue_size=1) as receiver:
@@ -369,11 +437,12 @@ async def test_observers_see_what_is_new() -> None:
         await post(receiver, message_body("a"))
         assert (seen, gate.began) == (["a"], [])
         await ticks()
-        for text in ("a", "b", "no room"):
+        for text in ("a", "b", "no room", "no room"):
             await post(receiver, message_body(text))
         await receiver.receive(message_body("forged"), "t=1,v1=00")
         gate.open()
-    assert seen == ["a", "b"]
+    assert (await post(receiver, message_body("closed"))).status == 503
+    assert seen == ["a", "b", "no room", "no room"]
 
 
 async def test_an_observer_that_raises_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -412,6 +481,7 @@ async def test_an_observer_that_raises_harms_nothing(caplog: pytest.LogCaptureFi
         ("drain_timeout", -1.0),
         ("on_error", "a string"),
         ("on_error", Gate.__call__),
+        ("on_error", Gate()),
     ],
 )
 def test_a_wrong_argument_is_refused_at_once(name: str, value: Any) -> None:
@@ -428,8 +498,9 @@ def test_the_secret_has_no_default() -> None:
 
 def test_an_observer_must_be_plain() -> None:
     """A coroutine function would never run."""
-    with pytest.raises(ConfigurationError, match="observer"):
-        WebhookReceiver(secret=None).observe(Gate.__call__)  # type: ignore[arg-type]
+    for function in (Gate.__call__, Gate(), "a string"):
+        with pytest.raises(ConfigurationError, match="observer"):
+            WebhookReceiver(secret=None).observe(function)  # type: ignore[arg-type]
 
 
 def test_the_options_are_those_of_the_receiver() -> None:

@@ -48,10 +48,11 @@ class MessagesEndpoint(Endpoint):
     async def wait(
         self, uuid: str, *, until: MessageStatus = MessageStatus.DELIVERED, timeout: float = 60.0
     ) -> MessageReceipt:
-        """The message's receipt once it has reached a status or gone beyond it, or has failed.
+        """The message's receipt once it has reached a status or gone beyond it, or never will: it failed, or was deleted. Look at its `status`.
 
-        Looks again after 1 second, then after pauses that grow by half, to 30 seconds at the most. `failure` tells one end from the
-        other. Raises `StatusTimeoutError` after `timeout` seconds, with the last receipt, or `None` if no look came back.
+        Looks again after 1 second, then after pauses that grow by half, to 30 seconds at the most, and once more shortly before the end.
+        `failure` says why a message failed. Raises `StatusTimeoutError` after `timeout` seconds, with the last receipt, or `None` if no
+        look came back.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
@@ -60,13 +61,15 @@ class MessagesEndpoint(Endpoint):
         limit = asyncio.timeout_at(deadline)
         try:
             async with limit:
-                for pause in pauses():
-                    receipt = await self.status(uuid)
+                receipt = await self.status(uuid)
+                for pause in pauses(lambda: deadline - loop.time()):
                     if has_reached(receipt.status, until):
                         return receipt
-                    if loop.time() + pause > deadline:
-                        break
                     await asyncio.sleep(pause)
+                    receipt = await self.status(uuid)
+                if has_reached(receipt.status, until):
+                    return receipt
+                await asyncio.sleep(deadline - loop.time())
         except TimeoutError:
             if not limit.expired():
                 raise

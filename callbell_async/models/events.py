@@ -75,8 +75,9 @@ class Event:
     """What all events share; `parse_event` gives one of its subclasses.
 
     - `name`: what Callbell calls the event.
-    - `key`: the same for every delivery of one event, which Callbell may deliver more than once: a digest of its name and payload, and, but for
-      events of messages, of the outer `createdAt`. Without that, events that say the same share it, such as a user's second login: keep keys for hours.
+    - `key`: the same for every delivery of one event, which Callbell may deliver more than once: a digest of its name and payload, and of the outer
+      `createdAt`, but for events of a message whose payload has its `uuid`. Where neither is there, events that say the same share a key, such as a
+      user's second login: keep keys for hours.
     - `sent_at`: the outer `createdAt`, which is not always there.
     - `raw`: the untouched JSON of the whole document.
     """
@@ -121,7 +122,7 @@ class MessageCreated(Event):
 
 @attrs.frozen(kw_only=True)
 class MessageStatusUpdated(Event):
-    """An outgoing message came further, or failed. `status_payload` is the raw report of the integration."""
+    """An outgoing message came further, or failed. `status_payload` is the report of the integration, read where it came as a JSON string."""
 
     name: str = attrs.field(default="message_status_updated", repr=False)
     uuid: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 
 __all__ = ["MessageStatus", "has_reached", "is_news", "pauses"]
@@ -10,6 +10,8 @@ __all__ = ["MessageStatus", "has_reached", "is_news", "pauses"]
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
 """Seconds between two looks at a status: most messages are delivered in the first few, and read hours later."""
+_LAST_PAUSE = 0.9
+"""Of the time that is left, the part before the last look: the look takes time, too."""
 
 
 class MessageStatus(StrEnum):
@@ -55,9 +57,14 @@ def is_news(status: MessageStatus | str | None, known: MessageStatus | str | Non
     return rank > known_rank or (rank == known_rank == _OTHER_RANK and status != known)
 
 
-def pauses() -> Iterator[float]:
-    """Seconds to wait between one look at a status and the next, without end: 1, then half as long again each time, to 30."""
+def pauses(left: Callable[[], float]) -> Iterator[float]:
+    """Seconds to wait between one look at a status and the next: 1, then half as long again each time, to 30; the last is shorter.
+
+    `left` tells the seconds left for looking. Where the next pause would take all of them, one more look comes shortly before their end.
+    """
     pause = _FIRST_PAUSE
-    while True:
+    while pause < left():
         yield pause
         pause = min(pause * 1.5, _LONGEST_PAUSE)
+    if (rest := left()) > 0:
+        yield rest * _LAST_PAUSE

@@ -61,6 +61,7 @@ async def _read(request: web.Request, limit: int) -> bytes | WebhookAnswer:
             if len(body) > limit:
                 return TOO_LARGE
     except (web.RequestPayloadError, ConnectionError):
-        # Anybody can send one: no matter for the log of the server's errors.
+        # Anybody can send one: no matter for the log of the server's errors. Nor is the rest, which the server would go on to read.
+        request.content.feed_eof()
         return BROKEN
     return bytes(body)

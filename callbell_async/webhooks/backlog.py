@@ -7,13 +7,14 @@ import contextvars
 import functools
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from callbell_async.errors import EventNotHandledError
 from callbell_async.models.events import Event
 
-__all__ = ["Backlog", "Handle"]
+__all__ = ["Backlog", "Handle", "settle"]
 
+T = TypeVar("T")
 Handle = Callable[[Event], Coroutine[Any, Any, None]]
 Ended = Callable[[Event, Exception | None], None]
 
@@ -22,6 +23,12 @@ _CANCEL_GRACE = 1.0
 
 _TURN = 0.005
 """Seconds after which a worker lets others have the event loop."""
+
+
+def settle(future: asyncio.Future[T], result: T) -> None:
+    """Give a future its result, unless it is done, or its event loop is closed: then nobody waits for it any more."""
+    if not future.done() and not future.get_loop().is_closed():
+        future.set_result(result)
 
 
 class Backlog:
@@ -62,13 +69,7 @@ class Backlog:
         if self._handle is None:
             self._wake()
         elif len(self._seats) < self._concurrency:
-            # Taken before the worker begins, for some loops begin a task at once; free as soon as it finds nothing more to do.
-            seat = object()
-            self._seats.add(seat)
-            work = self._work(self._handle, seat)
-            worker = asyncio.get_running_loop().create_task(work, context=self._context.copy())
-            self._workers.add(worker)
-            worker.add_done_callback(functools.partial(self._worker_done, seat))
+            self._begin(self._handle)
 
     async def consume(self, *, leaving_fails: bool) -> AsyncGenerator[Event, None]:
         """Give out events as they come, until this is closed and empty; one has been handled when the next is asked for.
@@ -98,26 +99,38 @@ class Backlog:
                 self._end(event, EventNotHandledError("the receiver was closed before it was handled"))
             workers = set(self._workers)
             for worker in workers:
-                worker.cancel()
+                # Those of a loop that was closed can't run any more.
+                if not worker.get_loop().is_closed():
+                    worker.cancel()
         if workers:
             await asyncio.wait(workers, timeout=_CANCEL_GRACE)
 
+    def _begin(self, handle: Handle) -> None:
+        # Taken before the worker begins, for some loops begin a task at once; free as soon as it finds nothing more to do.
+        seat = object()
+        self._seats.add(seat)
+        work = self._work(handle, seat)
+        worker = asyncio.get_running_loop().create_task(work, context=self._context.copy())
+        self._workers.add(worker)
+        worker.add_done_callback(functools.partial(self._worker_done, handle, seat))
+
     async def _work(self, handle: Handle, seat: object) -> None:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        loop, worker = asyncio.get_running_loop(), asyncio.current_task()
         turn_ends = loop.time() + _TURN
         try:
-            while self._waiting:
+            while self._waiting and not (worker and worker.cancelling()):
                 event = self._waiting.popleft()
                 try:
-                    await handle(event)
+                    # In a task of its own: a handler that cancels its task, or swallows a cancellation, does so to nobody else.
+                    await loop.create_task(handle(event))
                 except Exception as error:
                     self._end(event, error)
                 except BaseException as error:
                     failure = EventNotHandledError("its handler was cancelled")
                     failure.__cause__ = error
                     self._end(event, failure)
-                    # A handler may be cancelled by what it awaits; only the loop's end cancels the worker.
-                    if not isinstance(error, asyncio.CancelledError) or (task and task.cancelling()):
+                    # A handler may be cancelled by itself, or by what it awaits; only the end cancels the worker.
+                    if not isinstance(error, asyncio.CancelledError) or (worker and worker.cancelling()):
                         raise
                 else:
                     self._end(event, None)
@@ -125,15 +138,30 @@ class Backlog:
                 if loop.time() >= turn_ends:
                     await asyncio.sleep(0)
                     turn_ends = loop.time() + _TURN
+        except GeneratorExit:
+            # The loop was closed, and nobody is called back any more.
+            self._give_up()
+            raise
         finally:
             self._seats.discard(seat)
 
-    def _worker_done(self, seat: object, worker: asyncio.Task[None]) -> None:
+    def _worker_done(self, handle: Handle, seat: object, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
         # Not free yet where the worker was cancelled before it began.
         self._seats.discard(seat)
-        while self._waiting and not self._seats:
-            self._end(self._waiting.popleft(), EventNotHandledError("the event loop ended before it was handled"))
+        if self._waiting and not self._seats:
+            if worker.cancelling():
+                self._give_up()
+            else:
+                # What its handler raised is no `Exception`, and the loop goes on all the same.
+                self._begin(handle)
+
+    def _give_up(self) -> None:
+        while self._waiting:
+            error = EventNotHandledError(
+                "the receiver's tasks ended before it was handled, as they do with the event loop"
+            )
+            self._end(self._waiting.popleft(), error)
 
     async def _next(self) -> Event | None:
         while not self._waiting:
@@ -158,5 +186,4 @@ class Backlog:
 
     def _wake(self) -> None:
         for sleeper in self._sleepers:
-            if not sleeper.done():
-                sleeper.set_result(None)
+            settle(sleeper, None)

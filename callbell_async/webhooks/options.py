@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypedDict
 
 from callbell_async.errors import ConfigurationError, SignatureError
@@ -11,7 +11,7 @@ from callbell_async.models.events import Event
 from callbell_async.webhooks.reports import ErrorHook
 from callbell_async.webhooks.signature import verify_signature
 
-__all__ = ["Handler", "ReceiverOptions", "check_seconds", "check_secret", "check_whole"]
+__all__ = ["Handler", "ReceiverOptions", "check_seconds", "check_whole", "kept_secret"]
 
 Handler = Callable[[Event], object]
 """Takes an event; a coroutine function, or a plain function that does not block."""
@@ -44,8 +44,13 @@ def check_seconds(name: str, value: float) -> None:
         raise ConfigurationError(f"{name}={value!r}: must be 0 seconds or more")
 
 
-def check_secret(secret: str | Sequence[str] | None, tolerance: float) -> None:
-    """Make sure that signatures can be verified with these; raises `ConfigurationError`, now and not at the first request."""
-    if secret is not None:
+def kept_secret(secret: str | Sequence[str] | None, tolerance: float) -> str | tuple[str, ...] | None:
+    """The secret, or all of several, for as long as the receiver lives; raises `ConfigurationError` where no signature can be verified with it.
+
+    Now, and not at the first request. An iterator gives its secrets only once.
+    """
+    kept = tuple(secret) if isinstance(secret, Iterable) and not isinstance(secret, str) else secret
+    if kept is not None:
         with contextlib.suppress(SignatureError):
-            verify_signature(b"", None, secret, tolerance=tolerance)
+            verify_signature(b"", None, kept, tolerance=tolerance)
+    return kept

@@ -13,10 +13,10 @@ from typing import Literal, Self
 from callbell_async.errors import ConfigurationError, EventNotHandledError
 from callbell_async.models.events import Event
 from callbell_async.webhooks.answers import FAILED, OK, TOO_LARGE, UNAUTHORIZED, UNAVAILABLE, WebhookAnswer
-from callbell_async.webhooks.backlog import Backlog
+from callbell_async.webhooks.backlog import Backlog, settle
 from callbell_async.webhooks.decision import Refused, Unreadable, decide
 from callbell_async.webhooks.dedupe import SeenKeys
-from callbell_async.webhooks.options import Handler, check_seconds, check_secret, check_whole
+from callbell_async.webhooks.options import Handler, check_seconds, check_whole, kept_secret
 from callbell_async.webhooks.reports import ErrorHook, Reports, check_plain
 
 __all__ = ["WebhookReceiver"]
@@ -71,9 +71,8 @@ class WebhookReceiver:
         check_seconds("dedupe_seconds", dedupe_seconds)
         check_seconds("tolerance", tolerance)
         check_seconds("drain_timeout", drain_timeout)
-        check_secret(secret, tolerance)
         self.max_body = max_body
-        self._secret = secret
+        self._secret = kept_secret(secret, tolerance)
         self._tolerance = tolerance
         self._clock = clock
         self._has_handler = handler is not None
@@ -106,9 +105,10 @@ class WebhookReceiver:
         return OK
 
     def observe(self, observer: Callable[[Event], object]) -> None:
-        """Call `observer`, a plain and quick function, with every event when it is taken, before the handler.
+        """Call `observer`, a plain and quick function, with every event when it comes, before the handler.
 
-        It sees no duplicates; an event that was not handled, and is sent again, it sees again. One that raises is reported.
+        It sees no duplicates; an event that was not handled or found no room in the queue, and is sent again, it sees again. One that
+        raises is reported.
         """
         check_plain("observer", observer)
         self._observers.append(observer)
@@ -145,13 +145,15 @@ class WebhookReceiver:
         if under_way is None:
             if self._seen.holds(event.key, now):
                 return OK
+            if self._backlog.is_open or self.pending:
+                # Though there may be no room for it: a handler under way may wait for what it says.
+                self._show(event)
             if not self._backlog.is_open:
                 return UNAVAILABLE
             if not self._answers_when_handled:
                 self._seen.add(event.key, now)
             else:
                 under_way = self._under_way[event.key] = asyncio.get_running_loop().create_future()
-            self._show(event)
             self._backlog.put(event)
         # Shielded: of several requests with this event one may be cancelled, and the others go on waiting.
         return OK if under_way is None else await asyncio.shield(under_way)
@@ -169,7 +171,7 @@ class WebhookReceiver:
         if under_way := self._under_way.pop(event.key, None):
             if error is None:
                 self._seen.add(event.key, asyncio.get_running_loop().time())
-            under_way.set_result(_answer(error))
+            settle(under_way, _answer(error))
 
 
 async def _call(handler: Handler, event: Event) -> None:

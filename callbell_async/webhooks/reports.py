@@ -43,7 +43,9 @@ class Reports:
 
 def check_plain(name: str, function: object) -> None:
     """Make sure that it is a function which is done when it returns; raises `ConfigurationError`."""
-    if not callable(function) or inspect.iscoroutinefunction(function):
+    # An object that is called like a function has its `__call__` in its class.
+    forms = (function, getattr(type(function), "__call__", None))  # noqa: B004
+    if not callable(function) or any(map(inspect.iscoroutinefunction, forms)):
         raise ConfigurationError(f"{name}={function!r}: must be a plain function, not a coroutine function")
 
 

@@ -34,7 +34,8 @@ def verify_signature(
     `body` is the raw body of the request, before anything parsed it, and `header` the value of its `X-Callbell-Signature`, or `None` where it has
     none. `secret` is the webhook's whole secret, with its `whsec_`; of several, any may have signed, so that the old and the new one hold while a
     secret is rotated. The header's time may be `tolerance` seconds away from `now` (unix seconds; by default the clock's), in
-    either direction. A header with two times is refused; of several `v1` one must be right; anything else in it is left alone.
+    either direction. A header with two times is refused; of several `v1` one must be right; anything else in it is left alone,
+    a `v1` of another form beside a good one included.
 
     Raises `ConfigurationError` for a secret that is empty or blank, which would let anybody in, and for a negative `tolerance`.
     """
@@ -102,6 +103,7 @@ def _read(header: str | None) -> tuple[str, list[bytes]]:
         raise SignatureError("the header is not of the form t=…,v1=…")
     if not _TIME.fullmatch(times[0]):
         raise SignatureError("the header's time is no number of seconds")
-    if not all(map(_HEX.fullmatch, signatures)):
+    claimed = [bytes.fromhex(signature) for signature in signatures if _HEX.fullmatch(signature)]
+    if not claimed:
         raise SignatureError("the header's signature is not 64 hexadecimal digits")
-    return times[0], [bytes.fromhex(signature) for signature in signatures]
+    return times[0], claimed

@@ -21,21 +21,62 @@ __all__ = ["MessageTracker", "TrackedMessage"]
 Poll = Callable[[str], Awaitable[MessageReceipt]]
 
 
+class _Course:
+    """What is known of a message: its latest receipt, and every status it had."""
+
+    def __init__(self, receipt: MessageReceipt) -> None:
+        self.receipt = receipt
+        self._had = {receipt.status}
+
+    def take(self, receipt: MessageReceipt) -> bool:
+        """Take over what a receipt of this message says, where that is news; returns whether it is."""
+        known = self.receipt
+        # What is no news as well: a corrected number, or a status not known here, does not tell how far the message had come.
+        self._had.add(receipt.status)
+        if not is_news(receipt.status, known.status) and not _says_why(receipt, known):
+            return False
+        # What was asked for when the message was sent comes back in no status.
+        self.receipt = attrs.evolve(
+            receipt,
+            contact=known.contact if receipt.contact is None else receipt.contact,
+            conversation=known.conversation if receipt.conversation is None else receipt.conversation,
+        )
+        return True
+
+    def join(self, other: _Course) -> None:
+        """Take over what else is known of this message."""
+        self._had |= other._had
+        self.take(other.receipt)
+
+    def has_reached(self, status: MessageStatus) -> bool:
+        """Whether the message has reached a status or gone beyond it, or never will."""
+        return any(has_reached(had, status) for had in self._had)
+
+
+def _says_why(receipt: MessageReceipt, known: MessageReceipt) -> bool:
+    # The reason of a failure may come after it.
+    return receipt.status == known.status and bool(receipt.status_payload) and not known.status_payload
+
+
 class TrackedMessage:
     """A sent message, and how far it has come; made by `MessageTracker.track`.
 
     `receipt` is the latest, in its form of `callbell.messages.status`; its `failure` says why a message was not delivered.
     """
 
-    def __init__(self, receipt: MessageReceipt, poll: Poll | None, *, polls_often: bool) -> None:
-        self.receipt = receipt
-        self._passed: set[MessageStatus] = set()
+    def __init__(self, course: _Course, poll: Poll | None, *, polls_often: bool) -> None:
+        self._course = course
         self._poll = poll
         self._polls_often = polls_often
         self._waiting: set[asyncio.Future[None]] = set()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.uuid} {self.status}>"
+
+    @property
+    def receipt(self) -> MessageReceipt:
+        """The latest receipt."""
+        return self._course.receipt
 
     @property
     def uuid(self) -> str:
@@ -48,11 +89,12 @@ class TrackedMessage:
         return self.receipt.status
 
     async def until(self, status: MessageStatus = MessageStatus.DELIVERED, *, timeout: float = 60.0) -> MessageReceipt:
-        """The message's receipt once it has reached a status or gone beyond it, or has failed.
+        """The message's receipt once it has reached a status or gone beyond it, or never will: it failed, or was deleted. Look at its `status`.
 
-        `failure` tells one end from the other. Raises `StatusTimeoutError` after `timeout` seconds, with the last receipt. A tracker that only
-        polls looks again after 1 second, then after pauses that grow by half, to 30 seconds at the most, and lets pass what `poll`
-        raises; one that has a receiver, too, looks once when the time is over, and `poll` may then take time of its own.
+        `failure` says why a message failed. Raises `StatusTimeoutError` after `timeout` seconds, with the last receipt. A tracker that only polls
+        looks again after 1 second, then after pauses that grow by half, to 30 seconds at the most, and once more shortly before the end,
+        and lets pass what `poll` raises; one that has a receiver, too, looks once when the time is over, and `poll` may then take time of
+        its own.
         """
         deadline = asyncio.get_running_loop().time() + timeout
         failure: CallbellError | None = None
@@ -60,12 +102,12 @@ class TrackedMessage:
             await self._watch(self._poll, status, deadline)
         else:
             await self._wait(status, deadline)
-            if self._poll is not None and not self._has_reached(status):
+            if self._poll is not None and not self._course.has_reached(status):
                 try:
                     await self._look(self._poll)
                 except CallbellError as error:
                     failure = error
-        if self._has_reached(status):
+        if self._course.has_reached(status):
             return self.receipt
         raise StatusTimeoutError(
             f"the message is {self.status} and did not become {status.value} in {timeout:g} s", receipt=self.receipt
@@ -73,41 +115,29 @@ class TrackedMessage:
 
     def update(self, receipt: MessageReceipt) -> None:
         """Take over what a receipt of this message says, where that is news."""
-        if not is_news(receipt.status, self.status):
-            return
-        if isinstance(self.status, MessageStatus):
-            # A corrected number, or a status not known here, does not tell how far the message had come.
-            self._passed.add(self.status)
-        # What was asked for when the message was sent comes back in no status.
-        self.receipt = attrs.evolve(
-            receipt,
-            contact=self.receipt.contact if receipt.contact is None else receipt.contact,
-            conversation=self.receipt.conversation if receipt.conversation is None else receipt.conversation,
-        )
+        self._course.take(receipt)
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
 
-    def _has_reached(self, status: MessageStatus) -> bool:
-        return any(has_reached(known, status) for known in (self.status, *self._passed))
-
     async def _watch(self, poll: Poll, status: MessageStatus, deadline: float) -> None:
+        if self._course.has_reached(status):
+            return
         loop = asyncio.get_running_loop()
-        for pause in pauses():
-            if self._has_reached(status):
-                return
-            limit = asyncio.timeout_at(deadline)
-            try:
-                async with limit:
+        # A look goes on for as long as the client retries; its own timeout is its failure.
+        limit = asyncio.timeout_at(deadline)
+        try:
+            async with limit:
+                await self._look(poll)
+                for pause in pauses(lambda: deadline - loop.time()):
+                    await self._wait(status, loop.time() + pause)
+                    if self._course.has_reached(status):
+                        return
                     await self._look(poll)
-            except TimeoutError:
-                # A look goes on for as long as the client retries; its own timeout is its failure.
-                if not limit.expired():
-                    raise
-                return
-            if loop.time() + pause > deadline:
-                return
-            await self._wait(status, loop.time() + pause)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        await self._wait(status, deadline)
 
     async def _look(self, poll: Poll) -> None:
         self.update(await poll(self.uuid))
@@ -115,7 +145,7 @@ class TrackedMessage:
     async def _wait(self, status: MessageStatus, deadline: float) -> None:
         """Wait for the status, until a moment of the event loop's time."""
         loop = asyncio.get_running_loop()
-        while not self._has_reached(status) and (left := deadline - loop.time()) > 0:
+        while not self._course.has_reached(status) and (left := deadline - loop.time()) > 0:
             change = loop.create_future()
             self._waiting.add(change)
             try:
@@ -142,7 +172,7 @@ class MessageTracker:
         self._polls_often = receiver is None
         self._remember = remember
         self._tracked: WeakValueDictionary[str, TrackedMessage] = WeakValueDictionary()
-        self._recent: OrderedDict[str, MessageReceipt] = OrderedDict()
+        self._recent: OrderedDict[str, _Course] = OrderedDict()
         if receiver is not None:
             receiver.observe(self.see)
 
@@ -155,10 +185,11 @@ class MessageTracker:
         """Follow a sent message from its receipt on; the same object for the same message, as long as somebody holds it."""
         sent = self._tracked.get(receipt.uuid)
         if sent is None:
-            sent = TrackedMessage(receipt, self._poll, polls_often=self._polls_often)
-            self._tracked[receipt.uuid] = sent
+            course = _Course(receipt)
             if (seen := self._recent.get(receipt.uuid)) is not None:
-                sent.update(seen)
+                course.join(seen)
+            sent = TrackedMessage(course, self._poll, polls_often=self._polls_often)
+            self._tracked[receipt.uuid] = sent
         else:
             sent.update(receipt)
         return sent
@@ -171,8 +202,9 @@ class MessageTracker:
         if (sent := self._tracked.get(receipt.uuid)) is not None:
             sent.update(receipt)
         known = self._recent.get(receipt.uuid)
-        if known is None or is_news(receipt.status, known.status):
-            self._recent[receipt.uuid] = receipt
+        if known is None:
+            self._recent[receipt.uuid] = _Course(receipt)
+        elif known.take(receipt):
             self._recent.move_to_end(receipt.uuid)
         if len(self._recent) > self._remember:
             self._recent.popitem(last=False)

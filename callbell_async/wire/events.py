@@ -49,6 +49,7 @@ from callbell_async.wire.parts import (
     read_location,
     read_metadata,
     read_reply_button,
+    read_report,
 )
 
 __all__ = ["load_event"]
@@ -79,11 +80,15 @@ _OF_ONE_MESSAGE = ("message_created", "message_status_updated")
 
 
 def _key(name: str, payload: Any, sent: Any, body: bytes) -> str:
-    # A message's events can't be told twice in earnest. Others say what is now the case, and may say it again after it was otherwise:
-    # to handle such an event twice does no harm, to take a new one for an old one does.
-    said = [name, payload] if sent is None or name in _OF_ONE_MESSAGE else [name, payload, sent]
+    # The events of a message that is named can't be told twice in earnest. Others say what is now the case, and may say it again after it
+    # was otherwise, as a customer may say "Hello" again: to handle such an event twice does no harm, to take a new one for an old one does.
+    said = [name, payload] if sent is None or _names_a_message(name, payload) else [name, payload, sent]
     # What is nested too deeply to be written (hundreds of levels) is told apart by its bytes: better handled twice than never.
     return hashlib.blake2b(canonical(said) or body, digest_size=16).hexdigest()
+
+
+def _names_a_message(name: str, payload: Any) -> bool:
+    return name in _OF_ONE_MESSAGE and bool(read_text((read_object(payload) or {}).get("uuid")))
 
 
 _contact = answer_of(Contact)
@@ -117,7 +122,7 @@ _EVENTS: dict[str, tuple[Callable[..., Event], Fields]] = {
             uuid=(read_text, "uuid"),
             status=(reader(MessageStatus | str), "status"),
             metadata=(read_metadata, "metadata"),
-            status_payload=(lambda value: value, "messageStatusPayload"),
+            status_payload=(read_report, "messageStatusPayload"),
             contact=(_contact, "contact"),
         ),
     ),

@@ -28,6 +28,7 @@ __all__ = [
     "read_location",
     "read_metadata",
     "read_reply_button",
+    "read_report",
 ]
 
 
@@ -50,6 +51,12 @@ def read_metadata(value: Any) -> dict[str, str]:
         elif item is not None and (written := canonical(item)) is not None:
             pairs[key] = written.decode()
     return pairs
+
+
+def read_report(value: Any) -> Any:
+    """An integration's report on a message: the object in it, or whatever it is."""
+    report = read_object(value)
+    return value if report is None else report
 
 
 def read_attachment(value: Any) -> Attachment | None:
