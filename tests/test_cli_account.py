@@ -102,6 +102,18 @@ def test_an_interrupt_says_whether_it_may_have_been_accepted(sandbox: Sandbox, n
     assert err == "callbell-async: interrupted: the message may have been accepted\n"
 
 
+def test_an_interrupt_between_two_attempts_says_so(sandbox: Sandbox) -> None:
+    """A signal while a refused message waits for its next attempt: it was not sent, and the status is the signal's."""
+    sandbox.inject(faults.answer(429, {"error": "later"}, {"Retry-After": "60"}))
+    with started("send", NUMBER, "--text", "Hi", environment=environment_for(sandbox)) as process:
+        assert process.stderr is not None
+        # The client's own word that it waits.
+        assert "429" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert (process.returncode, err) == (130, "callbell-async: interrupted: the message was not sent\n")
+
+
 def test_an_interrupt_before_it_left_says_so() -> None:
     """A signal while the connection is still being made: the message was not sent, and can be sent again."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -715,6 +715,23 @@ def test_what_an_earlier_run_sent_is_not_among_the_rows_left(file: Path, journal
     assert sorted([*recipients(sandbox), *left[:-1]]) == NUMBERS
 
 
+def test_after_a_refused_token_only_what_is_left_is_among_the_rows_left(
+    file: Path, journal: Path, sandbox: Sandbox
+) -> None:
+    """A run that Callbell stops writes no row to `--failed-to` that an earlier run had sent, or may have: fed in alone, it is sent once."""
+    sandbox.inject(faults.accept_then_close(), when=lambda request: request.to == NUMBERS[9], times=1)
+    earlier = file.with_name("earlier.csv")
+    earlier.write_text("to,name\n" + "".join(f"{number},Ada\n" for number in NUMBERS[5:]))
+    assert send(earlier, journal, sandbox).exit_code == 1
+    failed = file.with_name("failed.csv")
+    sandbox.inject(faults.token_revoked(), times=1)
+    result = send(file, journal, sandbox, "--failed-to", str(failed), "--concurrency", "1")
+    assert "1 row may have been accepted and is not in --failed-to" in result.stderr
+    assert "(4 of them already done)" in result.stdout
+    left = [line.split(",")[0] for line in failed.read_text().splitlines()[1:]]
+    assert left == NUMBERS[:5]
+
+
 @pytest.mark.parametrize("journalled", [True, False])
 def test_an_interrupted_run_accounts_for_every_row(
     file: Path, journal: Path, sandbox: Sandbox, journalled: bool

@@ -468,6 +468,19 @@ async def test_what_could_not_be_written_is_written_later(path: Path, monkeypatc
         assert (await known(journal, "a")).uuid == "u"
 
 
+async def test_what_could_not_be_written_is_known_better_than_by_another(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has opened the journal since, and could not know what became of the message: this one still tells."""
+    journal = await Journal(path).open()
+    await failing(journal, monkeypatch)
+    async with Journal(path) as other:
+        assert await states(other) == {"a": Outcome.UNKNOWN, "b": Outcome.UNKNOWN}
+    async with journal:
+        entry = await known(journal, "a")
+        assert (entry.outcome, entry.uuid, entry.reason) == (Outcome.ACCEPTED, "u", None)
+
+
 async def test_what_could_not_be_written_is_not_written_elsewhere(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another journal in the same place has other messages under these numbers and keys: nothing is said of them."""
     journal = await Journal(path).open()

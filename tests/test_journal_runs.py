@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from callbell_async import (
+    AuthenticationError,
     BadRequestError,
     CallbellClient,
     ClientClosedError,
@@ -297,7 +298,7 @@ async def in_doubt(callbell: CallbellClient, sandbox: Sandbox, journal: Journal)
 async def test_a_refusal_says_nothing_of_the_attempt_before(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
-    """Sent again and refused, a message may still have been accepted the first time: it is `UNKNOWN`, and not tried again unasked."""
+    """Sent again and refused, a message may still have been accepted the first time: it is `UNKNOWN`, and can be looked for."""
     key = await in_doubt(callbell, sandbox, journal)
     sandbox.inject(faults.answer(400), times=1)
     told: list[SendResult] = []
@@ -308,7 +309,6 @@ async def test_a_refusal_says_nothing_of_the_attempt_before(
     (entry,) = await entries(journal)
     assert entry.outcome is Outcome.UNKNOWN
     assert str(entry.reason).startswith("an earlier attempt may have been accepted; of this one: ")
-    assert outcomes(await callbell.send_many(texts(1), journal=journal)) == [Outcome.SKIPPED]
     async with journal:
         # The sandbox's calendar is another.
         found = await callbell.reconcile(journal, clock_skew=1e9)
@@ -316,10 +316,23 @@ async def test_a_refusal_says_nothing_of_the_attempt_before(
     assert (await entries(journal))[0].key == key
 
 
-async def test_what_was_asked_for_and_never_left_is_still_asked_for(
+async def test_what_may_have_arrived_again_is_not_sent_a_third_time(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
-    """Sent again in vain, because the server was away or the run was stopped before, it is `UNKNOWN`; the next run tries it, without being asked again."""
+    """Each request to send again is for one more copy: where nobody knows whether it arrived, it takes another request."""
+    key = await in_doubt(callbell, sandbox, journal)
+    sandbox.inject(faults.close_after_reading(), times=1)
+    assert outcomes(await callbell.send_many(texts(1), journal=journal)) == [Outcome.UNKNOWN]
+    assert outcomes(await callbell.send_many(texts(1), journal=journal)) == [Outcome.SKIPPED]
+    async with journal:
+        await journal.resend(key)
+    assert outcomes(await callbell.send_many(texts(1), journal=journal)) == [Outcome.ACCEPTED]
+
+
+async def test_what_was_asked_for_in_vain_is_still_asked_for(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """Sent again in vain, because the server was away, refused it, or the run was stopped before, it is `UNKNOWN`; the next run tries it, without being asked again."""
     await in_doubt(callbell, sandbox, journal)
     async with CallbellClient("token", base_url="http://127.0.0.1:1/v1", retry=ONCE) as away:
         assert outcomes(await away.send_many(texts(1), journal=journal)) == [Outcome.UNKNOWN]
@@ -347,6 +360,24 @@ async def test_what_was_asked_for_and_not_handed_out_is_told(
     assert outcomes(run.report) == [Outcome.ACCEPTED, Outcome.UNKNOWN]
     assert "an earlier attempt may have been accepted" in str(run.report.results[1].error)
     assert outcomes(await callbell.send_many(texts(1), journal=journal)) == [Outcome.ACCEPTED]
+
+
+async def test_what_a_stopped_run_does_not_try_is_known_all_the_same(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """After a refused token, what was accepted before is told as that, and what may have been as that: who sends all the others sends nothing twice."""
+    await callbell.send_many(texts(30), journal=journal)
+    sandbox.inject(faults.accept_then_close(), times=2)
+    unknown = await callbell.send_many(texts(2, first=30), journal=journal)
+    async with journal:
+        await journal.resend(str(unknown.results[1].key))
+    sandbox.inject(faults.token_revoked())
+    report = await callbell.send_many(trickle([*texts(1, first=40), *texts(34)]), journal=journal, concurrency=1)
+    assert (report.rejected, report.repeats, report.unknown, report.skipped) == (1, 30, 1, 33)
+    assert all(isinstance(result.error, DuplicateMessageError) for result in report.results[1:32])
+    assert report.results[1].receipt is not None
+    assert "an earlier attempt may have been accepted" in str(report.results[32].error)
+    assert [type(result.error) for result in report.results[33:]] == [AuthenticationError] * 2
 
 
 # --- ends that come together ------------------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ class JournalledFeed:
         return set() if self._pulling is None or self._pulling.done() else {self._pulling}
 
     def hurry(self, patience: float) -> None:
-        """From now on nothing is tried, and so not written down either; stop when the input has to be waited for longer than so many seconds."""
+        """From now on nothing is tried, and so only looked up, not written down; stop when the input has to be waited for longer than so many seconds."""
         self._hurried = True
         self._feed.hurry(patience)
 
@@ -195,33 +195,36 @@ class JournalledFeed:
                 await self._change.wait()
 
     async def _intend(self, run: JournalRun, group: Sequence[tuple[int, Any]]) -> None:
-        """Write a group down, and make it ready to be handed out; cancelled or not, what is written down is made ready."""
+        """Write a group down, and make it ready to be handed out; cancelled or not, what is written down is made ready.
+
+        Of what is not going to be tried is only looked up what is known of it.
+        """
         handed = list(group)
         intents: list[Intent] = []
         places: list[int] = []
-        if not self._hurried:
-            mark = self._journal.id if self._journal.key_in_metadata else None
-            for place, (index, item) in enumerate(group):
-                if isinstance(item, Message):
-                    try:
-                        key, body = dump_keyed_message(item, journal=mark)
-                    except Exception as error:
-                        # About this message only, as without a journal.
-                        result = SendResult(index, item, Outcome.NEVER_SENT, error=error, key=item.key)
-                        handed[place] = (index, result)
-                    else:
-                        intents.append((key, body, index))
-                        places.append(place)
+        hurried = self._hurried
+        mark = self._journal.id if self._journal.key_in_metadata else None
+        for place, (index, item) in enumerate(group):
+            if isinstance(item, Message):
+                try:
+                    key, body = dump_keyed_message(item, journal=mark)
+                except Exception as error:
+                    # About this message only, as without a journal.
+                    if not hurried:
+                        handed[place] = (index, SendResult(index, item, Outcome.NEVER_SENT, error=error, key=item.key))
+                else:
+                    intents.append((key, body, index))
+                    places.append(place)
         cancelled: asyncio.CancelledError | None = None
         if intents:
-            writing = run.intend(intents)
+            writing: asyncio.Future[Any] = run.look([key for key, _, _ in intents]) if hurried else run.intend(intents)
             while not writing.done():
                 try:
                     await asyncio.wait({writing})
                 except asyncio.CancelledError as error:
                     cancelled = error
             for place, intent, verdict in zip(places, intents, writing.result(), strict=True):
-                handed[place] = (intent[2], _written(handed[place][1], intent, verdict))
+                handed[place] = (intent[2], _written(handed[place][1], intent, verdict, tried=not hurried))
         for _ in group:
             self._pulled.popleft()
         self._ready.extend(handed)
@@ -251,12 +254,16 @@ class JournalledFeed:
                 count -= 1
 
 
-def _written(message: Message, intent: Intent, verdict: Verdict) -> Intended | SendResult:
-    """What a message is handed out as, when it was to be written down."""
+def _written(
+    message: Message, intent: Intent, verdict: Verdict | None, *, tried: bool
+) -> Intended | SendResult | Message:
+    """What a message is handed out as when it was to be written down, or only to be looked up."""
     key, body, index = intent
     if isinstance(verdict, Known):
         error = duplicate(verdict)
         return SendResult(index, message, Outcome.SKIPPED, error.entry.receipt, error, key=key)
-    if isinstance(verdict, Doubtful):
-        return Intended(message, key, body, verdict.number, in_doubt=True)
-    return Intended(message, key, body, verdict)
+    if verdict is None:
+        return message
+    in_doubt = isinstance(verdict, Doubtful)
+    intended = Intended(message, key, body, verdict.number if isinstance(verdict, Doubtful) else verdict, in_doubt)
+    return intended if tried else intended.truth(SendResult(index, message, Outcome.SKIPPED, key=key))

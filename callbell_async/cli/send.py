@@ -12,7 +12,7 @@ from callbell_async.cli.messages import MessageForm, message_to
 from callbell_async.cli.options import json_option, message_options
 from callbell_async.cli.output import UNWRITABLE, printable, say, tell, tell_json
 from callbell_async.cli.statuses import DONE, INTERRUPTED, NOT_ALL_DONE
-from callbell_async.errors import Outcome
+from callbell_async.errors import APIError, Outcome
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import SendResult
@@ -40,7 +40,7 @@ def send(to: str, form: MessageForm, as_json: bool, connection: Connection) -> i
     if result.receipt is not None:
         return _told(result.receipt, as_json=as_json)
     # Nothing but a signal leaves no error.
-    if result.error is None or (interrupts.count and result.outcome is not Outcome.REJECTED):
+    if result.error is None or (interrupts.count and not isinstance(result.error, APIError)):
         fate = "may have been accepted" if result.outcome is Outcome.UNKNOWN else "was not sent"
         say(f"callbell-async: interrupted: the message {fate}")
         return interrupts.status or INTERRUPTED

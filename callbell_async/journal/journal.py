@@ -19,6 +19,7 @@ from callbell_async.journal.store import (
     LATEST,
     RESEND,
     TRYING,
+    Doubtful,
     Intent,
     Known,
     LeftOver,
@@ -349,8 +350,8 @@ class Journal:
         reason = None if error is None else str(error).encode(errors="replace").decode()
         state = _STATES[result.outcome]
         if in_doubt and result.outcome is not Outcome.ACCEPTED:
-            # What did not leave is still to be sent again, as somebody asked.
-            state = RESEND if result.outcome in (Outcome.NEVER_SENT, Outcome.SKIPPED) else Outcome.UNKNOWN.value
+            # What this attempt has not brought there is still to be sent again, as somebody asked.
+            state = Outcome.UNKNOWN.value if result.outcome is Outcome.UNKNOWN else RESEND
             reason = f"an earlier attempt may have been accepted; of this one: {reason or 'it was not tried'}"
         self._settled.append((number, state, result.attempts, self._clock(), uuid, status, reason))
         self._flush_soon()
@@ -375,6 +376,11 @@ class Journal:
         )
         writing.add_done_callback(recorded)
         return writing
+
+    def start_look(self, run: int, keys: Sequence[str]) -> asyncio.Future[list[Doubtful | Known | None]]:
+        """Begin to look up messages by their keys; see `Store.look`."""
+        store, thread = self._check_open()
+        return asyncio.get_running_loop().run_in_executor(thread, lambda: store.look(keys, run=run))
 
     async def record(self) -> None:
         """Write all that was noted before it returns, cancelled or not: a write that has not begun would be dropped."""
@@ -402,6 +408,8 @@ class Journal:
 
     def _flush_later(self) -> None:
         loop = asyncio.get_running_loop()
+        # What waits in a loop that has ended will not come.
+        self._turn()
         self._due = loop.time() + FLUSH_AFTER
         if self._flushing is None:
             self._flushing = loop.call_at(self._due, self._start_flush)
@@ -455,6 +463,10 @@ class JournalRun:
     def intend(self, intents: Sequence[Intent]) -> asyncio.Future[list[Verdict]]:
         """Begin to write down what is about to be tried; for each message its number, or why it must not be tried."""
         return self._journal.start_record(self._number, intents)
+
+    def look(self, keys: Sequence[str]) -> asyncio.Future[list[Doubtful | Known | None]]:
+        """Begin to look up what is not going to be tried; see `Store.look`."""
+        return self._journal.start_look(self._number, keys)
 
     def settle(self, number: int, result: SendResult, *, in_doubt: bool = False) -> None:
         """What became of it; see `Journal.settled`."""

@@ -156,8 +156,8 @@ def match(
     An entry is a message that was sent, with its text, not before it was tried (but for `clock_skew` seconds), and that no other entry is.
     Entries that are known to be accepted have theirs first, and are not among those found: which is theirs is not certain.
     Equal texts are told apart by their order only. To equal contents that makes no difference: each was accepted, or none was. Where contents
-    differ that the text does not tell apart, there has to be a message for each of them, or none is found; one that was accepted when it was sent again
-    may be there a second time, from its first attempt.
+    differ that the text does not tell apart, there has to be a message for each of them, or none is found; and none is where one of them was sent
+    again, because that one may be there more than once.
     """
     by_text: dict[str, list[JournalEntry]] = defaultdict(list)
     for entry, text in sorted(wanted, key=lambda pair: pair[0].tried_at):
@@ -180,7 +180,8 @@ def match(
         # Who has one is settled; now the earlier ones have the earlier messages.
         claims = _claims([entry for entry in entries if entry.key in claims], sent[text], clock_skew)
         there = {entry.key: claims[entry.key] for entry in perhaps if entry.key in claims}
-        if differ and there and len(there) < len(perhaps):
+        # What was sent again may be there more than once, however often.
+        if differ and there and (len(there) < len(perhaps) or any(entry.resent for entry in perhaps)):
             doubtful.update(entry.key for entry in open_entries)
         else:
             found |= {entry.key: there[entry.key] for entry in open_entries if entry.key in there}
@@ -287,7 +288,7 @@ async def _others(journal: Journal, texts: _Texts, *, besides: Collection[_State
     """The messages that have no uuid and may have been accepted, `besides` those that are still in one of these states."""
     others = _Others()
     async for entry in journal.entries(Outcome.UNKNOWN, Outcome.ACCEPTED):
-        if entry.uuid is None and _state(entry) not in besides:
+        if (entry.uuid is None or entry.resent) and _state(entry) not in besides:
             by_bsuid, _ = name = _name(_recipient(entry))
             others.names.add(name)
             try:

@@ -328,6 +328,12 @@ class Store:
                 self._index()
         return verdicts
 
+    def look(self, keys: Sequence[str], *, run: int) -> list[Doubtful | Known | None]:
+        """For messages that are not going to be tried: what the journal knows of each all the same, `None` where a later run would try it."""
+        with self._transaction():
+            known = self._known(keys)
+        return [_standing(row, run) if (row := known.get(key)) else None for key in keys]
+
     def _settle(self, settled: Sequence[Settled]) -> None:
         for first in range(0, len(settled), ROWS_AT_ONCE):
             some = settled[first : first + ROWS_AT_ONCE]
@@ -345,13 +351,15 @@ class Store:
     def _intend(self, intent: Intent, known: dict[str, Row], run: int, now: float) -> Verdict:
         key, body, place = intent
         row = known.get(key)
-        if row is not None and (row.run == run or row.state not in (*AGAIN, RESEND)):
-            return Known(row, row.run == run)
+        standing = None if row is None else _standing(row, run)
+        if isinstance(standing, Known):
+            return standing
+        doubtful = standing is not None
         if row is None:
-            number, doubtful = self._next_id, False
+            number = self._next_id
             self._insert((intent,), run, now)
         else:
-            number, doubtful = row.id, row.state == RESEND
+            number = row.id
             # The first copy may be the one that arrived: it is looked for from then on.
             tried_at = row.tried_at if doubtful else now
             self._connection.execute(
@@ -517,6 +525,13 @@ class Store:
             raise JournalError(f"{self._path}: can't be used as a journal ({error.strerror})") from error
 
 
+def _standing(row: Row, run: int) -> Doubtful | Known | None:
+    """Why a message that the journal has is not to be tried by this run, or that it may be though it is in doubt; `None` if it simply may be."""
+    if row.run == run or row.state not in (*AGAIN, RESEND):
+        return Known(row, row.run == run)
+    return Doubtful(row.id) if row.state == RESEND else None
+
+
 # One statement for a whole group, not one a row: at each step of a statement SQLite's module lets go of Python's lock, and to have it
 # back costs more than the row.
 
@@ -534,10 +549,14 @@ def _insert_query(count: int) -> str:
 @functools.lru_cache(maxsize=1024)
 def _settle_query(count: int) -> str:
     rows = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * count)
-    # What is there already is what an event has proved.
+    # What is there already is what an event has proved, or else what another process took for unknown before this could be written.
+    others = ", ".join(
+        f"{name} = CASE state WHEN 'accepted' THEN {name} ELSE excluded.{name} END"
+        for name in ("state", "settled_at", "status", "reason")
+    )
     return (
         f"INSERT INTO results (id, state, attempts, settled_at, uuid, status, reason) VALUES {rows}"
-        " ON CONFLICT (id) DO UPDATE SET attempts = excluded.attempts, uuid = coalesce(uuid, excluded.uuid)"
+        f" ON CONFLICT (id) DO UPDATE SET attempts = excluded.attempts, uuid = coalesce(uuid, excluded.uuid), {others}"
     )
 
 
