@@ -402,6 +402,8 @@ class Store:
         # It has the message's key: whatever was thought of it, Callbell has it.
         accepted = row.state != "accepted"
         newer = is_news(sighting.status, row.status)
+        # The code of a failure may come after it.
+        says_more = sighting.status == row.status and (sighting.reason or "").startswith(row.reason or "")
         self._connection.execute(
             "INSERT OR REPLACE INTO results (id, state, attempts, settled_at, uuid, status, reason)"
             " VALUES (?, 'accepted', ?, ?, ?, ?, ?)",
@@ -411,7 +413,7 @@ class Store:
                 sighting.at if accepted else row.settled_at,
                 row.uuid or sighting.uuid,
                 sighting.status if newer else row.status,
-                sighting.reason if accepted or newer else row.reason,
+                sighting.reason if accepted or newer or says_more else row.reason,
             ),
         )
 
