@@ -19,7 +19,7 @@ from callbell_async.cli.progress import LINE_EVERY, LineView, view_for
 from callbell_async.cli.verdicts import Tally, Verdict
 from callbell_async.errors import Outcome
 from callbell_async.sandbox import Sandbox
-from tests.support.command_line import counts_in, environment_for, run, started
+from tests.support.command_line import all_shown, counts_in, environment_for, leave_after_a_line, run, started
 from tests.support.served import sandbox_in_a_thread
 
 RECIPIENTS = Path(__file__).parent.parent / "docs" / "recipients.csv"
@@ -155,11 +155,7 @@ def test_a_closed_output_ends_it_quietly(csv_file: Path) -> None:
     """When nobody reads the results any more (`| head`), the run ends without a traceback."""
     csv_file.write_text("to\n" + "+447700900001\n" * 1_000)
     with started("send-many", csv_file, "--text", "Hi", "--sandbox", "--json") as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        process.stdout.close()
-        err = process.stderr.read()
+        err = leave_after_a_line(process)
         assert process.wait() == 1
     assert "Traceback" not in err
 
@@ -236,15 +232,7 @@ def test_a_terminal_gets_a_bar(csv_file: Path) -> None:
         command, stdin=slave, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     )
     os.close(slave)
-    shown = b""
-    while True:
-        try:
-            part = os.read(master, 65536)
-        except OSError:  # a closed pseudo-terminal reads as an error on Linux
-            break
-        if not part:
-            break
-        shown += part
+    shown = all_shown(master)
     os.close(master)
     assert process.wait() == 1
     text = shown.decode()

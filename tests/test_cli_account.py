@@ -21,7 +21,7 @@ import pytest
 
 from callbell_async.cli.output import bar, json_text, printable, tell_table
 from callbell_async.sandbox import Contact, Sandbox, Template, faults
-from tests.support.command_line import environment_for, json_lines, run, started
+from tests.support.command_line import all_shown, environment_for, json_lines, run, started
 from tests.support.served import sandbox_in_a_thread
 
 TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
@@ -235,12 +235,7 @@ def test_a_terminal_gets_a_table(sandbox: Sandbox) -> None:
     command = [sys.executable, "-m", "callbell_async", "channels"]
     with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment):
         os.close(slave)
-        shown = b""
-        while True:
-            try:
-                shown += os.read(master, 65536)
-            except OSError:
-                break
+        shown = all_shown(master)
     os.close(master)
     text = shown.decode()
     assert "discarded" in text

@@ -27,7 +27,7 @@ from callbell_async.cli.notes import options_in
 from callbell_async.sandbox import Sandbox, faults
 from callbell_async.sandbox.dates import Calendar
 from callbell_async.sandbox.delivery import Failure, Pace
-from tests.support.command_line import counts_in, environment_for, json_lines, run, started
+from tests.support.command_line import all_shown, counts_in, environment_for, json_lines, run, started
 from tests.support.served import sandbox_in_a_thread
 
 TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
@@ -491,12 +491,7 @@ def test_a_terminal_gets_bars(sent: Path) -> None:
     command = [sys.executable, "-m", "callbell_async", "status", str(sent)]
     with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave):
         os.close(slave)
-        shown = b""
-        while True:
-            try:
-                shown += os.read(master, 65536)
-            except OSError:
-                break
+        shown = all_shown(master)
     os.close(master)
     lines = [line.split() for line in shown.decode().splitlines()]
     assert ["enqueued", "9", "100", "%", "█" * 40] in lines

@@ -19,7 +19,15 @@ import pytest
 from callbell_async.cli.rows import Row
 from callbell_async.cli.stream import waited_for
 from callbell_async.sandbox import Sandbox, faults
-from tests.support.command_line import counts_in, environment_for, json_lines, run, started
+from tests.support.command_line import (
+    all_shown,
+    counts_in,
+    environment_for,
+    json_lines,
+    leave_after_a_line,
+    run,
+    started,
+)
 from tests.support.served import sandbox_in_a_thread
 
 TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
@@ -257,12 +265,7 @@ def test_results_go_where_they_are_sent_while_a_bar_is_drawn(file: Path) -> None
         os.close(slave)
         assert process.stdout is not None
         out = process.stdout.read()
-        shown = b""
-        while True:
-            try:
-                shown += os.read(master, 65536)
-            except OSError:
-                break
+        shown = all_shown(master)
     os.close(master)
     assert [one.get("outcome") for one in json_lines(out)] == ["accepted"] * 3 + [None]
     assert b"outcome" not in shown
@@ -391,11 +394,7 @@ def test_nothing_typed_at_the_prompt_is_no_interrupt(file: Path, interrupted: bo
             process.send_signal(signal.SIGINT)
         else:
             os.write(master, b"\x04")
-        while True:
-            try:
-                shown += os.read(master, 65536)
-            except OSError:
-                break
+        shown += all_shown(master)
     os.close(master)
     assert process.returncode == status
     assert said in shown
@@ -434,11 +433,7 @@ def test_a_terminal_is_asked_for_the_token(file: Path, sandbox: Sandbox) -> None
         while b"API key" not in shown:
             shown += os.read(master, 1024)
         os.write(master, f"{TOKEN}\n".encode())
-        while True:
-            try:
-                shown += os.read(master, 65536)
-            except OSError:
-                break
+        shown += all_shown(master)
     os.close(master)
     assert process.returncode == 0
     assert recipients(sandbox) == [ADA, GRACE, JOAN]
@@ -457,11 +452,7 @@ def test_rows_are_not_lost_when_nobody_reads_the_results(tmp_path: Path, sandbox
     sandbox.inject(faults.answer(400, {"error": "no"}), when=lambda request: request.to in refused)
     arguments = ["send-many", file, "--text", "Hi", "--failed-to", failed, "--json", "--concurrency", "20"]
     with started(*arguments, environment=environment_for(sandbox)) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        process.stdout.close()
-        err = process.stderr.read()
+        err = leave_after_a_line(process)
         assert process.wait() == 1
     assert "Traceback" not in err
     assert err.splitlines()[-2].startswith("the output can't be written; so far: ")

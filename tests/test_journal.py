@@ -443,8 +443,9 @@ async def test_what_is_under_way_cannot_be_sent_again(journal: Journal) -> None:
 # --- the same object again --------------------------------------------------------------------------------------------
 
 
-async def failing(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run in which one message is accepted, what is known of that can't be written, and neither can anything else."""
+async def failed(path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    """A journal, closed, after a run in which one message was accepted, what is known of that can't be written, and neither can anything else."""
+    journal = await Journal(path).open()
     numbers = await intend(journal, "a", "b")
     with monkeypatch.context() as patch:
         patch.setattr(Store, "_settle", _full)
@@ -452,6 +453,7 @@ async def failing(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
         journal.see("b", "v", None)
         with pytest.raises(JournalError, match="the disk is full"):
             await journal.close()
+    return journal
 
 
 def _full(*_: object) -> None:
@@ -460,8 +462,7 @@ def _full(*_: object) -> None:
 
 async def test_what_could_not_be_written_is_written_later(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a full disk the same object still knows what became of its messages, and tells when it is opened again."""
-    journal = await Journal(path).open()
-    await failing(journal, monkeypatch)
+    journal = await failed(path, monkeypatch)
     async with journal:
         await journal.flush()
         assert await states(journal) == {"a": Outcome.ACCEPTED, "b": Outcome.ACCEPTED}
@@ -472,8 +473,7 @@ async def test_what_could_not_be_written_is_known_better_than_by_another(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process has opened the journal since, and could not know what became of the message: this one still tells."""
-    journal = await Journal(path).open()
-    await failing(journal, monkeypatch)
+    journal = await failed(path, monkeypatch)
     async with Journal(path) as other:
         assert await states(other) == {"a": Outcome.UNKNOWN, "b": Outcome.UNKNOWN}
     async with journal:
@@ -483,8 +483,7 @@ async def test_what_could_not_be_written_is_known_better_than_by_another(
 
 async def test_what_could_not_be_written_is_not_written_elsewhere(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another journal in the same place has other messages under these numbers and keys: nothing is said of them."""
-    journal = await Journal(path).open()
-    await failing(journal, monkeypatch)
+    journal = await failed(path, monkeypatch)
     for file in path.parent.glob("spring.db*"):
         file.unlink()
     async with Journal(path) as other:
@@ -498,8 +497,7 @@ async def test_what_could_not_be_written_says_nothing_of_a_later_attempt(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another run has tried the message since: what became of the attempt before is not what became of this one."""
-    journal = await Journal(path).open()
-    await failing(journal, monkeypatch)
+    journal = await failed(path, monkeypatch)
     async with Journal(path) as other:
         await other.resend("a")
         await (await other.begin_run()).intend([("a", b"{}", 0)])

@@ -11,7 +11,7 @@ import attrs
 
 from callbell_async.bulk.feed import Feed
 from callbell_async.errors import JournalError, Outcome
-from callbell_async.journal import Doubtful, Intent, Journal, JournalRun, Known, Verdict, duplicate
+from callbell_async.journal import Doubtful, Intent, Journal, JournalRun, Known, Verdict, duplicate, ended
 from callbell_async.models.messages import Message
 from callbell_async.models.results import SendResult
 from callbell_async.wire import dump_keyed_message
@@ -215,14 +215,10 @@ class JournalledFeed:
                 else:
                     intents.append((key, body, index))
                     places.append(place)
-        cancelled: asyncio.CancelledError | None = None
+        cancelled = None
         if intents:
             writing: asyncio.Future[Any] = run.look([key for key, _, _ in intents]) if hurried else run.intend(intents)
-            while not writing.done():
-                try:
-                    await asyncio.wait({writing})
-                except asyncio.CancelledError as error:
-                    cancelled = error
+            cancelled = await ended(writing)
             for place, intent, verdict in zip(places, intents, writing.result(), strict=True):
                 handed[place] = (intent[2], _written(handed[place][1], intent, verdict, tried=not hurried))
         for _ in group:
@@ -264,6 +260,7 @@ def _written(
         return SendResult(index, message, Outcome.SKIPPED, error.entry.receipt, error, key=key)
     if verdict is None:
         return message
-    in_doubt = isinstance(verdict, Doubtful)
-    intended = Intended(message, key, body, verdict.number if isinstance(verdict, Doubtful) else verdict, in_doubt)
+    if not isinstance(verdict, Doubtful):
+        return Intended(message, key, body, verdict)
+    intended = Intended(message, key, body, verdict.number, in_doubt=True)
     return intended if tried else intended.truth(SendResult(index, message, Outcome.SKIPPED, key=key))

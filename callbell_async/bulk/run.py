@@ -108,11 +108,11 @@ class SendRun:
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._began_at = self._ended_at = 0.0
-        self._closed = asyncio.Event()
-        self._started = self._cut = self._closing = self._ended = False
+        self._ended = asyncio.Event()
+        self._started = self._cut = self._closing = False
 
     def __repr__(self) -> str:
-        state = "ended" if self._ended else "under way" if self._started else "not awaited yet"
+        state = "ended" if self._ended.is_set() else "under way" if self._started else "not awaited yet"
         return f"<{type(self).__name__} {state}, {self._counts.total()} results>"
 
     def __del__(self) -> None:
@@ -156,7 +156,7 @@ class SendRun:
     @property
     def report(self) -> SendReport:
         """What is known so far; complete once the run has ended, however it ended."""
-        ended_at = self._ended_at if self._ended or self._loop is None else self._loop.time()
+        ended_at = self._ended_at if self._ended.is_set() or self._loop is None else self._loop.time()
         return SendReport(
             results=tuple(result for _, result in sorted((self._kept or {}).items())),
             elapsed=ended_at - self._began_at,
@@ -166,7 +166,7 @@ class SendRun:
 
     async def aclose(self) -> None:
         """End the run as if it were cancelled, and return when nothing of it is under way; harmless when it has ended."""
-        if self._workers and not self._ended:
+        if self._workers and not self._ended.is_set():
             if not all(worker.done() for worker in self._workers):
                 self._fail(ClientClosedError("the run was closed before it ended"))
             await self._end()
@@ -217,12 +217,11 @@ class SendRun:
             try:
                 await self._close(cancellations)
             finally:
-                self._ended = True
-                self._closed.set()
-        while not self._ended:
+                self._ended.set()
+        while not self._ended.is_set():
             # Somebody else is at it.
             try:
-                await self._closed.wait()
+                await self._ended.wait()
             except asyncio.CancelledError as error:
                 cancellations.append(error)
         self._runs.discard(self)

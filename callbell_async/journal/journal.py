@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -36,7 +35,7 @@ from callbell_async.models.results import SendResult
 from callbell_async.models.statuses import MessageStatus
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 
-__all__ = ["Journal", "JournalRun", "duplicate"]
+__all__ = ["Journal", "JournalRun", "duplicate", "ended"]
 
 T = TypeVar("T")
 
@@ -142,10 +141,9 @@ class Journal:
             thread.shutdown(wait=False)
             self._settled[:0] = settled
             raise
-        if self._last_run is not None and self._last_run[0] != store.id:
-            # Another journal, which may know other messages by these keys.
-            self._sightings = []
-        self._last_run = (store.id, 0) if self._last_run is None else (store.id, self._last_run[1])
+        if self._last_run is None or self._last_run[0] != store.id:
+            # The first, or another than before, which may know other messages by these keys.
+            self._last_run, self._sightings = (store.id, 0), []
         self._store, self._thread, self._process, self._failure = store, thread, os.getpid(), None
 
     async def close(self) -> None:
@@ -173,7 +171,7 @@ class Journal:
                     try:
                         await asyncio.shield(closing)
                     finally:
-                        await _ended(closing)
+                        await ended(closing)
                         thread.shutdown(wait=False)
 
     async def open_for_run(self) -> None:
@@ -388,7 +386,7 @@ class Journal:
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
-            await _ended(writing)
+            await ended(writing)
             raise
 
     async def flush(self) -> None:
@@ -473,15 +471,19 @@ class JournalRun:
         self._journal.settled(number, result, in_doubt=in_doubt)
 
 
-async def _ended(work: asyncio.Future[Any]) -> None:
-    """Wait for it, cancelled or not: it waits for nothing but the disk."""
+async def ended(work: asyncio.Future[Any]) -> asyncio.CancelledError | None:
+    """Wait for it, cancelled or not: it waits for nothing but the disk. The last cancellation meanwhile, for who must not lose it."""
+    cancelled = None
     while not work.done():
-        with contextlib.suppress(asyncio.CancelledError):
+        try:
             await asyncio.wait({work})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled
 
 
 async def _let_go(opening: asyncio.Future[Store]) -> None:
-    await _ended(opening)
+    await ended(opening)
     if opening.exception() is None:
         opening.result().close()
 

@@ -18,7 +18,16 @@ from callbell_async.client import CallbellClient
 from callbell_async.sandbox import Sandbox
 from tests.support.fake_callbell import FakeCallbell, Fate, new_run
 
-__all__ = ["FakeClient", "counts_in", "environment_for", "json_lines", "run", "started"]
+__all__ = [
+    "FakeClient",
+    "all_shown",
+    "counts_in",
+    "environment_for",
+    "json_lines",
+    "leave_after_a_line",
+    "run",
+    "started",
+]
 
 
 def run(*arguments: object, environment: Mapping[str, str] | None = None, stdin: bytes | str | None = None) -> Result:
@@ -41,6 +50,28 @@ def started(
             yield process
         finally:
             process.kill()
+
+
+def all_shown(terminal: int) -> bytes:
+    """What a pseudo-terminal shows from now on, until nobody has it open any more."""
+    shown = b""
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # on Linux a closed one reads as an error
+            return shown
+        if not part:
+            return shown
+        shown += part
+
+
+def leave_after_a_line(process: subprocess.Popen[str]) -> str:
+    """Read one line of its output, as `head -1` does, and close it; what the process says to that on standard error."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    return process.stderr.read()
 
 
 def environment_for(sandbox: Sandbox) -> dict[str, str]:
