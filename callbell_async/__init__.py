@@ -40,7 +40,10 @@ if TYPE_CHECKING:
         TransportError,
         UnprocessableEntityError,
     )
+    from callbell_async.http.pagination import Pages
+    from callbell_async.http.retry import RetryPolicy
     from callbell_async.journal import Journal
+    from callbell_async.limits.window import RateLimiter, WindowRateLimiter
     from callbell_async.models.account import (
         Account,
         Channel,
@@ -85,6 +88,20 @@ if TYPE_CHECKING:
     )
     from callbell_async.models.failures import MessageFailure
     from callbell_async.models.journal import JournalEntry, Reconciliation, Refreshment, Unresolved
+    from callbell_async.models.message_parts import (
+        Attachment,
+        AttachmentKind,
+        ContactCard,
+        ContactCardPhone,
+        InteractiveList,
+        ListItem,
+        ListSection,
+        Location,
+        MessageContext,
+        ReplyButton,
+        ReplyOption,
+    )
+    from callbell_async.models.message_status import MessageStatus
     from callbell_async.models.messages import (
         AudioMessage,
         BotStatus,
@@ -100,26 +117,9 @@ if TYPE_CHECKING:
         VideoMessage,
     )
     from callbell_async.models.pages import Page
-    from callbell_async.models.parts import (
-        Attachment,
-        AttachmentKind,
-        ContactCard,
-        ContactCardPhone,
-        InteractiveList,
-        ListItem,
-        ListSection,
-        Location,
-        MessageContext,
-        ReplyButton,
-        ReplyOption,
-    )
     from callbell_async.models.receipts import MessageReceipt
     from callbell_async.models.results import SendReport, SendResult
-    from callbell_async.models.statuses import MessageStatus
     from callbell_async.models.unset import UNSET
-    from callbell_async.paging import Pages
-    from callbell_async.rate_limit import RateLimiter, WindowRateLimiter
-    from callbell_async.retry import RetryPolicy
 
 _HOMES = {
     "callbell_async.bulk": ("SendRun",),
@@ -213,7 +213,7 @@ _HOMES = {
         "VideoMessage",
     ),
     "callbell_async.models.pages": ("Page",),
-    "callbell_async.models.parts": (
+    "callbell_async.models.message_parts": (
         "Attachment",
         "AttachmentKind",
         "ContactCard",
@@ -228,11 +228,11 @@ _HOMES = {
     ),
     "callbell_async.models.receipts": ("MessageReceipt",),
     "callbell_async.models.results": ("SendReport", "SendResult"),
-    "callbell_async.models.statuses": ("MessageStatus",),
+    "callbell_async.models.message_status": ("MessageStatus",),
     "callbell_async.models.unset": ("UNSET",),
-    "callbell_async.paging": ("Pages",),
-    "callbell_async.rate_limit": ("RateLimiter", "WindowRateLimiter"),
-    "callbell_async.retry": ("RetryPolicy",),
+    "callbell_async.http.pagination": ("Pages",),
+    "callbell_async.limits.window": ("RateLimiter", "WindowRateLimiter"),
+    "callbell_async.http.retry": ("RetryPolicy",),
 }
 """Where each name comes from; the same as above, which only type checkers and editors read."""
 

@@ -14,7 +14,6 @@ import aiohttp
 from multidict import CIMultiDict
 
 from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
-from callbell_async.caller import Caller
 from callbell_async.endpoints.account import AuthEndpoint, FunnelsEndpoint, PlanEndpoint, UsersEndpoint
 from callbell_async.endpoints.channels import ChannelsEndpoint
 from callbell_async.endpoints.contacts import ContactsEndpoint
@@ -23,15 +22,16 @@ from callbell_async.endpoints.teams import CustomStatusesEndpoint, TeamsEndpoint
 from callbell_async.endpoints.templates import TemplatesEndpoint
 from callbell_async.endpoints.webhooks import WebhooksEndpoint
 from callbell_async.errors import ClientClosedError, ConfigurationError
+from callbell_async.http.pipeline import Caller
+from callbell_async.http.requests import Call, Request, build_query, read_any
+from callbell_async.http.retry import RetryPolicy
+from callbell_async.http.transport import Transport, TransportOptions, default_user_agent
 from callbell_async.journal import Journal, reconcile, refresh
+from callbell_async.limits.window import RateLimiter, WindowRateLimiter
 from callbell_async.models.journal import Reconciliation, Refreshment
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import Item, SendResult
-from callbell_async.protocol import Call, Request, build_query, read_any
-from callbell_async.rate_limit import RateLimiter, WindowRateLimiter
-from callbell_async.retry import RetryPolicy
-from callbell_async.transport import Transport, TransportOptions, default_user_agent
 from callbell_async.wire import dump_json
 
 __all__ = ["DEFAULT_BASE_URL", "CallbellClient"]

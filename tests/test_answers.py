@@ -38,7 +38,7 @@ from callbell_async import (
     WebhookDelivery,
     WebhookResponse,
 )
-from callbell_async.protocol import Answer, Request, read_answer
+from callbell_async.http.requests import Answer, Request, read_answer
 from callbell_async.wire import WireError, dump_model, load_one, load_page, load_receipt, load_user_status, load_whole
 from callbell_async.wire.converter import structure
 from tests.fixtures.strategies import brief, quick

@@ -121,9 +121,9 @@ def test_imports_point_down(name: str) -> None:
     [
         ("errors", "from callbell_async.models.messages import Message"),
         ("models.messages", "from callbell_async.wire import dump_message"),
-        ("protocol", "from callbell_async.retry import RetryPolicy"),
+        ("protocol", "from callbell_async.http.retry import RetryPolicy"),
         ("webhooks.parse", "import callbell_async.client"),
-        ("webhooks.parse", "from callbell_async.transport import Transport"),
+        ("webhooks.parse", "from callbell_async.http.transport import Transport"),
         ("client", "def build():\n    from callbell_async.sandbox import Sandbox"),
         ("client", "from callbell_async import TextMessage"),
         ("bulk", "if TYPE_CHECKING:\n    from callbell_async import client"),
@@ -140,7 +140,7 @@ def test_an_import_that_points_up_is_noticed(name: str, code: str) -> None:
     ("name", "code"),
     [
         ("models.messages", "from callbell_async.models.contacts import Contact"),
-        ("transport", "from callbell_async.deadlines import Deadlines\nimport asyncio, aiohttp"),
+        ("transport", "from callbell_async.http.timeouts import Deadlines\nimport asyncio, aiohttp"),
         ("sandbox.server", "from callbell_async import TextMessage"),
         ("cli.app", "from callbell_async.sandbox import Sandbox"),
     ],

@@ -23,7 +23,7 @@ from callbell_async import (
     TextMessage,
     TransportError,
 )
-from callbell_async.rate_limit import RateLimiter
+from callbell_async.limits.window import RateLimiter
 from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, texts, trickle
 
 pytestmark = pytest.mark.virtual_time

@@ -21,7 +21,7 @@ from callbell_async import (
     RetryPolicy,
     ServerError,
 )
-from callbell_async.protocol import Answer, Call
+from callbell_async.http.requests import Answer, Call
 from tests.support.told_transport import (
     GET,
     LOST,

@@ -16,7 +16,7 @@ from callbell_async import (
     RetryPolicy,
     WindowRateLimiter,
 )
-from callbell_async.protocol import Call
+from callbell_async.http.requests import Call
 from tests.support.told_transport import LOST, OK, POST, REFUSED, Ledger, Step, answering, caller_for, failing, send
 
 pytestmark = pytest.mark.virtual_time

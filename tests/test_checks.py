@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callbell_async.models.checks import (
+from callbell_async.models.validation import (
     check_json,
     check_metadata,
     check_number,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from callbell_async.models.checks import (
+from callbell_async.models.validation import (
     MAX_JSON_DEPTH,
     check_json,
     check_metadata,

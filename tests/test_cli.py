@@ -16,7 +16,7 @@ import pytest
 from callbell_async import __version__
 from callbell_async.cli import main
 from callbell_async.cli.progress import LINE_EVERY, LineView, view_for
-from callbell_async.cli.verdicts import Tally, Verdict
+from callbell_async.cli.row_results import Tally, Verdict
 from callbell_async.errors import Outcome
 from callbell_async.sandbox import Sandbox
 from tests.support.command_line import all_shown, counts_in, environment_for, leave_after_a_line, run, started

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from callbell_async.cli import statuses
+from callbell_async.cli import exit_codes
 from callbell_async.cli.app import app
 
 PAGE = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text(encoding="utf-8")
@@ -61,10 +61,10 @@ def test_each_default_is_told(name: str) -> None:
 
 
 def test_each_exit_status_is_told() -> None:
-    """The table of exit statuses has those that the commands give, and no other."""
-    table = PAGE.split("## Exit statuses")[1].split("\n## ")[0]
+    """The table of exit exit_codes has those that the commands give, and no other."""
+    table = PAGE.split("## Exit exit_codes")[1].split("\n## ")[0]
     told = {int(number) for cell in re.findall(r"^\| ([0-9, ]+) \|", table, re.MULTILINE) for number in cell.split(",")}
-    assert told == {getattr(statuses, name) for name in statuses.__all__}
+    assert told == {getattr(exit_codes, name) for name in exit_codes.__all__}
 
 
 def test_the_overview_leads_to_each_section() -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from callbell_async.cli.campaign import Campaign
-from callbell_async.cli.endings import tell_how_to_go_on
-from callbell_async.cli.failed import FailedRows
-from callbell_async.cli.interrupts import Interrupts
-from callbell_async.cli.messages import MessageForm, plan_for_rows
+from callbell_async.cli.failed_rows import FailedRows
+from callbell_async.cli.input_rows import RowFile
+from callbell_async.cli.message_form import MessageForm, plan_for_rows
 from callbell_async.cli.progress import LineView
-from callbell_async.cli.rows import RowFile
+from callbell_async.cli.signals import Interrupts
+from callbell_async.cli.summary import tell_how_to_go_on
 from callbell_async.errors import Outcome
 from callbell_async.journal import Journal
 from tests.support.calls import until

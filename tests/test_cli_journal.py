@@ -22,11 +22,11 @@ import pytest
 
 from callbell_async import Journal, TextMessage
 from callbell_async.cli.funnel import stages
-from callbell_async.cli.going_on import keys_in
 from callbell_async.cli.notes import options_in
+from callbell_async.cli.saved_run import keys_in
 from callbell_async.sandbox import Sandbox, faults
-from callbell_async.sandbox.dates import Calendar
-from callbell_async.sandbox.delivery import Failure, Pace
+from callbell_async.sandbox.clock import Calendar
+from callbell_async.sandbox.message_lifecycle import Failure, Pace
 from tests.support.command_line import all_shown, counts_in, environment_for, json_lines, run, started
 from tests.support.served import sandbox_in_a_thread
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from callbell_async.cli.event_lines import colour_of, event_line
-from callbell_async.cli.interrupts import Interrupts
-from callbell_async.cli.listen import serve_events, write_json, write_line
+from callbell_async.cli.commands.listen import serve_events, write_json, write_line
+from callbell_async.cli.event_format import colour_of, event_line
+from callbell_async.cli.signals import Interrupts
 from callbell_async.models.events import Event
 from callbell_async.webhooks import SIGNATURE_HEADER, parse_event, sign
 from tests.support.calls import until

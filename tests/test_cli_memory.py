@@ -13,11 +13,11 @@ import attrs
 import pytest
 
 from callbell_async.cli.campaign import Campaign
-from callbell_async.cli.failed import FailedRows
-from callbell_async.cli.interrupts import Interrupts
-from callbell_async.cli.messages import MessageForm, plan_for_rows
+from callbell_async.cli.failed_rows import FailedRows
+from callbell_async.cli.input_rows import Row, RowFile
+from callbell_async.cli.message_form import MessageForm, plan_for_rows
 from callbell_async.cli.progress import LineView
-from callbell_async.cli.rows import Row, RowFile
+from callbell_async.cli.signals import Interrupts
 from tests.support.clock import VirtualTimeLoop
 from tests.support.command_line import FakeClient, run
 from tests.support.fake_callbell import Fate
@@ -112,7 +112,7 @@ def test_the_start_brings_in_no_more_than_it_needs() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert {name.partition(".")[0] for name in loaded}.isdisjoint({"aiohttp", "rich", "sqlite3", "cattrs"})
-    assert "callbell_async.cli.send_many" not in loaded
+    assert "callbell_async.cli.commands.send_many" not in loaded
 
 
 @pytest.mark.parametrize("command", ["me", "send-many"])

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from callbell_async import Outcome
 from callbell_async.cli.progress import BarView
-from callbell_async.cli.verdicts import Tally
+from callbell_async.cli.row_results import Tally
 
 
 @pytest.mark.parametrize(

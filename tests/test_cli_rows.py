@@ -25,12 +25,12 @@ from callbell_async import (
     TextMessage,
     VideoMessage,
 )
-from callbell_async.cli.failed import FailedRows
-from callbell_async.cli.messages import MessageForm, message_to, plan_for_rows
+from callbell_async.cli.failed_rows import FailedRows
+from callbell_async.cli.input_rows import Row, RowFile
+from callbell_async.cli.message_form import MessageForm, message_to, plan_for_rows
 from callbell_async.cli.output import csv_text
-from callbell_async.cli.rows import Row, RowFile
-from callbell_async.cli.templates import TextTemplate, split_values
-from callbell_async.cli.verdicts import Verdict
+from callbell_async.cli.placeholders import TextTemplate, split_values
+from callbell_async.cli.row_results import Verdict
 from tests.fixtures.strategies import quick
 
 NUMBER = "+447700900001"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from callbell_async.cli.rows import Row
+from callbell_async.cli.input_rows import Row
 from callbell_async.cli.stream import waited_for
 from callbell_async.sandbox import Sandbox, faults
 from tests.support.command_line import (

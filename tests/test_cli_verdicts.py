@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from callbell_async import DuplicateMessageError, JournalEntry, MessageReceipt, Outcome, SendResult, TextMessage
-from callbell_async.cli.verdicts import Tally, verdict_on
+from callbell_async.cli.row_results import Tally, verdict_on
 
 MESSAGE = TextMessage(to="+447700900001", text="Hi")
 

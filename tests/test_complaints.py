@@ -11,8 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from callbell_async import TemplateMessage, TextMessage
-from callbell_async.complaints import Complaints, read_complaints, summarize
-from callbell_async.protocol import Answer, Request, error_from
+from callbell_async.http.error_body import Complaints, read_complaints, summarize
+from callbell_async.http.requests import Answer, Request, error_from
 from callbell_async.wire import dump_message
 from tests.fixtures.strategies import any_json, brief, number_spellings, quick
 

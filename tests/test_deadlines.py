@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from callbell_async.deadlines import Deadlines
+from callbell_async.http.timeouts import Deadlines
 
 pytestmark = pytest.mark.virtual_time
 

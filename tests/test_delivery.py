@@ -17,11 +17,11 @@ from callbell_async import (
     RetryPolicy,
     StatusTimeoutError,
 )
-from callbell_async.caller import Caller
 from callbell_async.endpoints.messages import MessagesEndpoint
-from callbell_async.models.statuses import has_reached
-from callbell_async.protocol import Answer, Call
-from callbell_async.transport import Transport, TransportOptions
+from callbell_async.http.pipeline import Caller
+from callbell_async.http.requests import Answer, Call
+from callbell_async.http.transport import Transport, TransportOptions
+from callbell_async.models.message_status import has_reached
 
 GUPSHUP_24_HOURS = {
     "id": "gBGGM2MSRxl_Aglqmg5KQXU7ABC",

@@ -23,9 +23,8 @@ from callbell_async import (
     TextMessage,
     WindowRateLimiter,
 )
-from callbell_async.bulk import journalled
-from callbell_async.bulk.feed import Feed
-from callbell_async.bulk.journalled import MOST_IN_GROUP, JournalledFeed, group_size
+from callbell_async.bulk.journal_source import MOST_IN_GROUP, JournalledFeed, group_size
+from callbell_async.bulk.source import Feed
 from callbell_async.journal import store
 from tests.support.disk import DiskLoop, on_disk
 from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, texts, trickle
@@ -475,7 +474,7 @@ def _traced(path: Path) -> tuple[int, int]:
 def test_memory_is_constant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 20 000 messages from a generator, the second half takes no more memory than the first: not a byte for each."""
     monkeypatch.setattr(store, "MOST_UNINDEXED", 2_000)
-    monkeypatch.setattr(journalled, "MOST_IN_GROUP", 100)
+    monkeypatch.setattr(journal_source, "MOST_IN_GROUP", 100)
     first, later = _traced(tmp_path / "journal")
     assert first > 100_000
     assert later - first < 20_000

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callbell_async import CallbellClient, Contact, Page, PaginationError, ServerError
-from callbell_async.paging import Pager
+from callbell_async.http.pagination import Pager
 from tests.fixtures.strategies import quick
 from tests.support.recorder import Recorder, recorded_client
 

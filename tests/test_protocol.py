@@ -34,7 +34,7 @@ from callbell_async import (
     ServerError,
     UnprocessableEntityError,
 )
-from callbell_async.protocol import (
+from callbell_async.http.requests import (
     KEPT_BODY,
     Answer,
     Call,

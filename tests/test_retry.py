@@ -24,7 +24,7 @@ from callbell_async import (
     RetryPolicy,
     ServerError,
 )
-from callbell_async.retry import RetryBudget
+from callbell_async.http.retry import RetryBudget
 from tests.fixtures.strategies import quick
 
 SEND: dict[str, Any] = {"method": "POST", "path": "/messages/send"}

@@ -10,7 +10,7 @@ import pytest
 
 from callbell_async import CallbellClient, RateLimitError, RetryPolicy, TextMessage
 from callbell_async.sandbox import Sandbox
-from callbell_async.sandbox.checks import check_message
+from callbell_async.sandbox.api.validation import check_message
 
 GOOD: dict[str, Any] = {"to": "+31612345678", "from": "whatsapp", "type": "text", "content": {"text": "Hello!"}}
 

@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from callbell_async.cli.app import app
-from callbell_async.sandbox.checks import read_json
+from callbell_async.sandbox.api.validation import read_json
 from tests.fixtures.sandbox import GOOD, SEED_PAGE
 
 

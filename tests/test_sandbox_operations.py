@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from callbell_async.sandbox import Sandbox
-from callbell_async.sandbox.routes import OPERATIONS
+from callbell_async.sandbox.api.router import OPERATIONS
 from tests.fixtures.sandbox import GOOD, Clock, ask, documented, same_shape, seed
 
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callbell_async.sandbox import Account
-from callbell_async.sandbox.checks import check_message
+from callbell_async.sandbox.api.router import answer
+from callbell_async.sandbox.api.validation import check_message
 from callbell_async.sandbox.exchange import Reply, SandboxRequest
-from callbell_async.sandbox.routes import answer
 from tests.fixtures.sandbox import GOOD, Clock, number
 from tests.fixtures.sandbox.requests import (
     KEYS,

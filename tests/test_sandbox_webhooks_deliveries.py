@@ -20,7 +20,7 @@ from aiohttp import web
 
 from callbell_async import CallbellClient, TextMessage
 from callbell_async.sandbox import Sandbox, Webhook, WebhookEvent
-from callbell_async.sandbox.checks import EVENTS
+from callbell_async.sandbox.api.validation import EVENTS
 from tests.fixtures.sandbox import get, send
 from tests.support.calls import nobody_listening, until
 from tests.support.clock import current_loop

@@ -14,7 +14,7 @@ import pytest
 
 from callbell_async import CallbellClient, TextMessage
 from callbell_async.sandbox import Contact, CustomStatus, Failure, Funnel, Pace, Sandbox, User, Webhook, faults
-from callbell_async.sandbox.checks import EVENTS
+from callbell_async.sandbox.api.validation import EVENTS
 from tests.fixtures.sandbox import ask, get, same_shape, send
 from tests.support.clock import current_loop
 from tests.support.webhook_listener import WebhookListener

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from callbell_async import Document, Image, InvalidMessageError, NotFoundError, Template, TemplateMessage, Video
-from callbell_async.models.template_check import check_template
+from callbell_async.models.template_validation import check_template
 from tests.support.recorder import recorded_client
 
 URL = "https://example.com/file"

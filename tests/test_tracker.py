@@ -19,7 +19,7 @@ from callbell_async import (
     MessageStatus,
     StatusTimeoutError,
 )
-from callbell_async.models.statuses import has_reached, is_news
+from callbell_async.models.message_status import has_reached, is_news
 from callbell_async.webhooks import MessageTracker, WebhookReceiver, parse_event
 from tests.fixtures.strategies import quick
 from tests.support.calls import ticks

@@ -29,9 +29,9 @@ from callbell_async import (
     RequestTimeoutError,
     TransportError,
 )
-from callbell_async.protocol import Call, Request
+from callbell_async.http.requests import Call, Request
+from callbell_async.http.transport import Transport, TransportOptions
 from callbell_async.sandbox.faults import silence
-from callbell_async.transport import Transport, TransportOptions
 from tests.support.calls import (
     MESSAGE,
     NUMBER,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callbell_async.webhooks import Event, MessageCreated, sign
-from callbell_async.webhooks.decision import Probe, Refused, Unreadable, decide
+from callbell_async.webhooks.request import Probe, Refused, Unreadable, decide
 from tests.fixtures.strategies import any_json, quick
 from tests.support.webhooks import SECRET, message_body
 

@@ -22,7 +22,7 @@ from callbell_async import (
     TextMessage,
 )
 from callbell_async.endpoints.messages import read_receipt
-from callbell_async.protocol import Answer, Request
+from callbell_async.http.requests import Answer, Request
 from callbell_async.wire import WireError, dump_json, dump_message, load_json, load_receipt
 from tests.fixtures import answer_body, answer_names
 from tests.fixtures.strategies import any_json, nearly_receipts, quick

@@ -10,18 +10,18 @@ from callbell_async.cli.program import Program
 __all__ = ["app"]
 
 _HOMES = {
-    "send": "callbell_async.cli.send:send",
-    "send-many": "callbell_async.cli.send_many:send_many",
-    "resume": "callbell_async.cli.resume:resume",
-    "status": "callbell_async.cli.journal_commands:status",
-    "reconcile": "callbell_async.cli.journal_commands:reconcile",
-    "export": "callbell_async.cli.journal_commands:export",
-    "me": "callbell_async.cli.account_commands:me",
-    "templates": "callbell_async.cli.account_commands:templates",
-    "channels": "callbell_async.cli.account_commands:channels",
-    "contacts": "callbell_async.cli.contacts:contacts",
-    "listen": "callbell_async.cli.listen:listen",
-    "sandbox": "callbell_async.cli.sandbox:sandbox",
+    "send": "callbell_async.cli.commands.send:send",
+    "send-many": "callbell_async.cli.commands.send_many:send_many",
+    "resume": "callbell_async.cli.commands.resume:resume",
+    "status": "callbell_async.cli.commands.journal:status",
+    "reconcile": "callbell_async.cli.commands.journal:reconcile",
+    "export": "callbell_async.cli.commands.journal:export",
+    "me": "callbell_async.cli.commands.account:me",
+    "templates": "callbell_async.cli.commands.account:templates",
+    "channels": "callbell_async.cli.commands.account:channels",
+    "contacts": "callbell_async.cli.commands.contacts:contacts",
+    "listen": "callbell_async.cli.commands.listen:listen",
+    "sandbox": "callbell_async.cli.commands.sandbox:sandbox",
 }
 
 

@@ -11,18 +11,18 @@ import attrs
 
 from callbell_async.bulk import DEFAULT_STOP_ON
 from callbell_async.cli.connection import Connection
-from callbell_async.cli.endings import tell_counts, tell_how_to_go_on, tell_kept_back
-from callbell_async.cli.failed import FailedRows, Outputs
-from callbell_async.cli.going_on import go_on, send_again
-from callbell_async.cli.interrupts import Interrupts
-from callbell_async.cli.messages import MessagePlan, plan_for_rows
+from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
+from callbell_async.cli.failed_rows import FailedRows, Outputs
+from callbell_async.cli.input_rows import Row, RowFile
+from callbell_async.cli.message_form import MessagePlan, plan_for_rows
 from callbell_async.cli.notes import Order
 from callbell_async.cli.output import UNWRITABLE, say, tell_json
 from callbell_async.cli.progress import View, view_for
-from callbell_async.cli.rows import Row, RowFile
-from callbell_async.cli.statuses import DONE, NOT_ALL_DONE
+from callbell_async.cli.row_results import NOT_TRIED, Tally, Verdict, verdict_on
+from callbell_async.cli.saved_run import go_on, send_again
+from callbell_async.cli.signals import Interrupts
 from callbell_async.cli.stream import waited_for
-from callbell_async.cli.verdicts import NOT_TRIED, Tally, Verdict, verdict_on
+from callbell_async.cli.summary import tell_counts, tell_how_to_go_on, tell_kept_back
 from callbell_async.client import CallbellClient
 from callbell_async.errors import JournalError, Outcome
 from callbell_async.journal import Journal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from callbell_async.models.statuses import MessageStatus
+from callbell_async.models.message_status import MessageStatus
 
 __all__ = ["stages"]
 

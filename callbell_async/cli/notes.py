@@ -10,8 +10,8 @@ from typing import Any
 
 import attrs
 
-from callbell_async.cli.messages import MessageForm
-from callbell_async.cli.rows import STANDARD_INPUT
+from callbell_async.cli.input_rows import STANDARD_INPUT
+from callbell_async.cli.message_form import MessageForm
 from callbell_async.errors import ConfigurationError
 
 __all__ = ["Order", "base_url_in", "options_in", "order_in", "unchanged"]

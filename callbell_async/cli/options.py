@@ -11,7 +11,7 @@ import attrs
 import click
 
 from callbell_async.cli.connection import DEFAULT_CONCURRENCY, DEFAULT_RATE
-from callbell_async.cli.messages import MessageForm
+from callbell_async.cli.message_form import MessageForm
 
 __all__ = [
     "FILE",

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from callbell_async.cli.exit_codes import DONE, INTERRUPTED, JOURNAL_UNUSABLE, NOT_ALL_DONE, WRONG_USE
 from callbell_async.cli.output import printable, say
-from callbell_async.cli.statuses import DONE, INTERRUPTED, JOURNAL_UNUSABLE, NOT_ALL_DONE, WRONG_USE
 from callbell_async.errors import CallbellError, ConfigurationError, InvalidMessageError, JournalError
 
 __all__ = ["Program"]

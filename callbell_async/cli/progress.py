@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from callbell_async.cli.output import counted, is_terminal, printable, say
-from callbell_async.cli.verdicts import Tally
+from callbell_async.cli.row_results import Tally
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -8,7 +8,7 @@ import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 
-from callbell_async.cli.rows import Row
+from callbell_async.cli.input_rows import Row
 
 __all__ = ["waited_for"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from callbell_async.endpoints.base import Endpoint
+from callbell_async.http.pagination import Pages
 from callbell_async.models.account import Account, Funnel, Plan, UserStatus
 from callbell_async.models.unset import UNSET, Unset
-from callbell_async.paging import Pages
 from callbell_async.wire import load_page, load_user_status, load_whole
 
 __all__ = ["AuthEndpoint", "FunnelsEndpoint", "PlanEndpoint", "UsersEndpoint"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from callbell_async.caller import Caller
+from callbell_async.http.pagination import Pages
+from callbell_async.http.pipeline import Caller
+from callbell_async.http.requests import Answer, Call, Request, build_path, build_query, read_answer
 from callbell_async.models.pages import Page
 from callbell_async.models.unset import UNSET
-from callbell_async.paging import Pages
-from callbell_async.protocol import Answer, Call, Request, build_path, build_query, read_answer
 from callbell_async.wire import dump_json
 
 __all__ = ["CallerSource", "Endpoint"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from callbell_async.endpoints.base import Endpoint
+from callbell_async.http.pagination import Pages
 from callbell_async.models.account import Channel
-from callbell_async.paging import Pages
 from callbell_async.wire import load_one, load_page
 
 __all__ = ["ChannelsEndpoint"]

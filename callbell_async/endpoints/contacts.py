@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from callbell_async.endpoints.base import Endpoint
+from callbell_async.http.pagination import Pages
 from callbell_async.models.account import Deletion
 from callbell_async.models.contacts import Bot, Contact, HistoryMessage, ReplyWindow, Success, reply_window
 from callbell_async.models.messages import BotStatus
 from callbell_async.models.unset import UNSET, Unset
-from callbell_async.paging import Pages
 from callbell_async.wire import load_one, load_page, load_whole
 
 __all__ = ["ContactsEndpoint"]

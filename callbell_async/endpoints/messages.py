@@ -6,10 +6,10 @@ import asyncio
 
 from callbell_async.endpoints.base import Endpoint
 from callbell_async.errors import StatusTimeoutError
+from callbell_async.http.requests import Answer, Call, Request, read_answer
+from callbell_async.models.message_status import MessageStatus, has_reached, pauses
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
-from callbell_async.models.statuses import MessageStatus, has_reached, pauses
-from callbell_async.protocol import Answer, Call, Request, read_answer
 from callbell_async.wire import dump_message, load_receipt
 
 __all__ = ["MessagesEndpoint", "read_receipt", "send_request"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from callbell_async.endpoints.base import Endpoint
+from callbell_async.http.pagination import Pages
 from callbell_async.models.account import CustomStatus, Deletion, Team, TeamMember
 from callbell_async.models.unset import UNSET, Unset
-from callbell_async.paging import Pages
 from callbell_async.wire import load_one, load_page, load_whole
 
 __all__ = ["CustomStatusesEndpoint", "TeamsEndpoint"]

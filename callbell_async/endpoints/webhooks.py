@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from callbell_async.endpoints.base import Endpoint
+from callbell_async.http.pagination import Pages
 from callbell_async.models.account import Deletion, Webhook, WebhookDelivery
-from callbell_async.paging import Pages
 from callbell_async.wire import load_one, load_page, load_whole
 
 __all__ = ["WebhooksEndpoint"]

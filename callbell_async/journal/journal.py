@@ -31,8 +31,8 @@ from callbell_async.journal.store import (
 from callbell_async.models.events import Event, MessageCreated, MessageStatusUpdated
 from callbell_async.models.failures import MessageFailure
 from callbell_async.models.journal import JournalEntry
+from callbell_async.models.message_status import MessageStatus
 from callbell_async.models.results import SendResult
-from callbell_async.models.statuses import MessageStatus
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 
 __all__ = ["Journal", "JournalRun", "duplicate", "ended"]

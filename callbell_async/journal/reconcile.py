@@ -26,8 +26,8 @@ from callbell_async.errors import (
 from callbell_async.journal.journal import Journal
 from callbell_async.models.contacts import Contact, HistoryMessage
 from callbell_async.models.journal import JournalEntry, Reconciliation, Refreshment, Unresolved
-from callbell_async.models.statuses import MessageStatus
-from callbell_async.models.template_check import fill_template
+from callbell_async.models.message_status import MessageStatus
+from callbell_async.models.template_validation import fill_template
 from callbell_async.wire import load_json
 
 __all__ = ["Matches", "match", "reconcile", "refresh"]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from callbell_async.errors import JournalError, Outcome
-from callbell_async.journal.lock import FileLock, beside
+from callbell_async.journal.file_lock import FileLock, beside
 from callbell_async.journal.tally import Tally
-from callbell_async.models.statuses import is_news
+from callbell_async.models.message_status import is_news
 
 __all__ = ["COLUMNS", "Doubtful", "Intent", "Known", "LeftOver", "Row", "Settled", "Sighting", "Store", "Verdict"]
 

@@ -16,7 +16,7 @@ import attrs
 from callbell_async.models.account import Team, TeamMember
 from callbell_async.models.contacts import Contact, Conversation
 from callbell_async.models.failures import MessageFailure
-from callbell_async.models.parts import (
+from callbell_async.models.message_parts import (
     Attachment,
     ContactCard,
     InteractiveList,
@@ -25,8 +25,8 @@ from callbell_async.models.parts import (
     ReplyButton,
     counted,
 )
+from callbell_async.models.message_status import MessageStatus
 from callbell_async.models.receipts import MessageReceipt
-from callbell_async.models.statuses import MessageStatus
 
 __all__ = [
     "AgentSessionUpdated",

@@ -7,8 +7,8 @@ from datetime import datetime
 import attrs
 
 from callbell_async.errors import Outcome
+from callbell_async.models.message_status import MessageStatus
 from callbell_async.models.receipts import MessageReceipt
-from callbell_async.models.statuses import MessageStatus
 
 __all__ = ["JournalEntry", "Reconciliation", "Refreshment", "Unresolved"]
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import attrs
 
 from callbell_async.errors import InvalidMessageError
-from callbell_async.models.checks import (
+from callbell_async.models.validation import (
     check_json,
     check_key,
     check_metadata,

@@ -9,7 +9,7 @@ import attrs
 
 from callbell_async.models.contacts import Contact, Conversation
 from callbell_async.models.failures import MessageFailure, read_failure
-from callbell_async.models.statuses import MessageStatus
+from callbell_async.models.message_status import MessageStatus
 
 __all__ = ["MessageReceipt"]
 

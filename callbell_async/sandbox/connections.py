@@ -15,9 +15,9 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 
-from callbell_async.sandbox.delivery import Failure
 from callbell_async.sandbox.exchange import Reply, SandboxRequest
 from callbell_async.sandbox.fault import Fault, head
+from callbell_async.sandbox.message_lifecycle import Failure
 
 __all__ = ["Connections", "HttpExchange", "Said", "meet", "response", "sandbox_request"]
 

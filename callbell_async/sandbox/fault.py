@@ -7,8 +7,8 @@ from typing import Protocol
 
 import attrs
 
-from callbell_async.sandbox.delivery import Failure
 from callbell_async.sandbox.exchange import Reply, SandboxRequest
+from callbell_async.sandbox.message_lifecycle import Failure
 
 __all__ = ["Act", "Exchange", "Fault", "head"]
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import attrs
 
-from callbell_async.sandbox.delivery import Failure
 from callbell_async.sandbox.exchange import NOT_AUTHORIZED, Reply, SandboxRequest
 from callbell_async.sandbox.fault import Exchange, Fault, head
+from callbell_async.sandbox.message_lifecycle import Failure
 
 __all__ = [
     "Exchange",

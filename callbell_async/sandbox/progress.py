@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import attrs
 
-from callbell_async.models.statuses import MessageStatus
-from callbell_async.sandbox.delivery import Pace, changes
+from callbell_async.models.message_status import MessageStatus
+from callbell_async.sandbox.message_lifecycle import Pace, changes
 from callbell_async.sandbox.records import SandboxMessage
 
 __all__ = ["Progress", "Timers"]

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import attrs
 
-from callbell_async.sandbox.delivery import Failure
 from callbell_async.sandbox.exchange import SandboxRequest
+from callbell_async.sandbox.message_lifecycle import Failure
 
 __all__ = [
     "BotSession",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from callbell_async.sandbox.deliveries import Deliveries
-from callbell_async.sandbox.events import emit
-from callbell_async.sandbox.state import Account
+from callbell_async.sandbox.account import Account
+from callbell_async.sandbox.webhook_events import emit
+from callbell_async.sandbox.webhook_sender import Deliveries
 
 __all__ = ["Sender"]
 

@@ -13,20 +13,20 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from callbell_async.sandbox.account import Account
+from callbell_async.sandbox.api.messages import is_good
+from callbell_async.sandbox.api.router import answer
 from callbell_async.sandbox.assertions import Assertions
+from callbell_async.sandbox.clock import START
 from callbell_async.sandbox.connections import Connections, HttpExchange, Said, meet, response, sandbox_request
-from callbell_async.sandbox.dates import START
-from callbell_async.sandbox.deliveries import Deliveries
-from callbell_async.sandbox.delivery import Failure, Pace
 from callbell_async.sandbox.exchange import NOT_AUTHORIZED, TOO_MANY, Reply, SandboxRequest
 from callbell_async.sandbox.fault import Fault
+from callbell_async.sandbox.fault_rules import FaultPlan, Rule
 from callbell_async.sandbox.limits import RequestWindow
-from callbell_async.sandbox.plan import FaultPlan, Rule
+from callbell_async.sandbox.message_lifecycle import Failure, Pace
 from callbell_async.sandbox.records import SandboxMessage
-from callbell_async.sandbox.routes import answer
-from callbell_async.sandbox.routes_messages import is_good
 from callbell_async.sandbox.sender import Sender
-from callbell_async.sandbox.state import Account
+from callbell_async.sandbox.webhook_sender import Deliveries
 
 __all__ = ["Sandbox"]
 

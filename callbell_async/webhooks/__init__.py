@@ -23,7 +23,7 @@ from callbell_async.models.events import (
     TeamMembershipUpdated,
     UnknownEvent,
 )
-from callbell_async.models.parts import (
+from callbell_async.models.message_parts import (
     Attachment,
     AttachmentKind,
     ContactCard,
@@ -36,10 +36,10 @@ from callbell_async.models.parts import (
     ReplyButton,
     ReplyOption,
 )
-from callbell_async.webhooks.answers import WebhookAnswer
 from callbell_async.webhooks.asgi import WebhookApp
 from callbell_async.webhooks.parse import parse_event
 from callbell_async.webhooks.receiver import WebhookReceiver
+from callbell_async.webhooks.responses import WebhookAnswer
 from callbell_async.webhooks.signature import SIGNATURE_HEADER, sign, verify_signature
 from callbell_async.webhooks.tracker import MessageTracker, TrackedMessage
 

@@ -7,9 +7,9 @@ from typing import Unpack
 
 from aiohttp import web
 
-from callbell_async.webhooks.answers import BROKEN, TOO_LARGE, WebhookAnswer
 from callbell_async.webhooks.options import Handler, ReceiverOptions
 from callbell_async.webhooks.receiver import WebhookReceiver
+from callbell_async.webhooks.responses import BROKEN, TOO_LARGE, WebhookAnswer
 from callbell_async.webhooks.signature import SIGNATURE_HEADER
 
 __all__ = ["add_webhook_route"]

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from callbell_async.webhooks.answers import NOT_FOUND, ONLY_POST, TOO_LARGE, WebhookAnswer
 from callbell_async.webhooks.options import Handler, ReceiverOptions
 from callbell_async.webhooks.receiver import WebhookReceiver
+from callbell_async.webhooks.responses import NOT_FOUND, ONLY_POST, TOO_LARGE, WebhookAnswer
 from callbell_async.webhooks.signature import SIGNATURE_HEADER
 
 __all__ = ["WebhookApp"]

@@ -12,12 +12,12 @@ from typing import Literal, Self
 
 from callbell_async.errors import ConfigurationError, EventNotHandledError
 from callbell_async.models.events import Event
-from callbell_async.webhooks.answers import FAILED, OK, TOO_LARGE, UNAUTHORIZED, UNAVAILABLE, WebhookAnswer
-from callbell_async.webhooks.backlog import Backlog, settle
-from callbell_async.webhooks.decision import Refused, Unreadable, decide
 from callbell_async.webhooks.dedupe import SeenKeys
+from callbell_async.webhooks.event_queue import Backlog, settle
 from callbell_async.webhooks.options import Handler, check_seconds, check_whole, kept_secret
 from callbell_async.webhooks.reports import ErrorHook, Reports, check_plain
+from callbell_async.webhooks.request import Refused, Unreadable, decide
+from callbell_async.webhooks.responses import FAILED, OK, TOO_LARGE, UNAUTHORIZED, UNAVAILABLE, WebhookAnswer
 
 __all__ = ["WebhookReceiver"]
 

@@ -11,8 +11,8 @@ import attrs
 
 from callbell_async.errors import CallbellError, StatusTimeoutError
 from callbell_async.models.events import Event, MessageStatusUpdated
+from callbell_async.models.message_status import MessageStatus, has_reached, is_news, pauses
 from callbell_async.models.receipts import MessageReceipt
-from callbell_async.models.statuses import MessageStatus, has_reached, is_news, pauses
 from callbell_async.webhooks.options import check_whole
 from callbell_async.webhooks.receiver import WebhookReceiver
 

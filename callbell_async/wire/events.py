@@ -27,9 +27,9 @@ from callbell_async.models.events import (
     TeamMembershipUpdated,
     UnknownEvent,
 )
-from callbell_async.models.statuses import MessageStatus
+from callbell_async.models.message_status import MessageStatus
 from callbell_async.wire.converter import WireError, load_json, reader
-from callbell_async.wire.forgiving import (
+from callbell_async.wire.lenient import (
     Fields,
     answer_of,
     canonical,
@@ -40,7 +40,7 @@ from callbell_async.wire.forgiving import (
     several_of,
     whole_as,
 )
-from callbell_async.wire.parts import (
+from callbell_async.wire.message_parts import (
     read_attachment,
     read_contact_cards,
     read_context,

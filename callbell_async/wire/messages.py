@@ -11,7 +11,6 @@ import attrs
 from cattrs.gen import make_dict_unstructure_fn, override
 
 from callbell_async.errors import InvalidMessageError
-from callbell_async.models.checks import MAX_METADATA_PAIRS
 from callbell_async.models.messages import (
     AudioMessage,
     CustomMessage,
@@ -25,6 +24,7 @@ from callbell_async.models.messages import (
     Video,
     VideoMessage,
 )
+from callbell_async.models.validation import MAX_METADATA_PAIRS
 from callbell_async.wire.converter import converter, dump_json
 
 __all__ = ["JOURNAL_IN_METADATA", "KEY_IN_METADATA", "dump_keyed_message", "dump_message"]

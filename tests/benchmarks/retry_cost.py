@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from multidict import CIMultiDict
 
 from callbell_async import RetryPolicy, TextMessage
-from callbell_async.caller import Caller
 from callbell_async.endpoints.messages import read_receipt, send_request
-from callbell_async.protocol import Answer, Call
-from callbell_async.rate_limit import WindowRateLimiter
-from callbell_async.transport import Transport, TransportOptions
+from callbell_async.http.pipeline import Caller
+from callbell_async.http.requests import Answer, Call
+from callbell_async.http.transport import Transport, TransportOptions
+from callbell_async.limits.window import WindowRateLimiter
 from callbell_async.wire import dump_message
 from tests.benchmarks.contenders import Contender, Setup
 from tests.benchmarks.contenders.base import HEADERS, LoopContender, recipient, text

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from callbell_async import CallbellClient, Journal, JournalError, Message, RetryPolicy, TextMessage
-from callbell_async.bulk import journalled
+from callbell_async.bulk import journal_source
 from callbell_async.journal import store
 
 __all__ = ["Moment", "Order", "campaign"]
@@ -52,7 +52,7 @@ class Order(NamedTuple):
     seed: int = 0
     size: int = 2000
     concurrency: int = 20
-    group: int = journalled.MOST_IN_GROUP
+    group: int = journal_source.MOST_IN_GROUP
     batch: int = store.MOST_UNINDEXED
     moment: Moment | None = None
     forgetful: bool = False
@@ -150,7 +150,7 @@ async def _send(order: Order) -> dict[str, Any]:
 
 
 def _carry_out(order: Order) -> None:
-    journalled.MOST_IN_GROUP = order.group
+    journal_source.MOST_IN_GROUP = order.group
     store.MOST_UNINDEXED = order.batch
     steps = _Steps(order.moment)
     _tell_steps(steps, forgetful=order.forgetful)

@@ -14,10 +14,10 @@ from multidict import CIMultiDict
 
 from callbell_async import ConnectError, ConnectionLostError, Outcome, RateLimiter, RetryPolicy, SendResult, TextMessage
 from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
-from callbell_async.caller import Caller
+from callbell_async.http.pipeline import Caller
+from callbell_async.http.requests import Answer, Call
+from callbell_async.http.transport import Transport, TransportOptions
 from callbell_async.journal import Journal
-from callbell_async.protocol import Answer, Call
-from callbell_async.transport import Transport, TransportOptions
 
 __all__ = ["FakeCallbell", "Fate", "consume", "new_run", "texts", "trickle"]
 

@@ -25,9 +25,9 @@ from callbell_async import (
     TextMessage,
 )
 from callbell_async.bulk import SendRun
+from callbell_async.http.requests import Answer, Call
+from callbell_async.http.transport import Transport, TransportOptions
 from callbell_async.journal import Journal
-from callbell_async.protocol import Answer, Call
-from callbell_async.transport import Transport, TransportOptions
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA, dump_keyed_message
 from tests.support.disk import DiskLoop
 from tests.support.fake_callbell import new_run, trickle

@@ -11,9 +11,9 @@ import attrs
 from multidict import CIMultiDict
 
 from callbell_async import ConnectError, ConnectionLostError, Outcome, RateLimiter, RetryPolicy, TransportError
-from callbell_async.caller import Caller
-from callbell_async.protocol import Answer, Call, Request, read_answer
-from callbell_async.transport import Transport
+from callbell_async.http.pipeline import Caller
+from callbell_async.http.requests import Answer, Call, Request, read_answer
+from callbell_async.http.transport import Transport
 
 __all__ = [
     "GET",

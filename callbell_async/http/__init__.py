@@ -1,0 +1,1 @@
+"""One HTTP request, from value to value."""

@@ -1,0 +1,1 @@
+"""Callbell's HTTP surface, one module a resource."""

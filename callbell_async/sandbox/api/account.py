@@ -1,0 +1,101 @@
+"""The account: who it is, its plan, channels, templates and funnels."""
+
+from __future__ import annotations
+
+from callbell_async.sandbox.account import Account
+from callbell_async.sandbox.api import responses, validation
+from callbell_async.sandbox.api.pagination import cut
+from callbell_async.sandbox.api.validation import CHANNELS, Fields, read_json
+from callbell_async.sandbox.exchange import Operation, Reply, SandboxRequest, refusal
+
+__all__ = ["OPERATIONS"]
+
+
+def me(account: Account, request: SandboxRequest) -> Reply:
+    """Whose key this is: the first user's."""
+    user = next(iter(account.users))
+    key = request.headers.get("authorization", "").removeprefix("Bearer ").encode("utf-8", "replace").decode()
+    return Reply(200, {"status": "ok", "user_email": user.email, "user_name": user.name, "api_key": key})
+
+
+def plan(account: Account, request: SandboxRequest) -> Reply:
+    """What is paid for; nothing is wrapped around it."""
+    document = {
+        "plan": account.plan,
+        "includedChannels": account.included_channels,
+        "licenses": account.licenses,
+        "activeUsers": len(account.users),
+        "teams": [responses.team(account, team) for team in account.teams],
+    }
+    return Reply(200, document)
+
+
+def get_channels(account: Account, request: SandboxRequest) -> Reply:
+    """The channels, by type, and active or not."""
+    kind, active = request.query.get("type"), request.query.get("active")
+    if complaint := None if kind is None else validation.one_of(CHANNELS)(kind):
+        raise refusal(400, {"type": [complaint]})
+    if complaint := None if active is None else validation.one_of(("true", "false"))(active):
+        raise refusal(400, {"active": [complaint]})
+    fitting = [
+        channel
+        for channel in account.channels
+        if kind in (None, channel.type) and (active is None or channel.discarded == (active == "false"))
+    ]
+    page, meta = cut(fitting, request.query)
+    return Reply(200, {"channels": [responses.channel(channel, listed=True) for channel in page], "meta": meta})
+
+
+def get_channel(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+    """One channel."""
+    return Reply(200, {"channel": responses.channel(account.channels.get(uuid))})
+
+
+def patch_channel(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+    """Give it another title."""
+    channel = account.channels.get(uuid)
+    channel.title = _required(request, "title")
+    return Reply(200, {"channel": responses.channel(channel)})
+
+
+def get_templates(account: Account, request: SandboxRequest) -> Reply:
+    """The templates."""
+    page, meta = cut(list(account.templates), request.query)
+    return Reply(200, {"templates": [responses.template(template) for template in page], "meta": meta})
+
+
+def get_template(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+    """One template."""
+    return Reply(200, {"template": responses.template(account.templates.get(uuid))})
+
+
+def patch_template(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+    """Give it another title; the answer's key is in the plural."""
+    template = account.templates.get(uuid)
+    template.title = _required(request, "title")
+    return Reply(200, {"templates": responses.template(template, patched=True)})
+
+
+def get_funnels(account: Account, request: SandboxRequest) -> Reply:
+    """All stages, on one page."""
+    return Reply(200, {"funnels": [responses.funnel(funnel) for funnel in account.funnels]})
+
+
+def _required(request: SandboxRequest, name: str) -> str:
+    fields = Fields(read_json(request.body))
+    value: str = fields.required(name)
+    fields.done()
+    return value
+
+
+OPERATIONS: dict[str, Operation] = {
+    "GET /auth/me": me,
+    "GET /plan": plan,
+    "GET /channels": get_channels,
+    "GET /channels/:uuid": get_channel,
+    "PATCH /channels/:uuid": patch_channel,
+    "GET /templates": get_templates,
+    "GET /templates/:uuid": get_template,
+    "PATCH /templates/:uuid": patch_template,
+    "GET /funnels": get_funnels,
+}

@@ -1,0 +1,253 @@
+"""The bodies of answers, as the documented examples have them, quirks and all."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from callbell_async.sandbox.clock import local, local_millis, utc
+from callbell_async.sandbox.records import (
+    Channel,
+    Contact,
+    CustomField,
+    CustomStatus,
+    Entry,
+    Funnel,
+    Team,
+    Template,
+    User,
+    Webhook,
+    WebhookEvent,
+)
+
+if TYPE_CHECKING:
+    from callbell_async.sandbox.account import Account
+
+__all__ = [
+    "bot",
+    "channel",
+    "contact",
+    "conversation",
+    "custom_status",
+    "entry",
+    "funnel",
+    "member",
+    "short_contact",
+    "team",
+    "template",
+    "user_status",
+    "webhook",
+    "webhook_event",
+]
+
+DASHBOARD = "https://dash.callbell.eu"
+
+
+def _date(date: datetime | None) -> str | None:
+    return None if date is None else utc(date)
+
+
+def _local(date: datetime | None) -> str | None:
+    return None if date is None else local(date)
+
+
+def contact(
+    account: Account,
+    contact: Contact,
+    *,
+    always: tuple[str, ...] = (),
+    chat: bool = True,
+    field_types: bool = False,
+) -> dict[str, Any]:
+    """A contact. What is not set is left out, but for the keys that this call's example has `always`."""
+    document: dict[str, Any] = {
+        "uuid": contact.uuid,
+        "name": contact.name,
+        "phoneNumber": contact.identifier or None,
+        "avatarUrl": contact.avatar_url,
+        "createdAt": _date(contact.created_at),
+        "source": contact.source,
+        "href": f"{DASHBOARD}/contacts/{contact.uuid}",
+        **({"conversationHref": f"{DASHBOARD}/chat/{contact.conversation}"} if chat else {}),
+        "tags": contact.tags,
+        "assignedUser": contact.assigned_user,
+        "customFields": {name: _flat(value) for name, value in contact.custom_fields.items()},
+    }
+    own_team, own_channel = account.teams.find(contact.team), account.channels.find(contact.channel)
+    set_or_not = {
+        "funnelId": contact.funnel,
+        "closedAt": _date(contact.closed_at),
+        "blockedAt": _date(contact.blocked_at),
+        "team": {} if own_team is None else team(account, own_team),
+        "channel": None if own_channel is None else channel(own_channel, listed=True),
+        "bsuid": contact.bsuid,
+        "note": contact.note,
+    }
+    document |= {key: value for key, value in set_or_not.items() if value or key in always}
+    if field_types:
+        document["customFieldsMetadata"] = {
+            name: _typed(value, account.custom_fields.get(name)) for name, value in contact.custom_fields.items()
+        }
+    return document
+
+
+def _flat(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _typed(value: str | list[str], field: CustomField | None) -> dict[str, Any]:
+    known = field or CustomField("text" if isinstance(value, str) else "checkbox", None)
+    options = value if known.type == "checkbox" and known.options is None else known.options
+    return {"value": value, "type": known.type, **({} if options is None else {"options": list(options)})}
+
+
+def short_contact(contact: Contact) -> dict[str, Any]:
+    """A contact in the answer to a message: other keys than everywhere else."""
+    return {
+        "uuid": contact.uuid,
+        "name": contact.name,
+        "phone": contact.identifier or None,
+        "email": contact.email,
+    }
+
+
+def conversation(contact: Contact) -> dict[str, Any]:
+    """A conversation in the answer to a message."""
+    return {
+        "source": contact.source,
+        "href": f"{DASHBOARD}/chat/{contact.conversation}",
+        "createdAt": _date(contact.created_at),
+    }
+
+
+def entry(entry: Entry) -> dict[str, Any]:
+    """A line of a contact's history; notes have no uuid."""
+    return {
+        "text": entry.text,
+        "createdAt": utc(entry.created_at),
+        **({} if entry.uuid is None else {"uuid": entry.uuid}),
+        "status": entry.status,
+        "channel": entry.channel,
+        "from": entry.sender,
+        "to": entry.recipient,
+    }
+
+
+def bot(account: Account, contact: Contact, *, just_now: bool = False) -> dict[str, Any]:
+    """The bot of a contact: `started` in the answer that starts it, `in_progress` afterwards."""
+    running = contact.bot.running
+    status = "ended" if not running else "started" if just_now else "in_progress"
+    return {
+        "uuid": account.bot_uuid,
+        "name": account.bot_name,
+        "status": status,
+        "conversationStartedAt": utc(account.calendar.after(contact.bot.at)) if running and not just_now else None,
+        "version": 5,
+        "latestBotVersion": True,
+    }
+
+
+def channel(channel: Channel, *, listed: bool = False) -> dict[str, Any]:
+    """A channel; only lists tell whether it was discarded."""
+    document = {"uuid": channel.uuid, "title": channel.title, "type": channel.type, "main": channel.main}
+    return {**document, "discardedAt": channel.discarded} if listed else document
+
+
+def template(template: Template, *, patched: bool = False) -> dict[str, Any]:
+    """A template; the answer to a change lacks two of its keys."""
+    document = {
+        "uuid": template.uuid,
+        "title": template.title,
+        "templateType": template.template_type,
+        "category": template.category,
+        "status": template.status,
+        "text": template.text,
+        "createdAt": _date(template.created_at),
+    }
+    return {key: document[key] for key in document if key not in ("category", "status")} if patched else document
+
+
+def team(account: Account, team: Team) -> dict[str, Any]:
+    """A team, with the number of its members."""
+    return {
+        "uuid": team.uuid,
+        "name": team.name,
+        "createdAt": _date(team.created_at),
+        "default": team.default,
+        "members": len(account.members(team)),
+    }
+
+
+def member(account: Account, user: User) -> dict[str, Any]:
+    """A member of a team, with the custom status, if there is one."""
+    document = {
+        "email": user.email,
+        "name": user.name,
+        "available": user.available,
+        "lastUpdatedAt": _date(user.updated_at),
+    }
+    if status := account.custom_statuses.find(user.custom_status):
+        document["userCustomStatus"] = {
+            "updatedAt": _date(user.custom_status_at),
+            "id": status.uuid,
+            "name": status.name,
+            "emoji": status.emoji,
+        }
+    return document
+
+
+def user_status(account: Account, user: User) -> dict[str, Any]:
+    """What a user's status is after a change; the only answer in snake_case."""
+    status, at, updated_at = account.custom_statuses.find(user.custom_status), user.custom_status_at, user.updated_at
+    custom = None
+    if status is not None and at is not None:
+        custom = {"id": status.uuid, "name": status.name, "last_updated_at": local_millis(at)}
+    appearance = {
+        "available": user.available,
+        "last_updated_at": None if updated_at is None else local_millis(updated_at),
+    }
+    return {"custom_status": custom, "appearance": appearance}
+
+
+def custom_status(status: CustomStatus) -> dict[str, Any]:
+    """A custom status."""
+    return {
+        "name": status.name,
+        "createdAt": _local(status.created_at),
+        "updatedAt": _local(status.updated_at),
+        "emoji": status.emoji,
+        "id": status.uuid,
+    }
+
+
+def funnel(funnel: Funnel) -> dict[str, Any]:
+    """A stage."""
+    return {
+        "position": funnel.position,
+        "name": funnel.name,
+        "emoji": funnel.emoji,
+        "createdAt": _local(funnel.created_at),
+        "uuid": funnel.uuid,
+    }
+
+
+def webhook(webhook: Webhook) -> dict[str, Any]:
+    """The subscription."""
+    return {
+        "url": webhook.url,
+        "subscriptions": webhook.subscriptions,
+        "createdAt": _local(webhook.created_at),
+        "enabled": webhook.enabled,
+    }
+
+
+def webhook_event(event: WebhookEvent) -> dict[str, Any]:
+    """A delivery that was tried."""
+    return {
+        "event": event.event,
+        "payload": event.payload,
+        "response": {"body": event.body, "code": event.code, "headers": dict(event.headers)},
+        "success": event.success,
+        "createdAt": _date(event.created_at),
+    }

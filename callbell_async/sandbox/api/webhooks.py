@@ -1,0 +1,58 @@
+"""The one webhook of an account, and the deliveries that were tried."""
+
+from __future__ import annotations
+
+from callbell_async.sandbox.account import Account
+from callbell_async.sandbox.api import responses, validation
+from callbell_async.sandbox.api.pagination import PAGE_SIZE, cut, whole_number
+from callbell_async.sandbox.api.validation import EVENTS, Fields, check_webhook, read_json
+from callbell_async.sandbox.exchange import Operation, Reply, SandboxRequest, refusal
+from callbell_async.sandbox.records import Webhook
+
+__all__ = ["OPERATIONS"]
+
+
+def subscribe(account: Account, request: SandboxRequest) -> Reply:
+    """Subscribe to events; this replaces the subscription before."""
+    fields = Fields(read_json(request.body))
+    url, subscriptions = fields.required("url", check_webhook), fields.required("subscriptions", _subscriptions)
+    fields.done()
+    webhook = account.add(Webhook(url=url, subscriptions=subscriptions))
+    return Reply(200, {"webhook": responses.webhook(webhook)})
+
+
+def _subscriptions(value: object) -> str | None:
+    if validation.strings(value) is not None or not value:
+        return validation.ABSENT
+    known = isinstance(value, list) and all(name in EVENTS for name in value)
+    return None if known else f"must be some of: {', '.join(EVENTS)}"
+
+
+def unsubscribe(account: Account, request: SandboxRequest) -> Reply:
+    """End the subscription."""
+    if account.webhook is None:
+        raise refusal(404, "not found")
+    account.webhook = None
+    return Reply(200, {"status": "webhook was destroyed"})
+
+
+def get_events(account: Account, request: SandboxRequest) -> Reply:
+    """The deliveries, newest first, by success and by event."""
+    status, names = request.query.get("status"), request.query.get("subscriptions")
+    if complaint := None if status is None else validation.one_of(("failed", "success"))(status):
+        raise refusal(400, {"status": [complaint]})
+    wanted = None if names is None else {name.strip() for name in names.split(",")}
+    fitting = [
+        event
+        for event in account.webhook_events
+        if (status is None or event.success == (status == "success")) and (wanted is None or event.event in wanted)
+    ]
+    page, meta = cut(fitting, request.query, whole_number(request.query, "items", PAGE_SIZE))
+    return Reply(200, {"webhook_events": [responses.webhook_event(event) for event in page], "meta": meta})
+
+
+OPERATIONS: dict[str, Operation] = {
+    "POST /webhooks/subscribe": subscribe,
+    "DELETE /webhooks/unsubscribe": unsubscribe,
+    "GET /webhooks/events": get_events,
+}
