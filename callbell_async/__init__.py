@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         TransportError,
         UnprocessableEntityError,
     )
-    from callbell_async.http.pagination import Pages
+    from callbell_async.http.pagination import Paginator
     from callbell_async.http.retry import RetryPolicy
     from callbell_async.journal import Journal
     from callbell_async.limits.window import RateLimiter, WindowRateLimiter
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         Account,
         Channel,
         CustomStatus,
-        Deletion,
+        DeletionResponse,
         Funnel,
         Plan,
         Team,
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
         CustomField,
         HistoryMessage,
         ReplyWindow,
-        Success,
+        SuccessResponse,
     )
     from callbell_async.models.events import (
         AgentSessionUpdated,
@@ -87,7 +87,7 @@ if TYPE_CHECKING:
         UnknownEvent,
     )
     from callbell_async.models.failures import MessageFailure
-    from callbell_async.models.journal import JournalEntry, Reconciliation, Refreshment, Unresolved
+    from callbell_async.models.journal import JournalEntry, ReconcileReport, RefreshReport, UnresolvedEntry
     from callbell_async.models.message_parts import (
         Attachment,
         AttachmentKind,
@@ -158,7 +158,7 @@ _HOMES = {
         "Account",
         "Channel",
         "CustomStatus",
-        "Deletion",
+        "DeletionResponse",
         "Funnel",
         "Plan",
         "Team",
@@ -178,7 +178,7 @@ _HOMES = {
         "CustomField",
         "HistoryMessage",
         "ReplyWindow",
-        "Success",
+        "SuccessResponse",
     ),
     "callbell_async.models.events": (
         "AgentSessionUpdated",
@@ -197,7 +197,7 @@ _HOMES = {
         "UnknownEvent",
     ),
     "callbell_async.models.failures": ("MessageFailure",),
-    "callbell_async.models.journal": ("JournalEntry", "Reconciliation", "Refreshment", "Unresolved"),
+    "callbell_async.models.journal": ("JournalEntry", "ReconcileReport", "RefreshReport", "UnresolvedEntry"),
     "callbell_async.models.messages": (
         "AudioMessage",
         "BotStatus",
@@ -230,7 +230,7 @@ _HOMES = {
     "callbell_async.models.results": ("SendReport", "SendResult"),
     "callbell_async.models.message_status": ("MessageStatus",),
     "callbell_async.models.unset": ("UNSET",),
-    "callbell_async.http.pagination": ("Pages",),
+    "callbell_async.http.pagination": ("Paginator",),
     "callbell_async.limits.window": ("RateLimiter", "WindowRateLimiter"),
     "callbell_async.http.retry": ("RetryPolicy",),
 }
@@ -282,7 +282,7 @@ __all__ = [
     "CustomField",
     "CustomMessage",
     "CustomStatus",
-    "Deletion",
+    "DeletionResponse",
     "Document",
     "DocumentMessage",
     "DuplicateMessageError",
@@ -312,15 +312,15 @@ __all__ = [
     "NotFoundError",
     "Outcome",
     "Page",
-    "Pages",
     "PaginationError",
+    "Paginator",
     "PaymentRequiredError",
     "PermissionDeniedError",
     "Plan",
     "RateLimitError",
     "RateLimiter",
-    "Reconciliation",
-    "Refreshment",
+    "ReconcileReport",
+    "RefreshReport",
     "ReplyButton",
     "ReplyOption",
     "ReplyWindow",
@@ -334,7 +334,7 @@ __all__ = [
     "SessionAction",
     "SignatureError",
     "StatusTimeoutError",
-    "Success",
+    "SuccessResponse",
     "Team",
     "TeamMember",
     "TeamMembershipUpdated",
@@ -346,7 +346,7 @@ __all__ = [
     "TransportError",
     "UnknownEvent",
     "UnprocessableEntityError",
-    "Unresolved",
+    "UnresolvedEntry",
     "UserStatus",
     "Video",
     "VideoMessage",

@@ -22,13 +22,13 @@ from callbell_async.endpoints.teams import CustomStatusesEndpoint, TeamsEndpoint
 from callbell_async.endpoints.templates import TemplatesEndpoint
 from callbell_async.endpoints.webhooks import WebhooksEndpoint
 from callbell_async.errors import ClientClosedError, ConfigurationError
-from callbell_async.http.pipeline import Caller
+from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.requests import Call, Request, build_query, read_any
 from callbell_async.http.retry import RetryPolicy
 from callbell_async.http.transport import Transport, TransportOptions, default_user_agent
 from callbell_async.journal import Journal, reconcile, refresh
 from callbell_async.limits.window import RateLimiter, WindowRateLimiter
-from callbell_async.models.journal import Reconciliation, Refreshment
+from callbell_async.models.journal import ReconcileReport, RefreshReport
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import Item, SendResult
@@ -103,7 +103,7 @@ class CallbellClient:
         self._transport = Transport(options, session)
         limiter = WindowRateLimiter(rate_limit) if isinstance(rate_limit, int) else rate_limit
         self._runs: set[SendRun] = set()
-        self._door = door = _Door(Caller(self._transport, retry=retry, rate_limit=limiter))
+        self._door = door = _Door(RequestPipeline(self._transport, retry=retry, rate_limit=limiter))
         self.messages = MessagesEndpoint(door)
         self.contacts = ContactsEndpoint(door)
         self.channels = ChannelsEndpoint(door)
@@ -163,7 +163,7 @@ class CallbellClient:
         journal: Journal | None = None,
         on_result: Callable[[SendResult], Any] | None = None,
         stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
-        grace: float = 10.0,
+        shutdown_timeout: float = 10.0,
     ) -> SendRun:
         """Send any number of messages: `await` it for a report in the order given, or `async for` results as they come.
 
@@ -171,7 +171,7 @@ class CallbellClient:
         `max_connections` only wait there). `journal` writes down each message before it is tried, and what came of it: what it has already is
         not sent again, not after a crash either. `on_result` is called with each result (awaited if it gives something to await).
         An error of a kind in `stop_on` stops the run: what is under way ends, the rest is `SKIPPED`. When cancelled, what is
-        under way has `grace` seconds to end. See `SendRun`. Raises `ConfigurationError` for arguments that can't be used.
+        under way has `shutdown_timeout` seconds to end. See `SendRun`. Raises `ConfigurationError` for arguments that can't be used.
         """
         return SendRun(
             self._door,
@@ -180,11 +180,11 @@ class CallbellClient:
             journal=journal,
             on_result=on_result,
             stop_on=stop_on,
-            grace=grace,
+            shutdown_timeout=shutdown_timeout,
             runs=self._runs,
         )
 
-    async def reconcile(self, journal: Journal, *, clock_skew: float = 2.0) -> Reconciliation:
+    async def reconcile(self, journal: Journal, *, clock_skew: float = 2.0) -> ReconcileReport:
         """Look for every message of the journal whose outcome is `UNKNOWN` in its contact's history, and settle those that are there.
 
         One is found by its text: a message that was sent to that contact, not before it was tried (but for `clock_skew` seconds between
@@ -194,7 +194,7 @@ class CallbellClient:
         async with journal:
             return await reconcile(journal, contacts=self.contacts, templates=self.templates, clock_skew=clock_skew)
 
-    async def refresh(self, journal: Journal) -> Refreshment:
+    async def refresh(self, journal: Journal) -> RefreshReport:
         """Ask Callbell how far the journal's accepted messages are, those that have not come to their end; one request for each.
 
         Opens the journal if it isn't open. Raises `JournalError`, and `AuthenticationError`.
@@ -218,12 +218,12 @@ class CallbellClient:
 class _Door:
     """Leads to the caller while the client is open, on its own event loop. It does not hold the client, so that one nobody closed is collected."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: RequestPipeline) -> None:
         self._caller = caller
         self.loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
 
-    def __call__(self) -> Caller:
+    def __call__(self) -> RequestPipeline:
         """The caller, for a call on this loop; raises `ClientClosedError`, or `ConfigurationError` on another loop than the first."""
         if self.closed:
             raise ClientClosedError("the client is closed; build a new one")

@@ -212,7 +212,9 @@ class TransportError(CallbellError):
         self.outcome = outcome
 
     def __str__(self) -> str:
-        return f"{self.method} {mask_path(self.path)}: {self.reason} ({_fate(self.outcome)}{_attempts(self.attempts)})"
+        return (
+            f"{self.method} {mask_path(self.path)}: {self.reason} ({_describe(self.outcome)}{_attempts(self.attempts)})"
+        )
 
 
 class ConnectError(TransportError):
@@ -296,7 +298,7 @@ class APIError(CallbellError):
             parts.append(f"; {self.hint}")
         if self.retry_after is not None:
             parts.append(f"; Callbell asks to wait {self.retry_after:g} s")
-        return f"{''.join(parts)} ({_fate(self.outcome)}{_attempts(self.attempts)})"
+        return f"{''.join(parts)} ({_describe(self.outcome)}{_attempts(self.attempts)})"
 
 
 class BadRequestError(APIError):
@@ -337,15 +339,17 @@ class ServerError(APIError):
 
 def mask_path(path: str) -> str:
     """Hide what looks like a telephone number in a request's path, for texts that people paste and logs keep; the query goes, too."""
-    return "/".join("…" if _like_a_number(unquote(part)) else part for part in path.partition("?")[0].split("/"))
+    return "/".join(
+        "…" if _looks_like_phone_number(unquote(part)) else part for part in path.partition("?")[0].split("/")
+    )
 
 
-def _like_a_number(part: str) -> bool:
+def _looks_like_phone_number(part: str) -> bool:
     # Identifiers are digits and letters.
     return sum(map(str.isdigit, part)) >= 6 and not any(map(str.isalpha, part))
 
 
-_FATES = {
+_OUTCOME_TEXT = {
     Outcome.ACCEPTED: "accepted",
     Outcome.REJECTED: "refused",
     Outcome.NEVER_SENT: "never sent",
@@ -354,8 +358,8 @@ _FATES = {
 }
 
 
-def _fate(outcome: Outcome) -> str:
-    return _FATES[outcome]
+def _describe(outcome: Outcome) -> str:
+    return _OUTCOME_TEXT[outcome]
 
 
 def _attempts(attempts: int) -> str:

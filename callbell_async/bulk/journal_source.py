@@ -9,14 +9,14 @@ from typing import Any
 
 import attrs
 
-from callbell_async.bulk.source import Feed
+from callbell_async.bulk.source import MessageSource
 from callbell_async.errors import JournalError, Outcome
 from callbell_async.journal import Doubtful, Intent, Journal, JournalRun, Known, Verdict, duplicate, ended
 from callbell_async.models.messages import Message
 from callbell_async.models.results import SendResult
 from callbell_async.wire import dump_keyed_message
 
-__all__ = ["Intended", "JournalledFeed", "group_size"]
+__all__ = ["Intended", "JournalSource", "group_size"]
 
 MOST_IN_GROUP = 500
 FEWEST_IN_GROUP = 10
@@ -56,14 +56,14 @@ def group_size(size: int, *, seconds: float, starved: bool) -> int:
     return max(size // 2, min(size, FEWEST_IN_GROUP)) if seconds > 0.2 else size
 
 
-class JournalledFeed:
+class JournalSource:
     """A feed whose messages are written down in groups, a little ahead of the workers, so that these seldom wait for the disk.
 
     It hands out `Intended` messages, `SendResult`s of those that must not be tried, and what is no message as it came. At most one and a
     half groups are written down and not yet handed out: so many can be `UNKNOWN` after a crash without having been tried.
     """
 
-    def __init__(self, feed: Feed, journal: Journal, *, concurrency: int) -> None:
+    def __init__(self, feed: MessageSource, journal: Journal, *, concurrency: int) -> None:
         self._feed = feed
         self._journal = journal
         self._run: JournalRun | None = None
@@ -127,7 +127,7 @@ class JournalledFeed:
         self._room.set()
         self._wake(len(self._waiting))
 
-    def under_way(self) -> set[asyncio.Task[None]]:
+    def in_flight(self) -> set[asyncio.Task[None]]:
         """What still waits for the input; it ends after `stop`, unless the input won't."""
         return set() if self._pulling is None or self._pulling.done() else {self._pulling}
 

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Generator, Iterable
 from typing import Any
 
-from callbell_async.bulk.journal_source import Intended, JournalledFeed
+from callbell_async.bulk.journal_source import Intended, JournalSource
 from callbell_async.bulk.result_queue import Channel
-from callbell_async.bulk.source import Feed
+from callbell_async.bulk.source import MessageSource
 from callbell_async.endpoints.messages import read_receipt, send_request
 from callbell_async.errors import (
     AuthenticationError,
@@ -24,7 +24,7 @@ from callbell_async.errors import (
     PaymentRequiredError,
     TransportError,
 )
-from callbell_async.http.pipeline import Caller
+from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.requests import Call
 from callbell_async.journal import Journal
 from callbell_async.models.messages import Message
@@ -64,21 +64,21 @@ class SendRun:
 
     def __init__(
         self,
-        caller: Callable[[], Caller],
+        caller: Callable[[], RequestPipeline],
         messages: Iterable[Item] | AsyncIterable[Item],
         *,
         concurrency: int,
         journal: Journal | None,
         on_result: Callable[[SendResult], Any] | None,
         stop_on: tuple[type[BaseException], ...],
-        grace: float,
+        shutdown_timeout: float,
         runs: set[SendRun],
     ) -> None:
         self._started = True  # until the arguments have been found good
         if not isinstance(concurrency, int) or concurrency < 1:
             raise ConfigurationError(f"concurrency={concurrency!r}: must be a whole number, 1 or more")
-        if not grace >= 0:
-            raise ConfigurationError(f"grace={grace!r}: must be 0 seconds or more")
+        if not shutdown_timeout >= 0:
+            raise ConfigurationError(f"shutdown_timeout={shutdown_timeout!r}: must be 0 seconds or more")
         # Both are used only when the first message has been sent: too late to find out then.
         if on_result is not None and not callable(on_result):
             raise ConfigurationError(f"on_result={on_result!r}: must be a function that takes a SendResult")
@@ -90,20 +90,20 @@ class SendRun:
             raise ConfigurationError(
                 f'journal: must be a Journal, such as Journal("spring.db"), not {type(journal).__name__}'
             )
-        feed = Feed(messages)
-        self._journalled = None if journal is None else JournalledFeed(feed, journal, concurrency=concurrency)
+        feed = MessageSource(messages)
+        self._journalled = None if journal is None else JournalSource(feed, journal, concurrency=concurrency)
         self._feed = self._journalled or feed
         self._concurrency = concurrency
         self._caller_source = caller
         self._on_result = on_result
         self._stop_on = stop_on
-        self._grace = grace
+        self._shutdown_timeout = shutdown_timeout
         self._runs = runs
         self._workers: set[asyncio.Task[None]] = set()
         self._channel: Channel | None = None
         self._kept: dict[int, SendResult] | None = None
         self._counts: Counter[str] = Counter()
-        self._repeats = 0
+        self._duplicates = 0
         self._stopped_by: BaseException | None = None
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -160,7 +160,7 @@ class SendRun:
         return SendReport(
             results=tuple(result for _, result in sorted((self._kept or {}).items())),
             elapsed=ended_at - self._began_at,
-            repeats=self._repeats,
+            duplicates=self._duplicates,
             **{outcome.value: self._counts[outcome.value] for outcome in Outcome},
         )
 
@@ -202,10 +202,10 @@ class SendRun:
         if self._channel is not None:
             self._channel.unblock()
         cancellations: list[asyncio.CancelledError] = []
-        while (under_way := self._under_way()) and len(cancellations) < _MOST_CANCELLATIONS:
+        while (in_flight := self._under_way()) and len(cancellations) < _MOST_CANCELLATIONS:
             before = len(cancellations)
             try:
-                await asyncio.wait(under_way, timeout=None if self._cut else self._grace)
+                await asyncio.wait(in_flight, timeout=None if self._cut else self._shutdown_timeout)
             except asyncio.CancelledError as error:
                 cancellations.append(error)
             if (late := self._under_way()) and (len(cancellations) > before or not self._cut):
@@ -245,10 +245,10 @@ class SendRun:
 
     def _under_way(self) -> set[asyncio.Task[None]]:
         # Without the one whose on_result, or whose input, closes the run: it would wait for itself.
-        under_way = {worker for worker in self._workers if not worker.done()}
+        in_flight = {worker for worker in self._workers if not worker.done()}
         if self._journalled is not None:
-            under_way |= self._journalled.under_way()
-        return under_way - {asyncio.current_task()}
+            in_flight |= self._journalled.in_flight()
+        return in_flight - {asyncio.current_task()}
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
@@ -256,12 +256,12 @@ class SendRun:
 
     # --- the workers --------------------------------------------------------------------------------------------------
 
-    async def _work(self, caller: Caller) -> None:
+    async def _work(self, caller: RequestPipeline) -> None:
         """Send one message after the other; whatever the input or `on_result` raises ends the run, not just this worker."""
         feed = self._feed
         try:
             # An input that never waits is pulled without a coroutine.
-            immediate = feed if isinstance(feed, Feed) and feed.immediate else None
+            immediate = feed if isinstance(feed, MessageSource) and feed.immediate else None
             while (fed := await feed.next_async() if immediate is None else immediate.next()) is not None:
                 index, item = fed
                 if isinstance(item, _SENDABLE) and self._stopped_by is None and not feed.stopped:
@@ -273,7 +273,7 @@ class SendRun:
                     continue
                 if self._stopped_by is None and self._is_fatal(result.error):
                     self._stopped_by = result.error
-                    feed.hurry(self._grace)
+                    feed.hurry(self._shutdown_timeout)
                 await self._settle(item, result)
                 # It may have failed without waiting for anything: let the others have the loop, however long such an input is.
                 await asyncio.sleep(0)
@@ -306,7 +306,7 @@ class SendRun:
         message, key = (item.message, item.key) if isinstance(item, Intended) else (item, None)
         return SendResult(index, message, Outcome.SKIPPED, error=self._stopped_by, key=key)
 
-    async def _send(self, caller: Caller, index: int, item: Message | Intended) -> SendResult:
+    async def _send(self, caller: RequestPipeline, index: int, item: Message | Intended) -> SendResult:
         # Whatever is raised here, a limiter's or a session's own exception too, is about this message: the others go on.
         message, key = (item.message, item.key) if isinstance(item, Intended) else (item, None)
         try:
@@ -343,8 +343,8 @@ class SendRun:
 
     def _keep(self, result: SendResult) -> None:
         self._counts[result.outcome.value] += 1
-        if result.outcome is Outcome.SKIPPED and result.is_repeat:
-            self._repeats += 1
+        if result.outcome is Outcome.SKIPPED and result.is_duplicate:
+            self._duplicates += 1
         if self._kept is not None:
             self._kept[result.index] = result
 

@@ -10,10 +10,10 @@ from callbell_async.errors import ConfigurationError
 from callbell_async.models.messages import Message
 from callbell_async.models.results import Item
 
-__all__ = ["Feed"]
+__all__ = ["MessageSource"]
 
 
-class Feed:
+class MessageSource:
     """The input, pulled one message at a time by whichever worker is free."""
 
     _END = object()

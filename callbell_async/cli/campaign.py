@@ -149,7 +149,7 @@ class Campaign:
             concurrency=concurrency,
             journal=journal,
             on_result=self._settled,
-            grace=GRACE,
+            shutdown_timeout=GRACE,
         )
         self._interrupts.watch(self._say_that_it_ends)
         try:

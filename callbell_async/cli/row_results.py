@@ -46,7 +46,7 @@ class Verdict:
 
 def verdict_on(line: int, result: SendResult) -> Verdict:
     """The verdict on a result of this line."""
-    done = result.outcome is Outcome.ACCEPTED or result.is_repeat
+    done = result.outcome is Outcome.ACCEPTED or result.is_duplicate
     unsure = result.outcome is Outcome.UNKNOWN
     if isinstance(result.error, DuplicateMessageError) and not done:
         unsure = result.error.entry.outcome is Outcome.UNKNOWN
@@ -89,18 +89,18 @@ class Tally:
         return self.outcomes.total()
 
     @property
-    def done_before(self) -> int:
+    def duplicates(self) -> int:
         """How many were skipped because nothing more is needed for them."""
         return self.done - self.outcomes[Outcome.ACCEPTED]
 
     @property
     def not_sent(self) -> int:
         """How many provably did not leave in this run, though they are not done."""
-        return self.outcomes[Outcome.NEVER_SENT] + self.outcomes[Outcome.SKIPPED] - self.done_before
+        return self.outcomes[Outcome.NEVER_SENT] + self.outcomes[Outcome.SKIPPED] - self.duplicates
 
     def words(self) -> str:
         """The counts in words, without those that are none."""
         counts = {outcome.value: self.outcomes[outcome] for outcome in Outcome}
-        counts["skipped"] -= self.done_before
-        counts["already done"] = self.done_before
+        counts["skipped"] -= self.duplicates
+        counts["already done"] = self.duplicates
         return ", ".join(f"{count} {name}" for name, count in counts.items() if count)

@@ -43,7 +43,7 @@ async def send_again(journal: Journal, keys: tuple[str, ...]) -> None:
     if not keys:
         return
     try:
-        await journal.resend(*keys)
+        await journal.allow_resend(*keys)
     except JournalError as error:
         raise ConfigurationError(f"--resend: {error}") from None
     say(f"{counted(len(keys), 'message')} that may have been accepted will be sent again")

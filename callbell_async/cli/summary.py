@@ -18,10 +18,10 @@ def tell_counts(report: SendReport, tally: Tally, *, as_json: bool) -> None:
     counts = {outcome.value: getattr(report, outcome.value) for outcome in Outcome}
     if as_json:
         elapsed = round(report.elapsed, 3)
-        tell_json({"total": report.total, **counts, "done_before": tally.done_before, "elapsed": elapsed})
+        tell_json({"total": report.total, **counts, "duplicates": tally.duplicates, "elapsed": elapsed})
         return
     for name, count in counts.items():
-        before = f" ({tally.done_before} of them already done)" if name == "skipped" and tally.done_before else ""
+        before = f" ({tally.duplicates} of them already done)" if name == "skipped" and tally.duplicates else ""
         tell(f"{name:<12}{count}{before}")
     tell(f"{'total':<12}{report.total} in {report.elapsed:.1f} s, {report.rate:.0f} a second")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callbell_async.endpoints.base import Endpoint
-from callbell_async.http.pagination import Pages
+from callbell_async.http.pagination import Paginator
 from callbell_async.models.account import Account, Funnel, Plan, UserStatus
 from callbell_async.models.unset import UNSET, Unset
 from callbell_async.wire import load_page, load_user_status, load_whole
@@ -30,7 +30,7 @@ class PlanEndpoint(Endpoint):
 class FunnelsEndpoint(Endpoint):
     """Funnels: `callbell.funnels`."""
 
-    def list(self) -> Pages[Funnel]:
+    def list(self) -> Paginator[Funnel]:
         """All funnels; they come in one page."""
         return self._pages("funnels", load=load_page(Funnel, "funnels"), single=True)
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from callbell_async.http.pagination import Pages
-from callbell_async.http.pipeline import Caller
+from callbell_async.http.pagination import Paginator
+from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.requests import Answer, Call, Request, build_path, build_query, read_answer
 from callbell_async.models.pages import Page
 from callbell_async.models.unset import UNSET
 from callbell_async.wire import dump_json
 
-__all__ = ["CallerSource", "Endpoint"]
+__all__ = ["Endpoint", "PipelineProvider"]
 
 T = TypeVar("T")
 
-CallerSource = Callable[[], Caller]
+PipelineProvider = Callable[[], RequestPipeline]
 """Gives the open client's caller, or raises `ClientClosedError`."""
 
 Load = Callable[[Any], T]
@@ -30,7 +30,7 @@ class Endpoint:
     answer can be read.
     """
 
-    def __init__(self, caller: CallerSource) -> None:
+    def __init__(self, caller: PipelineProvider) -> None:
         self._caller = caller
 
     async def _call(
@@ -52,9 +52,9 @@ class Endpoint:
 
     def _pages(
         self, *path: str, load: Load[Page[T]], filters: Mapping[str, Any] | None = None, single: bool = False
-    ) -> Pages[T]:
+    ) -> Paginator[T]:
         """The list at this path."""
-        return Pages(lambda query: self._call("GET", *path, load=load, query=query), filters, single=single)
+        return Paginator(lambda query: self._call("GET", *path, load=load, query=query), filters, single=single)
 
 
 def _given(json: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callbell_async.endpoints.base import Endpoint
-from callbell_async.http.pagination import Pages
+from callbell_async.http.pagination import Paginator
 from callbell_async.models.account import Channel
 from callbell_async.wire import load_one, load_page
 
@@ -15,7 +15,7 @@ _channel = load_one(Channel, "channel")
 class ChannelsEndpoint(Endpoint):
     """Channels: `callbell.channels`. Source: Callbell's Channels API."""
 
-    def list(self, *, type: str | None = None, active: bool | None = None) -> Pages[Channel]:  # noqa: A002 - Callbell's name
+    def list(self, *, type: str | None = None, active: bool | None = None) -> Paginator[Channel]:  # noqa: A002 - Callbell's name
         """All channels, or those of a type (`facebook`, `whatsapp`, `instagram`, `telegram`), or those in use."""
         return self._pages("channels", load=load_page(Channel, "channels"), filters={"type": type, "active": active})
 

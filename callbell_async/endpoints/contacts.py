@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from callbell_async.endpoints.base import Endpoint
-from callbell_async.http.pagination import Pages
-from callbell_async.models.account import Deletion
-from callbell_async.models.contacts import Bot, Contact, HistoryMessage, ReplyWindow, Success, reply_window
+from callbell_async.http.pagination import Paginator
+from callbell_async.models.account import DeletionResponse
+from callbell_async.models.contacts import Bot, Contact, HistoryMessage, ReplyWindow, SuccessResponse, reply_window
 from callbell_async.models.messages import BotStatus
 from callbell_async.models.unset import UNSET, Unset
 from callbell_async.wire import load_one, load_page, load_whole
@@ -32,7 +32,7 @@ class ContactsEndpoint(Endpoint):
         tags: Sequence[str] | None = None,
         team_uuid: str | None = None,
         include_field_types: bool | None = None,
-    ) -> Pages[Contact]:
+    ) -> Paginator[Contact]:
         """All contacts, 20 a page: by cursor where the account has one, which goes past the 10 000 that pages by number end at.
 
         `include_field_types` fills `custom_fields_metadata`.
@@ -126,11 +126,11 @@ class ContactsEndpoint(Endpoint):
             },
         )
 
-    async def delete(self, uuid: str) -> Deletion:
+    async def delete(self, uuid: str) -> DeletionResponse:
         """Delete a contact, which can't be undone. Repeated after a lost answer, it may find the contact gone: `NotFoundError`."""
-        return await self._call("DELETE", "contacts", uuid, load=load_whole(Deletion))
+        return await self._call("DELETE", "contacts", uuid, load=load_whole(DeletionResponse))
 
-    def messages(self, uuid: str) -> Pages[HistoryMessage]:
+    def messages(self, uuid: str) -> Paginator[HistoryMessage]:
         """What was said with a contact, newest first."""
         return self._pages("contacts", uuid, "messages", load=load_page(HistoryMessage, "messages"))
 
@@ -149,10 +149,10 @@ class ContactsEndpoint(Endpoint):
         """Close the contact's conversation."""
         return await self._call("POST", "contacts", uuid, "conversation", "close", load=_contact, json={})
 
-    async def add_note(self, uuid: str, text: str) -> Success:
+    async def add_note(self, uuid: str, text: str) -> SuccessResponse:
         """Add a note to the contact's conversation; `@` before a name tags a colleague."""
         return await self._call(
-            "POST", "contacts", uuid, "conversation", "note", load=load_whole(Success), json={"text": text}
+            "POST", "contacts", uuid, "conversation", "note", load=load_whole(SuccessResponse), json={"text": text}
         )
 
     async def move_to_funnel(self, uuid: str, funnel_id: str) -> Contact:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from callbell_async.endpoints.base import Endpoint
-from callbell_async.http.pagination import Pages
-from callbell_async.models.account import CustomStatus, Deletion, Team, TeamMember
+from callbell_async.http.pagination import Paginator
+from callbell_async.models.account import CustomStatus, DeletionResponse, Team, TeamMember
 from callbell_async.models.unset import UNSET, Unset
 from callbell_async.wire import load_one, load_page, load_whole
 
@@ -17,7 +17,7 @@ _custom_status = load_one(CustomStatus, "customStatus")
 class TeamsEndpoint(Endpoint):
     """Teams: `callbell.teams`. Source: Callbell's Teams API."""
 
-    def list(self) -> Pages[Team]:
+    def list(self) -> Paginator[Team]:
         """All teams."""
         return self._pages("teams", load=load_page(Team, "teams"))
 
@@ -29,7 +29,7 @@ class TeamsEndpoint(Endpoint):
         """Change a team's name."""
         return await self._call("PATCH", "teams", uuid, load=_team, json={"name": name})
 
-    def members(self, uuid: str, *, status: str | None = None) -> Pages[TeamMember]:
+    def members(self, uuid: str, *, status: str | None = None) -> Paginator[TeamMember]:
         """A team's members, or those whose `status` is `available` or `away`."""
         return self._pages("teams", uuid, "members", load=load_page(TeamMember, "users"), filters={"status": status})
 
@@ -37,7 +37,7 @@ class TeamsEndpoint(Endpoint):
 class CustomStatusesEndpoint(Endpoint):
     """The statuses users can set: `callbell.custom_statuses`. Source: Callbell's Custom Statuses API."""
 
-    def list(self) -> Pages[CustomStatus]:
+    def list(self) -> Paginator[CustomStatus]:
         """All custom statuses."""
         return self._pages("custom_statuses", load=load_page(CustomStatus, "customStatuses"))
 
@@ -53,6 +53,6 @@ class CustomStatusesEndpoint(Endpoint):
         """Change what is given of a custom status."""
         return await self._call("PUT", "custom_statuses", id, load=_custom_status, json={"name": name, "emoji": emoji})
 
-    async def delete(self, id: str) -> Deletion:  # noqa: A002 - Callbell's name
+    async def delete(self, id: str) -> DeletionResponse:  # noqa: A002 - Callbell's name
         """Delete a custom status."""
-        return await self._call("DELETE", "custom_statuses", id, load=load_whole(Deletion))
+        return await self._call("DELETE", "custom_statuses", id, load=load_whole(DeletionResponse))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from callbell_async.endpoints.base import Endpoint
 from callbell_async.errors import InvalidMessageError, NotFoundError
-from callbell_async.http.pagination import Pages
+from callbell_async.http.pagination import Paginator
 from callbell_async.models.account import Template
 from callbell_async.models.messages import TemplateMessage
 from callbell_async.models.template_validation import check_template
@@ -19,7 +19,7 @@ _template = load_one(Template, "template", "templates")
 class TemplatesEndpoint(Endpoint):
     """Templates: `callbell.templates`. Source: Callbell's Template Messages API."""
 
-    def list(self) -> Pages[Template]:
+    def list(self) -> Paginator[Template]:
         """All templates."""
         return self._pages("templates", load=load_page(Template, "templates"))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from callbell_async.endpoints.base import Endpoint
-from callbell_async.http.pagination import Pages
-from callbell_async.models.account import Deletion, Webhook, WebhookDelivery
+from callbell_async.http.pagination import Paginator
+from callbell_async.models.account import DeletionResponse, Webhook, WebhookDelivery
 from callbell_async.wire import load_one, load_page, load_whole
 
 __all__ = ["WebhooksEndpoint"]
@@ -25,13 +25,13 @@ class WebhooksEndpoint(Endpoint):
             json={"url": url, "subscriptions": list(subscriptions)},
         )
 
-    async def unsubscribe(self) -> Deletion:
+    async def unsubscribe(self) -> DeletionResponse:
         """Remove the account's webhook."""
-        return await self._call("DELETE", "webhooks", "unsubscribe", load=load_whole(Deletion))
+        return await self._call("DELETE", "webhooks", "unsubscribe", load=load_whole(DeletionResponse))
 
     def events(
         self, *, status: str | None = None, subscriptions: Sequence[str] | None = None, items: int | None = None
-    ) -> Pages[WebhookDelivery]:
+    ) -> Paginator[WebhookDelivery]:
         """What was delivered, or those deliveries whose `status` is `failed` or `success`; `items` a page."""
         return self._pages(
             "webhooks",

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from callbell_async.wire import WireError, load_json
 
-__all__ = ["Complaints", "read_complaints", "summarize"]
+__all__ = ["ErrorBody", "parse_error_body", "summarize"]
 
 
-class Complaints(NamedTuple):
+class ErrorBody(NamedTuple):
     """What an answer holds against a request: a stable `code`, words, and words by field; each may be missing."""
 
     code: str | None = None
@@ -19,7 +19,7 @@ class Complaints(NamedTuple):
     errors: Mapping[str, tuple[str, ...]] = {}
 
 
-def read_complaints(body: bytes) -> Complaints:
+def parse_error_body(body: bytes) -> ErrorBody:
     """Read an error's body; never fails, whatever it holds.
 
     Callbell's bodies are `{"error": "…"}`, `{"error": {field: ["…"]}}` and the same object of lists without its wrapper; some carry
@@ -28,7 +28,7 @@ def read_complaints(body: bytes) -> Complaints:
     try:
         document = load_json(body)
     except WireError:
-        return Complaints()
+        return ErrorBody()
     wrapper = document if isinstance(document, dict) else {"error": document}
     code, detail = wrapper.get("code"), wrapper.get("error") or wrapper
     errors: dict[str, tuple[str, ...]] = {}
@@ -43,7 +43,7 @@ def read_complaints(body: bytes) -> Complaints:
             message = "; ".join(f"{field} {', '.join(lines)}" for field, lines in errors.items())
     else:
         message = ", ".join(_leaves(detail))
-    return Complaints(code if isinstance(code, str) else None, message or None, errors)
+    return ErrorBody(code if isinstance(code, str) else None, message or None, errors)
 
 
 def _leaves(value: Any) -> Iterator[str]:
@@ -79,7 +79,7 @@ _IDENTIFIER_OR_NUMBER = re.compile(
 _SUMMARY = 300
 
 
-def summarize(complaints: Complaints, sent: bytes | None) -> str:
+def summarize(complaints: ErrorBody, sent: bytes | None) -> str:
     """Callbell's code and words without what they may echo of the body that was `sent`: a number, a text, or any other value."""
     values = sorted(_sent_values(sent), key=len, reverse=True)
     said = _discreet(complaints.message or "", values)

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from callbell_async.errors import PaginationError
 from callbell_async.models.pages import Page
 
-__all__ = ["Pager", "Pages"]
+__all__ = ["Pager", "Paginator"]
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class Pager:
         return {**self._filters, "page": self._number}
 
 
-class Pages(Generic[T]):
+class Paginator(Generic[T]):
     """A list: `async for item in …` fetches page after page, each when it is needed; `pages()` gives whole pages.
 
     Each iteration begins anew with the first page. Raises what any call raises, and `PaginationError` for a list that goes

@@ -23,7 +23,7 @@ from callbell_async.http.retry import RetryBudget, RetryPolicy
 from callbell_async.http.transport import Transport
 from callbell_async.limits.window import RateLimiter
 
-__all__ = ["Caller"]
+__all__ = ["RequestPipeline"]
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ _log = logging.getLogger("callbell_async")
 _UNHURRIED: AbstractAsyncContextManager[None] = nullcontext()
 
 
-class Caller:
+class RequestPipeline:
     """Calls over one transport, with one retry policy, one rate limiter and one retry budget: the state all calls of a client share."""
 
     def __init__(self, transport: Transport, *, retry: RetryPolicy, rate_limit: RateLimiter | None) -> None:

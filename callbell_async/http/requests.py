@@ -26,7 +26,7 @@ from callbell_async.errors import (
     UnprocessableEntityError,
     mask_path,
 )
-from callbell_async.http.error_body import read_complaints, summarize
+from callbell_async.http.error_body import parse_error_body, summarize
 from callbell_async.wire import WireError, load_json
 
 __all__ = ["Answer", "Call", "Request", "build_path", "build_query", "error_from", "parse_retry_after", "read_answer"]
@@ -66,7 +66,7 @@ class Answer(NamedTuple):
         return 200 <= self.status < 300
 
 
-_GRAVITY = (Outcome.NEVER_SENT, Outcome.REJECTED, Outcome.UNKNOWN)
+_SEVERITY = (Outcome.NEVER_SENT, Outcome.REJECTED, Outcome.UNKNOWN)
 
 
 class Call:
@@ -86,7 +86,7 @@ class Call:
     @property
     def outcome(self) -> Outcome:
         """What is known now, the attempt under way included: written and not settled is `UNKNOWN`."""
-        return self._graver(Outcome.UNKNOWN) if self.written else self._outcome
+        return self._worst(Outcome.UNKNOWN) if self.written else self._outcome
 
     def begin(self) -> None:
         """A further attempt starts."""
@@ -103,13 +103,13 @@ class Call:
 
         A first attempt that may have arrived leaves the call `UNKNOWN`, whatever the later ones met.
         """
-        self._outcome = self._graver(error.outcome)
+        self._outcome = self._worst(error.outcome)
         self.written = False
         error.outcome = self._outcome
         error.attempts = self.attempts
 
-    def _graver(self, outcome: Outcome) -> Outcome:
-        return max(self._outcome, outcome, key=_GRAVITY.index) if outcome in _GRAVITY else outcome
+    def _worst(self, outcome: Outcome) -> Outcome:
+        return max(self._outcome, outcome, key=_SEVERITY.index) if outcome in _SEVERITY else outcome
 
 
 def build_path(*parts: str) -> str:
@@ -198,7 +198,7 @@ _ERRORS: dict[int, type[APIError]] = {
 
 def error_from(request: Request, answer: Answer, *, now: datetime | None = None) -> APIError:
     """The exception for an answer that is not 2xx; never fails, whatever the body holds."""
-    complaints = read_complaints(answer.body)
+    complaints = parse_error_body(answer.body)
     cls = _ERRORS.get(answer.status) or (ServerError if answer.status >= 500 else APIError)
     return cls(
         status=answer.status,

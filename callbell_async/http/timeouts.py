@@ -6,10 +6,10 @@ import asyncio
 import math
 from types import TracebackType
 
-__all__ = ["Deadline", "Deadlines"]
+__all__ = ["Deadline", "SharedTimeout"]
 
 
-class Deadlines:
+class SharedTimeout:
     """Gives out deadlines that are all `seconds` away (`None`: never).
 
     They expire in the order they were given out, so one timer, set for the oldest, serves them all. A timer for each request, such as

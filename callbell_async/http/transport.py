@@ -33,7 +33,7 @@ from callbell_async.errors import (
     TransportError,
 )
 from callbell_async.http.requests import KEPT_BODY, Answer, Call
-from callbell_async.http.timeouts import Deadlines
+from callbell_async.http.timeouts import SharedTimeout
 
 __all__ = ["Transport", "TransportOptions", "default_user_agent"]
 
@@ -96,7 +96,7 @@ class Transport:
         self._session = session
         self._owned = session is None
         self._closed = False
-        self._deadlines = Deadlines(options.timeout)
+        self._deadlines = SharedTimeout(options.timeout)
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=options.connect_timeout)
         # A session of our own has them already; a caller's may have others of the same name.
         self._headers = None if self._owned else options.headers

@@ -252,7 +252,7 @@ class Journal:
         await self._flush_if_open()
         return _can_be_written(uuid) and await self._ask(lambda store: store.has_uuid(uuid))
 
-    async def resend(self, *keys: str) -> None:
+    async def allow_resend(self, *keys: str) -> None:
         """Let the next run try the messages with these keys again, though they are `UNKNOWN`: they may then reach the customer twice.
 
         They stay `UNKNOWN` unless that attempt is accepted. Raises `JournalError`, and changes nothing, if one of them is not `UNKNOWN`.
@@ -282,10 +282,10 @@ class Journal:
 
     # --- what is heard of messages afterwards -------------------------------------------------------------------------
 
-    def observe(self, event: Event) -> None:
+    def handle_event(self, event: Event) -> None:
         """Take a webhook event: it proves that Callbell has the message whose key it carries, and says how far it is.
 
-        Returns at once; it is written within a moment. For `receiver.observe(journal.observe)`. Events about other messages do no harm.
+        Returns at once; it is written within a moment. For `receiver.observe(journal.handle_event)`. Events about other messages do no harm.
         Raises `JournalError` while the journal is not open, or can't be written.
         """
         match event:
@@ -324,7 +324,7 @@ class Journal:
 
     async def settle(self, event: Event) -> None:
         """The same as `observe`, and written when it returns."""
-        self.observe(event)
+        self.handle_event(event)
         await self.flush()
 
     # --- what a run writes --------------------------------------------------------------------------------------------
@@ -392,8 +392,8 @@ class Journal:
     async def flush(self) -> None:
         """Write all that was noted; raises `JournalError` if that fails, or failed before."""
         # Behind a write under way, whose failure would be nobody's otherwise.
-        under_way = isinstance(self._flushing, asyncio.Task)
-        if self._settled or self._sightings or under_way or self._failure is not None:
+        in_flight = isinstance(self._flushing, asyncio.Task)
+        if self._settled or self._sightings or in_flight or self._failure is not None:
             await self.record()
 
     async def _flush_if_open(self) -> None:
@@ -521,7 +521,7 @@ def _entry(row: Row) -> JournalEntry:
         tried_at=datetime.fromtimestamp(row.tried_at, UTC),
         settled_at=None if row.settled_at is None else datetime.fromtimestamp(row.settled_at, UTC),
         reason=row.reason,
-        under_way=row.state == TRYING,
+        in_flight=row.state == TRYING,
         resent=bool(row.resent),
     )
 

@@ -25,7 +25,7 @@ from callbell_async.errors import (
 )
 from callbell_async.journal.journal import Journal
 from callbell_async.models.contacts import Contact, HistoryMessage
-from callbell_async.models.journal import JournalEntry, Reconciliation, Refreshment, Unresolved
+from callbell_async.models.journal import JournalEntry, ReconcileReport, RefreshReport, UnresolvedEntry
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.models.template_validation import fill_template
 from callbell_async.wire import load_json
@@ -70,7 +70,7 @@ class Matches:
 
 async def reconcile(
     journal: Journal, *, contacts: ContactsEndpoint, templates: TemplatesEndpoint, clock_skew: float
-) -> Reconciliation:
+) -> ReconcileReport:
     """Look for every message whose outcome is unknown in its contact's history; see `CallbellClient.reconcile`."""
     wanted = await _wanted(journal)
     texts = _Texts(templates)
@@ -78,10 +78,10 @@ async def reconcile(
     by_contact: dict[str, list[tuple[JournalEntry, str]]] = defaultdict(list)
     placed: set[_State] = set()
     claimed: list[list[tuple[JournalEntry, str, str]]] = []
-    unresolved: list[Unresolved] = []
+    unresolved: list[UnresolvedEntry] = []
 
     def give_up(entries: Sequence[JournalEntry], reason: str) -> None:
-        unresolved.extend(Unresolved(entry=entry, reason=reason) for entry in entries if _is_open(entry))
+        unresolved.extend(UnresolvedEntry(entry=entry, reason=reason) for entry in entries if _is_open(entry))
 
     @contextlib.contextmanager
     def stopping_no_others(entries: Sequence[JournalEntry]) -> Iterator[None]:
@@ -142,7 +142,7 @@ async def reconcile(
     await journal.flush()
     # Events may have settled some while this looked for them.
     still = [item for item in unresolved if not await _is_accepted(journal, item.entry.key)]
-    return Reconciliation(
+    return ReconcileReport(
         accepted=accepted + len(unresolved) - len(still),
         unresolved=tuple(sorted(still, key=lambda item: item.entry.tried_at)),
     )
@@ -201,7 +201,7 @@ def _claims(entries: Sequence[JournalEntry], sent: Mapping[str, datetime], clock
     return claims
 
 
-async def refresh(journal: Journal, *, messages: MessagesEndpoint) -> Refreshment:
+async def refresh(journal: Journal, *, messages: MessagesEndpoint) -> RefreshReport:
     """Ask for the status of every accepted message that has not come to its end; see `CallbellClient.refresh`."""
     asked = changed = failed = 0
 
@@ -224,7 +224,7 @@ async def refresh(journal: Journal, *, messages: MessagesEndpoint) -> Refreshmen
 
     await _each(journal.entries(Outcome.ACCEPTED), ask)
     await journal.flush()
-    return Refreshment(asked=asked, changed=changed, failed=failed)
+    return RefreshReport(asked=asked, changed=changed, failed=failed)
 
 
 class _NotToBeFoundError(Exception):
@@ -257,7 +257,7 @@ async def _wanted(journal: Journal) -> Mapping[_Recipient, Sequence[JournalEntry
     """What is to be looked for, with what was accepted and may have gone to the same contacts: its messages are no others'."""
     wanted: dict[_Recipient, dict[str, JournalEntry]] = defaultdict(dict)
     async for entry in journal.entries(Outcome.UNKNOWN):
-        if not entry.under_way:
+        if not entry.in_flight:
             wanted[_recipient(entry)][entry.key] = entry
     names = {_name(recipient) for recipient in wanted}
     kinds = {by_bsuid for by_bsuid, _ in names}
@@ -306,7 +306,7 @@ def _is_open(entry: JournalEntry) -> bool:
 
 def _state(entry: JournalEntry) -> _State:
     """What changes when it is tried again, or settled."""
-    return entry.key, entry.outcome, entry.under_way, entry.settled_at
+    return entry.key, entry.outcome, entry.in_flight, entry.settled_at
 
 
 def _content(entry: JournalEntry) -> Mapping[str, Any]:

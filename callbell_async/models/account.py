@@ -16,7 +16,7 @@ __all__ = [
     "Account",
     "Channel",
     "CustomStatus",
-    "Deletion",
+    "DeletionResponse",
     "Funnel",
     "Plan",
     "Team",
@@ -173,7 +173,7 @@ class Account:
 
 
 @attrs.frozen(kw_only=True)
-class Deletion:
+class DeletionResponse:
     """Callbell's word that something is gone, in its own `status`."""
 
     status: str | None = None

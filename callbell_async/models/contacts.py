@@ -10,7 +10,16 @@ import attrs
 
 from callbell_async.models.account import Channel, Team
 
-__all__ = ["Bot", "Contact", "Conversation", "CustomField", "HistoryMessage", "ReplyWindow", "Success", "reply_window"]
+__all__ = [
+    "Bot",
+    "Contact",
+    "Conversation",
+    "CustomField",
+    "HistoryMessage",
+    "ReplyWindow",
+    "SuccessResponse",
+    "reply_window",
+]
 
 REPLY_WINDOW = timedelta(hours=24)
 """WhatsApp's rule: this long after a customer's last message, other messages than templates may be sent."""
@@ -102,7 +111,7 @@ class Bot:
 
 
 @attrs.frozen(kw_only=True)
-class Success:
+class SuccessResponse:
     """Callbell's word that something was done."""
 
     success: bool | None = None

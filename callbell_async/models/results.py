@@ -35,7 +35,7 @@ class SendResult:
     key: str | None = attrs.field(default=None, kw_only=True, repr=False)
 
     @property
-    def is_repeat(self) -> bool:
+    def is_duplicate(self) -> bool:
         """Whether there was no need to try it: a journal knows that it was accepted before, or it repeats a message of this run, whose
         result is the one that counts.
         """
@@ -50,7 +50,7 @@ class SendReport:
     """What became of a run: `results` in the order given, the five counts, and how long it took.
 
     `results` is empty when they were consumed one by one with `async for`. `elapsed` is in seconds, `rate` in messages tried a second.
-    `repeats` are those of the skipped that a journal knows to be accepted, and those given twice.
+    `duplicates` are those of the skipped that a journal knows to be accepted, and those given twice.
     """
 
     # A report ends in logs, and may hold very many.
@@ -61,7 +61,7 @@ class SendReport:
     unknown: int
     skipped: int
     elapsed: float
-    repeats: int = 0
+    duplicates: int = 0
 
     @property
     def total(self) -> int:
@@ -76,13 +76,13 @@ class SendReport:
     def raise_for_failures(self) -> None:
         """Raise `BulkSendError`, caused by the first of the gravest failures, unless all were accepted, in this run or before."""
         counts = {outcome: int(getattr(self, outcome.value)) for outcome in _GRAVEST_FIRST}
-        counts[Outcome.SKIPPED] -= self.repeats
+        counts[Outcome.SKIPPED] -= self.duplicates
         gravest = next((outcome for outcome, count in counts.items() if count), None)
         if gravest is None:
             return
         said = ", ".join(f"{count} {outcome.value}" for outcome, count in counts.items() if count)
         cause = next(
-            (result.error for result in self.results if result.outcome is gravest and not result.is_repeat), None
+            (result.error for result in self.results if result.outcome is gravest and not result.is_duplicate), None
         )
         raise BulkSendError(
             f"{sum(counts.values())} of {self.total} messages were not accepted: {said}",

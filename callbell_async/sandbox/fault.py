@@ -53,14 +53,14 @@ class Fault:
     - `before_reading`: `act` is called when only the head of the request is there, which is not counted among the sandbox's requests.
       Any other fault is met only by requests with a good token, within the limit.
     - `concerns`: whether a request can meet it at all; `None` for every one.
-    - `good_messages_only`: only a message that would be accepted meets it.
+    - `valid_messages_only`: only a message that would be accepted meets it.
     """
 
     name: str
     act: Act
     before_reading: bool = False
     concerns: Callable[[SandboxRequest], bool] | None = None
-    good_messages_only: bool = False
+    valid_messages_only: bool = False
 
 
 def head(reply: Reply, length: int | None = None) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from callbell_async.sandbox.exchange import SandboxRequest
 from callbell_async.sandbox.fault import Fault
 
-__all__ = ["FaultPlan", "Rule"]
+__all__ = ["FaultRules", "Rule"]
 
 When = Callable[[SandboxRequest], bool]
 
@@ -40,13 +40,13 @@ class Rule:
     def needs_body(self) -> bool:
         """Whether the request has to be read before it can be asked about; not for a fault that comes before reading."""
         fault = self.next_fault
-        asks = self._when is not None or fault.concerns is not None or fault.good_messages_only
+        asks = self._when is not None or fault.concerns is not None or fault.valid_messages_only
         return asks and not fault.before_reading and not self.over
 
     def take(self, request: SandboxRequest, is_good_message: When) -> Fault | None:
         """The fault that this request meets, if it meets one."""
         fault = self.next_fault
-        asked = (fault.concerns, self._when, is_good_message if fault.good_messages_only else None)
+        asked = (fault.concerns, self._when, is_good_message if fault.valid_messages_only else None)
         if self.over or not all(fits(request) for fits in asked if fits is not None):
             return None
         if self._probability < 1.0 and self._draws.random() >= self._probability:
@@ -63,7 +63,7 @@ class Rule:
         self._removed = True
 
 
-class FaultPlan:
+class FaultRules:
     """The rules, in the order they were made: the first one that fits a request has it.
 
     `is_good_message`: whether a request is a message that would be accepted.

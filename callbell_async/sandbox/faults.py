@@ -22,22 +22,22 @@ __all__ = [
     "Fault",
     "accept_then_close",
     "answer",
-    "as_usual",
     "close_after_reading",
     "close_before_reading",
     "delay",
     "depleted_credit",
+    "drop_idle_connection",
     "failed_delivery",
-    "flood",
-    "half_an_answer",
     "html",
+    "no_fault",
+    "no_response",
+    "oversized_response",
     "raw",
     "reset_after_reading",
     "reset_before_reading",
-    "silence",
-    "then_dropped",
+    "slow_response",
     "token_revoked",
-    "trickle",
+    "truncated_response",
 ]
 
 
@@ -48,7 +48,7 @@ def _has_a_template(request: SandboxRequest) -> bool:
 # --- answers ------------------------------------------------------------------------------------------------------------
 
 
-def as_usual() -> Fault:
+def no_fault() -> Fault:
     """No fault: for the places in a sequence where nothing goes wrong."""
 
     async def act(exchange: Exchange) -> None:
@@ -100,7 +100,7 @@ def token_revoked() -> Fault:
 def depleted_credit() -> Fault:
     """402 with `whatsapp_wallet_depleted_credit`; only templates meet it, as it is with Callbell, and only those with nothing wrong."""
     body = {"error": "the WhatsApp wallet has no credit left", "code": "whatsapp_wallet_depleted_credit"}
-    return attrs.evolve(answer(402, body), name="depleted credit", concerns=_has_a_template, good_messages_only=True)
+    return attrs.evolve(answer(402, body), name="depleted credit", concerns=_has_a_template, valid_messages_only=True)
 
 
 def failed_delivery(failure: Failure) -> Fault:
@@ -112,7 +112,7 @@ def failed_delivery(failure: Failure) -> Fault:
     async def act(exchange: Exchange) -> None:
         await exchange.send(exchange.carry_out(failure))
 
-    return Fault("failed delivery", act, good_messages_only=True)
+    return Fault("failed delivery", act, valid_messages_only=True)
 
 
 # --- time ---------------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def delay(seconds: float) -> Fault:
     return Fault(f"delay of {seconds:g} s", act)
 
 
-def silence(
+def no_response(
     on_read: Callable[[], object] = lambda: None,
     *,
     after: bytes = b"",
@@ -142,7 +142,7 @@ def silence(
     `on_read` is called when the request was read and `after` was written. If `until` is set first, the request meets `then`, or
     else is carried out (unless it was by `accept`) and answered.
     """
-    late = then or as_usual()
+    late = then or no_fault()
 
     async def act(exchange: Exchange) -> None:
         if accept:
@@ -153,7 +153,9 @@ def silence(
         if await _released(until, exchange):
             await late.act(exchange)
 
-    return attrs.evolve(late, name=f"silence, then {late.name}" if then else "silence", act=act, before_reading=False)
+    return attrs.evolve(
+        late, name=f"silence, then {late.name}" if then else "no_response", act=act, before_reading=False
+    )
 
 
 async def _released(until: asyncio.Event | None, exchange: Exchange) -> bool:
@@ -170,7 +172,7 @@ async def _released(until: asyncio.Event | None, exchange: Exchange) -> bool:
             task.cancel()
 
 
-def trickle(reply: Reply | None = None, *, every: float = 0.0) -> Fault:
+def slow_response(reply: Reply | None = None, *, every: float = 0.0) -> Fault:
     """The usual answer, or this `reply`, in pieces of one byte, so many seconds apart; each goes its own way through the event loop."""
 
     async def act(exchange: Exchange) -> None:
@@ -180,10 +182,10 @@ def trickle(reply: Reply | None = None, *, every: float = 0.0) -> Fault:
             await exchange.write(bytes([byte]))
             await asyncio.sleep(every)
 
-    return Fault("trickle", act)
+    return Fault("slow_response", act)
 
 
-def flood(size: int, status: int = 200, *, piece: bytes = b"x" * 65536) -> Fault:
+def oversized_response(size: int, status: int = 200, *, piece: bytes = b"x" * 65536) -> Fault:
     """An answer of `size` bytes, written as fast as the client takes them."""
 
     async def act(exchange: Exchange) -> None:
@@ -192,7 +194,7 @@ def flood(size: int, status: int = 200, *, piece: bytes = b"x" * 65536) -> Fault
             await exchange.write(piece[: size - start])
         exchange.request.status = status
 
-    return Fault("flood", act)
+    return Fault("oversized_response", act)
 
 
 # --- connections ----------------------------------------------------------------------------------------------------------
@@ -243,7 +245,7 @@ def reset_after_reading(*, accept: bool = False) -> Fault:
     return Fault("accept, then reset" if accept else "reset after reading", act)
 
 
-def half_an_answer(reply: Reply | None = None, *, reset: bool = False) -> Fault:
+def truncated_response(reply: Reply | None = None, *, reset: bool = False) -> Fault:
     """The usual answer (the message is accepted), or this `reply`, ends after half of the promised body, in order or by a reset."""
 
     async def act(exchange: Exchange) -> None:
@@ -265,9 +267,9 @@ def raw(data: bytes, *, read: bool = True) -> Fault:
     return Fault("raw bytes", act, before_reading=not read)
 
 
-def then_dropped(first: Fault | None = None) -> Fault:
+def drop_idle_connection(first: Fault | None = None) -> Fault:
     """`first` or the usual answer, and the connection, promised to be kept alive, is dropped while it is idle."""
-    before = first or as_usual()
+    before = first or no_fault()
 
     async def act(exchange: Exchange) -> None:
         await before.act(exchange)

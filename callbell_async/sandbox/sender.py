@@ -37,7 +37,7 @@ class Sender:
         """
         return await self.deliveries.probe()
 
-    async def deliveries_done(self, *, statuses: bool = False) -> None:
+    async def wait_delivered(self, *, statuses: bool = False) -> None:
         """Return when no event is under way, in the queue, or waiting for its next attempt.
 
         Messages whose status will still change count only with `statuses`: by the account's `pace` that takes its time.

@@ -21,7 +21,7 @@ from callbell_async.sandbox.clock import START
 from callbell_async.sandbox.connections import Connections, HttpExchange, Said, meet, response, sandbox_request
 from callbell_async.sandbox.exchange import NOT_AUTHORIZED, TOO_MANY, Reply, SandboxRequest
 from callbell_async.sandbox.fault import Fault
-from callbell_async.sandbox.fault_rules import FaultPlan, Rule
+from callbell_async.sandbox.fault_rules import FaultRules, Rule
 from callbell_async.sandbox.limits import RequestWindow
 from callbell_async.sandbox.message_lifecycle import Failure, Pace
 from callbell_async.sandbox.records import SandboxMessage
@@ -76,7 +76,7 @@ class Sandbox(Assertions, Sender):
         self._clock = clock
         self._window = None if limit is None else RequestWindow(limit, clock)
         self._tls = tls
-        self._plan = FaultPlan(functools.partial(is_good, self.account))
+        self._plan = FaultRules(functools.partial(is_good, self.account))
         self._acting: set[asyncio.Task[Any] | None] = set()
         self._connections = Connections()
         self._runner: web.ServerRunner | None = None
@@ -106,7 +106,7 @@ class Sandbox(Assertions, Sender):
         if site is not None:
             await site.stop()
 
-    async def no_connection(self) -> None:
+    async def wait_disconnected(self) -> None:
         """Return when no connection is open any more."""
         await self._connections.none_open()
 

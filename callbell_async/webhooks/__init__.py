@@ -39,7 +39,7 @@ from callbell_async.models.message_parts import (
 from callbell_async.webhooks.asgi import WebhookApp
 from callbell_async.webhooks.parse import parse_event
 from callbell_async.webhooks.receiver import WebhookReceiver
-from callbell_async.webhooks.responses import WebhookAnswer
+from callbell_async.webhooks.responses import ReceiverResponse
 from callbell_async.webhooks.signature import SIGNATURE_HEADER, sign, verify_signature
 from callbell_async.webhooks.tracker import MessageTracker, TrackedMessage
 
@@ -71,6 +71,7 @@ __all__ = [
     "MessageCreated",
     "MessageStatusUpdated",
     "MessageTracker",
+    "ReceiverResponse",
     "ReplyButton",
     "ReplyOption",
     "SessionAction",
@@ -78,7 +79,6 @@ __all__ = [
     "TeamMembershipUpdated",
     "TrackedMessage",
     "UnknownEvent",
-    "WebhookAnswer",
     "WebhookApp",
     "WebhookReceiver",
     "add_webhook_route",

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from callbell_async.webhooks.options import Handler, ReceiverOptions
 from callbell_async.webhooks.receiver import WebhookReceiver
-from callbell_async.webhooks.responses import BROKEN, TOO_LARGE, WebhookAnswer
+from callbell_async.webhooks.responses import BROKEN, TOO_LARGE, ReceiverResponse
 from callbell_async.webhooks.signature import SIGNATURE_HEADER
 
 __all__ = ["add_webhook_route"]
@@ -31,7 +31,7 @@ def add_webhook_route(
 
     async def receive(request: web.Request) -> web.Response:
         body = await _read(request, receiver.max_body)
-        if isinstance(body, WebhookAnswer):
+        if isinstance(body, ReceiverResponse):
             answer = body
         else:
             answer = await receiver.receive(body, ",".join(request.headers.getall(SIGNATURE_HEADER, ())) or None)
@@ -50,7 +50,7 @@ def add_webhook_route(
     return receiver
 
 
-async def _read(request: web.Request, limit: int) -> bytes | WebhookAnswer:
+async def _read(request: web.Request, limit: int) -> bytes | ReceiverResponse:
     """The body, or what to answer to one of more than `limit` bytes, which is not read to its end, and to one that has no end."""
     if (request.content_length or 0) > limit:
         return TOO_LARGE

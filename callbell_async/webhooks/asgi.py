@@ -11,7 +11,7 @@ from typing import Any, Self, Unpack
 
 from callbell_async.webhooks.options import Handler, ReceiverOptions
 from callbell_async.webhooks.receiver import WebhookReceiver
-from callbell_async.webhooks.responses import NOT_FOUND, ONLY_POST, TOO_LARGE, WebhookAnswer
+from callbell_async.webhooks.responses import NOT_FOUND, ONLY_POST, TOO_LARGE, ReceiverResponse
 from callbell_async.webhooks.signature import SIGNATURE_HEADER
 
 __all__ = ["WebhookApp"]
@@ -81,7 +81,7 @@ class WebhookApp:
         await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> WebhookAnswer:
+    async def _answer(self, scope: Scope, receive: Receive) -> ReceiverResponse:
         if self._path is not None and scope["path"] != self._path:
             return NOT_FOUND
         if scope["method"] != "POST":

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from callbell_async.errors import EventNotHandledError
 from callbell_async.models.events import Event
 
-__all__ = ["Backlog", "Handle", "settle"]
+__all__ = ["EventQueue", "Handle", "settle"]
 
 T = TypeVar("T")
 Handle = Callable[[Event], Coroutine[Any, Any, None]]
@@ -31,7 +31,7 @@ def settle(future: asyncio.Future[T], result: T) -> None:
         future.set_result(result)
 
 
-class Backlog:
+class EventQueue:
     """Takes events, at most `size` of them waiting, and hands each to `handle`, `concurrency` at once, or to whoever consumes it.
 
     `ended` is told of every event that was put in, once: with `None` when it was handled, with the exception when not. Its tasks last only

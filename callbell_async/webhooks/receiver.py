@@ -13,11 +13,11 @@ from typing import Literal, Self
 from callbell_async.errors import ConfigurationError, EventNotHandledError
 from callbell_async.models.events import Event
 from callbell_async.webhooks.dedupe import SeenKeys
-from callbell_async.webhooks.event_queue import Backlog, settle
+from callbell_async.webhooks.event_queue import EventQueue, settle
 from callbell_async.webhooks.options import Handler, check_seconds, check_whole, kept_secret
 from callbell_async.webhooks.reports import ErrorHook, Reports, check_plain
 from callbell_async.webhooks.request import Refused, Unreadable, decide
-from callbell_async.webhooks.responses import FAILED, OK, TOO_LARGE, UNAUTHORIZED, UNAVAILABLE, WebhookAnswer
+from callbell_async.webhooks.responses import FAILED, OK, TOO_LARGE, UNAUTHORIZED, UNAVAILABLE, ReceiverResponse
 
 __all__ = ["WebhookReceiver"]
 
@@ -80,17 +80,17 @@ class WebhookReceiver:
         self._drain_timeout = drain_timeout
         self._reports = Reports(on_error)
         self._seen = SeenKeys(dedupe_size, dedupe_seconds)
-        self._under_way: dict[str, asyncio.Future[WebhookAnswer]] = {}
+        self._under_way: dict[str, asyncio.Future[ReceiverResponse]] = {}
         self._observers: list[Callable[[Event], object]] = []
         handle = None if handler is None else functools.partial(_call, handler)
-        self._backlog = Backlog(handle, size=queue_size, concurrency=concurrency, ended=self._ended)
+        self._backlog = EventQueue(handle, size=queue_size, concurrency=concurrency, ended=self._ended)
 
     @property
     def pending(self) -> int:
         """How many events were taken and are not handled yet."""
         return len(self._backlog)
 
-    async def receive(self, body: bytes, signature: str | None = None) -> WebhookAnswer:
+    async def receive(self, body: bytes, signature: str | None = None) -> ReceiverResponse:
         """Take a POST: its raw body, and its `X-Callbell-Signature` (`None` without one; joined by commas if it came twice). Returns the answer to give."""
         if len(body) > self.max_body:
             return TOO_LARGE
@@ -139,10 +139,10 @@ class WebhookReceiver:
     ) -> None:
         await self.close()
 
-    async def _take(self, event: Event) -> WebhookAnswer:
+    async def _take(self, event: Event) -> ReceiverResponse:
         now = asyncio.get_running_loop().time()
-        under_way = self._under_way.get(event.key)
-        if under_way is None:
+        in_flight = self._under_way.get(event.key)
+        if in_flight is None:
             if self._seen.holds(event.key, now):
                 return OK
             if self._backlog.is_open or self.pending:
@@ -153,10 +153,10 @@ class WebhookReceiver:
             if not self._answers_when_handled:
                 self._seen.add(event.key, now)
             else:
-                under_way = self._under_way[event.key] = asyncio.get_running_loop().create_future()
+                in_flight = self._under_way[event.key] = asyncio.get_running_loop().create_future()
             self._backlog.put(event)
         # Shielded: of several requests with this event one may be cancelled, and the others go on waiting.
-        return OK if under_way is None else await asyncio.shield(under_way)
+        return OK if in_flight is None else await asyncio.shield(in_flight)
 
     def _show(self, event: Event) -> None:
         for observer in self._observers:
@@ -168,10 +168,10 @@ class WebhookReceiver:
     def _ended(self, event: Event, error: Exception | None) -> None:
         if error is not None:
             self._reports.failed("a webhook event was not handled", error, event)
-        if under_way := self._under_way.pop(event.key, None):
+        if in_flight := self._under_way.pop(event.key, None):
             if error is None:
                 self._seen.add(event.key, asyncio.get_running_loop().time())
-            settle(under_way, _answer(error))
+            settle(in_flight, _answer(error))
 
 
 async def _call(handler: Handler, event: Event) -> None:
@@ -180,7 +180,7 @@ async def _call(handler: Handler, event: Event) -> None:
         await result
 
 
-def _answer(error: Exception | None) -> WebhookAnswer:
+def _answer(error: Exception | None) -> ReceiverResponse:
     if error is None:
         return OK
     return UNAVAILABLE if isinstance(error, EventNotHandledError) else FAILED

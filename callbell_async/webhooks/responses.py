@@ -15,12 +15,12 @@ __all__ = [
     "TOO_LARGE",
     "UNAUTHORIZED",
     "UNAVAILABLE",
-    "WebhookAnswer",
+    "ReceiverResponse",
 ]
 
 
 @attrs.frozen
-class WebhookAnswer:
+class ReceiverResponse:
     """An HTTP answer: its status, its body, and its headers with lower-case names, the body's type among them."""
 
     status: int
@@ -28,13 +28,13 @@ class WebhookAnswer:
     headers: Mapping[str, str] = attrs.field(factory=lambda: {"content-type": "application/json"}, hash=False)
 
 
-OK = WebhookAnswer(200, b'{"status": "ok"}')
-BROKEN = WebhookAnswer(400, b'{"error": "the body can\'t be read"}')
-UNAUTHORIZED = WebhookAnswer(401, b'{"error": "bad signature"}')
-NOT_FOUND = WebhookAnswer(404, b'{"error": "not found"}')
-ONLY_POST = WebhookAnswer(405, b'{"error": "only POST"}', {"content-type": "application/json", "allow": "POST"})
-TOO_LARGE = WebhookAnswer(413, b'{"error": "body too large"}')
-FAILED = WebhookAnswer(500, b'{"error": "not handled"}')
+OK = ReceiverResponse(200, b'{"status": "ok"}')
+BROKEN = ReceiverResponse(400, b'{"error": "the body can\'t be read"}')
+UNAUTHORIZED = ReceiverResponse(401, b'{"error": "bad signature"}')
+NOT_FOUND = ReceiverResponse(404, b'{"error": "not found"}')
+ONLY_POST = ReceiverResponse(405, b'{"error": "only POST"}', {"content-type": "application/json", "allow": "POST"})
+TOO_LARGE = ReceiverResponse(413, b'{"error": "body too large"}')
+FAILED = ReceiverResponse(500, b'{"error": "not handled"}')
 """The handler failed: Callbell sends the event again."""
-UNAVAILABLE = WebhookAnswer(503, b'{"error": "busy"}')
+UNAVAILABLE = ReceiverResponse(503, b'{"error": "busy"}')
 """The queue is full, or the receiver closes: Callbell sends the event again."""

@@ -88,7 +88,9 @@ class TrackedMessage:
         """How far it has come."""
         return self.receipt.status
 
-    async def until(self, status: MessageStatus = MessageStatus.DELIVERED, *, timeout: float = 60.0) -> MessageReceipt:
+    async def wait_for(
+        self, status: MessageStatus = MessageStatus.DELIVERED, *, timeout: float = 60.0
+    ) -> MessageReceipt:
         """The message's receipt once it has reached a status or gone beyond it, or never will: it failed, or was deleted. Look at its `status`.
 
         `failure` says why a message failed. Raises `StatusTimeoutError` after `timeout` seconds, with the last receipt. A tracker that only polls

@@ -11,7 +11,7 @@ from callbell_async.models.account import (
     Account,
     Channel,
     CustomStatus,
-    Deletion,
+    DeletionResponse,
     Funnel,
     Plan,
     Team,
@@ -22,7 +22,7 @@ from callbell_async.models.account import (
     WebhookDelivery,
     WebhookResponse,
 )
-from callbell_async.models.contacts import Bot, Contact, Conversation, CustomField, HistoryMessage, Success
+from callbell_async.models.contacts import Bot, Contact, Conversation, CustomField, HistoryMessage, SuccessResponse
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.models.pages import Page
 from callbell_async.models.receipts import MessageReceipt
@@ -42,14 +42,14 @@ register_answer(Contact, phoneNumber="phone")
 register_answer(Conversation)
 register_answer(HistoryMessage, keys={"sender": "from", "recipient": "to"})
 register_answer(Bot)
-register_answer(Success)
+register_answer(SuccessResponse)
 register_answer(Template)
 # A team's change spells the date of its user without its d.
 register_answer(TeamMember, lastUpdatedAt="lastUpdateAt")
 register_answer(Funnel)
 register_answer(Plan)
 register_answer(Account, keys={"user_email": "user_email", "user_name": "user_name", "api_key": "api_key"})
-register_answer(Deletion)
+register_answer(DeletionResponse)
 register_answer(Webhook)
 register_answer(WebhookResponse)
 register_answer(UserStatus)

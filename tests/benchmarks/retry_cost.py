@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from callbell_async import RetryPolicy, TextMessage
 from callbell_async.endpoints.messages import read_receipt, send_request
-from callbell_async.http.pipeline import Caller
+from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.requests import Answer, Call
 from callbell_async.http.transport import Transport, TransportOptions
 from callbell_async.limits.window import WindowRateLimiter
@@ -89,7 +89,7 @@ class Retryable(_Sender):
         """One transport, and a caller over it."""
         await super().open()
         limiter = None if self.limit is None else WindowRateLimiter(self.limit)
-        self.caller = Caller(self.transport, retry=RetryPolicy(), rate_limit=limiter)
+        self.caller = RequestPipeline(self.transport, retry=RetryPolicy(), rate_limit=limiter)
 
     async def work(self, calls: Iterator[Call]) -> int:
         """The same through the caller."""

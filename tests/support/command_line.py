@@ -94,9 +94,9 @@ class FakeClient(CallbellClient):
 
     def __init__(self, fate: Callable[[int, int], Fate]) -> None:
         super().__init__("token")
-        self._fate = fate
+        self._describe = fate
 
     def send_many(self, messages: object, **options: object) -> SendRun:
         """The run, without a journal."""
         options.pop("journal")
-        return new_run(FakeCallbell(self._fate, keeps=False), messages, **options)  # type: ignore[arg-type]
+        return new_run(FakeCallbell(self._describe, keeps=False), messages, **options)  # type: ignore[arg-type]

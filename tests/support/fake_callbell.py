@@ -1,4 +1,4 @@
-"""A Callbell without a network, put under a real `Caller`: the test says what each message meets, and when."""
+"""A Callbell without a network, put under a real `RequestPipeline`: the test says what each message meets, and when."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from multidict import CIMultiDict
 
 from callbell_async import ConnectError, ConnectionLostError, Outcome, RateLimiter, RetryPolicy, SendResult, TextMessage
 from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
-from callbell_async.http.pipeline import Caller
+from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.requests import Answer, Call
 from callbell_async.http.transport import Transport, TransportOptions
 from callbell_async.journal import Journal
 
-__all__ = ["FakeCallbell", "Fate", "consume", "new_run", "texts", "trickle"]
+__all__ = ["FakeCallbell", "Fate", "consume", "new_run", "slow_response", "texts"]
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +61,7 @@ class FakeCallbell(Transport):
                 max_connections=1,
             )
         )
-        self._fate = fate
+        self._describe = fate
         self._keeps = keeps
         self._under_way = 0
         self.most_under_way = 0
@@ -73,7 +73,7 @@ class FakeCallbell(Transport):
         """What the message was fated to meet."""
         assert call.request.body is not None
         number = int(orjson.loads(call.request.body)["content"]["text"])
-        fate = self._fate(number, call.attempts)
+        fate = self._describe(number, call.attempts)
         self._under_way += 1
         self.most_under_way = max(self.most_under_way, self._under_way)
         try:
@@ -120,11 +120,11 @@ def new_run(
     journal: Journal | None = None,
     on_result: Callable[[SendResult], Any] | None = None,
     stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
-    grace: float = 10.0,
+    shutdown_timeout: float = 10.0,
     runs: set[SendRun] | None = None,
 ) -> SendRun:
     """A run over this transport, with a caller of its own and no retries unless it is told."""
-    caller = Caller(transport, retry=retry, rate_limit=rate_limit)
+    caller = RequestPipeline(transport, retry=retry, rate_limit=rate_limit)
     return SendRun(
         lambda: caller,
         messages,
@@ -132,7 +132,7 @@ def new_run(
         journal=journal,
         on_result=on_result,
         stop_on=stop_on,
-        grace=grace,
+        shutdown_timeout=shutdown_timeout,
         runs=set() if runs is None else runs,
     )
 
@@ -157,7 +157,7 @@ def texts(count: int) -> list[TextMessage]:
     return [TextMessage(to="+31612345678", text=str(number)) for number in range(count)]
 
 
-async def trickle(messages: Iterable[Any], *, every: float = 0.0) -> AsyncIterator[Any]:
+async def slow_response(messages: Iterable[Any], *, every: float = 0.0) -> AsyncIterator[Any]:
     """The same as an async input, which is not asked for the next one before so many seconds are over."""
     for message in messages:
         yield message

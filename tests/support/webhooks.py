@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from callbell_async.webhooks import Event, WebhookAnswer, WebhookReceiver, sign
+from callbell_async.webhooks import Event, ReceiverResponse, WebhookReceiver, sign
 
 __all__ = ["SECRET", "Gate", "Hook", "message_body", "post", "post_at_once", "status_body", "texts"]
 
@@ -26,7 +26,7 @@ def status_body(uuid: str, status: str, **more: Any) -> bytes:
     return orjson.dumps({"event": "message_status_updated", "payload": {"uuid": uuid, "status": status, **more}})
 
 
-async def post(receiver: WebhookReceiver, body: bytes, *, secret: str = SECRET) -> WebhookAnswer:
+async def post(receiver: WebhookReceiver, body: bytes, *, secret: str = SECRET) -> ReceiverResponse:
     """Give a receiver a body, signed now."""
     return await receiver.receive(body, sign(body, secret, now=time.time()))
 

@@ -38,8 +38,8 @@ from callbell_async import (
     Outcome,
     RateLimiter,
     RateLimitError,
-    Reconciliation,
-    Refreshment,
+    ReconcileReport,
+    RefreshReport,
     ResponseDecodeError,
     RetryPolicy,
     SendReport,
@@ -146,7 +146,7 @@ async def a_life_cycle() -> None:
 
 async def send_many(callbell: CallbellClient, messages: Sequence[TextMessage], rows: AsyncIterator[Message]) -> None:
     """Awaited, a run gives a report; iterated, results; from any iterable of messages or of what building them raised."""
-    run = callbell.send_many(messages, concurrency=50, stop_on=(AuthenticationError,), grace=1.5)
+    run = callbell.send_many(messages, concurrency=50, stop_on=(AuthenticationError,), shutdown_timeout=1.5)
     assert_type(run, SendRun)
     report = await run
     assert_type(report, SendReport)
@@ -205,8 +205,8 @@ async def keep_a_journal(callbell: CallbellClient, messages: Sequence[TextMessag
         assert_type(await journal.entry("key"), JournalEntry | None)
         async for entry in journal.entries(Outcome.UNKNOWN):
             assert_type(entry.receipt, MessageReceipt | None)
-        assert_type(await callbell.reconcile(journal), Reconciliation)
-        assert_type(await callbell.refresh(journal), Refreshment)
+        assert_type(await callbell.reconcile(journal), ReconcileReport)
+        assert_type(await callbell.refresh(journal), RefreshReport)
     await callbell.send_many(messages, journal="spring.db")  # type: ignore[arg-type]
 
 
@@ -231,4 +231,4 @@ async def take_events(app: web.Application, body: bytes) -> None:
     add_webhook_route(app, "/callbell", handler)  # type: ignore[call-arg]
     add_webhook_route(app, "/callbell", handler, secret="whsec_x", answer="soon")  # type: ignore[arg-type]
     sent = MessageTracker(receiver).track(MessageReceipt("uuid"))
-    assert_type(await sent.until(MessageStatus.READ), MessageReceipt)
+    assert_type(await sent.wait_for(MessageStatus.READ), MessageReceipt)

@@ -15,7 +15,7 @@ from callbell_async.cli.output import printable, tell, tell_json, tell_table
 
 if TYPE_CHECKING:
     from callbell_async.client import CallbellClient
-    from callbell_async.http.pagination import Pages
+    from callbell_async.http.pagination import Paginator
 
 __all__ = ["channels", "me", "templates"]
 
@@ -69,7 +69,11 @@ def channels(as_json: bool, connection: Connection) -> int:
 
 
 def _list(
-    which: Callable[[CallbellClient], Pages[Any]], columns: tuple[str, ...], connection: Connection, *, as_json: bool
+    which: Callable[[CallbellClient], Paginator[Any]],
+    columns: tuple[str, ...],
+    connection: Connection,
+    *,
+    as_json: bool,
 ) -> int:
     items = asyncio.run(_fetch(which, connection.ready()))
     if as_json:
@@ -80,6 +84,6 @@ def _list(
     return DONE
 
 
-async def _fetch(which: Callable[[CallbellClient], Pages[Any]], connection: Connection) -> list[Any]:
+async def _fetch(which: Callable[[CallbellClient], Paginator[Any]], connection: Connection) -> list[Any]:
     async with connection.open() as callbell:
         return [item async for item in which(callbell)]

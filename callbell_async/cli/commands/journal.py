@@ -18,7 +18,7 @@ from callbell_async.cli.output import bar, counted, printable, say, tell, tell_j
 from callbell_async.cli.paths import part_of_journal
 from callbell_async.errors import ConfigurationError, Outcome
 from callbell_async.journal import Journal
-from callbell_async.models.journal import JournalEntry, Reconciliation
+from callbell_async.models.journal import JournalEntry, ReconcileReport
 from callbell_async.wire import load_json
 
 __all__ = ["existing", "export", "reconcile", "status"]
@@ -87,7 +87,7 @@ def reconcile(journal: Path, as_json: bool, connection: Connection) -> int:
     return NOT_ALL_DONE if found.unresolved else DONE
 
 
-async def _reconcile(path: Path, connection: Connection) -> Reconciliation:
+async def _reconcile(path: Path, connection: Connection) -> ReconcileReport:
     async with Journal(path) as journal, connection.like(await journal.notes()).open() as callbell:
         return await callbell.reconcile(journal)
 

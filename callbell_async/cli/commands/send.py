@@ -65,7 +65,7 @@ def _told(receipt: MessageReceipt, *, as_json: bool) -> int:
 async def _send(message: Message, connection: Connection, interrupts: Interrupts) -> SendResult:
     """What became of it, also when a signal cut it off: a run of one message knows that."""
     async with connection.open() as callbell:
-        run = callbell.send_many([message], concurrency=1, grace=0)
+        run = callbell.send_many([message], concurrency=1, shutdown_timeout=0)
         interrupts.watch(lambda: None)
         try:
             (result,) = (await run).results

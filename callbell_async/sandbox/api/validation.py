@@ -17,7 +17,7 @@ __all__ = [
     "ABSENT",
     "CHANNELS",
     "EVENTS",
-    "Complaints",
+    "ErrorBody",
     "Fields",
     "check_message",
     "check_webhook",
@@ -44,7 +44,7 @@ EVENTS = (
 ABSENT = "must be present and not empty"
 NOT_A_STRING = "must be a string"
 
-Complaints = dict[str, list[str]]
+ErrorBody = dict[str, list[str]]
 Rule = Callable[[Any], str | None]
 """What is wrong with a value; `None` if nothing is."""
 
@@ -112,7 +112,7 @@ class Fields:
         if not isinstance(document, dict):
             raise refusal(400, {"body": ["must be a JSON object"]})
         self._document: dict[str, Any] = document
-        self.complaints: Complaints = {}
+        self.complaints: ErrorBody = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._document
@@ -144,7 +144,7 @@ class Fields:
 # --- bodies -------------------------------------------------------------------------------------------------------------
 
 
-def check_message(body: Any) -> Complaints:
+def check_message(body: Any) -> ErrorBody:
     """What is wrong with the body of `POST /messages/send`, by field; empty when nothing is."""
     if not isinstance(body, dict):
         return {"body": ["must be a JSON object"]}

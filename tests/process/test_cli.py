@@ -1,0 +1,298 @@
+"""The command line: its output, its errors in one line, and its exit statuses."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from callbell_async import __version__
+from callbell_async.cli import main
+from callbell_async.cli.progress import LINE_EVERY, LineView, view_for
+from callbell_async.cli.row_results import Tally, Verdict
+from callbell_async.errors import Outcome
+from callbell_async.sandbox import Sandbox
+from tests.support.command_line import all_shown, counts_in, environment_for, leave_after_a_line, run, started
+from tests.support.threaded_sandbox import sandbox_in_a_thread
+
+RECIPIENTS = Path(__file__).parents[2] / "docs" / "recipients.csv"
+
+
+@pytest.fixture
+def csv_file(tmp_path: Path) -> Path:
+    """A file to write recipients into."""
+    return tmp_path / "recipients.csv"
+
+
+@pytest.fixture
+def served_sandbox() -> Iterator[Sandbox]:
+    """A sandbox in another thread, which the command line reaches as it would reach Callbell."""
+    with sandbox_in_a_thread("secret-token") as sandbox:
+        yield sandbox
+
+
+def test_sends_to_each_recipient_of_the_file(csv_file: Path) -> None:
+    """Each row is sent through the sandbox; the counts end the output, and the status is 0."""
+    csv_file.write_text("to,name\n+447700900001,Ada\n00447700900002,Grace\n")
+    result = run("send-many", csv_file, "--text", "Hello {name}!", "--sandbox")
+    assert result.exit_code == 0
+    assert " ".join(result.stdout.split()).startswith("accepted 2 rejected 0 never_sent 0 unknown 0 skipped 0 total 2")
+    assert "sending 2 messages" in result.stderr
+
+
+def test_the_documented_file_is_sent_whole() -> None:
+    """The recipients in `docs/` are all accepted."""
+    result = run("send-many", RECIPIENTS, "--text", "Hello {name}!", "--sandbox")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0].split() == ["accepted", "600"]
+
+
+def test_tells_a_bad_row_by_line_and_reason(csv_file: Path) -> None:
+    """A row that can't be sent is told by its line; the others go out, and the status is 1."""
+    csv_file.write_text("to,name\n+447700900001,Ada\n\nnobody,Grace\n+447700900003\n+447700900004,Joan\n")
+    result = run("send-many", csv_file, "--text", "Hello {name}!", "--sandbox")
+    assert result.exit_code == 1
+    assert "line 4: never_sent: to: is not a telephone number" in result.stderr
+    assert "line 5: never_sent: row: has 1 cells where the heading has 2" in result.stderr
+    assert result.stdout.splitlines()[0].split() == ["accepted", "2"]
+
+
+def test_many_failures_do_not_bury_the_reason(csv_file: Path) -> None:
+    """After twenty failures the rest is only counted."""
+    csv_file.write_text("to\n" + "nobody\n" * 30)
+    result = run("send-many", csv_file, "--text", "Hello!", "--sandbox")
+    assert result.exit_code == 1
+    assert result.stderr.count("never_sent") == 20
+    assert "further failures are only counted" in result.stderr
+
+
+def test_the_same_command_with_a_token_talks_to_the_api(csv_file: Path, served_sandbox: Sandbox) -> None:
+    """Without `--sandbox` the messages go to the API's address with the token of the environment."""
+    csv_file.write_text("to\n+447700900001\n")
+    result = run("send-many", csv_file, "--text", "Hello!", environment=environment_for(served_sandbox))
+    assert result.exit_code == 0
+    assert [message.body["to"] for message in served_sandbox.messages] == ["+447700900001"]
+
+
+def test_a_refused_token_stops_the_run(csv_file: Path, served_sandbox: Sandbox) -> None:
+    """A wrong token ends the run with the remedy, sends nothing, and is not shown."""
+    csv_file.write_text("to\n" + "+447700900001\n" * 300)
+    result = run(
+        "send-many",
+        csv_file,
+        "--text",
+        "Hello!",
+        "--token",
+        "wrong-token",
+        "--base-url",
+        served_sandbox.url,
+        "--concurrency",
+        "2",
+    )
+    assert result.exit_code == 1
+    assert "check the token" in result.stderr
+    assert "wrong-token" not in result.output
+    assert counts_in(result.stdout)["skipped"] >= 290
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "said"),
+    [
+        ("to\n+447700900001\n", ["--text", "Hi {nme}", "--sandbox"], "--text: there is no column 'nme'"),
+        ("phone\n+447700900001\n", ["--text", "Hi", "--sandbox"], "--to-column: there is no column 'to'"),
+        ("to\n+447700900001\n", ["--text", "Hi {to", "--sandbox"], "--text: has a brace alone"),
+        ("to\n+447700900001\n", ["--text", "Hi"], "no token; set CALLBELL_TOKEN"),
+        ("", ["--text", "Hi", "--sandbox"], "is empty"),
+        ("to,to\n1,2\n", ["--text", "Hi", "--sandbox"], "two columns have the same name: to"),
+    ],
+)
+def test_wrong_use_is_one_line(csv_file: Path, content: str, arguments: list[str], said: str) -> None:
+    """What is typed wrong is said in one line without a traceback, with the status 2."""
+    csv_file.write_text(content)
+    result = run("send-many", csv_file, *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("callbell-async: ")
+    assert result.stderr.count("\n") == 1
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "callbell-async: No such command 'nothing' (see callbell-async --help)\n"),
+        (["--nothing"], "callbell-async: No such option '--nothing' (see callbell-async --help)\n"),
+        (["send-many"], "callbell-async: Missing argument 'FILE' (see callbell-async send-many --help)\n"),
+        (["contacts", "nothing"], "callbell-async: No such command 'nothing' (see callbell-async contacts --help)\n"),
+    ],
+)
+def test_wrong_commands_and_options_are_one_line(arguments: list[str], said: str) -> None:
+    """What the program does not know is said in one line, with the status 2 and the way to its help."""
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.replace(": --nothing", " '--nothing'") == said
+
+
+def test_without_a_command_there_is_help() -> None:
+    """The bare program says what it can do."""
+    assert "send-many" in run().output
+
+
+def test_the_overview_is_not_cut() -> None:
+    """In the list of commands each has a whole sentence."""
+    told = run("--help").output.split("Commands:\n")[1] + run("contacts", "--help").output.split("Commands:\n")[1]
+    assert "..." not in told
+    assert [line for line in told.splitlines() if not line.startswith("  ") or not line.endswith(".")] == []
+
+
+def test_a_closed_output_ends_it_quietly(csv_file: Path) -> None:
+    """When nobody reads the results any more (`| head`), the run ends without a traceback."""
+    csv_file.write_text("to\n" + "+447700900001\n" * 1_000)
+    with started("send-many", csv_file, "--text", "Hi", "--sandbox", "--json") as process:
+        err = leave_after_a_line(process)
+        assert process.wait() == 1
+    assert "Traceback" not in err
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    """A file that is not there is said in one line."""
+    result = run("send-many", tmp_path / "none.csv", "--text", "Hi", "--sandbox")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"callbell-async: {tmp_path}/none.csv: can't be read (No such file or directory)\n",
+    )
+
+
+def tally(**counts: int) -> Tally:
+    """So many of each outcome."""
+    result = Tally()
+    for name, count in counts.items():
+        for _ in range(count):
+            result.add(Verdict(line=2, outcome=Outcome(name), done=name == "accepted", unsure=name == "unknown"))
+    return result
+
+
+@pytest.mark.parametrize(
+    ("total", "said"),
+    [
+        (100, ["sending 100 messages", "50 of 100 done, 10 a second, 0:05 left: 48 accepted, 2 rejected"]),
+        (None, ["sending messages", "50 done, 10 a second: 48 accepted, 2 rejected"]),
+        (72_050, ["sending 72050 messages", "50 of 72050 done, 10 a second, 2:00:00 left: 48 accepted, 2 rejected"]),
+    ],
+)
+def test_plain_progress_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], total: int | None, said: list[str]
+) -> None:
+    """Without a terminal there is one line every few seconds, however fast it goes: rate, time left, counts by outcome."""
+    now = [0.0]
+    with LineView(total, clock=lambda: now[0]) as view:
+        view.show(tally(accepted=1))
+        now[0] = LINE_EVERY
+        view.show(tally(accepted=48, rejected=2))
+        view.show(tally(accepted=49, rejected=2))
+    assert capsys.readouterr().err.splitlines() == said
+
+
+class Terminal(io.StringIO):
+    """A text that takes itself for a terminal."""
+
+    def isatty(self) -> bool:
+        """It does."""
+        return True
+
+
+def test_a_bar_has_rate_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar on a terminal says how many of how many, the rate and the counts by outcome; lines stand above it."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with view_for(50) as view:
+        view.show(tally(accepted=1))
+        view.say("a line\x1b[2J [bold]as it is[/bold]")
+        view.show(tally(accepted=48, rejected=2))
+    shown = terminal.getvalue()
+    assert "50/50" in shown
+    assert "48 accepted, 2 rejected" in shown
+    assert "a line\\x1b[2J [bold]as it is[/bold]" in shown
+
+
+def test_a_terminal_gets_a_bar(csv_file: Path) -> None:
+    """On a terminal a bar is drawn that ends full, with failures told above it."""
+    csv_file.write_text("to\n+447700900001\nnobody\n")
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "callbell_async", "send-many", str(csv_file), "--text", "Hi", "--sandbox"]
+    process = subprocess.Popen(
+        command, stdin=slave, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    )
+    os.close(slave)
+    shown = all_shown(master)
+    os.close(master)
+    assert process.wait() == 1
+    text = shown.decode()
+    assert "━" in text
+    assert "2/2" in text
+    assert "1 accepted, 1 never_sent" in text
+    assert "line 3: never_sent" in text
+
+
+def test_an_interrupt_ends_with_the_counts(csv_file: Path) -> None:
+    """Ctrl-C stops the feeding, lets what is under way end, tells the counts, and gives the status 130."""
+    csv_file.write_text("to\n" + "+447700900001\n" * 100_000)
+    with started("send-many", csv_file, "--text", "Hi", "--sandbox", "--rate", "50") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "sending 100000 messages\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted: everything up to line" in err
+    assert "Traceback" not in err
+    counts = counts_in(out)
+    assert counts["accepted"] == counts["total"] < 100_000
+
+
+def test_says_its_version() -> None:
+    """`--version` is the package's."""
+    assert __version__ in run("--version").output
+
+
+def test_without_its_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where click is missing, the command ends with the line that installs it."""
+    monkeypatch.setitem(sys.modules, "click", None)
+    monkeypatch.delitem(sys.modules, "callbell_async.cli.app")
+    with pytest.raises(SystemExit, match=r"pip install 'callbell-async\[cli\]'"):
+        main()
+
+
+def test_an_interrupt_while_it_starts_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C before the command takes care of it ends it with the status 130."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("callbell_async.cli.app.app", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
+
+
+def test_what_else_is_missing_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the extra's own packages are told to be installed; a package that is broken says so itself."""
+    monkeypatch.setitem(sys.modules, "callbell_async.cli.program", None)
+    monkeypatch.delitem(sys.modules, "callbell_async.cli.app")
+    with pytest.raises(ModuleNotFoundError, match=r"callbell_async\.cli\.program"):
+        main()
+
+
+def test_the_program_is_its_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is installed as `callbell-async` takes the arguments it is given."""
+    monkeypatch.setattr(sys, "argv", ["callbell-async", "--version"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert __version__ in capsys.readouterr().out

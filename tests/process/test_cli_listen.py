@@ -1,0 +1,312 @@
+"""`callbell-async listen`: the webhook's events on standard output."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callbell_async.cli.commands.listen import serve_events, write_json, write_line
+from callbell_async.cli.event_format import colour_of, event_line
+from callbell_async.cli.signals import Interrupts
+from callbell_async.models.events import Event
+from callbell_async.webhooks import SIGNATURE_HEADER, parse_event, sign
+from tests.support.calls import until
+from tests.support.command_line import run, started
+
+SECRET = "whsec_bWlsbHdoZWVs"
+EVENTS = Path(__file__).parents[1] / "fixtures" / "events"
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@contextmanager
+def listening(*options: object, **more: Any) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command on a free port, and the URL it says."""
+    environment = {"CALLBELL_WEBHOOK_SECRET": SECRET, **more.pop("environment", {})}
+    with started("listen", "--port", "0", *options, environment=environment, **more) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        assert said.startswith("listening on http://127.0.0.1:")
+        yield process, said.split()[-1]
+
+
+def post(url: str, body: bytes, secret: str | None = SECRET) -> int:
+    """The status that a delivery is answered with."""
+    headers = {} if secret is None else {SIGNATURE_HEADER: sign(body, secret)}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def read(name: str) -> bytes:
+    """A documented delivery."""
+    return (EVENTS / f"{name}.json").read_bytes()
+
+
+def test_events_are_lines() -> None:
+    """Each event that Callbell signed is a line, as it comes; what it did not sign is refused; SIGINT ends it with the status 0."""
+    with listening("--path", "/hook") as (process, url):
+        assert process.stdout is not None
+        assert url.endswith("/hook")
+        assert post(url, read("contact_deleted")) == 200
+        assert " contact_deleted " in process.stdout.readline()
+        assert post(url, read("message_created"), "whsec_wrong") == 401
+        assert post(url, read("message_status_updated")) == 200
+        assert " message_status_updated " in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert process.returncode == 0
+    assert out == ""
+    assert "Traceback" not in err
+    assert SECRET not in err
+
+
+def test_events_as_json_are_what_callbell_sent(tmp_path: Path) -> None:
+    """`--json` writes the whole document on a line; the secret may come from a file; SIGTERM ends it as well."""
+    secret = tmp_path / "secret"
+    secret.write_text(f"{SECRET}\n")
+    options = ["--json", "--secret-file", secret]
+    with listening(*options, environment={"CALLBELL_WEBHOOK_SECRET": "whsec_other"}) as (process, url):
+        assert process.stdout is not None
+        assert post(url, read("message_created")) == 200
+        assert json.loads(process.stdout.readline()) == json.loads(read("message_created"))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0
+
+
+def test_unsigned_events_are_taken_only_if_asked_for() -> None:
+    """`--unsigned` is for accounts whose events Callbell does not sign."""
+    with listening("--unsigned", "--host", "127.0.0.1") as (process, url):
+        assert process.stdout is not None
+        assert post(url, read("contact_created"), None) == 200
+        assert " contact_created " in process.stdout.readline()
+
+
+def test_a_terminal_gets_colours() -> None:
+    """On a terminal each family of events has its colour, unless NO_COLOR is set."""
+    for environment, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+        master, slave = pty.openpty()
+        with listening("--unsigned", environment=environment, stdout=slave) as (_, url):
+            os.close(slave)
+            assert post(url, read("contact_created"), None) == 200
+            shown = b""
+            while b"\n" not in shown:
+                shown += os.read(master, 65536)
+        os.close(master)
+        assert shown.startswith(b"\x1b[36m") is coloured
+
+
+def test_it_ends_when_nobody_reads() -> None:
+    """A closed output (`| head -1`) ends it."""
+    with listening("--unsigned") as (process, url):
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert post(url, read("contact_created"), None) == 200
+        err = process.stderr.read()
+        assert process.wait() == 1
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("path", ["/", "/hook"])
+def test_a_signal_ends_the_serving(capsys: pytest.CaptureFixture[str], path: str) -> None:
+    """Events are written until a signal comes; then the port is free again."""
+    seen: list[Event] = []
+
+    async def main() -> str:
+        serving = asyncio.ensure_future(serve_events(interrupts, "127.0.0.1", 0, path, SECRET, seen.append))
+        said = ""
+        while not said:
+            await asyncio.sleep(0)
+            said = capsys.readouterr().err
+        url = said.split()[-1]
+        assert await asyncio.to_thread(post, url, read("contact_deleted")) == 200
+        await until(lambda: seen)
+        os.kill(os.getpid(), signal.SIGINT)
+        await serving
+        return url
+
+    with Interrupts() as interrupts:
+        url = asyncio.run(main())
+    assert [event.name for event in seen] == ["contact_deleted"]
+    with pytest.raises(urllib.error.URLError):
+        post(url, b"")
+
+
+def test_an_output_that_fails_ends_the_serving(capsys: pytest.CaptureFixture[str]) -> None:
+    """What `write` raises because nobody reads comes out, once; a cancellation of another kind comes out too."""
+
+    def write(event: Event) -> None:
+        raise BrokenPipeError
+
+    async def main(*, cancelled: bool) -> None:
+        serving = asyncio.ensure_future(serve_events(interrupts, "127.0.0.1", 0, "/", None, write))
+        said = ""
+        while not said:
+            await asyncio.sleep(0)
+            said = capsys.readouterr().err
+        if cancelled:
+            serving.cancel()
+        else:
+            assert await asyncio.to_thread(post, said.split()[-1], read("contact_deleted"), None) == 200
+        await serving
+
+    with Interrupts() as interrupts, pytest.raises(BrokenPipeError):
+        asyncio.run(main(cancelled=False))
+    with Interrupts() as interrupts, pytest.raises(asyncio.CancelledError):
+        asyncio.run(main(cancelled=True))
+
+
+def test_the_command_writes_lines_or_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """What an event becomes where output is no terminal."""
+    event = parse_event(read("contact_deleted"))
+    write_line(event)
+    write_json(event)
+    line, document = capsys.readouterr().out.splitlines()
+    assert line.endswith("contact_deleted fad77e68757b43c3b77b51cd66ec18f3")
+    assert "\x1b" not in line
+    assert json.loads(document) == json.loads(read("contact_deleted"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--port", "0"], "no webhook secret; set CALLBELL_WEBHOOK_SECRET or give --secret-file FILE, or --unsigned"),
+        (["--port", "0", "--unsigned", "--secret-file", "x"], "--unsigned: does not go with --secret-file"),
+        (["--port", "0", "--secret-file", "/none"], "--secret-file: /none can't be read"),
+        (["--port", "0", "--unsigned", "--path", "hook"], "--path: must begin with a slash"),
+        (["--port", "0", "--unsigned", "--path", "/hook?secret"], "--path: must begin with a slash"),
+        (["--port", "0", "--unsigned", "--host", "192.0.2.1"], "--port: 0 on 192.0.2.1 can't be used"),
+    ],
+)
+def test_wrong_use_is_one_line(options: list[str], said: str) -> None:
+    """What keeps it from listening is status 2 and one line."""
+    result = run("listen", *options)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"callbell-async: {said}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_one_line() -> None:
+    """A port that can't be used is status 2 and one line."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = run("listen", "--port", str(port), "--unsigned")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"callbell-async: --port: {port} on 127.0.0.1 can't be used")
+
+
+def line_of(document: dict[str, Any]) -> tuple[str, str]:
+    """An event's line without the time, and its colour."""
+    event = parse_event(json.dumps(document).encode())
+    time, _, line = event_line(event, now=NOW).partition(" ")
+    assert time == "03:04:05"
+    return line, colour_of(event)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "colour"),
+    [
+        ("agent_session_updated", "agent_session_updated john.doe@gmail.com user_logged_in", "magenta"),
+        ("agent_status_updated", "agent_status_updated john.doe@gmail.com away Vacationing", "magenta"),
+        ("contact_created", "contact_created John Doe 331122334455 eb2b914a977e4ab896e7b886698b3eac", "cyan"),
+        ("contact_updated", "contact_updated John Doe 331122334455 eb2b914a977e4ab896e7b886698b3eac", "cyan"),
+        ("contact_deleted", "contact_deleted fad77e68757b43c3b77b51cd66ec18f3", "cyan"),
+        (
+            "conversation_opened",
+            "conversation_opened with John Doe 331122334455 eb2b914a977e4ab896e7b886698b3eac",
+            "blue",
+        ),
+        (
+            "conversation_closed",
+            "conversation_closed with John Doe 331122334455 eb2b914a977e4ab896e7b886698b3eac issue_resolved",
+            "blue",
+        ),
+        (
+            "message_created",
+            "message_created whatsapp from 335544332211: Hello [a location] [1 contact cards]",
+            "green",
+        ),
+        ("message_status_updated", "message_status_updated adf3d1216d4c4dcd908199d6700f2381 read", "green"),
+        ("team_membership_updated", "team_membership_updated Support Team agent_added john.doe@gmail.com", "magenta"),
+    ],
+)
+def test_each_documented_event_has_its_line(name: str, line: str, colour: str) -> None:
+    """Callbell's own examples, each with what one wants to know of it."""
+    assert line_of(json.loads(read(name))) == (line, colour)
+
+
+@pytest.mark.parametrize(
+    ("event", "payload", "line", "colour"),
+    [
+        ("new_thing", {"a": 1}, 'new_thing {"a": 1}', "yellow"),
+        (
+            "message_created",
+            {"status": "sent", "to": "1", "from": "2", "text": "a\x1b[2Jb"},
+            "message_created None to 1: a\\x1b[2Jb",
+            "green",
+        ),
+        (
+            "message_created",
+            {"status": "received", "from": "2", "attachments": ["https://a.example/b"]},
+            "message_created None from 2: [1 attachments]",
+            "green",
+        ),
+        (
+            "message_status_updated",
+            {"uuid": "u", "status": "failed"},
+            "message_status_updated u failed (no reason given)",
+            "red",
+        ),
+        (
+            "message_status_updated",
+            {"uuid": "u", "status": "failed", "messageStatusPayload": {"payload": {"reason": "gone", "code": 7}}},
+            "message_status_updated u failed (7 gone)",
+            "red",
+        ),
+        ("conversation_opened", {}, "conversation_opened with nobody", "blue"),
+        (
+            "agent_status_updated",
+            {"email": "a@b.example", "available": True},
+            "agent_status_updated a@b.example available",
+            "magenta",
+        ),
+        ("agent_session_updated", {}, "agent_session_updated", "magenta"),
+        ("team_membership_updated", {}, "team_membership_updated", "magenta"),
+    ],
+)
+def test_what_is_missing_or_strange_has_a_line_too(event: str, payload: Any, line: str, colour: str) -> None:
+    """An event that lacks things, is not known, or holds what would move a cursor is one line all the same."""
+    assert line_of({"event": event, "payload": payload}) == (line, colour)
+
+
+def test_an_event_of_a_new_kind_is_what_was_sent() -> None:
+    """An event that the library may come to know later, and this command not, is shown as it came."""
+    event = Event(name="new_thing", key="k", raw={"event": "new_thing"})
+    assert event_line(event, now=NOW) == '03:04:05 new_thing {"event": "new_thing"}'
+    assert colour_of(event) == "yellow"
+
+
+def test_a_long_line_is_cut() -> None:
+    """A text of any length stays a line."""
+    line, _ = line_of({"event": "message_created", "payload": {"status": "received", "text": "x" * 5_000}})
+    assert len(line) == 300
+    assert line.endswith("x…")

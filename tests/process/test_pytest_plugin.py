@@ -1,0 +1,115 @@
+"""The pytest plugin: fixtures over the sandbox for a user's own project."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from callbell_async import __version__
+
+pytest_plugins = ["pytester"]
+
+ROOT = Path(__file__).parents[2]
+
+TESTS = """
+import pytest
+from callbell_async import TextMessage
+
+{mark}async def test_sends(callbell_client, callbell_sandbox):
+    await callbell_client.send(TextMessage(to="+31612345678", text="Hello!"))
+    callbell_sandbox.assert_sent_once(to="+31612345678", text="Hello!")
+
+{mark}async def test_begins_with_nothing(callbell_sandbox):
+    callbell_sandbox.assert_sent(0)
+
+{mark}async def test_meets_a_fault(callbell_client, callbell_sandbox):
+    from callbell_async import ConnectionLostError
+    from callbell_async.sandbox import faults
+    callbell_sandbox.inject(faults.accept_then_close(), times=1)
+    with pytest.raises(ConnectionLostError):
+        await callbell_client.send(TextMessage(to="+31612345678", text="Hello!"))
+    callbell_sandbox.assert_no_duplicates()
+"""
+
+
+PYTEST_ASYNCIO_S_OWN = "ignore:The configuration option:pytest.PytestDeprecationWarning"
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A user's project, with the package installed: its entry points are those that `pyproject.toml` declares."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"][
+        "pytest11"
+    ]
+    installed = pytester.mkdir("installed") / f"callbell_async-{__version__}.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: callbell-async\nVersion: {__version__}\n")
+    lines = [f"{name} = {module}\n" for name, module in declared.items()]
+    (installed / "entry_points.txt").write_text("[pytest11]\n" + "".join(lines))
+    monkeypatch.setenv("PYTHONPATH", f"{installed.parent}:{ROOT}")
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    return pytester
+
+
+@pytest.mark.parametrize("mode", ["strict", "auto"])
+def test_a_user_s_project(project: pytest.Pytester, mode: str) -> None:
+    """Three tests that use the fixtures pass in either mode of pytest-asyncio, without configuration and without a warning."""
+    project.makepyfile(TESTS.format(mark="@pytest.mark.asyncio\n" if mode == "strict" else ""))
+    options = [] if mode == "strict" else ["--asyncio-mode=auto"]
+    result = project.runpytest_subprocess("-W", "error", "-W", PYTEST_ASYNCIO_S_OWN, "-p", "no:cacheprovider", *options)
+    result.assert_outcomes(passed=3)
+
+
+def test_nothing_is_imported_for_who_does_not_ask(project: pytest.Pytester) -> None:
+    """As long as no test asks for a fixture, neither the sandbox nor aiohttp's server is imported; an assertion explains itself."""
+    project.makepyfile(
+        """
+        import sys
+        import pytest
+
+        def imported():
+            return [name for name in sys.modules if name.startswith(("callbell_async.sandbox", "aiohttp.web"))]
+
+        def test_plain():
+            assert "callbell_async.pytest_plugin" in sys.modules
+            assert not imported()
+
+        @pytest.mark.asyncio
+        async def test_fails(callbell_sandbox):
+            assert imported()
+            callbell_sandbox.assert_sent_once(to="+31612345678")
+        """
+    )
+    result = project.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*expected 1 message to +31612345678, but there were 0*", "*no request came*"])
+
+
+def test_the_plugin_imports_nothing_of_its_own() -> None:
+    """Beside pytest, pytest-asyncio and the package it is in, the plugin is one module, and imports none."""
+    code = """
+import pytest, pytest_asyncio, sys
+import callbell_async
+before = set(sys.modules)
+import callbell_async.pytest_plugin
+print(*set(sys.modules) - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["callbell_async.pytest_plugin"]
+
+
+def test_the_plugin_does_without_pytest_asyncio() -> None:
+    """Where pytest-asyncio is not installed, the plugin is loaded all the same, for other plugins that run async tests."""
+    code = """
+import sys
+sys.modules["pytest_asyncio"] = None
+import pytest
+from callbell_async import pytest_plugin
+print(pytest_plugin.fixture is pytest.fixture, type(pytest_plugin.callbell_client).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "FixtureFunctionDefinition"]

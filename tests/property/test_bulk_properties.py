@@ -1,0 +1,176 @@
+"""Whatever messages meet and however a run is used, every one of them has one result, and it is the truth."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from callbell_async import InvalidMessageError, Outcome, RetryPolicy, SendResult, WindowRateLimiter
+from tests.support.cancellation import drive
+from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, slow_response, texts
+
+moments = st.sampled_from([0.0, 0.0, 0.05, 0.3, 1.0, 7.0])
+
+fates = st.builds(
+    Fate,
+    connecting=moments,
+    leaving=moments,
+    answering=moments,
+    connects=st.sampled_from([True, True, True, False]),
+    answers=st.sampled_from([True, True, True, False]),
+    status=st.sampled_from([200, 200, 200, 400, 404, 429, 500, 503]),
+    late=st.sampled_from([None, None, None, 0.0, 2.0]),
+)
+
+
+@attrs.frozen
+class Plan:
+    """A run: what each message meets at each attempt (`None`: it is no message), and how the run is used."""
+
+    messages: list[list[Fate] | None]
+    concurrency: int
+    make: Callable[[list[Any]], Any]
+    iterated: bool
+    attempts: int
+    limit: int | None
+    tell: str
+    shutdown_timeout: float
+
+    def fate(self, number: int, attempt: int) -> Fate:
+        """The last one repeats."""
+        met = self.messages[number]
+        assert met is not None
+        return met[min(attempt, len(met)) - 1]
+
+
+plans = st.builds(
+    Plan,
+    messages=st.lists(st.lists(fates, min_size=1, max_size=3) | st.none(), max_size=25),
+    concurrency=st.integers(1, 12),
+    make=st.sampled_from([list, iter, slow_response]),
+    iterated=st.booleans(),
+    attempts=st.integers(1, 4),
+    limit=st.none() | st.integers(1, 20),
+    tell=st.sampled_from(["plainly", "slowly"]),
+    shutdown_timeout=st.sampled_from([0.0, 0.2, 60.0]),
+)
+
+
+class Used:
+    """A run made of a plan, and what it told."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.fake = FakeCallbell(plan.fate)
+        self.told: list[SendResult] = []
+        self.results: list[SendResult] = []
+        messages: list[Any] = list(texts(len(plan.messages)))
+        for number, met in enumerate(plan.messages):
+            if met is None:
+                messages[number] = InvalidMessageError("to", "no recipient")
+        self.run = new_run(
+            self.fake,
+            plan.make(messages),
+            concurrency=plan.concurrency,
+            retry=RetryPolicy(attempts=plan.attempts),
+            rate_limit=None if plan.limit is None else WindowRateLimiter(plan.limit),
+            on_result=self.told.append if plan.tell == "plainly" else self._tell_slowly,
+            shutdown_timeout=plan.shutdown_timeout,
+        )
+
+    async def _tell_slowly(self, result: SendResult) -> None:
+        self.told.append(result)
+        await asyncio.sleep(0.1)
+
+    async def main(self) -> None:
+        """Use it to its end, and let arrive what is late."""
+        try:
+            await consume(self.run, self.results, iterated=self.plan.iterated)
+        finally:
+            await asyncio.sleep(5.0)
+
+    def check(self, result: SendResult) -> None:
+        """Whether a result fits what the fake Callbell saw of its message."""
+        arrived, accepted = self.fake.arrivals.count(result.index), self.fake.accepted[result.index]
+        assert accepted <= 1
+        match result.outcome:
+            case Outcome.ACCEPTED:
+                assert accepted == 1
+                assert result.receipt is not None
+                assert result.receipt.uuid == f"uuid-{result.index}"
+            case Outcome.REJECTED:
+                assert arrived
+                assert not accepted
+            case Outcome.UNKNOWN:
+                met = self.plan.messages[result.index] or []
+                assert arrived or any(fate.late is not None for fate in met)
+            case Outcome.NEVER_SENT | Outcome.SKIPPED:
+                assert not arrived
+        assert arrived <= result.attempts <= self.plan.attempts
+        assert (result.error is None) == (result.outcome in (Outcome.ACCEPTED, Outcome.SKIPPED))
+
+
+def expected(plan: Plan, number: int) -> Outcome:
+    """What must become of a message, worked out without any of the code that sends it."""
+    if plan.messages[number] is None:
+        return Outcome.NEVER_SENT
+    outcome = Outcome.NEVER_SENT
+    for attempt in range(1, plan.attempts + 1):
+        fate = plan.fate(number, attempt)
+        if not fate.connects:
+            continue
+        if not fate.answers or fate.late is not None:
+            return Outcome.UNKNOWN
+        if fate.status == 200:
+            return Outcome.ACCEPTED
+        outcome = Outcome.REJECTED
+        if fate.status < 429:
+            break
+    return outcome
+
+
+@given(plan=plans)
+@settings(max_examples=200, deadline=None)
+def test_every_message_has_its_one_true_result(plan: Plan) -> None:
+    """Of every input, each place has exactly one result, with the outcome that follows from what its message met."""
+    used = Used(plan)
+    ended = drive(used.main, cancel_at=lambda _: False)
+    assert ended.error is None
+    assert ended.left == 0
+    assert not ended.complaints
+    everyone = range(len(plan.messages))
+    assert sorted(result.index for result in used.results) == list(everyone)
+    assert sorted(result.index for result in used.told) == list(everyone)
+    outcomes = {result.index: result.outcome for result in used.results}
+    assert outcomes == {number: expected(plan, number) for number in everyone}
+    for result in used.results:
+        used.check(result)
+    counts = Counter(result.outcome for result in used.results)
+    report = used.run.report
+    assert (report.accepted, report.rejected) == (counts[Outcome.ACCEPTED], counts[Outcome.REJECTED])
+    assert (report.never_sent, report.unknown) == (counts[Outcome.NEVER_SENT], counts[Outcome.UNKNOWN])
+    assert used.fake.most_under_way <= plan.concurrency
+
+
+@given(plan=plans, points=st.sets(st.integers(1, 200), min_size=1, max_size=3))
+@settings(max_examples=150, deadline=None)
+def test_every_message_has_its_one_true_result_when_cancelled(plan: Plan, points: set[int]) -> None:
+    """The same when the run is cancelled, once or several times: what was told is true, and the rest never left."""
+    used = Used(plan)
+    ended = drive(used.main, cancel_at=points.__contains__)
+    assert ended.stayed == 0
+    assert not ended.complaints
+    known = used.results if not plan.iterated else used.told
+    indexes = [result.index for result in known]
+    assert len(set(indexes)) == len(indexes)
+    assert set(used.fake.arrivals) <= set(indexes)
+    for result in known:
+        used.check(result)
+    if plan.make is list:
+        assert used.run.report.total == len(plan.messages)

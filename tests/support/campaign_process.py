@@ -1,0 +1,156 @@
+"""The lives of a campaign: its processes, started and killed by a test, and whether what its journal says of them is true."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import attrs
+import orjson
+
+from callbell_async import Journal, JournalEntry, Message, Outcome
+from callbell_async.sandbox import Exchange, Fault, SandboxMessage, faults
+from tests.support.campaign_child import Order
+
+__all__ = ["CampaignLauncher", "ProcessExit", "entries_of", "journal_violations", "killing", "text_of"]
+
+
+@attrs.frozen(kw_only=True)
+class ProcessExit:
+    """How a process ended, and what it said before; `said` is empty if it was killed."""
+
+    killed: bool
+    said: dict[str, Any]
+
+
+class CampaignLauncher:
+    """Starts the processes of campaigns, one at a time; ends the one that is still there when the block is left."""
+
+    def __init__(self) -> None:
+        self.process: int | None = None
+        self._campaigns: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        self._campaigns = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.support.campaign_child",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._campaigns is not None
+        assert self._campaigns.stdin is not None
+        self.kill()
+        self._campaigns.stdin.close()
+        await self._campaigns.communicate()
+
+    async def begin(self, order: Order) -> None:
+        """Start a process; returns when it is there."""
+        assert self._campaigns is not None
+        assert self._campaigns.stdin is not None
+        self._campaigns.stdin.write(json.dumps(order._asdict()).encode() + b"\n")
+        self.process = int((await self._listen())["process"])
+        self._campaigns.stdin.write(b"\n")
+
+    async def end(self) -> ProcessExit:
+        """Wait for its end."""
+        said: dict[str, Any] = {}
+        while "status" not in (line := await self._listen()):
+            said = line
+        self.process = None
+        assert line["status"] in (0, -signal.SIGKILL), "the campaign's process failed; its traceback is in stderr"
+        return ProcessExit(killed=line["status"] != 0, said=said)
+
+    async def run(self, order: Order) -> ProcessExit:
+        """One life, from its beginning to its end."""
+        await self.begin(order)
+        return await self.end()
+
+    def kill(self) -> None:
+        """Kill the process that is there, if there is one."""
+        if self.process is not None:
+            # It may have ended by itself a moment ago.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process, signal.SIGKILL)
+
+    async def _listen(self) -> dict[str, Any]:
+        assert self._campaigns is not None
+        assert self._campaigns.stdout is not None
+        line: dict[str, Any] = json.loads(await self._campaigns.stdout.readline())
+        return line
+
+
+def killing(kill: Callable[[], None], moment: str) -> Fault:
+    """A fault that kills the client at a moment of a request: `begun`, `read`, `accepted`, `half answered` or `answered`."""
+
+    async def act(exchange: Exchange) -> None:
+        if moment in ("begun", "read"):
+            kill()
+        elif moment == "accepted":
+            exchange.carry_out()
+            kill()
+        elif moment == "half answered":
+            await faults.truncated_response().act(exchange)
+            kill()
+        else:
+            await exchange.send(exchange.carry_out())
+            kill()
+        exchange.close()
+
+    return Fault(f"kill when {moment}", act, before_reading=moment == "begun")
+
+
+def text_of(message: Message | SandboxMessage | JournalEntry) -> str:
+    """A message's text, which no other message of a campaign has."""
+    if isinstance(message, SandboxMessage):
+        return str(message.body["content"]["text"])
+    if isinstance(message, JournalEntry):
+        return str(orjson.loads(message.message_body)["content"]["text"])
+    return str(getattr(message, "text"))  # noqa: B009 - a campaign's messages all have one
+
+
+async def entries_of(path: Path) -> list[JournalEntry]:
+    """All that a journal knows, read without changing it."""
+    async with Journal(path, read_only=True) as journal:
+        return [entry async for entry in journal.entries()]
+
+
+def journal_violations(
+    given: Iterable[Message], accepted: Sequence[SandboxMessage], entries: Iterable[JournalEntry] | None
+) -> list[str]:
+    """What is not as a journal promises: copies, losses, and entries that don't tell the truth. `None` is no journal."""
+    found = []
+    copies = Counter(map(text_of, accepted))
+    texts = {text_of(message) for message in given}
+    found += [f"{count} copies of {text!r}" for text, count in copies.items() if count > 1]
+    found += [f"{text!r} was not given" for text in copies if text not in texts]
+    if entries is None:
+        return found + [f"{text!r} is lost" for text in texts if text not in copies]
+    uuids = {text_of(message): message.uuid for message in accepted}
+    known: dict[str, JournalEntry] = {}
+    for entry in entries:
+        text = text_of(entry)
+        if text in known:
+            found.append(f"{text!r} has two entries")
+        known[text] = entry
+        if entry.in_flight or entry.outcome is Outcome.SKIPPED:
+            found.append(f"{text!r} has not come to an end")
+        if entry.outcome is Outcome.ACCEPTED and entry.uuid != uuids.get(text):
+            found.append(f"{text!r} is ACCEPTED, but not by the server")
+        if entry.outcome in (Outcome.REJECTED, Outcome.NEVER_SENT) and text in uuids:
+            found.append(f"{text!r} is {entry.outcome.name}, but the server has it")
+    found += [f"{text!r} is not in the journal" for text in texts if text not in known]
+    found += [f"{text!r} is in the journal, but was not given" for text in known if text not in texts]
+    return found

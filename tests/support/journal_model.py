@@ -1,0 +1,396 @@
+"""Journalled runs over a Callbell without a network, in a program that may die at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from typing import Any
+
+import attrs
+import orjson
+from multidict import CIMultiDict
+
+from callbell_async import (
+    ConnectError,
+    ConnectionLostError,
+    InvalidMessageError,
+    Message,
+    MessageCreated,
+    Outcome,
+    RetryPolicy,
+    SendResult,
+    TextMessage,
+)
+from callbell_async.bulk import SendRun
+from callbell_async.http.requests import Answer, Call
+from callbell_async.http.transport import Transport, TransportOptions
+from callbell_async.journal import Journal
+from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA, dump_keyed_message
+from tests.support.fake_callbell import new_run, slow_response
+from tests.support.virtual_disk import DiskLoop
+
+__all__ = ["INVALID", "MAKES", "POOL", "Account", "Campaign", "Fate", "Fax", "Used", "expected", "key_of", "use"]
+
+
+@attrs.frozen(kw_only=True)
+class Fax(Message):
+    """No kind of message that can be sent, which is found out when it is to be written."""
+
+
+def _text(number: int, **given: Any) -> TextMessage:
+    return TextMessage(to="+31612345678", text=str(number), **given)
+
+
+POOL: Sequence[Message] = (
+    _text(0),
+    _text(1),
+    _text(2, key="two"),
+    _text(3, key="two"),
+    _text(4, metadata={f"pair {number}": "full" for number in range(10)}),
+    _text(5, metadata={"batch": "spring"}),
+    _text(6, key="1"),
+    *(_text(number) for number in range(7, 20)),
+)
+"""Few, so that many are met again: two share a key, and one has no room for it."""
+
+INVALID: Sequence[Any] = (InvalidMessageError("to", "no recipient"), Fax(to="+31612345678", key="fax"))
+
+MAKES: Sequence[Callable[[list[Any]], Any]] = (list, iter, slow_response)
+
+
+def key_of(message: Message) -> str:
+    """What the journal knows it by."""
+    return dump_keyed_message(message, journal=None)[0]
+
+
+_KEYS = {str(getattr(message, "text", "")): key_of(message) for message in POOL}
+
+
+@attrs.frozen(kw_only=True)
+class Fate:
+    """What one request meets; times in seconds of virtual time.
+
+    `arrives` says whether what has left comes to Callbell, `late` so many seconds after its sender has given it up; `answers`, whether the answer comes back;
+    `tells`, whether an event about the message comes before the answer.
+    """
+
+    connecting: float = 0.0
+    leaving: float = 0.0
+    answering: float = 0.0
+    connects: bool = True
+    arrives: bool = True
+    answers: bool = True
+    late: float | None = None
+    status: int = 200
+    tells: bool = False
+
+    @property
+    def outcome(self) -> Outcome:
+        """What such an attempt comes to."""
+        if not self.connects:
+            return Outcome.NEVER_SENT
+        if not (self.answers and self.arrives and self.late is None):
+            return Outcome.UNKNOWN
+        return Outcome.ACCEPTED if self.status == 200 else Outcome.REJECTED
+
+
+def expected(fates: Sequence[Fate], attempts: int) -> Outcome:
+    """What becomes of a message that meets these, the last one again and again, worked out without any of the code that sends it."""
+    outcome = Outcome.NEVER_SENT
+    for attempt in range(attempts):
+        met = fates[min(attempt, len(fates) - 1)]
+        if met.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN):
+            return met.outcome
+        if met.outcome is Outcome.REJECTED:
+            outcome = met.outcome
+            if met.status < 429:
+                return outcome
+    return outcome
+
+
+class Account:
+    """What Callbell has: by key, the uuids of the copies it took."""
+
+    def __init__(self) -> None:
+        self.copies: dict[str, list[str]] = defaultdict(list)
+
+    def take(self, key: str) -> str:
+        """One more copy; its uuid."""
+        uuid = f"{key}-{len(self.copies[key])}"
+        self.copies[key].append(uuid)
+        return uuid
+
+
+class _Line(Transport):
+    """A program's way to Callbell; once it is `cut`, nothing more leaves."""
+
+    def __init__(self, account: Account, fate: Callable[[str, int], Fate], journal: Journal) -> None:
+        options = TransportOptions(
+            base_url="http://callbell.invalid",
+            headers=CIMultiDict({"Authorization": "Bearer a-test-token"}),
+            timeout=None,
+            connect_timeout=None,
+            max_connections=1,
+        )
+        super().__init__(options)
+        self._account = account
+        self._describe = fate
+        self._journal = journal
+        self.cut = False
+        self.tried: set[str] = set()
+        self.proved: set[str] = set()
+
+    async def exchange(self, call: Call) -> Answer:
+        """What the message was fated to meet."""
+        text = orjson.loads(call.request.body or b"")["content"]["text"]
+        fate, key = self._describe(text, call.attempts), _KEYS[text]
+        said = {"method": call.request.method, "path": call.request.path}
+        if not self.cut:
+            self.tried.add(key)
+        await asyncio.sleep(fate.connecting)
+        if self.cut or not fate.connects:
+            raise ConnectError("no connection", outcome=Outcome.NEVER_SENT, **said)
+        call.written = True
+        uuid = ""
+        try:
+            await asyncio.sleep(fate.leaving)
+        finally:
+            # What has left arrives, whoever has stopped waiting for it.
+            if fate.late is not None:
+                asyncio.get_running_loop().call_later(fate.late, self._arrive, key, fate)
+            elif fate.arrives:
+                uuid = self._arrive(key, fate)
+        await asyncio.sleep(fate.answering)
+        if fate.outcome is Outcome.UNKNOWN:
+            raise ConnectionLostError("the connection broke", outcome=Outcome.UNKNOWN, **said)
+        body = {"message": {"uuid": uuid, "status": "enqueued"}} if fate.status == 200 else {"error": "no"}
+        return Answer(fate.status, CIMultiDict(), orjson.dumps(body))
+
+    def _arrive(self, key: str, fate: Fate) -> str:
+        if fate.status != 200:
+            return ""
+        uuid = self._account.take(key)
+        if fate.tells and fate.late is None and not self.cut:
+            self.proved.add(key)
+            metadata = {KEY_IN_METADATA: key, JOURNAL_IN_METADATA: self._journal.id}
+            self._journal.handle_event(MessageCreated(key=uuid, uuid=uuid, status="sent", metadata=metadata))
+        return uuid
+
+
+@attrs.frozen(kw_only=True)
+class Campaign:
+    """A run: its input, what each text meets at each attempt, and how it is used.
+
+    `ends` is how it ends: None by itself; "break" after `at` results; "cancel" or "crash" after `at` rounds of the loop; "torn", with the
+    program killed during its `at`th job for the disk, when `part` of what that job writes was written.
+    """
+
+    items: list[Any]
+    fates: dict[str, list[Fate]]
+    make: Callable[[list[Any]], Any] = list
+    concurrency: int = 2
+    attempts: int = 1
+    iterated: bool = False
+    kept_open: bool = False
+    key_in_metadata: bool = True
+    disk: float = 0.001
+    shutdown_timeout: float = 60.0
+    ends: str | None = None
+    at: int = 0
+    part: float = 0.0
+
+    def fate(self, text: str, attempt: int) -> Fate:
+        """The last one repeats."""
+        met = self.fates.get(text) or [Fate()]
+        return met[min(attempt, len(met)) - 1]
+
+    def expected(self, message: Any) -> Outcome:
+        """What becomes of a message that is tried."""
+        return expected(self.fates.get(message.text) or [Fate()], self.attempts)
+
+    def stops(self, message: Any) -> bool:
+        """Whether a message that is tried ends the run with a 402."""
+        met = [self.fate(message.text, attempt) for attempt in range(1, self.attempts + 1)]
+        return any(fate.connects and fate.status == 402 for fate in met)
+
+
+@attrs.define
+class Used:
+    """What there is to know of a campaign when it is over: the results that were told, by index, and what its requests came to.
+
+    `crashed` when the program was killed; `path` is then what was left of the journal's file. `early` when the run was ended before its input.
+    """
+
+    path: Path
+    results: dict[int, SendResult] = attrs.field(factory=dict)
+    tried: set[str] = attrs.field(factory=set)
+    proved: set[str] = attrs.field(factory=set)
+    crashed: bool = False
+    early: bool = False
+
+
+def _files(path: Path) -> dict[str, bytes]:
+    files = [path.with_name(path.name + end) for end in ("", "-wal", "-count")]
+    return {file.name.removeprefix(path.name): file.read_bytes() for file in files if file.exists()}
+
+
+def _left_behind(path: Path, before: dict[str, bytes], part: float) -> None:
+    """Leave at `path` what is on the disk when a job was killed when this part of what it appends to the log was written."""
+    after = _files(path)
+    if before.get("") != after.get("") or "-wal" not in after:
+        # It wrote to the database itself, or to nothing: all of it or nothing.
+        left = after if part > 0.5 else before
+    else:
+        log, old = after["-wal"], before.get("-wal", b"")
+        written = int(len(log) * part)
+        left = {**(after if part == 1.0 else before), "-wal": log[:written] + old[written:]}
+    for end, content in left.items():
+        path.with_name(f"{path.name}+{end}").write_bytes(content)
+
+
+def use(
+    campaigns: Sequence[Campaign], account: Account, path: Path, journal_class: Callable[..., Journal] = Journal
+) -> list[Used]:
+    """Run them to their end, or to the program's, in a loop of their own; what is late arrives before this returns.
+
+    Several use one journal at the same time, and come to their ends by themselves.
+    """
+    with asyncio.Runner(loop_factory=DiskLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, DiskLoop)
+        complaints: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        journal = journal_class(path, key_in_metadata=campaigns[0].key_in_metadata, risk_power_loss=True)
+
+        async def main() -> list[Used]:
+            programs = [_Program(campaign, account, journal, loop) for campaign in campaigns]
+            used = await asyncio.gather(*(program.main() for program in programs))
+            await asyncio.sleep(0)
+            assert used[0].crashed or len(asyncio.all_tasks()) == 1
+            return used
+
+        used = runner.run(main())
+    assert not complaints, complaints
+    return used
+
+
+class _Program:
+    """One program's life, or one run's in it."""
+
+    def __init__(
+        self,
+        campaign: Campaign,
+        account: Account,
+        journal: Journal,
+        loop: DiskLoop,
+    ) -> None:
+        self._campaign = campaign
+        self._path = path = journal.path
+        self._loop = loop
+        self._journal = journal
+        self._line = _Line(account, campaign.fate, self._journal)
+        self._run: SendRun | None = None
+        self._used = Used(path)
+        self._rounds = 0
+        self._task: asyncio.Task[None] | None = None
+        loop.seconds = lambda number: campaign.disk
+        loop.at_job = self._at_job
+        loop.at_round(self._at_round)
+
+    async def main(self) -> Used:
+        """Live, and let arrive what is late."""
+        self._task = asyncio.create_task(self._use())
+        await asyncio.wait({self._task})
+        used = self._used
+        if not used.crashed and not self._task.cancelled():
+            self._task.result()
+        await asyncio.sleep(5.0)
+        if not used.crashed:
+            used.tried, used.proved = self._line.tried, self._line.proved
+            if self._run is not None and not self._campaign.iterated:
+                self._check_report(self._run)
+        return used
+
+    async def _use(self) -> None:
+        async with AsyncExitStack() as stack:
+            if self._campaign.kept_open:
+                await stack.enter_async_context(self._journal)
+            run = self._run = self._begin()
+            if self._campaign.iterated:
+                await self._iterate(run)
+            else:
+                await run
+
+    def _begin(self) -> SendRun:
+        campaign = self._campaign
+        return new_run(
+            self._line,
+            campaign.make(campaign.items),
+            concurrency=campaign.concurrency,
+            retry=RetryPolicy(attempts=campaign.attempts),
+            journal=self._journal,
+            on_result=self._tell,
+            shutdown_timeout=campaign.shutdown_timeout,
+        )
+
+    async def _iterate(self, run: SendRun) -> None:
+        count = 0
+        given = aiter(run)
+        async with aclosing(given) as given:  # type: ignore[type-var]
+            async for result in given:
+                count += 1
+                assert self._used.crashed or self._used.results[result.index] is result
+                if self._campaign.ends == "break" and count >= self._campaign.at:
+                    self._used.early = True
+                    break
+            else:
+                assert self._used.crashed or count == len(self._used.results)
+
+    def _check_report(self, run: SendRun) -> None:
+        """What `await` gives is what was told, and what was never handed out."""
+        for result in run.report.results:
+            told = self._used.results.setdefault(result.index, result)
+            assert told is result
+
+    def _tell(self, result: SendResult) -> None:
+        if not self._used.crashed:
+            assert result.index not in self._used.results
+            self._used.results[result.index] = result
+
+    def _at_round(self) -> bool:
+        task = self._task
+        if task is None or task.done() or self._used.crashed:
+            return False
+        self._rounds += 1
+        if self._campaign.ends not in ("cancel", "crash") or self._rounds != self._campaign.at:
+            return False
+        if self._campaign.ends == "crash":
+            self._crash(_files(self._path), 1.0)
+        self._cancel(task)
+        return True
+
+    def _at_job(self, number: int, job: Callable[[], None]) -> None:
+        if self._campaign.ends != "torn" or number != self._campaign.at or self._used.crashed:
+            job()
+            return
+        before = _files(self._path)
+        job()
+        self._crash(before, self._campaign.part)
+        assert self._task is not None
+        self._cancel(self._task)
+
+    def _cancel(self, task: asyncio.Task[None]) -> None:
+        self._used.early = True
+        self._loop.call_soon(task.cancel)
+
+    def _crash(self, before: dict[str, bytes], part: float) -> None:
+        """The program is dead: what goes on from here is its ghost, which has no line to Callbell, and no file that anybody reads."""
+        _left_behind(self._path, before, part)
+        used = self._used
+        used.crashed = used.early = True
+        used.path = self._path.with_name(self._path.name + "+")
+        used.tried, used.proved = set(self._line.tried), set(self._line.proved)
+        self._line.cut = True

@@ -1,0 +1,144 @@
+"""A transport that does as told, for what a caller makes of it; it opens nothing, and sleeps on the event loop's clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+from multidict import CIMultiDict
+
+from callbell_async import ConnectError, ConnectionLostError, Outcome, RateLimiter, RetryPolicy, TransportError
+from callbell_async.http.pipeline import RequestPipeline
+from callbell_async.http.requests import Answer, Call, Request, read_answer
+from callbell_async.http.transport import Transport
+
+__all__ = [
+    "GET",
+    "LOST",
+    "OK",
+    "POST",
+    "REFUSED",
+    "LimiterLog",
+    "Step",
+    "answering",
+    "began",
+    "caller_for",
+    "failing",
+    "now",
+    "send",
+]
+
+POST = Request("POST", "/messages/send", b"{}")
+GET = Request("GET", "/plan")
+
+
+def now() -> float:
+    """The virtual time."""
+    return asyncio.get_running_loop().time()
+
+
+Step = Callable[[Call], Awaitable[Answer]]
+
+
+class ScriptedTransport(Transport):
+    """Takes one step for each request, in order; the last repeats. `began` holds when each request began."""
+
+    def __init__(self, *steps: Step) -> None:
+        self.steps = deque(steps)
+        self.began: list[float] = []
+
+    async def exchange(self, call: Call) -> Answer:
+        """Take the next step."""
+        self.began.append(now())
+        step = self.steps.popleft() if len(self.steps) > 1 else self.steps[0]
+        return await step(call)
+
+    def conceal(self, answer: Answer) -> Answer:
+        """There is no token to hide."""
+        return answer
+
+
+def answering(status: int = 200, body: bytes = b"{}", *, after: float = 0.1, **headers: str) -> Step:
+    """An answer, so many seconds after the request was written."""
+
+    async def step(call: Call) -> Answer:
+        call.written = True
+        await asyncio.sleep(after)
+        fields = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+        return Answer(status, fields, body)
+
+    return step
+
+
+def failing(cls: type[Exception], *, written: bool, after: float = 0.1) -> Step:
+    """A failure, so many seconds after the request was, or was not, written."""
+
+    async def step(call: Call) -> Answer:
+        call.written = written
+        await asyncio.sleep(after)
+        if issubclass(cls, TransportError):
+            outcome = Outcome.UNKNOWN if written else Outcome.NEVER_SENT
+            raise cls("something", method="POST", path="/messages/send", outcome=outcome)
+        raise cls("something")
+
+    return step
+
+
+OK = answering()
+LOST = failing(ConnectionLostError, written=True)
+REFUSED = failing(ConnectError, written=False)
+
+
+@attrs.define
+class LimiterLog(RateLimiter):
+    """Lets everybody through after `wait` seconds (0: at once), and counts."""
+
+    wait: float = 0.0
+    taken: int = 0
+    ends: list[str] = attrs.field(factory=list)
+
+    def try_acquire(self) -> bool:
+        """Whether there is no wait."""
+        self.taken += not self.wait
+        return not self.wait
+
+    async def acquire(self) -> None:
+        """Wait, and take a place; nothing is taken by one that is cancelled."""
+        await asyncio.sleep(self.wait)
+        self.taken += 1
+
+    def release(self, *, answered: bool) -> None:
+        """Note it."""
+        self.ends.append("answered" if answered else "unanswered")
+
+    def refund(self) -> None:
+        """Note it."""
+        self.ends.append("refunded")
+
+
+def caller_for(
+    *steps: Step, retry: RetryPolicy | None = None, rate_limit: RateLimiter | None = None
+) -> RequestPipeline:
+    """A caller over a transport that takes these steps."""
+    return RequestPipeline(ScriptedTransport(*steps), retry=retry or RetryPolicy(), rate_limit=rate_limit)
+
+
+def began(caller: RequestPipeline) -> list[float]:
+    """When each request of the caller's began."""
+    transport = caller._transport
+    assert isinstance(transport, ScriptedTransport)
+    return transport.began
+
+
+async def send(
+    caller: RequestPipeline, request: Request = POST, *, call: Call | None = None, patient: bool = False
+) -> Any:
+    """One call, with the JSON of its answer; pass `call` to see how far it came."""
+    return await caller.call(call or Call(request), _read_as_it_is, patient=patient)
+
+
+def _read_as_it_is(request: Request, answer: Answer) -> Any:
+    return read_answer(request, answer, lambda document: document)

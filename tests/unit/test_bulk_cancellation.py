@@ -1,0 +1,179 @@
+"""Ending a run of `send_many` early, at every point: nothing is lost, nothing is sent twice, and nothing stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from callbell_async import InvalidMessageError, Outcome, RetryPolicy, SendResult, WindowRateLimiter
+from callbell_async.bulk import SendRun
+from tests.support.cancellation import drive, every_await
+from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, slow_response, texts
+
+COUNT = 9
+
+FATES: dict[int, list[Fate]] = {
+    0: [Fate()],
+    1: [Fate(connecting=0.2, leaving=0.1, answering=0.3)],
+    2: [Fate(answering=0.1, status=400)],
+    3: [Fate(connecting=0.1, connects=False), Fate(leaving=0.1)],
+    4: [Fate(leaving=0.2, answering=0.1, answers=False)],
+    5: [Fate(answering=0.1, status=503), Fate(leaving=0.2, answering=0.2)],
+    6: [Fate(leaving=0.1, status=429, headers={"Retry-After": "0.3"}), Fate(answering=0.2)],
+    8: [Fate(connecting=0.3, leaving=0.3, answering=0.3)],
+}
+
+
+def fate(number: int, attempt: int) -> Fate:
+    """Something of everything, and all of it settled by the second attempt."""
+    return FATES[number][attempt - 1]
+
+
+MAKES: tuple[tuple[Callable[[Iterator[Any]], Any], str], ...] = (
+    (list, "list"),
+    (iter, "iterator"),
+    (lambda items: slow_response(items, every=0.05), "async generator"),
+)
+
+
+class Campaign:
+    """One run over one fake, begun anew for each point it is cancelled at, and what must be true however it ended."""
+
+    def __init__(
+        self,
+        *,
+        make: Callable[[Iterator[Any]], Any],
+        iterated: bool,
+        pause: float | None,
+        shutdown_timeout: float,
+        tell_slowly: bool,
+        limit: int | None,
+    ) -> None:
+        random.seed(7)
+        self.fake = FakeCallbell(fate)
+        self.told: list[SendResult] = []
+        self.pulled = 0
+        self.iterated = iterated
+        self.pause = pause
+        self.tell_slowly = tell_slowly
+        self.listed = make is list
+        self.runs: set[SendRun] = set()
+        self.run = new_run(
+            self.fake,
+            make(self._input()),
+            retry=RetryPolicy(attempts=2, wait_initial=0.2),
+            rate_limit=None if limit is None else WindowRateLimiter(limit),
+            on_result=self._note,
+            shutdown_timeout=shutdown_timeout,
+            runs=self.runs,
+        )
+
+    def _input(self) -> Iterator[Any]:
+        for number, message in enumerate(texts(COUNT)):
+            self.pulled += 1
+            yield InvalidMessageError("to", "no recipient") if number == 7 else message
+
+    async def _note(self, result: SendResult) -> None:
+        self.told.append(result)
+        await asyncio.sleep(0.15 if self.tell_slowly else 0.0)
+
+    async def main(self) -> None:
+        """Consume the run as a caller would who cleans up."""
+        await consume(self.run, [], iterated=self.iterated, pause=self.pause)
+
+    def check(self) -> None:
+        """What a caller relies on."""
+        report = self.run.report
+        outcomes = {result.index: result.outcome for result in self.told}
+        assert not self.runs
+        # Each message is told once, with its own place; what a list still held is in the report instead.
+        assert len(outcomes) == len(self.told)
+        assert outcomes.keys() <= set(range(self.pulled))
+        assert report.total == self.pulled
+        assert report.skipped == self.pulled - len(self.told)
+        assert self.listed or not report.skipped
+        if not self.iterated:
+            assert [result.index for result in report.results] == list(range(self.pulled))
+            assert {r.index for r in report.results if r.outcome is Outcome.SKIPPED}.isdisjoint(outcomes)
+        # What Callbell took is never called anything but accepted or unknown, and nothing was taken twice.
+        for number, times in self.fake.accepted.items():
+            assert times <= 1
+            assert not times or outcomes[number] in (Outcome.ACCEPTED, Outcome.UNKNOWN)
+        for result in self.told:
+            if result.outcome is Outcome.ACCEPTED:
+                assert self.fake.accepted[result.index] == 1
+            if result.outcome in (Outcome.NEVER_SENT, Outcome.SKIPPED):
+                assert result.index not in self.fake.arrivals
+            assert (result.error is None) == (result.outcome is Outcome.ACCEPTED)
+        assert set(self.fake.arrivals) <= outcomes.keys()
+
+
+def of_every_kind(**options: Any) -> list[Any]:
+    """The ways to feed and consume a run, as parameters of a test."""
+    return [
+        pytest.param(partial(Campaign, make=make, iterated=iterated, pause=pause, **options), id=f"{how}, {name}")
+        for make, name in MAKES
+        for iterated, pause, how in (
+            (False, None, "awaited"),
+            (True, None, "iterated"),
+            (True, 0.07, "slowly iterated"),
+        )
+    ]
+
+
+def check_cancelled(new: Callable[[], Campaign], cancel_at: Callable[[int], bool]) -> Campaign:
+    """Drive a new campaign, cancelled in these rounds, and check everything but what depends on the grace time."""
+    campaign = new()
+    ended = drive(campaign.main, cancel_at=cancel_at)
+    # In its last round a run may have ended before the cancellation comes.
+    assert isinstance(ended.error, asyncio.CancelledError) if ended.cancelled else ended.error is None
+    assert ended.cancelled or campaign.pulled == COUNT
+    # Cancelled in its last rounds too, it can't wait for the task in which Python closes its generator.
+    assert ended.stayed == 0
+    assert ended.left == 0 or cancel_at(ended.rounds)
+    assert not ended.complaints
+    campaign.check()
+    return campaign
+
+
+@pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=10.0, tell_slowly=False, limit=None))
+def test_cancelled_at_every_point(new: Callable[[], Campaign]) -> None:
+    """Cancelled in any round of the loop, a run settles what had left, tells the truth of the rest, and leaves no task behind."""
+    for point in every_await(lambda: new().main()):
+        campaign = check_cancelled(new, {point}.__contains__)
+        # There was time enough: only the lost answer is unknown.
+        assert {result.index for result in campaign.told if result.outcome is Outcome.UNKNOWN} <= {4}
+
+
+@pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=0.12, tell_slowly=True, limit=2))
+def test_cancelled_at_every_point_with_little_grace(new: Callable[[], Campaign]) -> None:
+    """The same with a rate limit to wait for, an `on_result` that takes its time, and a grace time that cuts most of it off."""
+    for point in every_await(lambda: new().main()):
+        check_cancelled(new, {point}.__contains__)
+
+
+@pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=0.0, tell_slowly=False, limit=None))
+def test_cancelled_at_every_point_without_grace(new: Callable[[], Campaign]) -> None:
+    """The same with no grace time at all."""
+    for point in every_await(lambda: new().main()):
+        check_cancelled(new, {point}.__contains__)
+
+
+@pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=10.0, tell_slowly=True, limit=None))
+def test_cancelled_twice_at_every_point(new: Callable[[], Campaign]) -> None:
+    """Cancelled a second time, soon or late after the first, a run still tells the truth and leaves nothing behind."""
+    for point in every_await(lambda: new().main()):
+        for gap in (1, 3, 11):
+            check_cancelled(new, {point, point + gap}.__contains__)
+
+
+@pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=10.0, tell_slowly=True, limit=2))
+def test_cancelled_again_and_again(new: Callable[[], Campaign]) -> None:
+    """Cancelled in every round from some point on, as some libraries do, a run ends at once, and all the rest still holds."""
+    for point in every_await(lambda: new().main()):
+        check_cancelled(new, range(point, point + 10_000).__contains__)

@@ -1,0 +1,75 @@
+"""The page on the command line says what the commands know."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from callbell_async.cli import exit_codes
+from callbell_async.cli.app import app
+
+PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+
+
+def commands(group: click.Group = app, *before: str) -> dict[str, click.Command]:
+    """Every command by what is typed for it."""
+    found = {}
+    with click.Context(group) as context:
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            if isinstance(command, click.Group):
+                found.update(commands(command, *before, name))
+            else:
+                found[" ".join([*before, name])] = command
+    return found
+
+
+COMMANDS = commands()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_its_section_with_all_options(name: str) -> None:
+    """Each command has a section whose heading has its arguments, and whose table has its options, and no other."""
+    command = COMMANDS[name]
+    arguments = [
+        f" {argument.name.upper()}"
+        for argument in command.params
+        if isinstance(argument, click.Argument) and argument.name
+    ]
+    heading = f"\n## `callbell-async {name}{''.join(arguments)}`\n"
+    assert PAGE.count(heading) == 1
+    section = PAGE.split(heading)[1].split("\n## ")[0]
+    told = re.findall(r"`(--[a-z-]+)", "".join(re.findall(r"^\|([^|]*)\|", section, re.MULTILINE)))
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    known = [word for option in options for word in (*option.opts, *option.secondary_opts)]
+    assert sorted(told) == sorted(known)
+    assert f"| option of `{name}` |" in section or not options
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_default_is_told(name: str) -> None:
+    """A default that `--help` shows stands in the table."""
+    section = PAGE.split(f"| option of `{name}` |")[1].split("\n## ")[0] if COMMANDS[name].params else ""
+    for option in COMMANDS[name].params:
+        if isinstance(option, click.Option) and option.show_default:
+            row = next(line for line in section.splitlines() if f"`{option.opts[0]} " in line)
+            assert row.rstrip("| ").endswith((f"{option.default}", f"`{option.default}`"))
+
+
+def test_each_exit_status_is_told() -> None:
+    """The table of exit exit_codes has those that the commands give, and no other."""
+    table = PAGE.split("## Exit exit_codes")[1].split("\n## ")[0]
+    told = {int(number) for cell in re.findall(r"^\| ([0-9, ]+) \|", table, re.MULTILINE) for number in cell.split(",")}
+    assert told == {getattr(exit_codes, name) for name in exit_codes.__all__}
+
+
+def test_the_overview_leads_to_each_section() -> None:
+    """The links of the first table lead to the headings."""
+    links = set(re.findall(r"\]\(#([^)]+)\)", PAGE.split("## The API key")[0]))
+    headings = re.findall(r"^## (`callbell-async .+`)$", PAGE, re.MULTILINE)
+    anchors = {re.sub(r"[^a-z -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert links == anchors

@@ -1,0 +1,61 @@
+"""What a result means to whoever runs the command."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from callbell_async import DuplicateMessageError, JournalEntry, MessageReceipt, Outcome, SendResult, TextMessage
+from callbell_async.cli.row_results import Tally, verdict_on
+
+MESSAGE = TextMessage(to="+447700900001", text="Hi")
+
+
+def duplicate(outcome: Outcome, *, first_index: int | None = None) -> DuplicateMessageError:
+    """A message that a journal knows."""
+    entry = JournalEntry(key="k", message_body=b"{}", outcome=outcome, index=0, tried_at=datetime.now(UTC))
+    return DuplicateMessageError("known", key="k", entry=entry, first_index=first_index)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "done", "unsure", "reason"),
+    [
+        (Outcome.ACCEPTED, None, True, False, None),
+        (Outcome.UNKNOWN, OSError("Hi"), False, True, "OSError"),
+        (Outcome.NEVER_SENT, ValueError("+447700900001"), False, False, "ValueError"),
+        (Outcome.SKIPPED, None, False, False, "the run was stopped before it"),
+        (Outcome.SKIPPED, duplicate(Outcome.ACCEPTED), True, False, "known"),
+        (Outcome.SKIPPED, duplicate(Outcome.UNKNOWN), False, True, "known"),
+        (Outcome.SKIPPED, duplicate(Outcome.REJECTED), False, False, "known"),
+        (
+            Outcome.SKIPPED,
+            duplicate(Outcome.UNKNOWN, first_index=6),
+            True,
+            False,
+            "given twice: the first is row 7 of the input, the heading not counted",
+        ),
+    ],
+)
+def test_a_verdict_is_what_is_left_to_do(
+    outcome: Outcome, error: Exception | None, done: bool, unsure: bool, reason: str | None
+) -> None:
+    """Done is what needs nothing more, unsure what may have arrived; of foreign exceptions only the kind is told."""
+    receipt = MessageReceipt("u") if outcome is Outcome.ACCEPTED else None
+    verdict = verdict_on(5, SendResult(0, MESSAGE, outcome, receipt=receipt, error=error, key="k"))
+    assert (verdict.done, verdict.unsure, verdict.reason) == (done, unsure, reason)
+    assert (verdict.line, verdict.key, verdict.uuid) == (5, "k", "u" if receipt else None)
+
+
+def test_a_tally_tells_what_was_done_before() -> None:
+    """Of the skipped, those that need nothing more are counted apart."""
+    tally = Tally()
+    for outcome, error in (
+        (Outcome.ACCEPTED, None),
+        (Outcome.SKIPPED, duplicate(Outcome.ACCEPTED)),
+        (Outcome.SKIPPED, None),
+        (Outcome.REJECTED, ValueError()),
+    ):
+        tally.add(verdict_on(2, SendResult(0, MESSAGE, outcome, error=error)))
+    assert (tally.total, tally.done, tally.duplicates) == (4, 2, 1)
+    assert tally.words() == "1 accepted, 1 rejected, 1 skipped, 1 already done"

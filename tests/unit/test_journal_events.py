@@ -1,0 +1,219 @@
+"""What a journal learns after the run: from webhook events, and from Callbell's statuses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from callbell_async import (
+    CallbellClient,
+    Journal,
+    JournalEntry,
+    MessageStatus,
+    Outcome,
+    RefreshReport,
+    RetryPolicy,
+    TextMessage,
+)
+from callbell_async.sandbox import Failure, Sandbox, SandboxRequest, faults
+from callbell_async.webhooks import parse_event
+from tests.support.clock import current_loop
+
+MESSAGE = TextMessage(to="+31612345678", text="Hello!", key="a")
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """A Callbell whose time the test decides."""
+    async with Sandbox(limit=None, clock=current_loop().time) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def callbell(sandbox: Sandbox) -> AsyncIterator[CallbellClient]:
+    """A client of it that tries once."""
+    async with CallbellClient(sandbox.token, base_url=sandbox.url, retry=RetryPolicy(attempts=1)) as client:
+        yield client
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    """An open journal."""
+    async with Journal(tmp_path / "spring.db") as journal:
+        yield journal
+
+
+def event(name: str, **payload: Any) -> Any:
+    """An event as it is parsed."""
+    return parse_event(orjson.dumps({"event": name, "payload": payload}))
+
+
+def ours(journal: Journal, key: str = "a") -> dict[str, str]:
+    """The metadata that this journal's message carries."""
+    return {"callbell_async_key": key, "callbell_async_journal": journal.id}
+
+
+def status(status: str, **payload: Any) -> Any:
+    """A message's status event."""
+    return event("message_status_updated", status=status, **payload)
+
+
+async def known(journal: Journal) -> JournalEntry:
+    """What it knows of the message."""
+    entry = await journal.entry("a")
+    assert entry is not None
+    return entry
+
+
+@pytest.fixture
+async def unknown(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> str:
+    """The uuid of a message that was accepted, which the journal does not know."""
+    sandbox.inject(faults.accept_then_close(), times=1)
+    report = await callbell.send_many([MESSAGE], journal=journal)
+    assert report.unknown == 1
+    return sandbox.messages[0].uuid
+
+
+async def test_an_event_with_the_key_settles_it(unknown: str, journal: Journal) -> None:
+    """An event that carries the message's key proves that Callbell has it: it is `ACCEPTED`, with its uuid and its status."""
+    await journal.settle(status("delivered", uuid=unknown, metadata=ours(journal)))
+    entry = await known(journal)
+    assert (entry.outcome, entry.uuid, entry.status) == (Outcome.ACCEPTED, unknown, MessageStatus.DELIVERED)
+    assert entry.reason is None
+    assert entry.settled_at is not None
+
+
+async def test_its_own_creation_settles_it(unknown: str, journal: Journal) -> None:
+    """The event that a message was created tells it too, with its metadata as JSON text as well."""
+    metadata = orjson.dumps(ours(journal)).decode()
+    await journal.settle(event("message_created", uuid=unknown, status="sent", metadata=metadata, text="Hello!"))
+    assert (await known(journal)).outcome is Outcome.ACCEPTED
+    assert (await known(journal)).uuid == unknown
+
+
+async def test_a_customer_settles_nothing(unknown: str, journal: Journal) -> None:
+    """An incoming message is not ours, whatever it carries."""
+    await journal.settle(event("message_created", status="received", metadata=ours(journal)))
+    assert (await known(journal)).outcome is Outcome.UNKNOWN
+
+
+async def test_other_events_do_no_harm(unknown: str, journal: Journal) -> None:
+    """Events about messages that are not in the journal, and about anything else, change nothing."""
+    before = await known(journal)
+    for other in (
+        status("read", uuid="another"),
+        status("read", uuid="another", metadata=ours(journal, "b")),
+        status("read", uuid="another", metadata={"order": "7"}),
+        status("read", uuid="another", metadata={"callbell_async_key": "a"}),
+        status("read", uuid="another", metadata={**ours(journal), "callbell_async_journal": "0123456789abcdef"}),
+        status("read"),
+        event("contact_deleted", uuid="c"),
+        event("something_new"),
+    ):
+        await journal.settle(other)
+    assert await known(journal) == before
+
+
+async def test_a_status_is_known_by_uuid(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
+    """Without metadata an accepted message is found by its uuid; statuses in any order never lead back."""
+    await callbell.send_many([MESSAGE], journal=journal)
+    uuid = sandbox.messages[0].uuid
+    for told in ("delivered", "sent", "read", "delivered"):
+        await journal.settle(status(told, uuid=uuid))
+    assert (await known(journal)).status is MessageStatus.READ
+
+
+async def test_a_failure_says_its_code_and_nothing_private(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """A message that was not delivered stays `ACCEPTED`, with its status, and the code as the reason: the words may quote the number."""
+    await callbell.send_many([MESSAGE], journal=journal)
+    errors = [{"code": 131026, "title": "Message to +31612345678 undeliverable"}]
+    report = {"messaging": {"value": {"statuses": [{"errors": errors}]}}}
+    uuid = sandbox.messages[0].uuid
+    # Its code may come after the failure, and the failure once more.
+    for payload, reason in (
+        (None, "not delivered"),
+        (report, "not delivered: 131026"),
+        (None, "not delivered: 131026"),
+    ):
+        await journal.settle(status("failed", uuid=uuid, messageStatusPayload=payload))
+        entry = await known(journal)
+        assert (entry.outcome, entry.status, entry.reason) == (Outcome.ACCEPTED, MessageStatus.FAILED, reason)
+
+
+async def test_an_event_may_come_before_the_answer(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """What an event proved stays proved, whatever the run made of its own connection."""
+    proof = status("sent", uuid="early", metadata=ours(journal))
+
+    def tell(request: SandboxRequest) -> bool:
+        journal.handle_event(proof)
+        return True
+
+    sandbox.inject(faults.accept_then_close(), when=tell)
+    report = await callbell.send_many([MESSAGE], journal=journal)
+    assert report.unknown == 1
+    entry = await known(journal)
+    assert (entry.outcome, entry.uuid, entry.status) == (Outcome.ACCEPTED, "early", MessageStatus.SENT)
+
+
+async def test_another_journals_message_proves_nothing(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal, tmp_path: Path
+) -> None:
+    """The same text to the same number is one key in two journals: an event about spring's message leaves autumn's as it is."""
+    message = TextMessage(to="+31612345678", text="We open at nine.")
+    async with Journal(tmp_path / "autumn.db") as autumn:
+        await callbell.send_many([message], journal=journal)
+        sandbox.inject(faults.answer(400, {"error": "no"}), times=1)
+        await callbell.send_many([message], journal=autumn)
+        spring = sandbox.messages[0]
+        await autumn.settle(status("read", uuid=spring.uuid, metadata=spring.body["metadata"]))
+        assert (await autumn.counts())[Outcome.REJECTED] == 1
+        assert (await callbell.send_many([message], journal=autumn)).accepted == 1
+
+
+async def test_a_settled_message_is_not_sent_again(
+    unknown: str, callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """After the event, the next run has its receipt."""
+    await journal.settle(status("sent", uuid=unknown, metadata=ours(journal)))
+    report = await callbell.send_many([MESSAGE], journal=journal)
+    assert report.results[0].receipt is not None
+    assert report.results[0].receipt.uuid == unknown
+    assert len(sandbox.messages) == 1
+
+
+# --- statuses ---------------------------------------------------------------------------------------------------------
+
+
+async def test_statuses_are_asked_for(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
+    """`refresh` asks once for each accepted message that has not come to its end, and the funnel shows how far they are."""
+    messages = [TextMessage(to=f"+3161234567{number}", text="Hello!") for number in range(5)]
+    await callbell.send_many(messages, journal=journal)
+    assert await callbell.refresh(journal) == RefreshReport(asked=5, changed=0, failed=0)
+    sandbox.account.fail(sandbox.messages[0], Failure(reason="no such user"))
+    current_loop().advance(6.0)
+    assert await callbell.refresh(journal) == RefreshReport(asked=5, changed=5, failed=0)
+    funnel = await journal.funnel()
+    assert (funnel[MessageStatus.DELIVERED], funnel[MessageStatus.FAILED], funnel[MessageStatus.ENQUEUED]) == (4, 1, 0)
+    current_loop().advance(60.0)
+    assert await callbell.refresh(journal) == RefreshReport(asked=4, changed=4, failed=0)
+    assert await callbell.refresh(journal) == RefreshReport(asked=0, changed=0, failed=0)
+    assert (await journal.funnel())[MessageStatus.READ] == 4
+
+
+async def test_one_that_cannot_be_told_stops_no_other(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """A status that Callbell does not tell is counted, and the others are asked for."""
+    messages = [TextMessage(to=f"+3161234567{number}", text="Hello!") for number in range(5)]
+    await callbell.send_many(messages, journal=journal)
+    sandbox.inject(faults.answer(500), times=1, when=lambda request: request.method == "GET")
+    current_loop().advance(6.0)
+    assert await callbell.refresh(journal) == RefreshReport(asked=5, changed=4, failed=1)

@@ -1,0 +1,481 @@
+"""What goes through a journal on its way to the workers: written down before, a little ahead, and nothing lost at any end."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callbell_async import (
+    CallbellError,
+    DuplicateMessageError,
+    InvalidMessageError,
+    Journal,
+    JournalEntry,
+    Outcome,
+    PaymentRequiredError,
+    SendResult,
+    TextMessage,
+    WindowRateLimiter,
+)
+from callbell_async.bulk import journal_source
+from callbell_async.bulk.journal_source import MOST_IN_GROUP, JournalSource, group_size
+from callbell_async.bulk.source import MessageSource
+from callbell_async.journal import store
+from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, slow_response, texts
+from tests.support.journal_model import Fax
+from tests.support.memory import traced_memory
+from tests.support.virtual_disk import DiskLoop, on_disk
+
+MAKES: tuple[Callable[[Iterable[Any]], Any], ...] = (list, iter, slow_response)
+IDS = ("list", "iterator", "async generator")
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    """A journal that is not open."""
+    return Journal(tmp_path / "journal", risk_power_loss=True)
+
+
+async def entries(journal: Journal) -> list[JournalEntry]:
+    """All of it."""
+    async with journal:
+        return [entry async for entry in journal.entries()]
+
+
+async def soon() -> None:
+    """When all that can be done without a further call is done."""
+    await asyncio.sleep(1.0)
+
+
+# --- how far ahead ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [iter, slow_response], ids=["iterator", "async generator"])
+def test_no_more_than_a_group_and_a_half_is_pulled_ahead(
+    make: Callable[[Iterable[Any]], Any], journal: Journal
+) -> None:
+    """Whatever is handed out, the input is at most one and a half groups ahead of it, and so much stays in doubt after a crash."""
+    pulled = 0
+
+    def counted() -> Iterator[TextMessage]:
+        nonlocal pulled
+        for message in texts(200):
+            pulled += 1
+            yield message
+
+    @on_disk
+    async def main() -> None:
+        feed = JournalSource(MessageSource(make(counted())), journal, concurrency=20)
+        async with journal:
+            feed.start()
+            for handed_out in range(1, 101):
+                given = await feed.next_async()
+                assert given is not None
+                assert given[0] == handed_out - 1
+                assert pulled - handed_out <= 30
+                if handed_out % 7 == 0:
+                    await soon()
+                    assert 5 <= pulled - handed_out <= 30
+                    assert len([entry async for entry in journal.entries()]) - handed_out <= 30
+            feed.stop()
+            await feed.halt()
+            assert [index for index, _ in feed.rest()] == list(range(100, pulled))
+            await feed.close()
+
+    main()
+
+
+@on_disk
+async def test_an_input_that_stalls_holds_nothing_back(journal: Journal) -> None:
+    """What an async input has given is sent, though its group is not full and the next one is not to be had."""
+    more = asyncio.Event()
+
+    async def stalling() -> AsyncIterator[TextMessage]:
+        for message in texts(7):
+            if message.text == "3":
+                await more.wait()
+            yield message
+
+    fake = FakeCallbell()
+    sending = asyncio.ensure_future(new_run(fake, stalling(), concurrency=5, journal=journal)._collect())
+    await soon()
+    assert sorted(fake.arrivals) == [0, 1, 2]
+    more.set()
+    assert (await sending).accepted == 7
+
+
+@on_disk
+async def test_more_workers_than_a_group_holds(journal: Journal) -> None:
+    """However many messages may be under way at once, so many are, and each is sent once."""
+    fake = FakeCallbell(lambda number, attempt: Fate(answering=1.0))
+    report = await new_run(fake, iter(texts(1_500)), concurrency=700, journal=journal)
+    assert report.accepted == 1_500
+    assert fake.most_under_way == 700
+    assert set(fake.accepted.values()) == {1}
+    assert {entry.outcome for entry in await entries(journal)} == {Outcome.ACCEPTED}
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "then"),
+    [
+        (40, 0.0, 53),
+        (40, 0.049, 53),
+        (50, 0.05, 50),
+        (50, 0.1, 50),
+        (50, 0.2, 50),
+        (50, 0.21, 25),
+        (MOST_IN_GROUP - 1, 0.01, MOST_IN_GROUP),
+        (MOST_IN_GROUP, 0.01, MOST_IN_GROUP),
+        (MOST_IN_GROUP, 3600.0, MOST_IN_GROUP // 2),
+        (15, 1.0, 10),
+        (10, 1.0, 10),
+        (1, 1.0, 1),
+        (4, 0.1, 4),
+        (1, 0.01, 6),
+    ],
+)
+def test_a_group_lasts_about_a_tenth_of_a_second(size: int, seconds: float, then: int) -> None:
+    """Groups grow by a fifth while they are sent in no time, up to a bound, and halve when they last too long, to 10: a slow one never grows."""
+    assert group_size(size, seconds=seconds, starved=False) == then
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 10.0])
+def test_who_waits_for_the_disk_gets_more(seconds: float) -> None:
+    """Where the disk holds up the workers, groups grow however long they last."""
+    assert group_size(20, seconds=seconds, starved=True) == 40
+    assert group_size(MOST_IN_GROUP - 1, seconds=seconds, starved=True) == MOST_IN_GROUP
+
+
+def groups(
+    path: Path, *, count: int, answering: float, disk: float = 0.001, concurrency: int = 20, a_second: int | None = None
+) -> list[int]:
+    """How many messages were written down at once, one group after the other, in a run of twenty at a time."""
+    loop = DiskLoop()
+    loop.seconds = lambda number: disk
+
+    async def main() -> list[int]:
+        journal = Journal(path, risk_power_loss=True, clock=loop.time)
+        # Not all at once: answers take from half as long to half as long again.
+        fake = FakeCallbell(lambda number, attempt: Fate(answering=answering * (0.5 + number * 7 % 20 / 20)))
+        limit = None if a_second is None else WindowRateLimiter(a_second)
+        run = new_run(fake, iter(texts(count)), concurrency=concurrency, journal=journal, rate_limit=limit)
+        assert (await run).accepted == count
+        # A group's messages were written in one moment.
+        return [*Counter(entry.tried_at for entry in await entries(journal)).values()]
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(main())
+
+
+def test_a_fast_run_writes_many_at_once(tmp_path: Path) -> None:
+    """2 000 messages a second are written down a hundred or more at a time, and no more than last a fifth of a second."""
+    sizes = groups(tmp_path / "journal", count=4_000, answering=0.01)
+    assert sizes[0] == 20
+    assert 100 <= max(sizes) <= 400
+    assert len(sizes) < 60
+
+
+def test_a_slow_run_writes_few_at_once(tmp_path: Path) -> None:
+    """At ten messages a second no group is ever larger than two for each worker, and soon they are of ten."""
+    sizes = groups(tmp_path / "journal", count=400, answering=2.0)
+    assert max(sizes) <= 40
+    assert set(sizes[8:-1]) == {10}
+
+
+def test_what_is_sent_at_once_makes_no_large_groups(tmp_path: Path) -> None:
+    """The first 300 go out in no time, and then 300 a second: what would be in doubt after a kill is never more than half a second's."""
+    sizes = groups(tmp_path / "journal", count=3_000, answering=0.05, concurrency=50, a_second=300)
+    assert sizes[0] == 50
+    assert max(sizes) <= 105
+    assert max(sizes[8:]) <= 60
+
+
+def test_a_slow_disk_is_asked_less_often(tmp_path: Path) -> None:
+    """Where each write takes a fifth of a second, groups grow until the workers seldom wait for it."""
+    sizes = groups(tmp_path / "journal", count=8_000, answering=0.01, disk=0.2)
+    assert len(sizes) < 100
+    assert max(sizes) == MOST_IN_GROUP
+
+
+# --- what it hands out ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", MAKES, ids=IDS)
+@pytest.mark.parametrize("iterated", [False, True])
+def test_each_has_its_result(make: Callable[[Iterable[Any]], Any], iterated: bool, journal: Journal) -> None:
+    """New ones, repeats, refused ones and what is no message: each place in the input has one result, in its own words."""
+
+    @on_disk
+    async def main() -> None:
+        await new_run(FakeCallbell(), texts(2), journal=journal)
+        wrong = InvalidMessageError("to", "no recipient")
+        items = [*texts(4), wrong, *texts(6)[3:], "no message", *texts(1)]
+        fake = FakeCallbell(lambda number, attempt: Fate(status=400 if number == 3 else 200))
+        results: list[SendResult] = []
+        await consume(new_run(fake, make(items), journal=journal), results, iterated=iterated)
+        by_index = sorted(results, key=lambda result: result.index)
+        assert [result.message for result in by_index] == items
+        assert "".join(result.outcome[0] for result in by_index) == "ssarnsaans"
+        assert sorted(fake.arrivals) == [2, 3, 4, 5]
+        assert by_index[4].error is wrong
+        firsts = [result.error.first_index for result in by_index if isinstance(result.error, DuplicateMessageError)]
+        assert firsts == [None, None, 3, None]
+        assert [result.receipt and result.receipt.uuid for result in by_index[:2]] == ["uuid-0", "uuid-1"]
+
+    main()
+
+
+@on_disk
+async def test_what_cannot_be_written_stays_out(journal: Journal) -> None:
+    """A message that can't be written as JSON never leaves, and has no place in the journal; the others go on."""
+    broken = TextMessage(to="+31612345678", text="1")
+    object.__setattr__(broken, "metadata", None)
+    fake = FakeCallbell()
+    report = await new_run(fake, [*texts(1), Fax(to="+31612345678", key="fax"), broken, *texts(3)[2:]], journal=journal)
+    assert [result.outcome for result in report.results] == [
+        Outcome.ACCEPTED,
+        Outcome.NEVER_SENT,
+        Outcome.NEVER_SENT,
+        Outcome.ACCEPTED,
+    ]
+    assert report.results[1].key == "fax"
+    assert isinstance(report.results[2].error, AttributeError)
+    assert fake.arrivals == [0, 2]
+    assert len(await entries(journal)) == 2
+
+
+@on_disk
+async def test_a_repeat_stops_no_run(journal: Journal) -> None:
+    """However wide `stop_on` is, what has been sent before is no reason to stop: a second run would never get anywhere."""
+    await new_run(FakeCallbell(), texts(3), journal=journal)
+    report = await new_run(FakeCallbell(), texts(6), journal=journal, stop_on=(CallbellError,))
+    assert [result.outcome for result in report.results] == [Outcome.SKIPPED] * 3 + [Outcome.ACCEPTED] * 3
+
+
+# --- how it ends ------------------------------------------------------------------------------------------------------
+
+
+class InputError(Exception):
+    """What an input raises."""
+
+
+def failing(count: int) -> Iterator[TextMessage]:
+    """So many messages, and then an exception."""
+    yield from texts(count)
+    raise InputError
+
+
+@pytest.mark.parametrize("make", [iter, slow_response], ids=["iterator", "async generator"])
+@pytest.mark.parametrize("iterated", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 25])
+def test_an_input_that_raises(
+    make: Callable[[Iterable[Any]], Any], iterated: bool, count: int, journal: Journal
+) -> None:
+    """All that it gave before is sent and written down, and then its exception is raised."""
+
+    @on_disk
+    async def main() -> None:
+        fake = FakeCallbell(lambda number, attempt: Fate(answering=0.1))
+        results: list[SendResult] = []
+        with pytest.raises(InputError):
+            await consume(new_run(fake, make(failing(count)), journal=journal), results, iterated=iterated)
+        assert len(results) == count
+        assert sorted(fake.arrivals) == list(range(count))
+        assert [entry.outcome for entry in await entries(journal)] == [Outcome.ACCEPTED] * count
+
+    main()
+
+
+@pytest.mark.parametrize("make", MAKES, ids=IDS)
+def test_a_stopped_run_leaves_the_rest_to_the_next(make: Callable[[Iterable[Any]], Any], journal: Journal) -> None:
+    """After a 402 nothing more is tried or written down; what was written down before is `SKIPPED`; the next run tries it all."""
+
+    @on_disk
+    async def main() -> None:
+        fake = FakeCallbell(lambda number, attempt: Fate(answering=0.1, status=402 if number == 5 else 200))
+        report = await new_run(fake, make(texts(60)), concurrency=4, journal=journal)
+        assert report.rejected == 1
+        assert report.total == 60
+        skipped = [result for result in report.results if result.outcome is Outcome.SKIPPED]
+        assert all(isinstance(result.error, PaymentRequiredError) for result in skipped)
+        written = {entry.key: entry for entry in await entries(journal)}
+        assert len(written) < 40
+        assert set(written) == {result.key for result in report.results if result.key is not None}
+        assert all(written[result.key].outcome is result.outcome for result in report.results if result.key)
+        assert any(result.key for result in skipped)
+
+        again = FakeCallbell()
+        report = await new_run(again, make(texts(60)), concurrency=4, journal=journal)
+        assert sorted(fake.accepted + again.accepted) == list(range(60))
+        assert set((fake.accepted + again.accepted).values()) == {1}
+        assert report.accepted == 60 - fake.accepted.total()
+
+    main()
+
+
+@pytest.mark.parametrize("make", MAKES, ids=IDS)
+@pytest.mark.parametrize("iterated", [False, True])
+def test_a_cancelled_run_leaves_the_rest_to_the_next(
+    make: Callable[[Iterable[Any]], Any], iterated: bool, journal: Journal
+) -> None:
+    """What was written down and not tried when a run was cancelled is `SKIPPED` in the journal, and tried by the next."""
+
+    @on_disk
+    async def main() -> None:
+        fake = FakeCallbell(lambda number, attempt: Fate(answering=1.0))
+        results: list[SendResult] = []
+        run = new_run(fake, make(texts(60)), concurrency=4, journal=journal)
+        sending = asyncio.ensure_future(consume(run, results, iterated=iterated))
+        await asyncio.sleep(2.5)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        outcomes = [entry.outcome for entry in await entries(journal)]
+        assert outcomes[:12] == [Outcome.ACCEPTED] * 12
+        assert set(outcomes[12:]) == {Outcome.SKIPPED}
+        assert len(fake.arrivals) == 12
+        assert run.report.skipped == (48 if make is list else len(outcomes) - 12)
+
+        again = FakeCallbell()
+        await new_run(again, make(texts(60)), concurrency=4, journal=journal)
+        assert sorted(again.arrivals) == list(range(12, 60))
+
+    main()
+
+
+def cancelled_all_at_once(path: Path, rounds: int) -> bool:
+    """A run whose tasks are all cancelled after so many rounds of the loop, checked; whether it was still going on then."""
+    loop = DiskLoop()
+    met = 0
+
+    async def main() -> bool:
+        journal = Journal(path, risk_power_loss=True)
+        fake = FakeCallbell(lambda number, attempt: Fate(leaving=0.002, answering=0.001))
+        run = new_run(fake, iter(texts(12)), concurrency=2, journal=journal)
+        running = asyncio.ensure_future(run._collect())
+        own = asyncio.current_task()
+
+        def strike() -> bool:
+            nonlocal met
+            met += 1
+            if met != rounds:
+                return False
+            for task in asyncio.all_tasks(loop):
+                if task is not own:
+                    loop.call_soon(task.cancel)
+            return True
+
+        loop.at_round(strike)
+        await asyncio.wait({running})
+        loop.at_round(lambda: False)
+        assert running.cancelled() or running.exception() is None
+        told = {result.key: result.outcome for result in run.report.results if result.key is not None}
+        for entry in await entries(journal):
+            # A run that was cancelled before it began has told nothing, and written nothing.
+            assert told[entry.key] is entry.outcome, (rounds, entry)
+        again = await new_run(fake, iter(texts(12)), journal=journal)
+        assert again.accepted == 12 - run.report.accepted - run.report.unknown
+        assert set(fake.accepted.values()) <= {1}
+        return running.cancelled()
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(main())
+
+
+def test_cancelling_every_task_at_any_point_leaves_nothing_untold(tmp_path: Path) -> None:
+    """A program that ends by cancelling all its tasks has a report and a journal that agree, and the next run sends what was not sent."""
+    rounds, going_on = 0, True
+    while going_on:
+        rounds += 1
+        going_on = cancelled_all_at_once(tmp_path / f"journal {rounds}", rounds)
+    assert rounds > 50
+
+
+@pytest.mark.parametrize("journalled", [False, True])
+def test_an_input_that_will_not_end_is_left(journalled: bool, journal: Journal) -> None:
+    """An input that goes on whoever cancels it holds back the end of a run for one cancellation and ten more, with a journal as without."""
+
+    @on_disk
+    async def main() -> None:
+        free = asyncio.Event()
+
+        async def stubborn() -> AsyncIterator[TextMessage]:
+            yield texts(1)[0]
+            while not free.is_set():
+                try:
+                    await free.wait()
+                except asyncio.CancelledError:
+                    continue
+
+        run = new_run(FakeCallbell(), stubborn(), concurrency=2, journal=journal if journalled else None)
+        sending = asyncio.ensure_future(run._collect())
+        await soon()
+        for _ in range(11):
+            assert not sending.done()
+            sending.cancel()
+            await soon()
+        assert sending.cancelled()
+        assert run.report.accepted == 1
+        free.set()
+        await soon()
+
+    main()
+
+
+@pytest.mark.parametrize("journalled", [False, True])
+def test_an_input_may_close_the_run(journalled: bool, journal: Journal) -> None:
+    """An input that closes the run it feeds does not wait for itself."""
+
+    @on_disk
+    async def main() -> None:
+        async def closing() -> AsyncIterator[TextMessage]:
+            for message in texts(5):
+                if message.text == "3":
+                    await run.aclose()
+                yield message
+
+        fake = FakeCallbell()
+        run = new_run(fake, closing(), concurrency=2, journal=journal if journalled else None)
+        with pytest.raises(CallbellError, match="closed before it ended"):
+            await run
+        assert {0, 1} <= set(fake.arrivals) <= {0, 1, 2}
+        assert run.report.total >= 3
+        assert run.report.accepted == len(fake.arrivals)
+
+    main()
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def _traced(path: Path) -> tuple[int, int]:
+    """Send 20 000 messages that nobody keeps; the most bytes there were at once in the first 10 000, and in the others."""
+
+    async def main() -> tuple[int, int]:
+        first = seen = 0
+        fake = FakeCallbell(lambda number, attempt: Fate(answering=0.1), keeps=False)
+        generated = (TextMessage(to="+31612345678", text=str(number)) for number in range(20_000))
+        async for _ in new_run(fake, generated, concurrency=100, journal=Journal(path, risk_power_loss=True)):
+            seen += 1
+            if seen == 10_000:
+                first = tracemalloc.get_traced_memory()[1]
+                tracemalloc.reset_peak()
+        return first, tracemalloc.get_traced_memory()[1]
+
+    with asyncio.Runner(loop_factory=DiskLoop) as runner, traced_memory():
+        return runner.run(main())
+
+
+def test_memory_is_constant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 20 000 messages from a generator, the second half takes no more memory than the first: not a byte for each."""
+    monkeypatch.setattr(store, "MOST_UNINDEXED", 2_000)
+    monkeypatch.setattr(journal_source, "MOST_IN_GROUP", 100)
+    first, later = _traced(tmp_path / "journal")
+    assert first > 100_000
+    assert later - first < 20_000

@@ -1,0 +1,395 @@
+"""The rate limiter by itself: who gets a place, when it comes back, and what it refuses to be."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import pytest
+
+from callbell_async import CallbellClient, ConfigurationError, RateLimiter, RetryPolicy, WindowRateLimiter
+from tests.support.cancellation import drive, every_await
+from tests.support.clock import VirtualTimeLoop, _JumpingSelector, current_loop
+from tests.support.fake_callbell import FakeCallbell, Fate, new_run, texts
+
+
+async def taken(limiter: WindowRateLimiter) -> int:
+    """How many places can be had within a tenth of a second; they are given back at once."""
+    deadline = asyncio.get_running_loop().time() + 0.1
+    places = 0
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await limiter.acquire()
+        except TimeoutError:
+            break
+        places += 1
+    for _ in range(places):
+        limiter.refund()
+    return places
+
+
+# --- places -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("limit", [1, 2, 7, 300])
+async def test_as_many_places_as_the_limit(limit: int) -> None:
+    """A new limiter has as many places as its limit, and none more while they are all in flight, however long that is."""
+    limiter = WindowRateLimiter(limit)
+    assert await taken(limiter) == limit
+    for _ in range(limit):
+        await limiter.acquire()
+    await asyncio.sleep(1_000.0)
+    assert await taken(limiter) == 0
+    assert not limiter.try_acquire()
+
+
+@pytest.mark.virtual_time
+async def test_answered_place_comes_back_a_period_later() -> None:
+    """A place is free again one period after the answer, not after the request left, and within 5 ms of it."""
+    limiter = WindowRateLimiter(1, period=2.0)
+    loop = asyncio.get_running_loop()
+    await limiter.acquire()
+    await asyncio.sleep(5.0)
+    limiter.release(answered=True)
+    answered_at = loop.time()
+    await limiter.acquire()
+    assert 2.0 < loop.time() - answered_at <= 2.005
+
+
+@pytest.mark.virtual_time
+async def test_unanswered_place_comes_back_later() -> None:
+    """Without an answer a request may still arrive: its place stays taken for `unanswered` seconds more."""
+    limiter = WindowRateLimiter(1, unanswered=7.0)
+    loop = asyncio.get_running_loop()
+    await limiter.acquire()
+    limiter.release(answered=False)
+    given_up_at = loop.time()
+    await limiter.acquire()
+    assert 8.0 < loop.time() - given_up_at <= 8.005
+
+
+@pytest.mark.virtual_time
+async def test_places_come_back_in_any_order() -> None:
+    """A place that waits for a lost answer holds back none that were answered."""
+    limiter = WindowRateLimiter(3, unanswered=100.0)
+    loop = asyncio.get_running_loop()
+    for _ in range(3):
+        await limiter.acquire()
+    limiter.release(answered=False)
+    limiter.release(answered=True)
+    limiter.release(answered=True)
+    released_at = loop.time()
+    await limiter.acquire()
+    assert loop.time() - released_at <= 1.005
+    limiter.refund()
+    assert await taken(limiter) == 2
+    await asyncio.sleep(100.0)
+    assert await taken(limiter) == 3
+
+
+@pytest.mark.virtual_time
+async def test_refunded_place_is_free_at_once() -> None:
+    """The place of a request that never left goes to the next at once."""
+    limiter = WindowRateLimiter(1)
+    loop = asyncio.get_running_loop()
+    await limiter.acquire()
+    waiter = asyncio.create_task(limiter.acquire())
+    await asyncio.sleep(30.0)
+    assert not waiter.done()
+    refunded_at = loop.time()
+    limiter.refund()
+    await waiter
+    assert loop.time() == refunded_at
+    limiter.refund()
+
+
+@pytest.mark.virtual_time
+async def test_a_full_set_is_a_ramp() -> None:
+    """The places of a limiter that was idle are given out over a sixteenth of the period, evenly, not all in one blow."""
+    limiter = WindowRateLimiter(160, period=2.0)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for _ in range(80):
+        await limiter.acquire()
+    half = loop.time() - began
+    for _ in range(80):
+        await limiter.acquire()
+    assert half == pytest.approx(0.125 / 2, abs=0.003)
+    assert loop.time() - began == pytest.approx(0.125, abs=0.003)
+
+
+class _LateSelector(_JumpingSelector):
+    """Wakes up at the next whole millisecond, as epoll does: each timer is late."""
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        ready = super().select(timeout)
+        self.now = math.ceil(self.now * 1_000) / 1_000
+        return ready
+
+
+class _LateLoop(VirtualTimeLoop):
+    def __init__(self) -> None:
+        self._virtual_clock = _LateSelector()
+        asyncio.SelectorEventLoop.__init__(self, self._virtual_clock)
+
+
+def test_late_timers_slow_nothing_down() -> None:
+    """Pacing goes by the clock: where each timer is late, a set of places takes no longer for it."""
+
+    async def full_set() -> float:
+        limiter = WindowRateLimiter(300)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for _ in range(300):
+            await limiter.acquire()
+        return loop.time() - began
+
+    with asyncio.Runner(loop_factory=_LateLoop) as runner:
+        late = runner.run(full_set())
+    assert late <= 0.0625 + 0.002
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.virtual_time
+async def test_first_come_first_served() -> None:
+    """Turns come in the order they were asked for, though some who waited have gone, and nobody overtakes."""
+    limiter = WindowRateLimiter(2)
+    order: list[int] = []
+
+    async def wait(number: int) -> None:
+        await limiter.acquire()
+        order.append(number)
+        await asyncio.sleep(0.1)
+        limiter.release(answered=True)
+
+    tasks = []
+    for number in range(12):
+        tasks.append(asyncio.create_task(wait(number)))
+        await asyncio.sleep(0)
+    gone = (3, 4, 9, 11)
+    for number in gone:
+        tasks[number].cancel()
+    await asyncio.sleep(1.0)
+    assert not limiter.try_acquire()
+    await asyncio.wait(tasks)
+    assert order == [number for number in range(12) if number not in gone]
+
+
+async def test_nobody_overtakes_one_whose_turn_has_come() -> None:
+    """A place that came free belongs to the one who waits for it, even before that one has been told."""
+    limiter = WindowRateLimiter(1)
+    await limiter.acquire()
+    limiter.release(answered=True)
+    waiter = asyncio.create_task(limiter.acquire())
+    await asyncio.sleep(0)
+    current_loop().advance(5.0)
+    assert not limiter.try_acquire()
+    await waiter
+    limiter.refund()
+    current_loop().advance(5.0)
+    assert limiter.try_acquire()
+
+
+def test_cancelled_waiter_takes_nothing() -> None:
+    """One who waits for a turn can be cancelled in any round, that of its turn included: no place is lost, none given twice."""
+
+    async def queue(limiter: WindowRateLimiter) -> None:
+        held = 0
+        try:
+            for _ in range(9):
+                await limiter.acquire()
+                held += 1
+                if held == 2:
+                    held = 0
+                    limiter.release(answered=True)
+                    limiter.release(answered=True)
+        finally:
+            for _ in range(held):
+                limiter.release(answered=True)
+
+    async def taken_later(limiter: WindowRateLimiter) -> int:
+        await asyncio.sleep(10.0)
+        return await taken(limiter)
+
+    points = list(every_await(lambda: queue(WindowRateLimiter(2))))
+    assert len(points) > 8
+    for point in points:
+        limiter = WindowRateLimiter(2)
+        drive(partial(queue, limiter), cancel_at={point}.__contains__)
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            assert runner.run(taken_later(limiter)) == 2
+
+
+@pytest.mark.virtual_time
+async def test_a_turn_that_is_not_wanted_goes_to_the_next() -> None:
+    """One who is cancelled after its turn was given, and before it knows, leaves it to the next; no place is lost by it."""
+    limiter = WindowRateLimiter(300)
+    for _ in range(300):
+        await limiter.acquire()
+    order: list[int] = []
+    tasks: list[asyncio.Task[None]] = []
+
+    async def wait(number: int) -> None:
+        await limiter.acquire()
+        order.append(number)
+        if number == 0:
+            # Both have their turn by now: it was given to them in one go.
+            assert "free=298" in repr(limiter)
+            tasks[1].cancel()
+
+    tasks += [asyncio.create_task(wait(number)) for number in range(2)]
+    for _ in range(300):
+        limiter.release(answered=True)
+    await asyncio.wait(tasks)
+    assert tasks[1].cancelled()
+    assert order == [0]
+    assert await taken(limiter) == 299
+
+
+# --- loops ------------------------------------------------------------------------------------------------------------
+
+
+def test_next_loop_goes_on_where_the_last_one_ended() -> None:
+    """A limiter may be used on one event loop after another; what was taken on the first is still taken on the second."""
+    limiter = WindowRateLimiter(5)
+
+    async def take_two() -> None:
+        for _ in range(2):
+            await limiter.acquire()
+            limiter.release(answered=True)
+
+    async def look() -> list[int]:
+        at_once = await taken(limiter)
+        await asyncio.sleep(1.0)
+        return [at_once, await taken(limiter)]
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(take_two())
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        assert runner.run(look()) == [3, 5]
+
+
+def test_two_loops_at_once_are_refused() -> None:
+    """While somebody waits for a turn on one event loop, another one is told to have a limiter of its own."""
+    limiter = WindowRateLimiter(1)
+    waiting: list[asyncio.Task[None]] = []
+
+    async def wait() -> None:
+        await limiter.acquire()
+        waiting.append(asyncio.create_task(limiter.acquire()))
+        await asyncio.sleep(0.1)
+
+    async def give_up() -> None:
+        waiting[0].cancel()
+        await asyncio.wait(waiting)
+
+    async def use() -> None:
+        limiter.refund()
+        await limiter.acquire()
+
+    with (
+        asyncio.Runner(loop_factory=VirtualTimeLoop) as one,
+        asyncio.Runner(loop_factory=VirtualTimeLoop) as other,
+    ):
+        one.run(wait())
+        with pytest.raises(ConfigurationError, match="in use on another event loop"):
+            other.run(limiter.acquire())
+        one.run(give_up())
+        other.run(use())
+        one.run(asyncio.sleep(5.0))
+
+
+def test_a_loop_that_was_closed_takes_its_waiters_along() -> None:
+    """One who waited on an event loop that was closed over him does not stand in the way of the next loop."""
+    limiter = WindowRateLimiter(1)
+    waiting: list[asyncio.Task[None]] = []
+
+    async def wait() -> None:
+        await limiter.acquire()
+        limiter.release(answered=True)
+        waiting.append(asyncio.create_task(limiter.acquire()))
+        await asyncio.sleep(0.1)
+
+    async def use() -> int:
+        await asyncio.sleep(2.0)
+        return await taken(limiter)
+
+    loop = VirtualTimeLoop()
+    loop.run_until_complete(wait())
+    loop.close()
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        assert runner.run(use()) == 1
+    assert not waiting[0].done()
+
+
+# --- a limiter of one's own -------------------------------------------------------------------------------------------
+
+
+class _OneAtATime(RateLimiter):
+    """The least that a subclass must have."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Semaphore(1)
+        self.over: list[str] = []
+
+    async def acquire(self) -> None:
+        await self.turn.acquire()
+
+    def release(self, *, answered: bool) -> None:
+        self.over.append("answered" if answered else "unanswered")
+        self.turn.release()
+
+    def refund(self) -> None:
+        self.over.append("never left")
+        self.turn.release()
+
+
+@pytest.mark.virtual_time
+async def test_each_request_has_one_turn_and_one_end() -> None:
+    """A limiter is asked before each request, retries included, and told once of each what came of it."""
+    fates = {
+        0: [Fate()],
+        1: [Fate(connects=False), Fate(status=503), Fate(status=429), Fate()],
+        2: [Fate(answers=False)],
+        3: [Fate(status=400)],
+    }
+    limiter = _OneAtATime()
+    fake = FakeCallbell(lambda number, attempt: fates[number][attempt - 1])
+    report = await new_run(fake, texts(4), retry=RetryPolicy(), rate_limit=limiter)
+    assert [result.attempts for result in report.results] == [1, 4, 1, 1]
+    assert Counter(limiter.over) == {"answered": 5, "unanswered": 1, "never left": 1}
+    assert fake.most_under_way == 1
+
+
+# --- what it is not ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.5, True, "300", None])
+async def test_wrong_limits_are_refused(limit: Any) -> None:
+    """A limit that is no whole number from 1 on raises `ConfigurationError` when it is given."""
+    with pytest.raises(ConfigurationError, match="must be a whole number of requests, 1 or more"):
+        WindowRateLimiter(limit)
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [{"period": 0}, {"period": -1.0}, {"period": float("nan")}, {"unanswered": -0.1}, {"unanswered": float("nan")}],
+)
+async def test_wrong_seconds_are_refused(seconds: dict[str, float]) -> None:
+    """A period that is not positive, or a negative `unanswered`, raises `ConfigurationError`."""
+    with pytest.raises(ConfigurationError, match="must be seconds"):
+        WindowRateLimiter(10, **seconds)
+
+
+@pytest.mark.parametrize("rate_limit", [0, -300, True, 2.5, "300", object()])
+async def test_clients_refuse_wrong_limits(rate_limit: Any) -> None:
+    """A client's `rate_limit` that is neither a whole number from 1 on, nor a limiter, nor `None` raises `ConfigurationError`."""
+    with pytest.raises(ConfigurationError, match=r"rate.limit"):
+        CallbellClient("token", rate_limit=rate_limit)

@@ -1,0 +1,242 @@
+"""The limit as the server sees it: never exceeded, whatever the network does, and used as far as that allows. On a virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections.abc import Callable
+from functools import partial
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from callbell_async import RetryPolicy, SendReport, WindowRateLimiter
+from tests.support.clock import VirtualTimeLoop
+from tests.support.fake_callbell import FakeCallbell, Fate, new_run, texts
+from tests.support.strict_server import fullest_window
+
+Fates = Callable[[int, int], Fate]
+
+
+def simulate(
+    fates: Fates, *, limit: int, count: int, concurrency: int, seed: int = 1
+) -> tuple[SendReport, FakeCallbell]:
+    """Send so many messages over a fake Callbell on a clock of its own; the report, and what the server saw."""
+    random.seed(seed)  # the retries' jitter
+    fake = FakeCallbell(fates)
+
+    async def main() -> SendReport:
+        limiter = WindowRateLimiter(limit)
+        report = await new_run(fake, texts(count), concurrency=concurrency, retry=RetryPolicy(), rate_limit=limiter)
+        # What is late arrives too.
+        await asyncio.sleep(20.0)
+        return report
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        return runner.run(main()), fake
+
+
+# --- never more than the limit ----------------------------------------------------------------------------------------
+
+
+def all_at_once(rng: random.Random, number: int, attempt: int) -> Fate:
+    """No network at all."""
+    return Fate()
+
+
+def somewhere_between(rng: random.Random, number: int, attempt: int) -> Fate:
+    """A request reaches the server at any moment between leaving and its answer."""
+    total = rng.uniform(0.0, 0.2)
+    share = rng.random()
+    return Fate(leaving=total * share, answering=total * (1 - share))
+
+
+def late_then_early(rng: random.Random, number: int, attempt: int) -> Fate:
+    """The worst there is: one set arrives just before its answers, the next as soon as it leaves."""
+    return Fate(leaving=0.7) if number % 200 < 100 else Fate(answering=0.7)
+
+
+def now_and_then_slow(rng: random.Random, number: int, attempt: int) -> Fate:
+    """Most are fast, and a few are on their way for seconds."""
+    return Fate(leaving=rng.choice([0.001, 0.001, 0.001, 3.0]), answering=rng.choice([0.001, 2.0]))
+
+
+def refused_often(rng: random.Random, number: int, attempt: int) -> Fate:
+    """Callbell answers 429 and 503 at its own whim, with `Retry-After` and without, and retries come on top."""
+    status, headers = rng.choice([(200, {}), (200, {}), (503, {}), (429, {}), (429, {"Retry-After-Ms": "120"})])
+    return Fate(leaving=rng.uniform(0, 0.1), answering=rng.uniform(0, 0.1), status=status, headers=headers)
+
+
+def unanswered(rng: random.Random, number: int, attempt: int) -> Fate:
+    """Some are given up, and arrive up to ten seconds later all the same; some never leave, and some lose their answer."""
+    return rng.choice(
+        [
+            Fate(leaving=0.05),
+            Fate(leaving=0.05),
+            Fate(leaving=0.1, late=rng.uniform(0.0, 10.0)),
+            Fate(connecting=0.1, connects=False),
+            Fate(leaving=0.05, answers=False),
+        ]
+    )
+
+
+NETWORKS = [all_at_once, somewhere_between, late_then_early, now_and_then_slow, refused_often, unanswered]
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
+@pytest.mark.parametrize(("limit", "concurrency"), [(300, 200), (300, 700), (40, 150), (3, 20), (1, 5)])
+def test_no_window_holds_more_than_the_limit(
+    network: Callable[[random.Random, int, int], Fate], limit: int, concurrency: int
+) -> None:
+    """No second, both its ends included, ever sees more requests than the limit, retries and late arrivals included."""
+    for seed in range(2):
+        fates = partial(network, random.Random(seed))
+        report, fake = simulate(fates, limit=limit, count=min(700, limit * 8), concurrency=concurrency, seed=seed)
+        assert report.total == min(700, limit * 8)
+        assert fullest_window(fake.arrived_at) <= limit
+
+
+def test_the_limit_is_reached() -> None:
+    """A full second holds exactly the limit: what the other tests see is not mere slowness."""
+    _, fake = simulate(partial(all_at_once, random.Random(1)), limit=50, count=200, concurrency=60)
+    assert fullest_window(fake.arrived_at) == 50
+    assert fullest_window(fake.arrived_at, period=1.01) > 50
+
+
+@attrs.frozen
+class Request:
+    """When it is asked for, and what it meets."""
+
+    after: float
+    fate: Fate
+    patience: float
+
+
+seconds = st.floats(0.0, 2.5).map(lambda value: round(value, 2))
+requests = st.builds(
+    Request,
+    after=seconds,
+    fate=st.builds(
+        Fate,
+        connecting=seconds,
+        connects=st.sampled_from([True, True, True, False]),
+        leaving=seconds,
+        answering=seconds,
+        late=st.none() | st.floats(0.0, 10.0),
+    ),
+    patience=st.floats(0.1, 40.0),
+)
+
+
+@given(limit=st.integers(1, 4), clients=st.integers(1, 3), plan=st.lists(requests, max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_any_schedule_keeps_the_limit(limit: int, clients: int, plan: list[Request]) -> None:
+    """Whatever is asked when, by several clients on one limiter, cut off or not: the limit holds, and all places come back."""
+
+    async def main() -> None:
+        limiter = WindowRateLimiter(limit)
+        fakes = [FakeCallbell(lambda number, attempt: plan[number].fate) for _ in range(clients)]
+
+        async def send(number: int, request: Request) -> None:
+            await asyncio.sleep(request.after)
+            run = new_run(
+                fakes[number % clients], texts(len(plan))[number : number + 1], rate_limit=limiter, shutdown_timeout=0.0
+            )
+            try:
+                async with asyncio.timeout(request.patience):
+                    await run
+            except TimeoutError:
+                pass
+
+        await asyncio.gather(*(send(number, request) for number, request in enumerate(plan)))
+        await asyncio.sleep(30.0)
+        assert fullest_window(moment for fake in fakes for moment in fake.arrived_at) <= limit
+        async with asyncio.timeout(0.1):
+            for _ in range(limit):
+                await limiter.acquire()
+        assert not limiter.try_acquire()
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(main())
+
+
+# --- and as much of it as that allows ---------------------------------------------------------------------------------
+
+LIMIT = 300
+COUNT = 3_000
+
+
+def answers_after(low: float, high: float, *, refuse_every: int = 0, headers: dict[str, str] | None = None) -> Fates:
+    """Requests arrive at once, and answers take so long; every n-th request is answered 429 though it is within the limit."""
+    rng = random.Random(11)
+    times = [rng.uniform(low, high) for _ in range(60_000)]
+    asked = 0
+
+    def fates(number: int, attempt: int) -> Fate:
+        nonlocal asked
+        asked += 1
+        if refuse_every and asked % refuse_every == 0:
+            return Fate(answering=times[asked], status=429, headers=headers or {})
+        return Fate(answering=times[asked])
+
+    return fates
+
+
+def best_possible(fates: Fates, count: int) -> float:
+    """The seconds that the best pacing of all would take: one without margins, ramps, or a bound on what is under way.
+
+    Faster is not to be had for a limit that must hold wherever between leaving and answer a request arrives: at no moment may
+    more than the limit be under way or answered within the last second.
+    """
+    places = [0.0] * LIMIT
+    ended = 0.0
+    for number in range(count):
+        answered = heapq.heappop(places) + fates(number, 1).answering
+        heapq.heappush(places, answered + 1.0)
+        ended = max(ended, answered)
+    return ended
+
+
+@pytest.mark.parametrize(
+    ("fates", "share"),
+    [
+        pytest.param(partial(answers_after, 0.0, 0.0), 0.97, id="at once"),
+        pytest.param(partial(answers_after, 0.05, 0.05), 0.97, id="50 ms"),
+        pytest.param(partial(answers_after, 0.1, 0.1), 0.97, id="100 ms"),
+        pytest.param(partial(answers_after, 0.0, 0.1), 0.97, id="0 to 100 ms"),
+        # The best possible is 0.952 on average: see the next test.
+        pytest.param(partial(answers_after, 0.0, 0.2), 0.94, id="0 to 200 ms"),
+        pytest.param(partial(answers_after, 0.001, 0.001, refuse_every=499), 0.97, id="429s"),
+        pytest.param(partial(answers_after, 0.0, 0.2, refuse_every=499), 0.87, id="0 to 200 ms and 429s"),
+    ],
+)
+def test_ten_seconds_use_the_limit(fates: Callable[[], Fates], share: float) -> None:
+    """3 000 messages at 300 a second are through in about ten seconds: each accepted, and at least this share of the limit used."""
+    for seed in range(2):
+        report, fake = simulate(fates(), limit=LIMIT, count=COUNT, concurrency=200, seed=seed)
+        assert report.accepted == COUNT
+        assert fullest_window(fake.arrived_at) <= LIMIT
+        assert report.rate >= share * LIMIT
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.0), (0.1, 0.1), (0.0, 0.2), (0.0, 0.5)])
+def test_no_pacing_could_be_much_faster(low: float, high: float) -> None:
+    """Ten seconds' worth of messages takes at most 1.5 % longer than the best pacing would that keeps the same guarantee."""
+    report, _ = simulate(answers_after(low, high), limit=LIMIT, count=COUNT, concurrency=400)
+    assert report.accepted == COUNT
+    assert report.elapsed <= 1.015 * best_possible(answers_after(low, high), COUNT)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.0), (0.05, 0.05), (0.1, 0.1), (0.0, 0.2)])
+def test_lasting_rate(low: float, high: float) -> None:
+    """Over a minute the rate is what the guarantee leaves of the limit: limit / (1 + mean answer time), to within 1 %."""
+    limit, mean = 30, (low + high) / 2
+    count = 60 * limit
+    report, fake = simulate(answers_after(low, high), limit=limit, count=count, concurrency=60)
+    # From set to set: the first one finds every place free.
+    lasting = (count - limit) / (fake.arrived_at[count - limit] - fake.arrived_at[0])
+    assert lasting == pytest.approx(limit / (1 + mean), rel=0.01)
+    assert report.accepted == count

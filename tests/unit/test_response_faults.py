@@ -1,0 +1,308 @@
+"""Faults of a server's answers: for each the right exception, the right outcome, and the right number of requests at the server."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import pytest
+
+from callbell_async import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    CallbellError,
+    ConnectionLostError,
+    NotFoundError,
+    Outcome,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    RateLimitError,
+    RequestTimeoutError,
+    ResponseDecodeError,
+    RetryPolicy,
+    ServerError,
+    TransportError,
+    UnprocessableEntityError,
+)
+from callbell_async.sandbox import Fault, Reply
+from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.faults import (
+    answer,
+    close_after_reading,
+    no_fault,
+    no_response,
+    oversized_response,
+    raw,
+    reset_after_reading,
+    reset_before_reading,
+    slow_response,
+    truncated_response,
+)
+from tests.support.calls import MESSAGE, NUMBER, client_for, half_a_minute_passes, session_telling
+from tests.support.memory import traced_memory
+from tests.support.sandbox_factory import local_callbell
+
+JSON = {"Content-Type": "application/json"}
+HTML = {"Content-Type": "text/html"}
+PAGE = b"<html><body><h1>The gateway is unwell</h1></body></html>"
+RECEIPT = b'{"message": {"uuid": "adf3d1216d4c4dcd908199d6700f2381", "status": "enqueued"}}'
+
+
+@attrs.frozen
+class Doubt:
+    """What the request meets, and what the caller is told; `counted` is whether the server read the request."""
+
+    fault: Fault
+    raises: type[TransportError]
+    says: str
+    counted: bool = True
+
+
+# --- it may have been accepted ----------------------------------------------------------------------------------------
+
+IN_DOUBT = {
+    "reset before reading": Doubt(reset_before_reading(), ConnectionLostError, "the connection broke", counted=False),
+    "reset after reading": Doubt(reset_after_reading(), ConnectionLostError, "the connection broke"),
+    "closed after reading": Doubt(close_after_reading(), ConnectionLostError, "the connection broke"),
+    "reset in mid-answer": Doubt(
+        truncated_response(Reply(200, None, JSON, RECEIPT), reset=True), ConnectionLostError, "broke"
+    ),
+    "closed in mid-answer": Doubt(
+        truncated_response(Reply(200, None, JSON, RECEIPT)), ConnectionLostError, "in mid-answer"
+    ),
+    "closed in mid-head": Doubt(raw(b"HTTP/1.1 200 OK\r\nContent-"), ConnectionLostError, "the connection broke"),
+    "no answer until the timeout": Doubt(no_response(half_a_minute_passes), RequestTimeoutError, "no answer in time"),
+    "200 with HTML": Doubt(answer(200, PAGE, HTML), ResponseDecodeError, "not JSON"),
+    "200 with half a body": Doubt(answer(200, RECEIPT[:40], JSON), ResponseDecodeError, "not JSON"),
+    "200 without a body": Doubt(answer(200, b"", JSON), ResponseDecodeError, "not JSON"),
+    "204": Doubt(answer(204), ResponseDecodeError, "not JSON"),
+    "200 without uuid": Doubt(answer(200, b'{"message": {"status": "enqueued"}}'), ResponseDecodeError, "uuid"),
+    "200 with a list": Doubt(answer(200, b"[1, 2]", JSON), ResponseDecodeError, "message"),
+    "200 with what is not gzip": Doubt(
+        answer(200, RECEIPT, {**JSON, "Content-Encoding": "gzip"}), ConnectionLostError, "in mid-answer"
+    ),
+    "200 in chunks that are none": Doubt(
+        raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), ConnectionLostError, "not HTTP|broke"
+    ),
+    "not HTTP": Doubt(raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), ConnectionLostError, "not HTTP"),
+    "a head without end": Doubt(raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000), ConnectionLostError, "not HTTP"),
+}
+in_doubt = pytest.mark.parametrize("doubt", IN_DOUBT.values(), ids=IN_DOUBT)
+
+
+@in_doubt
+async def test_what_may_have_been_accepted_is_never_sent_again(doubt: Doubt) -> None:
+    """A request that was written and not answered readably is `UNKNOWN`, and the server sees it once, whatever the policy's attempts."""
+    async with local_callbell(doubt.fault) as server, client_for(server.url) as callbell:
+        with pytest.raises(TransportError, match=doubt.says) as caught:
+            await callbell.send(MESSAGE)
+    assert type(caught.value) is doubt.raises
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert caught.value.attempts == 1
+    assert len(server.requests) == doubt.counted
+    assert server.connections == 1
+
+
+@in_doubt
+async def test_what_may_have_been_accepted_is_sent_again_if_asked_for(doubt: Doubt) -> None:
+    """With `resend_unknown=True` the same request goes out a second time, byte for byte, and its receipt is the caller's."""
+    policy = RetryPolicy(wait_initial=0.0, resend_unknown=True)
+    async with (
+        local_callbell(doubt.fault, no_fault()) as server,
+        client_for(server.url, retry=policy) as callbell,
+    ):
+        receipt = await callbell.send(MESSAGE)
+    assert receipt.uuid == server.assert_sent_once(to=NUMBER).uuid
+    assert len(server.requests) == doubt.counted + 1
+    assert {request.body for request in server.requests} == {server.requests[-1].body}
+
+
+@in_doubt
+async def test_resending_ends_with_the_policys_attempts(doubt: Doubt) -> None:
+    """With `resend_unknown=True` a fault that lasts is met as often as the policy says, and stays `UNKNOWN`."""
+    policy = RetryPolicy(wait_initial=0.0, attempts=3, resend_unknown=True)
+    async with local_callbell(doubt.fault) as server, client_for(server.url, retry=policy) as callbell:
+        with pytest.raises(doubt.raises) as caught:
+            await callbell.send(MESSAGE)
+    assert (caught.value.outcome, caught.value.attempts) == (Outcome.UNKNOWN, 3)
+    assert len(server.requests) == 3 * doubt.counted
+    assert server.connections >= 1
+
+
+@pytest.mark.parametrize(
+    ("status", "raises", "outcome"),
+    [(200, RequestTimeoutError, Outcome.UNKNOWN), (403, PermissionDeniedError, Outcome.REJECTED)],
+)
+async def test_an_answer_whose_rest_never_comes(status: int, raises: type[CallbellError], outcome: Outcome) -> None:
+    """After the timeout half a success is `UNKNOWN`; a refusal is a refusal by its head alone."""
+
+    async def time_is_over(*_: object) -> None:
+        half_a_minute_passes()
+
+    half = no_response(after=head(Reply(status, None, HTML), 2 * len(PAGE)) + PAGE)
+    async with (
+        local_callbell(half) as server,
+        session_telling(on_request_end=time_is_over) as session,
+        client_for(server.url, session=session) as callbell,
+    ):
+        with pytest.raises(raises) as caught:
+            await callbell.send(MESSAGE)
+    assert (caught.value.outcome, caught.value.attempts) == (outcome, 1)
+    assert len(server.requests) == 1
+
+
+async def test_a_decode_error_holds_what_came() -> None:
+    """An unreadable success keeps its status, its headers with lower-case names and its bytes."""
+    async with local_callbell(answer(201, PAGE, HTML)) as server, client_for(server.url) as callbell:
+        with pytest.raises(ResponseDecodeError) as caught:
+            await callbell.send(MESSAGE)
+    assert (caught.value.status, caught.value.body) == (201, PAGE)
+    assert caught.value.headers["content-type"] == "text/html"
+
+
+async def test_a_slow_answer_is_an_answer() -> None:
+    """An answer that comes byte by byte is read like any other."""
+    async with (
+        local_callbell(slow_response(Reply(200, None, JSON, RECEIPT))) as server,
+        client_for(server.url) as callbell,
+    ):
+        receipt = await callbell.send(MESSAGE)
+    assert receipt.uuid == "adf3d1216d4c4dcd908199d6700f2381"
+    assert len(server.requests) == 1
+
+
+# --- it was refused ---------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Refusal:
+    """An answer that is not 2xx, and what the caller is told; `requests` is how many the default policy makes of it."""
+
+    fault: Fault
+    raises: type[APIError]
+    status: int
+    requests: int = 1
+    code: str | None = None
+    message: str | None = None
+    errors: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+
+
+COMPLAINT = "must be present and not empty"
+DEPLETED = "whatsapp_wallet_depleted_credit"
+
+
+def error(status: int, body: Any = b"", headers: Mapping[str, str] = JSON) -> Fault:
+    """An error of Callbell's."""
+    return answer(status, body, headers)
+
+
+REFUSALS = {
+    "400 in words": Refusal(error(400, {"error": "wrong"}), BadRequestError, 400, message="wrong"),
+    "400 by field": Refusal(
+        error(400, {"error": {"template_uuid": [COMPLAINT]}}),
+        BadRequestError,
+        400,
+        message=f"template_uuid {COMPLAINT}",
+        errors={"template_uuid": (COMPLAINT,)},
+    ),
+    "400 by field, unwrapped": Refusal(
+        error(400, {"template_uuid": [COMPLAINT], "to": ["is odd", "is short"]}),
+        BadRequestError,
+        400,
+        message=f"template_uuid {COMPLAINT}; to is odd, is short",
+        errors={"template_uuid": (COMPLAINT,), "to": ("is odd", "is short")},
+    ),
+    "401": Refusal(error(401, {"error": "not authorized"}), AuthenticationError, 401, message="not authorized"),
+    "402 with its code": Refusal(
+        error(402, {"error": "no credit", "code": DEPLETED}),
+        PaymentRequiredError,
+        402,
+        code=DEPLETED,
+        message="no credit",
+    ),
+    "403": Refusal(error(403, {"error": "no"}), PermissionDeniedError, 403, message="no"),
+    "404": Refusal(error(404, {"error": "no"}), NotFoundError, 404, message="no"),
+    "409": Refusal(error(409), APIError, 409),
+    "413": Refusal(error(413), APIError, 413),
+    "422": Refusal(error(422, {"error": "no"}), UnprocessableEntityError, 422, message="no"),
+    "408": Refusal(error(408), APIError, 408, requests=5),
+    "429": Refusal(error(429, {"error": "slower"}), RateLimitError, 429, requests=5, message="slower"),
+    "500": Refusal(error(500, {"error": "oh"}), ServerError, 500, requests=5, message="oh"),
+    "501": Refusal(error(501), ServerError, 501),
+    "502 with HTML": Refusal(error(502, PAGE, HTML), ServerError, 502, requests=5),
+    "503 with HTML": Refusal(error(503, PAGE, HTML), ServerError, 503, requests=5),
+    "504 without a body": Refusal(error(504), ServerError, 504, requests=5),
+    "403 with HTML": Refusal(error(403, PAGE, HTML), PermissionDeniedError, 403),
+    "400 with half its body": Refusal(truncated_response(Reply(400, None, HTML, PAGE)), BadRequestError, 400),
+    "500 with half its body": Refusal(truncated_response(Reply(500, None, HTML, PAGE)), ServerError, 500, requests=5),
+    "403 with what is not gzip": Refusal(
+        error(403, b"no", {**JSON, "Content-Encoding": "gzip"}), PermissionDeniedError, 403
+    ),
+    "101": Refusal(answer(101, b"", {"Connection": "upgrade", "Upgrade": "other"}), APIError, 101),
+    "304": Refusal(answer(304), APIError, 304),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+async def test_a_refusal_is_told_as_it_was_said(refusal: Refusal) -> None:
+    """Any answer but 2xx is `REJECTED`, with its status, code, words and fields, and repeated only where that is documented as safe."""
+    async with local_callbell(refusal.fault) as server, client_for(server.url) as callbell:
+        with pytest.raises(APIError) as caught:
+            await callbell.send(MESSAGE)
+    refused = caught.value
+    assert type(refused) is refusal.raises
+    assert refused.outcome is Outcome.REJECTED
+    assert (refused.status, refused.code, refused.message) == (refusal.status, refusal.code, refusal.message)
+    assert refused.errors == refusal.errors
+    assert refused.attempts == refusal.requests == len(server.requests)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 429])
+async def test_a_refusal_that_passes_is_no_failure(status: int) -> None:
+    """What the server refuses for a moment is accepted by the next attempt, over the same connection."""
+    async with local_callbell(error(status), no_fault()) as server, client_for(server.url) as callbell:
+        receipt = await callbell.send(MESSAGE)
+    assert receipt.uuid == server.assert_sent_once(to=NUMBER).uuid
+    assert (len(server.requests), server.connections) == (2, 1)
+
+
+async def test_a_refusal_cut_off_keeps_what_came() -> None:
+    """Of a refusal that broke off in mid-body the exception has the part that came."""
+    async with (
+        local_callbell(truncated_response(Reply(400, None, HTML, PAGE))) as server,
+        client_for(server.url) as callbell,
+    ):
+        with pytest.raises(BadRequestError) as caught:
+            await callbell.send(MESSAGE)
+    assert caught.value.body == PAGE[: len(PAGE) // 2]
+
+
+async def test_a_huge_error_body_is_cut() -> None:
+    """Of an error of 20 MB the exception keeps 64 KiB, little more is ever held in memory, and the next request fares well."""
+    async with (
+        local_callbell(oversized_response(20_000_000, 400), no_fault()) as server,
+        client_for(server.url) as callbell,
+    ):
+        with traced_memory():
+            with pytest.raises(BadRequestError) as caught:
+                await callbell.send(MESSAGE)
+            _, peak = tracemalloc.get_traced_memory()
+        await callbell.send(MESSAGE)
+    assert caught.value.body == b"x" * 65536
+    assert caught.value.outcome is Outcome.REJECTED
+    assert peak < 4_000_000
+    # The rest of the first answer would have stood in the second one's way.
+    assert (len(server.requests), server.connections) == (2, 2)
+
+
+async def test_a_huge_good_answer_is_bounded() -> None:
+    """A success that never ends is not read to its end: it is unreadable, and `UNKNOWN`."""
+    async with local_callbell(oversized_response(10**12)) as server, client_for(server.url) as callbell:
+        with pytest.raises(ResponseDecodeError) as caught:
+            await callbell.send(MESSAGE)
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert len(caught.value.body) == 65536
+    assert len(server.requests) == 1

@@ -1,0 +1,402 @@
+"""What the sandbox tells a webhook: which events, when, and what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callbell_async import CallbellClient, TextMessage
+from callbell_async.sandbox import Contact, CustomStatus, Failure, Funnel, Pace, Sandbox, User, Webhook, faults
+from callbell_async.sandbox.api.validation import EVENTS
+from tests.fixtures.sandbox import ask, get, same_shape, send
+from tests.support.clock import current_loop
+from tests.support.webhook_listener import WebhookListener
+
+HOUR = 3600.0
+"""A time that does not go by while a test runs."""
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[WebhookListener]:
+    """A webhook that takes everything."""
+    async with WebhookListener() as listening:
+        yield listening
+
+
+@pytest.fixture
+async def sandbox(listener: WebhookListener) -> AsyncIterator[Sandbox]:
+    """A sandbox on the loop's time, which tells the listener everything."""
+    pace = Pace(reported=HOUR, sent=2 * HOUR, delivered=3 * HOUR, read=4 * HOUR)
+    async with Sandbox(clock=asyncio.get_running_loop().time, limit=None, pace=pace) as running:
+        running.account.add(Webhook(url=listener.url, subscriptions=list(EVENTS)))
+        yield running
+
+
+async def pass_by(sandbox: Sandbox, seconds: float) -> None:
+    """Let so much time go by, but not while an event is under way, which would time out."""
+    await sandbox.wait_delivered()
+    current_loop().advance(seconds)
+
+
+# --- messages -----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_client_subscribes(listener: WebhookListener) -> None:
+    """A webhook on a loopback address can be subscribed, and is posted the JSON of the events it is subscribed to, and no others."""
+    async with Sandbox() as sandbox, CallbellClient(sandbox.token, base_url=sandbox.url) as callbell:
+        await callbell.webhooks.subscribe(listener.url, ["message_created"])
+        receipt = await callbell.send(TextMessage(to="+31612345678", text="Hello!"))
+        await sandbox.wait_delivered()
+        (post,) = listener.posts
+        assert post.headers["Content-Type"] == "application/json"
+        assert list(post.document) == ["event", "payload"]
+        assert (post.document["event"], post.document["payload"]["uuid"]) == ("message_created", receipt.uuid)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/", "http://127.9.9.9/", "http://[::1]:8000/events"])
+async def test_addresses_of_this_machine_are_good(sandbox: Sandbox, url: str) -> None:
+    """Callbell refuses localhost; a sandbox takes loopback addresses, because it reaches nothing else."""
+    body = {"url": url, "subscriptions": ["contact_created"]}
+    assert (await ask(sandbox, "POST", "/webhooks/subscribe", json=body))[0] == 200
+
+
+async def test_tells_of_a_message_that_is_sent(sandbox: Sandbox, listener: WebhookListener) -> None:
+    """An accepted message is told as `sent`, from the channel to the customer, and its metadata comes back."""
+    uuid = await send(sandbox, metadata={"order": "4711"})
+    await sandbox.wait_delivered()
+    (payload,) = listener.payloads("message_created")
+    contact, _ = payload.pop("contact"), payload.pop("createdAt")
+    assert re.fullmatch("[0-9a-f]{32}", uuid)
+    assert payload == {
+        "uuid": uuid,
+        "from": "390000000000",
+        "to": "+31612345678",
+        "text": "Hello!",
+        "attachments": [],
+        "status": "sent",
+        "channel": "whatsapp",
+        "metadata": {"order": "4711"},
+    }
+    assert contact["phoneNumber"] == "+31612345678"
+
+
+async def test_tells_of_attachments(sandbox: Sandbox, listener: WebhookListener) -> None:
+    """A message's media are its attachments, and the caption its text; metadata that was not given is not there."""
+    await send(sandbox, type="image", content={"url": "https://example.com/a.png", "text": "Look!"})
+    await sandbox.wait_delivered()
+    (payload,) = listener.payloads("message_created")
+    assert (payload["attachments"], payload["text"]) == (["https://example.com/a.png"], "Look!")
+    assert "metadata" not in payload
+
+
+async def test_tells_of_a_message_that_is_received(sandbox: Sandbox, listener: WebhookListener) -> None:
+    """What a customer writes is told as `received`, with the customer in `from` and the external id as its uuid."""
+    entry = sandbox.account.receive("Hi", sender="+31612345678", attachments=["https://example.com/voice.mp3"])
+    await sandbox.wait_delivered()
+    (payload,) = listener.payloads("message_created")
+    assert (payload["status"], payload["from"], payload["to"]) == ("received", "+31612345678", "390000000000")
+    assert (payload["uuid"], payload["text"]) == (entry.uuid, "Hi")
+    assert payload["uuid"].startswith("wamid.")
+    assert payload["attachments"] == ["https://example.com/voice.mp3"]
+    assert listener.payloads("message_status_updated") == []
+
+
+async def test_tells_each_status_when_it_comes(sandbox: Sandbox, listener: WebhookListener) -> None:
+    """A message is told as sent, delivered and read when the pace brings it, as it is when asked for, with its metadata."""
+    uuid = await send(sandbox, metadata={"order": "4711"})
+    await sandbox.wait_delivered()
+    before = len(listener.posts)
+    await pass_by(sandbox, HOUR)
+    for number, status in enumerate(["sent", "delivered", "read"]):
+        assert len(listener.payloads("message_status_updated")) == number
+        await pass_by(sandbox, HOUR)
+        await listener.posted(before + number + 1)
+        payload = listener.payloads("message_status_updated")[-1]
+        answered = (await get(sandbox, f"/messages/status/{uuid}"))["message"]
+        assert (payload["uuid"], payload["status"], payload["metadata"]) == (uuid, status, {"order": "4711"})
+        assert payload["contact"]["phoneNumber"] == "+31612345678"
+        assert payload["messageStatusPayload"] == answered["messageStatusPayload"]
+        assert payload["status"] == answered["status"]
+    await sandbox.wait_delivered(statuses=True)
+    assert sandbox.deliveries.changing == 0
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (Failure(reason="no such number"), {"type": "failed", "payload": {"reason": "no such number"}}),
+        (
+            Failure(reason="Message undeliverable", shape="meta", code=131026),
+            {
+                "messaging": {
+                    "value": {"statuses": [{"errors": [{"code": 131026, "message": "Message undeliverable"}]}]}
+                }
+            },
+        ),
+    ],
+)
+async def test_tells_a_failure_with_its_reason(
+    sandbox: Sandbox, listener: WebhookListener, failure: Failure, told: dict[str, Any]
+) -> None:
+    """A message that is not delivered is told as sent, then as failed, with the reason in the shape of either integration."""
+    sandbox.inject(faults.failed_delivery(failure))
+    await send(sandbox, metadata={"order": "4711"})
+    payloads = await changes(sandbox, listener)
+    assert {status: payload["metadata"] for status, payload in payloads.items()} == {
+        "sent": {"order": "4711"},
+        "failed": {"order": "4711"},
+    }
+    assert has(payloads["failed"]["messageStatusPayload"], told)
+
+
+def has(found: Any, wanted: Any) -> bool:
+    """Whether all that is wanted is in it."""
+    if isinstance(wanted, dict):
+        return all(key in found and has(found[key], value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        return all(has(one, other) for one, other in zip(found, wanted, strict=True))
+    return bool(found == wanted)
+
+
+async def changes(sandbox: Sandbox, listener: WebhookListener) -> dict[str, Any]:
+    """What is told of the messages' statuses in the next hours, by status."""
+    await pass_by(sandbox, 4 * HOUR)
+    await sandbox.wait_delivered(statuses=True)
+    return {payload["status"]: payload for payload in listener.payloads("message_status_updated")}
+
+
+async def test_a_message_outside_the_window_is_told_to_fail(sandbox: Sandbox, listener: WebhookListener) -> None:
+    """A text 24 hours after the customer's last reply is accepted, and told as failed with Meta's code."""
+    sandbox.account.receive("Hi", sender="+31612345678")
+    await pass_by(sandbox, 24 * HOUR)
+    await send(sandbox)
+    error = {"code": 131047}
+    payloads = await changes(sandbox, listener)
+    told = {"messaging": {"value": {"statuses": [{"errors": [error]}]}}}
+    assert has(payloads["failed"]["messageStatusPayload"], told)
+
+
+async def test_what_is_decided_later_is_told(sandbox: Sandbox, listener: WebhookListener) -> None:
+    """What becomes of a message may be decided while it is under way."""
+    await send(sandbox)
+    await pass_by(sandbox, 2 * HOUR)
+    await listener.posted(4)
+    assert listener.payloads("message_status_updated")[-1]["status"] == "sent"
+    sandbox.account.fail(sandbox.messages[0], Failure(reason="blocked"))
+    assert set(await changes(sandbox, listener)) == {"sent", "failed"}
+
+
+async def test_a_deleted_message_goes_no_further(sandbox: Sandbox, listener: WebhookListener) -> None:
+    """Of a message that was deleted, nothing more is told."""
+    uuid = await send(sandbox)
+    await ask(sandbox, "DELETE", f"/messages/{uuid}")
+    assert await changes(sandbox, listener) == {}
+
+
+async def test_statuses_end_with_the_subscription(sandbox: Sandbox, listener: WebhookListener) -> None:
+    """When the subscription ends, the changes that are still to come are not told."""
+    await send(sandbox)
+    await ask(sandbox, "DELETE", "/webhooks/unsubscribe")
+    assert await changes(sandbox, listener) == {}
+
+
+@pytest.mark.parametrize(
+    ("pace", "told"),
+    [
+        (Pace(read=math.inf), {"sent", "delivered"}),
+        (Pace(delivered=math.inf), {"sent", "read"}),
+        (Pace(sent=math.inf, delivered=math.inf, read=math.inf), set()),
+        (Pace(reported=0.0, sent=0.0, delivered=0.0, read=0.0), {"sent", "delivered", "read"}),
+    ],
+)
+async def test_the_pace_may_be_anything(
+    sandbox: Sandbox, listener: WebhookListener, pace: Pace, told: set[str]
+) -> None:
+    """A status whose time is infinite never comes, and is not waited for; those that come at once are told one by one."""
+    sandbox.account.pace = pace
+    await send(sandbox)
+    assert set(await changes(sandbox, listener)) == told
+    assert len(listener.payloads("message_status_updated")) == len(told)
+
+
+# --- contacts, conversations, collaborators -----------------------------------------------------------------------------
+
+
+CLOSED = "/contacts/contact/conversation/close"
+OPENED = "/contacts/contact/conversation/open"
+STATUS = "/users/user/status"
+
+
+@pytest.mark.parametrize(
+    ("requests", "told"),
+    [
+        (
+            [("POST", "/contacts", {"identifier": "+31600000000", "name": "A", "source": "whatsapp"})],
+            ["contact_created"],
+        ),
+        ([("PATCH", "/contacts/contact", {"name": "B"})], ["contact_updated"]),
+        ([("PUT", "/contacts/contact/conversation/update_funnel", {"funnel_id": "funnel"})], ["contact_updated"]),
+        ([("DELETE", "/contacts/contact", None)], ["contact_deleted"]),
+        ([("POST", OPENED, None)], []),
+        ([("POST", CLOSED, None), ("POST", CLOSED, None)], ["conversation_closed"]),
+        ([("POST", CLOSED, None), ("POST", OPENED, None)], ["conversation_closed", "conversation_opened"]),
+        ([("PUT", STATUS, {"available": False})], ["agent_status_updated"]),
+        ([("DELETE", STATUS, None)], ["agent_status_updated"]),
+        ([("DELETE", "/custom_statuses/status", None)], ["agent_status_updated"]),
+        ([("PATCH", "/contacts/contact", {"name": ""}), ("GET", "/contacts", None)], []),
+        ([("POST", "/contacts/contact/conversation/note", {"text": "Nice"})], []),
+    ],
+)
+async def test_operations_are_told(
+    sandbox: Sandbox, listener: WebhookListener, requests: list[tuple[str, str, Any]], told: list[str]
+) -> None:
+    """Each operation that changes something has its event; what is refused, changes nothing or only asks has none."""
+    sandbox.account.add(Contact(uuid="contact", identifier="+31612345678", name="John Doe"))
+    sandbox.account.add(CustomStatus(uuid="status", name="Vacationing"))
+    sandbox.account.add(User(uuid="user", email="john@example.com", custom_status="status"))
+    sandbox.account.add(User(uuid="other", email="jane@example.com"))
+    sandbox.account.add(Funnel(uuid="funnel", name="Awareness"))
+    for method, path, body in requests:
+        await ask(sandbox, method, path, json=body)
+    await sandbox.wait_delivered()
+    assert sorted(listener.events) == told
+
+
+async def test_a_first_message_begins_a_conversation(sandbox: Sandbox, listener: WebhookListener) -> None:
+    """A message to or from somebody new creates the contact and opens the conversation; the next one does neither."""
+    for _ in range(2):
+        await send(sandbox)
+        sandbox.account.receive("Hi", sender="+31687654321")
+    await sandbox.wait_delivered()
+    told = sorted(listener.events)
+    assert told == ["contact_created"] * 2 + ["conversation_opened"] * 2 + ["message_created"] * 4
+
+
+async def test_a_message_reopens_a_conversation(sandbox: Sandbox, listener: WebhookListener) -> None:
+    """A message in a closed conversation opens it again."""
+    contact = sandbox.account.add(Contact(identifier="+31612345678", name="John Doe"))
+    contact.closed_at = sandbox.account.calendar.now()
+    await send(sandbox)
+    await sandbox.wait_delivered()
+    assert sorted(listener.events) == ["conversation_opened", "message_created"]
+
+
+async def test_a_message_that_assigns_somebody_updates_the_contact(sandbox: Sandbox, listener: WebhookListener) -> None:
+    """A message that assigns a collaborator or a team changes its contact, once."""
+    sandbox.account.add(Contact(identifier="+31612345678", name="John Doe"))
+    for _ in range(2):
+        await send(sandbox, assigned_user="john@example.com")
+    await sandbox.wait_delivered()
+    (payload,) = listener.payloads("contact_updated")
+    assert payload["assignedUser"] == "john@example.com"
+
+
+FORMS = Path(__file__).parents[1] / "fixtures" / "events"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        "message_created",
+        "message_status_updated",
+        "contact_created",
+        "contact_updated",
+        "contact_deleted",
+        "conversation_opened",
+        "conversation_closed",
+        "agent_status_updated",
+    ],
+)
+async def test_payloads_are_like_the_documented_ones(sandbox: Sandbox, listener: WebhookListener, event: str) -> None:
+    """Every key of Callbell's own example is there, in its form; a contact has all keys that contacts have."""
+    account = sandbox.account
+    account.add(CustomStatus(uuid="status", name="Vacationing"))
+    account.add(
+        User(uuid="user", email="john@example.com", name="John Doe", custom_status="status")
+    ).custom_status_at = account.calendar.now()
+    await send(sandbox)
+    uuid = next(iter(account.people)).uuid
+    await pass_by(sandbox, 2 * HOUR)
+    await ask(sandbox, "PATCH", f"/contacts/{uuid}", json={"tags": ["Lead"]})
+    await ask(sandbox, "POST", f"/contacts/{uuid}/conversation/close")
+    await ask(sandbox, "PUT", "/users/user/status", json={"available": False})
+    await ask(sandbox, "DELETE", f"/contacts/{uuid}")
+    await pass_by(sandbox, 2 * HOUR)
+    await sandbox.wait_delivered(statuses=True)
+    example = json.loads((FORMS / f"{event}.json").read_bytes())["payload"]
+    # What only comes with other kinds of messages.
+    optional = re.compile("message(Location|ContactCard|ReplyButton|InteractiveList)")
+    example = {key: value for key, value in example.items() if not optional.fullmatch(key)}
+    payload = listener.payloads(event)[-1]
+    assert same_shape(cut(payload, example), example) == []
+
+
+def cut(found: Any, example: Any) -> Any:
+    """What is found, without the keys that an example lacks."""
+    if isinstance(found, dict) and isinstance(example, dict):
+        return {key: cut(value, example[key]) for key, value in found.items() if key in example}
+    return found
+
+
+# --- who is told --------------------------------------------------------------------------------------------------------
+
+
+async def test_any_event_can_be_told_by_hand(sandbox: Sandbox, listener: WebhookListener) -> None:
+    """An event of a test's own is posted as it is."""
+    payload = {"action": "user_logged_in", "user": {"email": "john.doe@gmail.com"}}
+    sandbox.emit("agent_session_updated", payload)
+    await sandbox.wait_delivered()
+    assert [post.document for post in listener.posts] == [{"event": "agent_session_updated", "payload": payload}]
+
+
+async def test_only_what_is_subscribed_is_told(sandbox: Sandbox, listener: WebhookListener) -> None:
+    """Events that are not subscribed to are not posted, nor by hand; an event that nobody can subscribe to goes to every webhook."""
+    sandbox.account.add(Webhook(url=listener.url, subscriptions=["contact_created"]))
+    await send(sandbox)
+    sandbox.emit("contact_deleted", {})
+    sandbox.emit("contact_painted", {})
+    assert sandbox.deliveries.changing == 0
+    await sandbox.wait_delivered()
+    assert sorted(listener.events) == ["contact_created", "contact_painted"]
+
+
+@pytest.mark.parametrize(
+    "webhook",
+    [
+        None,
+        Webhook(url="http://127.0.0.1:9/", subscriptions=list(EVENTS), enabled=False),
+        Webhook(url="https://example.com/events", subscriptions=list(EVENTS)),
+        Webhook(url="http://localhost:9/", subscriptions=list(EVENTS)),
+        Webhook(url="http://[/", subscriptions=list(EVENTS)),
+    ],
+)
+async def test_without_a_webhook_nothing_happens(sandbox: Sandbox, webhook: Webhook | None) -> None:
+    """Without a webhook, or with one that is disabled or not on this machine, there is no task, no timer, and nothing noted down."""
+    sandbox.account.webhook = webhook
+    before = asyncio.all_tasks()
+    await send(sandbox)
+    sandbox.account.receive("Hi", sender="+31612345678")
+    sandbox.emit("contact_painted", {})
+    assert (sandbox.deliveries.waiting, sandbox.deliveries.changing) == (0, 0)
+    assert {task for task in asyncio.all_tasks() - before if "Deliveries" in repr(task)} == set()
+    await sandbox.wait_delivered(statuses=True)
+    assert list(sandbox.account.webhook_events) == []
+
+
+async def test_a_sandbox_that_does_not_run_tells_nothing(listener: WebhookListener) -> None:
+    """Before it runs and afterwards an account can be changed, and nothing is posted."""
+    sandbox = Sandbox()
+    sandbox.account.add(Webhook(url=listener.url, subscriptions=list(EVENTS)))
+    sandbox.account.receive("Hi", sender="+31612345678")
+    async with sandbox:
+        pass
+    sandbox.emit("contact_painted", {})
+    await sandbox.wait_delivered(statuses=True)
+    assert listener.posts == []

@@ -1,0 +1,290 @@
+"""SharedTimeout: one timer for many, under the rules of `asyncio.timeout`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from callbell_async.http.timeouts import SharedTimeout
+
+pytestmark = pytest.mark.virtual_time
+
+
+def now() -> float:
+    """The virtual time."""
+    return asyncio.get_running_loop().time()
+
+
+def pending_timers() -> int:
+    """How many timers the event loop holds that still may fire."""
+    scheduled: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    return sum(not timer.cancelled() for timer in scheduled)
+
+
+async def limited(deadlines: SharedTimeout, waiting: Awaitable[Any]) -> None:
+    """Wait within a deadline."""
+    with deadlines.start():
+        await waiting
+
+
+# --- alone ------------------------------------------------------------------------------------------------------------
+
+
+async def test_what_takes_too_long_is_interrupted() -> None:
+    """A wait longer than the limit ends with `TimeoutError` when the limit is over, not later."""
+    started = now()
+    with pytest.raises(TimeoutError) as caught:
+        await limited(SharedTimeout(30.0), asyncio.sleep(100))
+    assert now() - started == pytest.approx(30.0, abs=0.01)
+    assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+async def test_what_ends_in_time_is_left_alone() -> None:
+    """Whoever is done in time is never interrupted, however long it goes on afterwards."""
+    await limited(SharedTimeout(30.0), asyncio.sleep(29))
+    await asyncio.sleep(100)
+
+
+async def test_an_exception_of_ones_own_stays() -> None:
+    """What fails in time fails with its own exception."""
+
+    async def fail() -> None:
+        await asyncio.sleep(1)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await limited(SharedTimeout(30.0), fail())
+    await asyncio.sleep(100)
+
+
+async def test_no_limit_never_expires() -> None:
+    """`None` is for ever, and costs no timer."""
+    deadlines = SharedTimeout(None)
+    started = now()
+    with deadlines.start():
+        before = pending_timers()
+        await asyncio.sleep(1_000_000)
+    assert now() - started == pytest.approx(1_000_000)
+    assert before == 0
+
+
+async def test_what_swallows_the_interruption_has_swallowed_it() -> None:
+    """Who catches the cancellation and goes on is not interrupted twice, and leaves the task's count of cancellations as it was."""
+
+    async def swallow() -> None:
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            await asyncio.sleep(100)
+
+    started = now()
+    await limited(SharedTimeout(30.0), swallow())
+    assert now() - started == pytest.approx(130.0, abs=0.01)
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+async def test_what_turns_the_interruption_into_another_exception_keeps_it() -> None:
+    """Who answers the cancellation with an exception of its own is believed."""
+
+    async def translate() -> None:
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            raise LookupError from None
+
+    with pytest.raises(LookupError):
+        await limited(SharedTimeout(30.0), translate())
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+# --- many -------------------------------------------------------------------------------------------------------------
+
+
+async def test_one_timer_serves_all() -> None:
+    """However many deadlines run, the event loop holds one timer for them."""
+    deadlines = SharedTimeout(30.0)
+    tasks = [asyncio.create_task(limited(deadlines, asyncio.Event().wait())) for _ in range(100)]
+    await asyncio.sleep(1)
+    assert pending_timers() == 1
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def test_each_has_its_own_time() -> None:
+    """SharedTimeout given out one after the other expire one after the other, each at its own time, whichever were done before."""
+    deadlines = SharedTimeout(30.0)
+    started = now()
+    ends: dict[int, float] = {}
+
+    async def work(number: int) -> None:
+        await asyncio.sleep(number)
+        try:
+            await limited(deadlines, asyncio.sleep(5 if number % 3 == 0 else 100))
+        except TimeoutError:
+            ends[number] = now() - started
+
+    await asyncio.gather(*map(work, range(60)))
+    assert ends == {number: pytest.approx(number + 30, abs=0.01) for number in range(60) if number % 3}
+
+
+async def test_all_of_the_same_moment_expire_together() -> None:
+    """SharedTimeout given out at once expire at once."""
+    deadlines = SharedTimeout(30.0)
+    ended = await asyncio.gather(*(limited(deadlines, asyncio.sleep(100)) for _ in range(50)), return_exceptions=True)
+    assert [type(error) for error in ended] == [TimeoutError] * 50
+
+
+async def test_a_quiet_time_is_no_end() -> None:
+    """After its timer has run out with nothing to do, the next deadline sets it again."""
+    deadlines = SharedTimeout(30.0)
+    for _ in range(3):
+        await limited(deadlines, asyncio.sleep(1))
+        await asyncio.sleep(200)
+        with pytest.raises(TimeoutError):
+            await limited(deadlines, asyncio.sleep(100))
+        await asyncio.sleep(200)
+
+
+async def test_nothing_is_kept() -> None:
+    """Neither what ended in time, nor what expired, nor what was cancelled is held on to, and at last no timer is left."""
+    deadlines = SharedTimeout(30.0)
+    tasks = [asyncio.create_task(limited(deadlines, asyncio.sleep(seconds))) for seconds in (1, 100, 1000)]
+    await asyncio.sleep(2)
+    tasks[2].cancel()
+    await asyncio.wait(tasks)
+    remains = [weakref.ref(task) for task in tasks]
+    tasks.clear()
+    gc.collect()
+    assert [remaining() for remaining in remains] == [None] * 3
+    await asyncio.sleep(100)
+    assert pending_timers() == 0
+
+
+async def test_closing_ends_all() -> None:
+    """Closing lets all that run expire at once, those without a limit too, and what starts afterwards is limited as ever."""
+    for seconds in (30.0, None):
+        deadlines = SharedTimeout(seconds)
+        tasks = [asyncio.create_task(limited(deadlines, asyncio.sleep(1000))) for _ in range(3)]
+        await asyncio.sleep(1)
+        started = now()
+        deadlines.close()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(error) for error in ended] == [TimeoutError] * 3
+        assert now() == started
+        assert pending_timers() == 0
+        if seconds is not None:
+            with pytest.raises(TimeoutError):
+                await limited(deadlines, asyncio.sleep(100))
+
+
+# --- beside other limits ----------------------------------------------------------------------------------------------
+
+
+async def test_a_cancellation_from_outside_wins() -> None:
+    """A task that is cancelled in time ends cancelled, and later nothing is interrupted for it."""
+    task = asyncio.create_task(limited(SharedTimeout(30.0), asyncio.sleep(100)))
+    await asyncio.sleep(10)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    await asyncio.sleep(100)
+
+
+@pytest.mark.parametrize("first", ["the deadline", "the cancellation"])
+async def test_a_cancellation_at_the_same_moment_wins(first: str) -> None:
+    """A task that is cancelled in the very moment of its expiry, before or after it, ends cancelled: nobody's cancellation is lost."""
+    deadlines = SharedTimeout(30.0)
+    task = asyncio.create_task(limited(deadlines, asyncio.sleep(100)))
+    await asyncio.sleep(1)
+    acts: list[Callable[[], object]] = [deadlines.close, task.cancel]
+    for act in acts if first == "the deadline" else reversed(acts):
+        act()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_a_cancellation_survived_before_does_not_count() -> None:
+    """In a task that swallowed a cancellation earlier a deadline still is a `TimeoutError`."""
+
+    async def survive() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(100)
+        with pytest.raises(TimeoutError):
+            await limited(SharedTimeout(30.0), asyncio.sleep(100))
+        assert asyncio.current_task().cancelling() == 1  # type: ignore[union-attr]
+
+    task = asyncio.create_task(survive())
+    await asyncio.sleep(1)
+    task.cancel()
+    await task
+
+
+@pytest.mark.parametrize(("outer", "inner"), [(10.0, 30.0), (30.0, 10.0), (30.0, 30.0)])
+async def test_within_asyncio_timeout_the_earlier_one_ends_it(outer: float, inner: float) -> None:
+    """Inside `asyncio.timeout` the earlier limit ends the wait; a caller's own is told from this one, and at a tie it is the caller's."""
+    deadlines = SharedTimeout(inner)
+    started = now()
+    ended_by = "neither"
+    try:
+        async with asyncio.timeout(outer) as timeout:
+            try:
+                await limited(deadlines, asyncio.sleep(100))
+            except TimeoutError:
+                ended_by = "the inner"
+                raise LookupError from None
+    except TimeoutError:
+        ended_by = "the outer"
+    except LookupError:
+        pass
+    assert ended_by == ("the inner" if inner < outer else "the outer")
+    assert timeout.expired() is (outer <= inner)
+    assert now() - started == pytest.approx(min(outer, inner), abs=0.01)
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+async def test_asyncio_timeout_within_keeps_its_own() -> None:
+    """A shorter `asyncio.timeout` inside expires for itself, and the deadline goes on counting."""
+
+    async def wait_shortly() -> None:
+        async with asyncio.timeout(10):
+            await asyncio.sleep(100)
+
+    async def wait_twice() -> None:
+        with pytest.raises(TimeoutError):
+            await wait_shortly()
+        assert now() - started == pytest.approx(10, abs=0.01)
+        await asyncio.sleep(100)
+
+    started = now()
+    with pytest.raises(TimeoutError):
+        await limited(SharedTimeout(30.0), wait_twice())
+    assert now() - started == pytest.approx(30, abs=0.01)
+
+
+async def test_wait_for_around_it() -> None:
+    """`asyncio.wait_for` around a deadline works as around anything."""
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(limited(SharedTimeout(30.0), asyncio.sleep(100)), 10)
+    await asyncio.sleep(100)
+
+
+async def test_a_task_group_is_not_disturbed() -> None:
+    """In a task group an expiry fails its own task, and the group cancels the others as it does for any failure."""
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(limited(SharedTimeout(30.0), asyncio.sleep(100)))
+            others.append(group.create_task(asyncio.sleep(1000)))
+
+    others: list[asyncio.Task[None]] = []
+    with pytest.raises(ExceptionGroup) as caught:
+        await work()
+    assert [type(error) for error in caught.value.exceptions] == [TimeoutError]
+    assert others[0].cancelled()
