@@ -23,7 +23,7 @@ from callbell_async.endpoints.templates import TemplatesEndpoint
 from callbell_async.endpoints.webhooks import WebhooksEndpoint
 from callbell_async.errors import ClientClosedError, ConfigurationError
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import Call, Request, build_query, read_any
+from callbell_async.http.requests import CallState, Request, build_query, read_any
 from callbell_async.http.retry import RetryPolicy
 from callbell_async.http.transport import Transport, TransportOptions, default_user_agent
 from callbell_async.journal import Journal, reconcile, refresh
@@ -212,7 +212,7 @@ class CallbellClient:
             raise ConfigurationError("path: must begin with a slash, and stand without the base URL")
         body = None if json is None else dump_json(json, field="json")
         request = Request(method.upper(), path + build_query(query), body)
-        return await self._door().call(Call(request), read_any)
+        return await self._door().call(CallState(request), read_any)
 
 
 class _Door:

@@ -25,7 +25,7 @@ from callbell_async.errors import (
     TransportError,
 )
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import Call
+from callbell_async.http.requests import CallState
 from callbell_async.journal import Journal
 from callbell_async.models.messages import Message
 from callbell_async.models.results import Item, SendReport, SendResult
@@ -310,7 +310,7 @@ class SendRun:
         # Whatever is raised here, a limiter's or a session's own exception too, is about this message: the others go on.
         message, key = (item.message, item.key) if isinstance(item, Intended) else (item, None)
         try:
-            call = Call(send_request(item.body if isinstance(item, Intended) else dump_message(item)))
+            call = CallState(send_request(item.body if isinstance(item, Intended) else dump_message(item)))
         except Exception as error:
             return SendResult(index, message, Outcome.NEVER_SENT, error=error)
         try:
@@ -349,7 +349,7 @@ class SendRun:
             self._kept[result.index] = result
 
 
-def _cut_off(call: Call) -> TransportError:
+def _cut_off(call: CallState) -> TransportError:
     error = TransportError(
         "the run was ended before this message was settled",
         method=call.request.method,

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from callbell_async.http.pagination import Paginator
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import Answer, Call, Request, build_path, build_query, read_answer
+from callbell_async.http.requests import CallState, Request, Response, build_path, build_query, read_response
 from callbell_async.models.pages import Page
 from callbell_async.models.unset import UNSET
 from callbell_async.wire import dump_json
@@ -44,11 +44,13 @@ class Endpoint:
         """Send `json` without what is unset to the path of these parts, and load the answer."""
         body = None if json is None else dump_json(_given(json), field="json")
         request = Request(method, build_path(*path) + build_query(query), body)
-        return await self._caller().call(Call(request), lambda request, answer: read_answer(request, answer, load))
+        return await self._caller().call(
+            CallState(request), lambda request, answer: read_response(request, answer, load)
+        )
 
     async def _forget(self, method: str, *path: str) -> None:
         """The same for a call whose answer says nothing but that it succeeded."""
-        await self._caller().call(Call(Request(method, build_path(*path))), _read_nothing)
+        await self._caller().call(CallState(Request(method, build_path(*path))), _read_nothing)
 
     def _pages(
         self, *path: str, load: Load[Page[T]], filters: Mapping[str, Any] | None = None, single: bool = False
@@ -61,6 +63,6 @@ def _given(json: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in json.items() if value is not UNSET}
 
 
-def _read_nothing(request: Request, answer: Answer) -> None:
+def _read_nothing(request: Request, answer: Response) -> None:
     if not answer.ok:
-        read_answer(request, answer, lambda document: document)
+        read_response(request, answer, lambda document: document)

@@ -18,7 +18,7 @@ from callbell_async.errors import (
     ResponseDecodeError,
     mask_path,
 )
-from callbell_async.http.requests import Answer, Call, Request
+from callbell_async.http.requests import CallState, Request, Response
 from callbell_async.http.retry import RetryBudget, RetryPolicy
 from callbell_async.http.transport import Transport
 from callbell_async.limits.window import RateLimiter
@@ -42,7 +42,7 @@ class RequestPipeline:
         self._budget = RetryBudget()
         self._closed_until = 0.0
 
-    async def call(self, call: Call, read: Callable[[Request, Answer], T], *, patient: bool = False) -> T:
+    async def call(self, call: CallState, read: Callable[[Request, Response], T], *, patient: bool = False) -> T:
         """What `read` makes of the answer, after as many attempts as the policy allows.
 
         A call waits for its turn no longer than the policy's timeout; if it is `patient`, as long as it takes, and then that doesn't
@@ -82,7 +82,7 @@ class RequestPipeline:
                 return value
             await asyncio.sleep(wait)
 
-    async def _enter(self, call: Call, deadline: float | None) -> None:
+    async def _enter(self, call: CallState, deadline: float | None) -> None:
         """Wait until Callbell lets the client in and the rate limiter this request; raises `RequestTimeoutError` at the deadline."""
         try:
             async with _UNHURRIED if deadline is None else asyncio.timeout_at(deadline):
@@ -116,7 +116,7 @@ class RequestPipeline:
             self._closed_until = 0.0
         return max(0.0, remaining)
 
-    def _wait_after(self, call: Call, error: CallbellError, *, now: float, started: float) -> float | None:
+    def _wait_after(self, call: CallState, error: CallbellError, *, now: float, started: float) -> float | None:
         """The seconds to wait before the next attempt, or `None` to give up; a 429 stops the whole client on the way."""
         jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
         wait = self._retry.wait_after(
@@ -145,7 +145,7 @@ class RequestPipeline:
         return wait
 
     def _conceal(self, error: ResponseDecodeError) -> None:
-        kept = self._transport.conceal(Answer(error.status, error.headers, error.body))
+        kept = self._transport.conceal(Response(error.status, error.headers, error.body))
         error.headers, error.body = dict(kept.headers), kept.body
         # The parser's own error, beneath, keeps the whole answer.
         error.__context__ = None
@@ -157,7 +157,7 @@ class RequestPipeline:
         _log.warning("Callbell answered 429: the client stops for %.3f s", self._closed_until - now)
 
 
-def _give_back(limiter: RateLimiter, call: Call, error: BaseException) -> None:
+def _give_back(limiter: RateLimiter, call: CallState, error: BaseException) -> None:
     if call.written or (isinstance(error, CallbellError) and error.outcome is Outcome.UNKNOWN):
         limiter.release(answered=False)
     else:

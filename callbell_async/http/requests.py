@@ -29,7 +29,16 @@ from callbell_async.errors import (
 from callbell_async.http.error_body import parse_error_body, summarize
 from callbell_async.wire import WireError, load_json
 
-__all__ = ["Answer", "Call", "Request", "build_path", "build_query", "error_from", "parse_retry_after", "read_answer"]
+__all__ = [
+    "CallState",
+    "Request",
+    "Response",
+    "build_path",
+    "build_query",
+    "error_from",
+    "parse_retry_after",
+    "read_response",
+]
 
 T = TypeVar("T")
 
@@ -53,7 +62,7 @@ class Request(NamedTuple):
         return self.method in IDEMPOTENT_METHODS
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """An answer that was read whole, or an error's that was read as far as needed; header names are case-insensitive."""
 
     status: int
@@ -69,7 +78,7 @@ class Answer(NamedTuple):
 _SEVERITY = (Outcome.NEVER_SENT, Outcome.REJECTED, Outcome.UNKNOWN)
 
 
-class Call:
+class CallState:
     """One call and what has become of it so far: the only state that changes while a request is being tried.
 
     `attempts` counts the requests tried. `written` says whether the body of the attempt under way has begun to leave.
@@ -157,7 +166,7 @@ def _query_value(value: Any) -> str:
 # --- reading answers --------------------------------------------------------------------------------------------------
 
 
-def read_answer(request: Request, answer: Answer, load: Callable[[Any], T]) -> T:
+def read_response(request: Request, answer: Response, load: Callable[[Any], T]) -> T:
     """What a good answer holds; raises `APIError` for any other, and `ResponseDecodeError` for one that can't be read."""
     if not answer.ok:
         raise error_from(request, answer)
@@ -167,14 +176,14 @@ def read_answer(request: Request, answer: Answer, load: Callable[[Any], T]) -> T
         raise _decode_error(request, answer, str(error)) from None
 
 
-def read_any(request: Request, answer: Answer) -> Any:
+def read_any(request: Request, answer: Response) -> Any:
     """The JSON of a good answer as it came, and `None` for an empty one; raises as `read_answer` does."""
     if answer.ok and not answer.body.strip():
         return None
-    return read_answer(request, answer, lambda document: document)
+    return read_response(request, answer, lambda document: document)
 
 
-def _decode_error(request: Request, answer: Answer, reason: str) -> ResponseDecodeError:
+def _decode_error(request: Request, answer: Response, reason: str) -> ResponseDecodeError:
     return ResponseDecodeError(
         f"the answer has status {answer.status} but can't be read: {reason}",
         method=request.method,
@@ -196,7 +205,7 @@ _ERRORS: dict[int, type[APIError]] = {
 }
 
 
-def error_from(request: Request, answer: Answer, *, now: datetime | None = None) -> APIError:
+def error_from(request: Request, answer: Response, *, now: datetime | None = None) -> APIError:
     """The exception for an answer that is not 2xx; never fails, whatever the body holds."""
     complaints = parse_error_body(answer.body)
     cls = _ERRORS.get(answer.status) or (ServerError if answer.status >= 500 else APIError)

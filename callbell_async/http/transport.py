@@ -32,7 +32,7 @@ from callbell_async.errors import (
     RequestTimeoutError,
     TransportError,
 )
-from callbell_async.http.requests import KEPT_BODY, Answer, Call
+from callbell_async.http.requests import KEPT_BODY, CallState, Response
 from callbell_async.http.timeouts import SharedTimeout
 
 __all__ = ["Transport", "TransportOptions", "default_user_agent"]
@@ -65,9 +65,9 @@ _NO_TYPE = frozenset({"Content-Type"})
 class _NoticedBody(aiohttp.BytesPayload):
     """A JSON body that tells its call when aiohttp begins to write it; where there is none, an empty one tells the same."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: CallState) -> None:
         super().__init__(call.request.body or b"", content_type=_JSON)
-        self._call: Call | None = call
+        self._call: CallState | None = call
 
     @property
     def consumed(self) -> bool:
@@ -103,7 +103,7 @@ class Transport:
         self._body_headers = None if self._owned else CIMultiDict({**options.headers, "Content-Type": _JSON})
         self._url = functools.lru_cache(maxsize=256)(functools.partial(_build_url, options.base_url))
 
-    async def exchange(self, call: Call) -> Answer:
+    async def exchange(self, call: CallState) -> Response:
         """Send the call's request once and read its answer, whatever its status.
 
         Raises `TransportError` with the outcome of this attempt, `ConfigurationError` for what aiohttp refuses to send, and
@@ -135,17 +135,17 @@ class Transport:
                 whole = response.content.is_eof()
                 content = await (response.read() if whole else _read_bounded(response))
             if _good(response):
-                return Answer(response.status, response.headers, content)
+                return Response(response.status, response.headers, content)
             # Reading to the end releases all answers but one that changes the protocol.
             response.release()
-            return self.conceal(Answer(response.status, response.headers, content))
+            return self.conceal(Response(response.status, response.headers, content))
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError, asyncio.CancelledError) as error:
             closed = session.closed
             if isinstance(error, RuntimeError | asyncio.CancelledError) and not (closed and _goes_on()):
                 raise
             if response is not None and not _good(response):
                 # It was refused; the rest of its words got lost on the way.
-                return self.conceal(Answer(response.status, response.headers, b""))
+                return self.conceal(Response(response.status, response.headers, b""))
             failure = self._failure(call, error, answering=response is not None, closed=closed)
         finally:
             body.withdraw()
@@ -155,7 +155,7 @@ class Transport:
         finally:
             del failure
 
-    def conceal(self, answer: Answer) -> Answer:
+    def conceal(self, answer: Response) -> Response:
         """The same without the token, should the server have echoed it: exceptions keep what was answered."""
         _, _, token = self._options.headers["Authorization"].partition(" ")
         # A shorter one is no secret, and may be any word.
@@ -193,7 +193,7 @@ class Transport:
         )
         return self._session
 
-    def _failure(self, call: Call, error: BaseException, *, answering: bool, closed: bool) -> CallbellError:
+    def _failure(self, call: CallState, error: BaseException, *, answering: bool, closed: bool) -> CallbellError:
         """One of our exceptions for what aiohttp raised, by type and by whether the body had begun to leave."""
         outcome = Outcome.UNKNOWN if answering or call.written else Outcome.NEVER_SENT
         cls, reason = _classify(error, outcome=outcome, answering=answering, closed=closed)

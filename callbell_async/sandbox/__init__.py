@@ -1,48 +1,48 @@
 """A Callbell on this machine: real HTTP on a loopback port, in memory, without an account."""
 
 from callbell_async.sandbox import faults
-from callbell_async.sandbox.account import Account
-from callbell_async.sandbox.exchange import Reply, SandboxRequest
+from callbell_async.sandbox.account import SandboxAccount
+from callbell_async.sandbox.exchange import SandboxRequest, SandboxResponse
 from callbell_async.sandbox.fault import Exchange, Fault
-from callbell_async.sandbox.fault_rules import Rule
-from callbell_async.sandbox.message_lifecycle import Failure, Pace
+from callbell_async.sandbox.fault_rules import FaultRule
+from callbell_async.sandbox.message_lifecycle import DeliveryFailure, StatusTimings
 from callbell_async.sandbox.records import (
-    Channel,
-    Contact,
-    CustomField,
-    CustomStatus,
-    Funnel,
+    SandboxChannel,
+    SandboxContact,
+    SandboxCustomField,
+    SandboxCustomStatus,
+    SandboxFunnel,
     SandboxMessage,
-    Team,
-    Template,
-    User,
-    Webhook,
-    WebhookEvent,
+    SandboxTeam,
+    SandboxTemplate,
+    SandboxUser,
+    SandboxWebhook,
+    SandboxWebhookDelivery,
 )
 from callbell_async.sandbox.server import Sandbox
-from callbell_async.sandbox.webhook_sender import Deliveries
+from callbell_async.sandbox.webhook_sender import WebhookSender
 
 __all__ = [
-    "Account",
-    "Channel",
-    "Contact",
-    "CustomField",
-    "CustomStatus",
-    "Deliveries",
+    "DeliveryFailure",
     "Exchange",
-    "Failure",
     "Fault",
-    "Funnel",
-    "Pace",
-    "Reply",
-    "Rule",
+    "FaultRule",
     "Sandbox",
+    "SandboxAccount",
+    "SandboxChannel",
+    "SandboxContact",
+    "SandboxCustomField",
+    "SandboxCustomStatus",
+    "SandboxFunnel",
     "SandboxMessage",
     "SandboxRequest",
-    "Team",
-    "Template",
-    "User",
-    "Webhook",
-    "WebhookEvent",
+    "SandboxResponse",
+    "SandboxTeam",
+    "SandboxTemplate",
+    "SandboxUser",
+    "SandboxWebhook",
+    "SandboxWebhookDelivery",
+    "StatusTimings",
+    "WebhookSender",
     "faults",
 ]

@@ -16,36 +16,53 @@ from callbell_async.sandbox.clock import START, Calendar
 from callbell_async.sandbox.collections import Shelf
 from callbell_async.sandbox.contact_book import People
 from callbell_async.sandbox.exchange import SandboxRequest
-from callbell_async.sandbox.message_lifecycle import OUTSIDE_WINDOW, Failure, Pace, report, status_after
+from callbell_async.sandbox.message_lifecycle import (
+    OUTSIDE_WINDOW,
+    DeliveryFailure,
+    StatusTimings,
+    report,
+    status_after,
+)
 from callbell_async.sandbox.records import (
-    Channel,
-    Contact,
-    CustomField,
-    CustomStatus,
     Entry,
-    Funnel,
+    SandboxChannel,
+    SandboxContact,
+    SandboxCustomField,
+    SandboxCustomStatus,
+    SandboxFunnel,
     SandboxMessage,
-    Team,
-    Template,
-    User,
-    Webhook,
-    WebhookEvent,
+    SandboxTeam,
+    SandboxTemplate,
+    SandboxUser,
+    SandboxWebhook,
+    SandboxWebhookDelivery,
     new_id,
 )
 from callbell_async.sandbox.texts import text_of
 from callbell_async.sandbox.webhook_events import Outlet
 
-__all__ = ["Account"]
+__all__ = ["SandboxAccount"]
 
 DAY = 24 * 60 * 60.0
 
 KEPT_EVENTS = 10_000
 """How many of the webhook's deliveries are kept."""
 
-Record = TypeVar("Record", Channel, Contact, CustomStatus, Funnel, Team, Template, User, Webhook, WebhookEvent)
+Record = TypeVar(
+    "Record",
+    SandboxChannel,
+    SandboxContact,
+    SandboxCustomStatus,
+    SandboxFunnel,
+    SandboxTeam,
+    SandboxTemplate,
+    SandboxUser,
+    SandboxWebhook,
+    SandboxWebhookDelivery,
+)
 
 
-class Account:
+class SandboxAccount:
     """A Callbell account: change it in a test as you like, between requests.
 
     `add` seeds records. `custom_fields` are the types of contacts' fields by name. `history_has_meta` and `contacts_have_cursors`
@@ -57,7 +74,7 @@ class Account:
         *,
         clock: Callable[[], float] = time.monotonic,
         start: datetime = START,
-        pace: Pace = Pace(),  # noqa: B008
+        pace: StatusTimings = StatusTimings(),  # noqa: B008
     ) -> None:
         self.calendar = Calendar(clock, start)
         self.pace = pace
@@ -73,26 +90,26 @@ class Account:
         self.people = People()
         now = self.calendar.now()
         self.channels = Shelf(
-            Channel(title="phone_number_1", main=True),
-            Channel(title="page_1", type="facebook"),
-            Channel(title="profile_1", type="instagram"),
-            Channel(title="telegram_bot_1", type="telegram"),
+            SandboxChannel(title="phone_number_1", main=True),
+            SandboxChannel(title="page_1", type="facebook"),
+            SandboxChannel(title="profile_1", type="instagram"),
+            SandboxChannel(title="telegram_bot_1", type="telegram"),
         )
         self.templates = Shelf(
-            Template(
+            SandboxTemplate(
                 uuid="d980fb66fd5043d3ace1aa06ba044342",
                 title="Template title",
                 text="Hello {{1}}, this is a template message example",
                 created_at=now,
             )
         )
-        self.teams = Shelf(Team(name="General", default=True, created_at=now))
-        self.users = Shelf(User(email="john_doe@email.com", name="John Doe", updated_at=now))
-        self.custom_statuses: Shelf[CustomStatus] = Shelf()
-        self.funnels: Shelf[Funnel] = Shelf()
-        self.custom_fields: dict[str, CustomField] = {}
-        self.webhook: Webhook | None = None
-        self.webhook_events: deque[WebhookEvent] = deque(maxlen=KEPT_EVENTS)
+        self.teams = Shelf(SandboxTeam(name="General", default=True, created_at=now))
+        self.users = Shelf(SandboxUser(email="john_doe@email.com", name="John Doe", updated_at=now))
+        self.custom_statuses: Shelf[SandboxCustomStatus] = Shelf()
+        self.funnels: Shelf[SandboxFunnel] = Shelf()
+        self.custom_fields: dict[str, SandboxCustomField] = {}
+        self.webhook: SandboxWebhook | None = None
+        self.webhook_events: deque[SandboxWebhookDelivery] = deque(maxlen=KEPT_EVENTS)
         self.outlet: Outlet | None = None
 
     def add(self, record: Record) -> Record:
@@ -102,25 +119,25 @@ class Account:
             if getattr(record, name, now) is None:
                 setattr(record, name, now)
         match record:
-            case Contact():
+            case SandboxContact():
                 self.people.add(record)
-            case Webhook():
+            case SandboxWebhook():
                 self.webhook = record
-            case WebhookEvent():
+            case SandboxWebhookDelivery():
                 self.webhook_events.appendleft(record)
             case _:
                 shelves: dict[type, Shelf[Any]] = {
-                    Channel: self.channels,
-                    CustomStatus: self.custom_statuses,
-                    Funnel: self.funnels,
-                    Team: self.teams,
-                    Template: self.templates,
-                    User: self.users,
+                    SandboxChannel: self.channels,
+                    SandboxCustomStatus: self.custom_statuses,
+                    SandboxFunnel: self.funnels,
+                    SandboxTeam: self.teams,
+                    SandboxTemplate: self.templates,
+                    SandboxUser: self.users,
                 }
                 shelves[type(record)].seed(record)
         return record
 
-    def members(self, team: Team) -> list[User]:
+    def members(self, team: SandboxTeam) -> list[SandboxUser]:
         """The users of a team; the default team's are also those who name none."""
         return [user for user in self.users if team.uuid in user.teams or (team.default and not user.teams)]
 
@@ -141,7 +158,7 @@ class Account:
 
     # --- messages ---------------------------------------------------------------------------------------------------------
 
-    def accept(self, body: Mapping[str, Any], request: SandboxRequest) -> tuple[SandboxMessage, Contact]:
+    def accept(self, body: Mapping[str, Any], request: SandboxRequest) -> tuple[SandboxMessage, SandboxContact]:
         """Take a good message: it is enqueued, its contact is there from now on, and its history has it."""
         contact = self._contact_of(body)
         message = SandboxMessage(uuid=new_id(), body=body, request=request, at=self.calendar.elapsed())
@@ -193,39 +210,39 @@ class Account:
             failure=message.failure,
         )
 
-    def fail(self, message: SandboxMessage, failure: Failure) -> None:
+    def fail(self, message: SandboxMessage, failure: DeliveryFailure) -> None:
         """From now on this message is one that won't be delivered."""
         message.failure = failure
 
     # --- contacts ---------------------------------------------------------------------------------------------------------
 
-    def note(self, contact: Contact, text: str) -> None:
+    def note(self, contact: SandboxContact, text: str) -> None:
         """Write a note into the contact's history."""
         self._note_down(contact, text, "note")
 
-    def open(self, contact: Contact) -> None:
+    def open(self, contact: SandboxContact) -> None:
         """Open the contact's conversation, if it is closed."""
         if contact.closed_at is not None:
             contact.closed_at = None
             webhook_events.conversation_opened(self, contact)
 
-    def set_bot(self, contact: Contact, bot_status: str | None) -> None:
+    def set_bot(self, contact: SandboxContact, bot_status: str | None) -> None:
         """Start or end the contact's bot, or leave it."""
         if bot_status is not None:
             contact.bot = attrs.evolve(contact.bot, running=bot_status == "bot_start", at=self.calendar.elapsed())
 
-    def _contact_of(self, body: Mapping[str, Any]) -> Contact:
+    def _contact_of(self, body: Mapping[str, Any]) -> SandboxContact:
         to, bsuid, source = body.get("to") or "", body.get("bsuid"), body["from"]
         contact = self.people.by_identifier(source, to) if to else self.people.by_bsuid(bsuid)
         if contact is None:
-            contact = Contact(identifier=to, name=to or bsuid or "", source=source, bsuid=None if to else bsuid)
+            contact = SandboxContact(identifier=to, name=to or bsuid or "", source=source, bsuid=None if to else bsuid)
             contact.channel = body.get("channel_uuid")
             self.add(contact)
             webhook_events.contact_created(self, contact)
             webhook_events.conversation_opened(self, contact)
         return contact
 
-    def _note_down(self, contact: Contact, text: str, status: Any, *, uuid: str | None = None) -> Entry:
+    def _note_down(self, contact: SandboxContact, text: str, status: Any, *, uuid: str | None = None) -> Entry:
         theirs, ours = contact.identifier or contact.bsuid or "", self._number_of(contact)
         sender, recipient = {"sent": (ours, theirs), "received": (theirs, ours), "note": (theirs, theirs)}[status]
         entry = Entry(
@@ -240,7 +257,7 @@ class Account:
         contact.history.append(entry)
         return entry
 
-    def _number_of(self, contact: Contact) -> str:
+    def _number_of(self, contact: SandboxContact) -> str:
         own = self.channels.find(contact.channel)
         of_type = [channel for channel in self.channels if channel.type == contact.source and not channel.discarded]
         main = next((channel for channel in of_type if channel.main), of_type[0] if of_type else None)

@@ -15,9 +15,9 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 
-from callbell_async.sandbox.exchange import Reply, SandboxRequest
+from callbell_async.sandbox.exchange import SandboxRequest, SandboxResponse
 from callbell_async.sandbox.fault import Fault, head
-from callbell_async.sandbox.message_lifecycle import Failure
+from callbell_async.sandbox.message_lifecycle import DeliveryFailure
 
 __all__ = ["Connections", "HttpExchange", "Said", "meet", "response", "sandbox_request"]
 
@@ -63,7 +63,7 @@ def _first_of_each(pairs: Any) -> Mapping[str, str]:
     return first
 
 
-def response(reply: Reply) -> web.Response:
+def response(reply: SandboxResponse) -> web.Response:
     """A reply for aiohttp to send."""
     return web.Response(status=reply.status, body=reply.content, headers=reply.all_headers)
 
@@ -124,18 +124,18 @@ class HttpExchange:
         http: web.BaseRequest,
         request: SandboxRequest,
         over: Callable[[], Awaitable[None]],
-        carry_out: Callable[[Failure | None], Reply],
+        carry_out: Callable[[DeliveryFailure | None], SandboxResponse],
     ) -> None:
         self.is_read = False
-        self.refused: Reply | None = None
+        self.refused: SandboxResponse | None = None
         self.request = request
         self._http = http
         self._transport = http.transport
         self._over = over
         self._carry_out = carry_out
-        self._carried_out: Reply | None = None
+        self._carried_out: SandboxResponse | None = None
 
-    def carry_out(self, failure: Failure | None = None) -> Reply:
+    def carry_out(self, failure: DeliveryFailure | None = None) -> SandboxResponse:
         """Do what the request asks for, unless it was refused before; once, however often it is called."""
         if self._carried_out is None:
             self._carried_out = self.refused or self._carry_out(failure)
@@ -149,11 +149,11 @@ class HttpExchange:
         try:
             self.request.body = await self._http.read()
         except web.HTTPRequestEntityTooLarge:
-            self.refused = Reply(413, {"error": "request entity too large"})
+            self.refused = SandboxResponse(413, {"error": "request entity too large"})
         except web.RequestPayloadError:
-            self.refused = Reply(400, {"error": "the body is not what its headers promise"})
+            self.refused = SandboxResponse(400, {"error": "the body is not what its headers promise"})
 
-    async def send(self, reply: Reply) -> None:
+    async def send(self, reply: SandboxResponse) -> None:
         """A whole answer."""
         body = b"" if self.request.method == "HEAD" else reply.content
         await self.write(head(reply) + body)

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import orjson
 
-__all__ = ["NOT_AUTHORIZED", "TOO_MANY", "Operation", "Refusal", "Reply", "SandboxRequest", "refusal"]
+__all__ = ["NOT_AUTHORIZED", "TOO_MANY", "Operation", "Refusal", "SandboxRequest", "SandboxResponse", "refusal"]
 
 
 @attrs.define(kw_only=True)
@@ -60,7 +60,7 @@ class SandboxRequest:
 
 
 @attrs.frozen
-class Reply:
+class SandboxResponse:
     """An answer: `document`, if it isn't `None`, is its body's JSON, and `raw` the body otherwise."""
 
     status: int
@@ -88,22 +88,22 @@ class Reply:
         return {**own, **self.headers}
 
 
-Operation = Callable[..., Reply]
+Operation = Callable[..., SandboxResponse]
 """Called with the account, the request, and what stands in the path in place of `:names`."""
 
 
 class Refusal(Exception):  # noqa: N818 - it is one, and no error of the sandbox's
     """The request is not carried out; `reply` says why."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: SandboxResponse) -> None:
         super().__init__(reply)
         self.reply = reply
 
 
 def refusal(status: int, error: Any) -> Refusal:
     """A refusal in Callbell's form, with words or with complaints by field."""
-    return Refusal(Reply(status, {"error": error}))
+    return Refusal(SandboxResponse(status, {"error": error}))
 
 
-NOT_AUTHORIZED = Reply(401, {"error": "not authorized"})
-TOO_MANY = Reply(429, {"error": "too many requests"})
+NOT_AUTHORIZED = SandboxResponse(401, {"error": "not authorized"})
+TOO_MANY = SandboxResponse(429, {"error": "too many requests"})

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import attrs
 
-from callbell_async.sandbox.exchange import Reply, SandboxRequest
-from callbell_async.sandbox.message_lifecycle import Failure
+from callbell_async.sandbox.exchange import SandboxRequest, SandboxResponse
+from callbell_async.sandbox.message_lifecycle import DeliveryFailure
 
 __all__ = ["Act", "Exchange", "Fault", "head"]
 
@@ -18,13 +18,13 @@ class Exchange(Protocol):
 
     request: SandboxRequest
 
-    def carry_out(self, failure: Failure | None = None) -> Reply:
+    def carry_out(self, failure: DeliveryFailure | None = None) -> SandboxResponse:
         """Do what the request asks for, and say what it is answered; a message it sends will fail so, if it is said how.
 
         It is done once: called again, this gives the same answer.
         """
 
-    async def send(self, reply: Reply) -> None:
+    async def send(self, reply: SandboxResponse) -> None:
         """Send a whole answer; the connection stays open."""
 
     async def write(self, data: bytes) -> None:
@@ -63,7 +63,7 @@ class Fault:
     valid_messages_only: bool = False
 
 
-def head(reply: Reply, length: int | None = None) -> bytes:
+def head(reply: SandboxResponse, length: int | None = None) -> bytes:
     """The bytes before an answer's body; `length` is what is promised of it, if not what there is."""
     # There is one length, whatever was given as it, and however that is spelt.
     headers = {name: value for name, value in reply.all_headers.items() if name.lower() != "content-length"}

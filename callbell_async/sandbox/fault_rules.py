@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 from callbell_async.sandbox.exchange import SandboxRequest
 from callbell_async.sandbox.fault import Fault
 
-__all__ = ["FaultRules", "Rule"]
+__all__ = ["FaultRule", "FaultRules"]
 
 When = Callable[[SandboxRequest], bool]
 
 
-class Rule:
+class FaultRule:
     """Faults for some of the requests. `met` counts those that met one; `remove` ends it."""
 
     def __init__(
@@ -71,9 +71,9 @@ class FaultRules:
 
     def __init__(self, is_good_message: When) -> None:
         self._is_good_message = is_good_message
-        self._rules: list[Rule] = []
+        self._rules: list[FaultRule] = []
 
-    def add(self, rule: Rule) -> Rule:
+    def add(self, rule: FaultRule) -> FaultRule:
         """One more rule, after all others."""
         self._rules.append(rule)
         return rule

@@ -13,9 +13,9 @@ from typing import Any
 
 import attrs
 
-from callbell_async.sandbox.exchange import NOT_AUTHORIZED, Reply, SandboxRequest
+from callbell_async.sandbox.exchange import NOT_AUTHORIZED, SandboxRequest, SandboxResponse
 from callbell_async.sandbox.fault import Exchange, Fault, head
-from callbell_async.sandbox.message_lifecycle import Failure
+from callbell_async.sandbox.message_lifecycle import DeliveryFailure
 
 __all__ = [
     "Exchange",
@@ -57,10 +57,10 @@ def no_fault() -> Fault:
     return Fault("as usual", act)
 
 
-def _reply(status: int, body: bytes | Mapping[str, Any], headers: Mapping[str, str] | None) -> Reply:
+def _reply(status: int, body: bytes | Mapping[str, Any], headers: Mapping[str, str] | None) -> SandboxResponse:
     if isinstance(body, bytes):
-        return Reply(status, None, headers or {}, body)
-    return Reply(status, dict(body), headers or {})
+        return SandboxResponse(status, None, headers or {}, body)
+    return SandboxResponse(status, dict(body), headers or {})
 
 
 def answer(
@@ -103,7 +103,7 @@ def depleted_credit() -> Fault:
     return attrs.evolve(answer(402, body), name="depleted credit", concerns=_has_a_template, valid_messages_only=True)
 
 
-def failed_delivery(failure: Failure) -> Fault:
+def failed_delivery(failure: DeliveryFailure) -> Fault:
     """The message is accepted, and its status becomes `failed` in place of `delivered`, for this reason.
 
     Only messages that are accepted meet it.
@@ -172,7 +172,7 @@ async def _released(until: asyncio.Event | None, exchange: Exchange) -> bool:
             task.cancel()
 
 
-def slow_response(reply: Reply | None = None, *, every: float = 0.0) -> Fault:
+def slow_response(reply: SandboxResponse | None = None, *, every: float = 0.0) -> Fault:
     """The usual answer, or this `reply`, in pieces of one byte, so many seconds apart; each goes its own way through the event loop."""
 
     async def act(exchange: Exchange) -> None:
@@ -189,7 +189,7 @@ def oversized_response(size: int, status: int = 200, *, piece: bytes = b"x" * 65
     """An answer of `size` bytes, written as fast as the client takes them."""
 
     async def act(exchange: Exchange) -> None:
-        await exchange.write(head(Reply(status, None, {"Content-Type": "text/html"}), size))
+        await exchange.write(head(SandboxResponse(status, None, {"Content-Type": "text/html"}), size))
         for start in range(0, size, len(piece)):
             await exchange.write(piece[: size - start])
         exchange.request.status = status
@@ -245,7 +245,7 @@ def reset_after_reading(*, accept: bool = False) -> Fault:
     return Fault("accept, then reset" if accept else "reset after reading", act)
 
 
-def truncated_response(reply: Reply | None = None, *, reset: bool = False) -> Fault:
+def truncated_response(reply: SandboxResponse | None = None, *, reset: bool = False) -> Fault:
     """The usual answer (the message is accepted), or this `reply`, ends after half of the promised body, in order or by a reset."""
 
     async def act(exchange: Exchange) -> None:

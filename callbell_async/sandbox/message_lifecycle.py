@@ -9,11 +9,11 @@ import attrs
 
 from callbell_async.models.message_status import MessageStatus
 
-__all__ = ["OUTSIDE_WINDOW", "Failure", "Pace", "changes", "report", "status_after"]
+__all__ = ["OUTSIDE_WINDOW", "DeliveryFailure", "StatusTimings", "changes", "report", "status_after"]
 
 
 @attrs.frozen(kw_only=True)
-class Pace:
+class StatusTimings:
     """How many seconds after its acceptance a message is reported by the integration, sent, delivered, and read.
 
     One that fails does so in place of its delivery. What is `math.inf` never comes.
@@ -26,7 +26,7 @@ class Pace:
 
 
 @attrs.frozen(kw_only=True)
-class Failure:
+class DeliveryFailure:
     """Why a message is not delivered, and in which integration's `shape` that is told.
 
     `code`, `title` and `details` are only in Meta Cloud's shape. `status` is `failed`, or `mismatch`.
@@ -40,7 +40,7 @@ class Failure:
     status: MessageStatus = MessageStatus.FAILED
 
 
-OUTSIDE_WINDOW = Failure(
+OUTSIDE_WINDOW = DeliveryFailure(
     reason="Message failed to send because more than 24 hours have passed since the customer last replied to this number",
     shape="meta",
     code=131047,
@@ -49,7 +49,9 @@ OUTSIDE_WINDOW = Failure(
 )
 
 
-def status_after(seconds: float, pace: Pace, failure: Failure | None) -> tuple[MessageStatus, float | None]:
+def status_after(
+    seconds: float, pace: StatusTimings, failure: DeliveryFailure | None
+) -> tuple[MessageStatus, float | None]:
     """The status so many seconds after the acceptance, and when (in seconds after it) that was reported; `None`: not yet."""
     if failure is not None and seconds >= pace.delivered:
         return failure.status, pace.delivered
@@ -65,7 +67,7 @@ def status_after(seconds: float, pace: Pace, failure: Failure | None) -> tuple[M
     return MessageStatus.ENQUEUED, None
 
 
-def changes(pace: Pace, failure: Failure | None) -> tuple[tuple[float, MessageStatus], ...]:
+def changes(pace: StatusTimings, failure: DeliveryFailure | None) -> tuple[tuple[float, MessageStatus], ...]:
     """The statuses after `enqueued`, each with the seconds after the acceptance when it comes."""
     steps = [(pace.sent, MessageStatus.SENT)]
     if failure is not None:
@@ -75,7 +77,9 @@ def changes(pace: Pace, failure: Failure | None) -> tuple[tuple[float, MessageSt
     return tuple(step for step in steps if step[0] < math.inf)
 
 
-def report(status: MessageStatus, *, uuid: str, destination: str, ts: int, failure: Failure | None) -> dict[str, Any]:
+def report(
+    status: MessageStatus, *, uuid: str, destination: str, ts: int, failure: DeliveryFailure | None
+) -> dict[str, Any]:
     """The integration's raw report (`messageStatusPayload`)."""
     if failure is not None and status is failure.status:
         if failure.shape == "meta":
@@ -97,7 +101,7 @@ def _gupshup(status: MessageStatus, uuid: str, destination: str, payload: dict[s
     }
 
 
-def _meta(failure: Failure) -> dict[str, Any]:
+def _meta(failure: DeliveryFailure) -> dict[str, Any]:
     error = {
         "code": failure.code,
         "title": failure.title,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import attrs
 
 from callbell_async.models.message_status import MessageStatus
-from callbell_async.sandbox.message_lifecycle import Pace, changes
+from callbell_async.sandbox.message_lifecycle import StatusTimings, changes
 from callbell_async.sandbox.records import SandboxMessage
 
 __all__ = ["Progress", "Timers"]
@@ -41,7 +41,7 @@ class Timers:
 @attrs.define(kw_only=True, eq=False)
 class _Followed:
     message: SandboxMessage
-    pace: Pace
+    pace: StatusTimings
     tell: Callable[[MessageStatus, float], None]
     begin: float
     told: int = 0
@@ -63,7 +63,9 @@ class Progress:
         self._timers = timers
         self._ended = ended
 
-    def follow(self, message: SandboxMessage, pace: Pace, tell: Callable[[MessageStatus, float], None]) -> None:
+    def follow(
+        self, message: SandboxMessage, pace: StatusTimings, tell: Callable[[MessageStatus, float], None]
+    ) -> None:
         """Tell each change of its status from now on, and after how many seconds it came."""
         self.messages += 1
         begin = asyncio.get_running_loop().time()

@@ -10,22 +10,22 @@ from typing import Any, Literal
 import attrs
 
 from callbell_async.sandbox.exchange import SandboxRequest
-from callbell_async.sandbox.message_lifecycle import Failure
+from callbell_async.sandbox.message_lifecycle import DeliveryFailure
 
 __all__ = [
     "BotSession",
-    "Channel",
-    "Contact",
-    "CustomField",
-    "CustomStatus",
     "Entry",
-    "Funnel",
+    "SandboxChannel",
+    "SandboxContact",
+    "SandboxCustomField",
+    "SandboxCustomStatus",
+    "SandboxFunnel",
     "SandboxMessage",
-    "Team",
-    "Template",
-    "User",
-    "Webhook",
-    "WebhookEvent",
+    "SandboxTeam",
+    "SandboxTemplate",
+    "SandboxUser",
+    "SandboxWebhook",
+    "SandboxWebhookDelivery",
     "new_id",
     "same_recipient",
 ]
@@ -51,7 +51,7 @@ def same_recipient(identifier: str) -> str:
 
 
 @attrs.define(kw_only=True)
-class Channel:
+class SandboxChannel:
     """A channel; `number` is what its messages come from."""
 
     title: str
@@ -63,7 +63,7 @@ class Channel:
 
 
 @attrs.define(kw_only=True)
-class Template:
+class SandboxTemplate:
     """A template message; its text has its placeholders as `{{1}}`, `{{2}}`."""
 
     title: str
@@ -76,7 +76,7 @@ class Template:
 
 
 @attrs.define(kw_only=True)
-class Team:
+class SandboxTeam:
     """A team; its members are the users who name it."""
 
     name: str
@@ -86,7 +86,7 @@ class Team:
 
 
 @attrs.define(kw_only=True)
-class User:
+class SandboxUser:
     """A collaborator; without `teams` (uuids) a member of the default team."""
 
     email: str
@@ -100,7 +100,7 @@ class User:
 
 
 @attrs.define(kw_only=True)
-class CustomStatus:
+class SandboxCustomStatus:
     """A status that users can take; its uuid is called `id` on the wire."""
 
     name: str
@@ -111,7 +111,7 @@ class CustomStatus:
 
 
 @attrs.define(kw_only=True)
-class Funnel:
+class SandboxFunnel:
     """A stage that conversations can be in."""
 
     name: str
@@ -122,7 +122,7 @@ class Funnel:
 
 
 @attrs.frozen
-class CustomField:
+class SandboxCustomField:
     """The type of a contact's custom field; only dropdowns and checkboxes have options."""
 
     type: str = "text"
@@ -151,7 +151,7 @@ class BotSession:
 
 
 @attrs.define(kw_only=True)
-class Contact:
+class SandboxContact:
     """A contact and its conversation; `identifier` is the number, or what its channel knows it by, `""` if only a bsuid is known."""
 
     identifier: str
@@ -187,7 +187,7 @@ class SandboxMessage:
     body: Mapping[str, Any]
     request: SandboxRequest
     at: float
-    failure: Failure | None = None
+    failure: DeliveryFailure | None = None
     deleted: bool = False
 
     @property
@@ -200,7 +200,7 @@ class SandboxMessage:
 
 
 @attrs.define(kw_only=True)
-class Webhook:
+class SandboxWebhook:
     """The account's one subscription."""
 
     url: str
@@ -210,7 +210,7 @@ class Webhook:
 
 
 @attrs.define(kw_only=True)
-class WebhookEvent:
+class SandboxWebhookDelivery:
     """A delivery that was tried; a seeded one says how it ended. `code` is `None` when there was no whole answer in time."""
 
     event: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from callbell_async.sandbox.account import Account
+from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.webhook_events import emit
-from callbell_async.sandbox.webhook_sender import Deliveries
+from callbell_async.sandbox.webhook_sender import WebhookSender
 
 __all__ = ["Sender"]
 
@@ -14,8 +14,8 @@ __all__ = ["Sender"]
 class Sender:
     """What a sandbox tells the webhook of its `account`; `deliveries` has the settings and the counts."""
 
-    account: Account
-    deliveries: Deliveries
+    account: SandboxAccount
+    deliveries: WebhookSender
 
     @property
     def webhook_secret(self) -> str | None:

@@ -13,20 +13,20 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from callbell_async.sandbox.account import Account
+from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api.messages import is_good
 from callbell_async.sandbox.api.router import answer
 from callbell_async.sandbox.assertions import Assertions
 from callbell_async.sandbox.clock import START
 from callbell_async.sandbox.connections import Connections, HttpExchange, Said, meet, response, sandbox_request
-from callbell_async.sandbox.exchange import NOT_AUTHORIZED, TOO_MANY, Reply, SandboxRequest
+from callbell_async.sandbox.exchange import NOT_AUTHORIZED, TOO_MANY, SandboxRequest, SandboxResponse
 from callbell_async.sandbox.fault import Fault
-from callbell_async.sandbox.fault_rules import FaultRules, Rule
+from callbell_async.sandbox.fault_rules import FaultRule, FaultRules
 from callbell_async.sandbox.limits import RequestWindow
-from callbell_async.sandbox.message_lifecycle import Failure, Pace
+from callbell_async.sandbox.message_lifecycle import DeliveryFailure, StatusTimings
 from callbell_async.sandbox.records import SandboxMessage
 from callbell_async.sandbox.sender import Sender
-from callbell_async.sandbox.webhook_sender import Deliveries
+from callbell_async.sandbox.webhook_sender import WebhookSender
 
 __all__ = ["Sandbox"]
 
@@ -62,14 +62,14 @@ class Sandbox(Assertions, Sender):
         limit: int | None = 300,
         clock: Callable[[], float] = time.monotonic,
         start: datetime = START,
-        pace: Pace = Pace(),  # noqa: B008 - immutable
+        pace: StatusTimings = StatusTimings(),  # noqa: B008 - immutable
         tls: ssl.SSLContext | None = None,
         webhook_secret: str | None = None,
         webhook_time: Callable[[], float] = time.time,
     ) -> None:
         self.token = "sandbox" if token is None else token
-        self.account = Account(clock=clock, start=start, pace=pace)
-        self.deliveries = Deliveries(self.account, secret=webhook_secret, now=webhook_time)
+        self.account = SandboxAccount(clock=clock, start=start, pace=pace)
+        self.deliveries = WebhookSender(self.account, secret=webhook_secret, now=webhook_time)
         self.requests: list[SandboxRequest] = []
         self._any_token = token is None
         self._port = port
@@ -117,7 +117,7 @@ class Sandbox(Assertions, Sender):
         probability: float = 1.0,
         seed: int = 0,
         when: Callable[[SandboxRequest], bool] | None = None,
-    ) -> Rule:
+    ) -> FaultRule:
         """Let requests meet `faults`, one each in this order; the last one repeats.
 
         - `times`: how many requests meet one; `None` for all that come.
@@ -131,7 +131,7 @@ class Sandbox(Assertions, Sender):
             raise ValueError("faults: give at least one, such as faults.accept_then_close()")
         if not 0.0 <= probability <= 1.0:
             raise ValueError(f"probability={probability!r}: must be from 0 to 1")
-        return self._plan.add(Rule(faults, times=times, probability=probability, seed=seed, when=when))
+        return self._plan.add(FaultRule(faults, times=times, probability=probability, seed=seed, when=when))
 
     async def __aenter__(self) -> Self:
         runner = web.ServerRunner(self._connections.server(self._serve), shutdown_timeout=1.0)
@@ -192,7 +192,7 @@ class Sandbox(Assertions, Sender):
             self.requests.append(exchange.request)
         return exchange.refused is None
 
-    def _admit(self, request: SandboxRequest) -> Reply | None:
+    def _admit(self, request: SandboxRequest) -> SandboxResponse | None:
         """What keeps a request from being carried out at all."""
         given = request.headers.get("authorization", "")
         good = given.startswith("Bearer ") if self._any_token else given == f"Bearer {self.token}"
@@ -200,7 +200,7 @@ class Sandbox(Assertions, Sender):
             return NOT_AUTHORIZED
         return None if self._window is None or self._window.take() else TOO_MANY
 
-    def _carry_out(self, request: SandboxRequest, failure: Failure | None) -> Reply:
+    def _carry_out(self, request: SandboxRequest, failure: DeliveryFailure | None) -> SandboxResponse:
         before = len(self.messages)
         reply = answer(self.account, request)
         if failure is not None and len(self.messages) > before:

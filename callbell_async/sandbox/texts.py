@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from callbell_async.sandbox.records import Template
+from callbell_async.sandbox.records import SandboxTemplate
 
 __all__ = ["text_of"]
 
 
-def text_of(body: Mapping[str, Any], template: Template | None) -> str:
+def text_of(body: Mapping[str, Any], template: SandboxTemplate | None) -> str:
     """The text of a message's body, or its template's with the values in their places."""
     text = str(body["content"].get("text") or "")
     if template is None:

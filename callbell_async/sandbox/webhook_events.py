@@ -13,10 +13,10 @@ from callbell_async.models.message_status import MessageStatus
 from callbell_async.sandbox.api import responses
 from callbell_async.sandbox.api.validation import EVENTS, is_loopback
 from callbell_async.sandbox.clock import local_millis, utc, utc_millis
-from callbell_async.sandbox.records import Contact, Entry, SandboxMessage, User, Webhook
+from callbell_async.sandbox.records import Entry, SandboxContact, SandboxMessage, SandboxUser, SandboxWebhook
 
 if TYPE_CHECKING:
-    from callbell_async.sandbox.account import Account
+    from callbell_async.sandbox.account import SandboxAccount
 
 __all__ = [
     "Outlet",
@@ -36,7 +36,7 @@ __all__ = [
 CLOSING_REASON = "issue_resolved"
 
 
-def subscriber(webhook: Webhook | None, event: str) -> Webhook | None:
+def subscriber(webhook: SandboxWebhook | None, event: str) -> SandboxWebhook | None:
     """The webhook, if this event is to be posted to it: it is enabled, on this machine, and subscribed to the event.
 
     An event that Callbell doesn't document can't be subscribed to, and goes to every webhook.
@@ -52,53 +52,53 @@ class Outlet(Protocol):
     def send(self, event: str, payload: Any) -> None:
         """Post an event."""
 
-    def follow(self, message: SandboxMessage, contact: Contact) -> None:
+    def follow(self, message: SandboxMessage, contact: SandboxContact) -> None:
         """Tell how an accepted message goes on."""
 
 
-def emit(account: Account, event: str, payload: Any) -> None:
+def emit(account: SandboxAccount, event: str, payload: Any) -> None:
     """Any event."""
     if outlet := _outlet_for(account, event):
         outlet.send(event, payload)
 
 
-def contact_created(account: Account, contact: Contact) -> None:
+def contact_created(account: SandboxAccount, contact: SandboxContact) -> None:
     """Somebody is there from now on."""
     _tell_of_contact(account, "contact_created", contact)
 
 
-def contact_updated(account: Account, contact: Contact) -> None:
+def contact_updated(account: SandboxAccount, contact: SandboxContact) -> None:
     """Something about a contact was changed."""
     _tell_of_contact(account, "contact_updated", contact)
 
 
-def contact_deleted(account: Account, contact: Contact) -> None:
+def contact_deleted(account: SandboxAccount, contact: SandboxContact) -> None:
     """A contact is gone."""
     if outlet := _outlet_for(account, "contact_deleted"):
         now = account.calendar.now()
         outlet.send("contact_deleted", {"uuid": contact.uuid, "deleted": utc_millis(now)})
 
 
-def conversation_opened(account: Account, contact: Contact) -> None:
+def conversation_opened(account: SandboxAccount, contact: SandboxContact) -> None:
     """A conversation begins, or begins again."""
     if outlet := _outlet_for(account, "conversation_opened"):
         outlet.send("conversation_opened", _conversation(account, contact))
 
 
-def conversation_closed(account: Account, contact: Contact, at: datetime) -> None:
+def conversation_closed(account: SandboxAccount, contact: SandboxContact, at: datetime) -> None:
     """A conversation is over."""
     if outlet := _outlet_for(account, "conversation_closed"):
         end = {"closingReason": CLOSING_REASON, "closedAt": utc(at)}
         outlet.send("conversation_closed", {**_conversation(account, contact), **end})
 
 
-def agent_status_updated(account: Account, user: User) -> None:
+def agent_status_updated(account: SandboxAccount, user: SandboxUser) -> None:
     """A collaborator comes, goes, or has another custom status."""
     if outlet := _outlet_for(account, "agent_status_updated"):
         outlet.send("agent_status_updated", responses.member(account, user))
 
 
-def message_sent(account: Account, message: SandboxMessage, contact: Contact, entry: Entry) -> None:
+def message_sent(account: SandboxAccount, message: SandboxMessage, contact: SandboxContact, entry: Entry) -> None:
     """A message was accepted."""
     content, metadata = message.body["content"], message.body.get("metadata")
     attachments = [] if message.body["type"] == "text" else [content["url"]]
@@ -107,13 +107,15 @@ def message_sent(account: Account, message: SandboxMessage, contact: Contact, en
         outlet.follow(message, contact)
 
 
-def message_received(account: Account, contact: Contact, entry: Entry, attachments: Sequence[str]) -> None:
+def message_received(
+    account: SandboxAccount, contact: SandboxContact, entry: Entry, attachments: Sequence[str]
+) -> None:
     """A customer wrote."""
     _tell_of_message(account, contact, entry, attachments, {})
 
 
 def message_status_updated(
-    account: Account, message: SandboxMessage, contact: Contact, status: MessageStatus, after: float
+    account: SandboxAccount, message: SandboxMessage, contact: SandboxContact, status: MessageStatus, after: float
 ) -> None:
     """A message has this status since so many seconds after its acceptance."""
     if outlet := _outlet_for(account, "message_status_updated"):
@@ -128,21 +130,21 @@ def message_status_updated(
         outlet.send("message_status_updated", payload)
 
 
-def _outlet_for(account: Account, event: str) -> Outlet | None:
+def _outlet_for(account: SandboxAccount, event: str) -> Outlet | None:
     return None if subscriber(account.webhook, event) is None else account.outlet
 
 
-def _tell_of_contact(account: Account, event: str, contact: Contact) -> None:
+def _tell_of_contact(account: SandboxAccount, event: str, contact: SandboxContact) -> None:
     if outlet := _outlet_for(account, event):
         outlet.send(event, responses.contact(account, contact))
 
 
-def _conversation(account: Account, contact: Contact) -> dict[str, Any]:
+def _conversation(account: SandboxAccount, contact: SandboxContact) -> dict[str, Any]:
     return {**responses.conversation(contact), "contact": responses.contact(account, contact, chat=False)}
 
 
 def _tell_of_message(
-    account: Account, contact: Contact, entry: Entry, attachments: Sequence[str], more: dict[str, Any]
+    account: SandboxAccount, contact: SandboxContact, entry: Entry, attachments: Sequence[str], more: dict[str, Any]
 ) -> None:
     if outlet := _outlet_for(account, "message_created"):
         payload = {

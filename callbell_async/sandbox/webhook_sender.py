@@ -14,14 +14,14 @@ from typing import Any
 import attrs
 import orjson
 
-from callbell_async.sandbox.account import Account
+from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api.validation import is_loopback
 from callbell_async.sandbox.progress import Progress, Timers
-from callbell_async.sandbox.records import Contact, SandboxMessage, Webhook, WebhookEvent
+from callbell_async.sandbox.records import SandboxContact, SandboxMessage, SandboxWebhook, SandboxWebhookDelivery
 from callbell_async.sandbox.webhook_client import Answer, Courier
 from callbell_async.sandbox.webhook_events import message_status_updated, subscriber
 
-__all__ = ["SIGNATURE", "Deliveries", "sign"]
+__all__ = ["SIGNATURE", "WebhookSender", "sign"]
 
 SIGNATURE = "X-Callbell-Signature"
 
@@ -42,7 +42,7 @@ class _Delivery:
     attempts: int = 0
 
 
-class Deliveries:
+class WebhookSender:
     """What is posted to an account's webhook. Change the settings at any time; what begins afterwards goes by them.
 
     - `secret`: what is signed with; `None` for no signature.
@@ -54,7 +54,7 @@ class Deliveries:
     `account.webhook_events`, the newest first.
     """
 
-    def __init__(self, account: Account, *, secret: str | None, now: Callable[[], float]) -> None:
+    def __init__(self, account: SandboxAccount, *, secret: str | None, now: Callable[[], float]) -> None:
         self.secret = secret
         self.waits: Sequence[float] = WAITS
         self.timeout = 10.0
@@ -96,7 +96,7 @@ class Deliveries:
             self._unsettled += 1
             self._put(_Delivery(event, payload, body))
 
-    def follow(self, message: SandboxMessage, contact: Contact) -> None:
+    def follow(self, message: SandboxMessage, contact: SandboxContact) -> None:
         """Tell each change of a message's status, when the account's pace brings it."""
         account = self._account
         tell = functools.partial(message_status_updated, account, message, contact)
@@ -173,14 +173,14 @@ class Deliveries:
         wait = self.waits[delivery.attempts - 1]
         self._timers.at(asyncio.get_running_loop().time() + wait, functools.partial(self._put, delivery))
 
-    async def _post(self, webhook: Webhook, body: bytes) -> Answer | None:
+    async def _post(self, webhook: SandboxWebhook, body: bytes) -> Answer | None:
         headers = {"Content-Type": "application/json"}
         if self.secret is not None:
             headers[SIGNATURE] = sign(self.secret, int(self._now()), body)
         return await self._courier.post(webhook.url, body, headers, self.timeout)
 
     def _note_down(self, delivery: _Delivery, answer: Answer | None) -> None:
-        tried = WebhookEvent(event=delivery.event, payload=delivery.payload, success=False, code=None)
+        tried = SandboxWebhookDelivery(event=delivery.event, payload=delivery.payload, success=False, code=None)
         if answer is not None:
             tried.success, tried.code = answer.good, answer.code
             tried.body, tried.headers = answer.body, answer.headers

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from callbell_async import RetryPolicy, TextMessage
 from callbell_async.endpoints.messages import read_receipt, send_request
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import Answer, Call
+from callbell_async.http.requests import CallState, Response
 from callbell_async.http.transport import Transport, TransportOptions
 from callbell_async.limits.window import WindowRateLimiter
 from callbell_async.wire import dump_message
@@ -29,9 +29,9 @@ AIM_US = 3.0
 class InstantTransport(Transport):
     """Answers at once, so that nothing is left but what surrounds it."""
 
-    async def exchange(self, call: Call) -> Answer:
+    async def exchange(self, call: CallState) -> Response:
         """The constant answer."""
-        return Answer(200, {}, ANSWER)
+        return Response(200, {}, ANSWER)
 
 
 class _Sender(LoopContender):
@@ -54,11 +54,11 @@ class _Sender(LoopContender):
         """Share the count among the workers."""
         turns = iter(range(count))
         request = send_request(dump_message(TextMessage(to=recipient(0), text=text(0))))
-        calls = (Call(request) for _ in turns)
+        calls = (CallState(request) for _ in turns)
         return sum(await asyncio.gather(*(self.work(calls) for _ in range(self.setup.concurrency))))
 
     @abstractmethod
-    async def work(self, calls: Iterator[Call]) -> int:
+    async def work(self, calls: Iterator[CallState]) -> int:
         """Make one call after the other."""
 
     async def close(self) -> None:
@@ -69,7 +69,7 @@ class _Sender(LoopContender):
 class Direct(_Sender):
     """Sent once, whatever comes of it."""
 
-    async def work(self, calls: Iterator[Call]) -> int:
+    async def work(self, calls: Iterator[CallState]) -> int:
         """Exchange, and read the receipt."""
         transport = self.transport
         accepted = 0
@@ -91,7 +91,7 @@ class Retryable(_Sender):
         limiter = None if self.limit is None else WindowRateLimiter(self.limit)
         self.caller = RequestPipeline(self.transport, retry=RetryPolicy(), rate_limit=limiter)
 
-    async def work(self, calls: Iterator[Call]) -> int:
+    async def work(self, calls: Iterator[CallState]) -> int:
         """The same through the caller."""
         caller = self.caller
         accepted = 0

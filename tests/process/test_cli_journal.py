@@ -26,7 +26,7 @@ from callbell_async.cli.notes import options_in
 from callbell_async.cli.saved_run import keys_in
 from callbell_async.sandbox import Sandbox, faults
 from callbell_async.sandbox.clock import Calendar
-from callbell_async.sandbox.message_lifecycle import Failure, Pace
+from callbell_async.sandbox.message_lifecycle import DeliveryFailure, StatusTimings
 from tests.support.command_line import all_shown, counts_in, environment_for, json_lines, run, started
 from tests.support.threaded_sandbox import sandbox_in_a_thread
 
@@ -447,10 +447,10 @@ def test_the_input_is_no_journal(file: Path, sandbox: Sandbox) -> None:
 @pytest.fixture
 def sent(file: Path, journal: Path, sandbox: Sandbox) -> Path:
     """A journal of ten messages: one refused, one not to be delivered, the others read as soon as anybody asks."""
-    sandbox.account.pace = Pace(reported=0, sent=0, delivered=0, read=0)
+    sandbox.account.pace = StatusTimings(reported=0, sent=0, delivered=0, read=0)
     sandbox.inject(faults.answer(400, {"error": "no"}), when=lambda request: request.to == NUMBERS[1])
     sandbox.inject(
-        faults.failed_delivery(Failure(reason="no such number")), when=lambda request: request.to == NUMBERS[2]
+        faults.failed_delivery(DeliveryFailure(reason="no such number")), when=lambda request: request.to == NUMBERS[2]
     )
     assert send(file, journal, sandbox).exit_code == 1
     return journal

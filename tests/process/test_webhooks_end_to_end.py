@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from callbell_async import CallbellClient, MessageStatus
-from callbell_async.sandbox import Pace, Sandbox
+from callbell_async.sandbox import Sandbox, StatusTimings
 from callbell_async.webhooks import (
     Event,
     MessageCreated,
@@ -217,7 +217,7 @@ async def test_a_sent_message_is_followed_to_its_delivery(host: str) -> None:
 
 async def test_a_sent_message_is_followed_without_a_webhook() -> None:
     """By requests for its status."""
-    pace = Pace(reported=0.0, sent=0.0)
+    pace = StatusTimings(reported=0.0, sent=0.0)
     async with (
         Sandbox(token=None, clock=current_loop().time, pace=pace) as sandbox,
         client_for(sandbox.url) as callbell,

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callbell_async.sandbox import Sandbox, faults
-from callbell_async.sandbox.exchange import Reply
+from callbell_async.sandbox.exchange import SandboxResponse
 from tests.fixtures.sandbox import GOOD, Clock, ask, seed
 from tests.fixtures.sandbox.raw_requests import RawRequest, raw_requests
 from tests.fixtures.sandbox.requests import everything, is_documented
@@ -39,7 +39,7 @@ class Answered:
             return self.status == 400
         if self.status in (401, 413):
             return orjson.loads(self.body)["error"] in ("not authorized", "request entity too large")
-        return is_documented(Reply(self.status, orjson.loads(self.body) if self.body else None))
+        return is_documented(SandboxResponse(self.status, orjson.loads(self.body) if self.body else None))
 
 
 async def answered(sandbox: Sandbox, raw: RawRequest) -> Answered | None:

@@ -9,10 +9,10 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callbell_async.sandbox import Account
+from callbell_async.sandbox import SandboxAccount
 from callbell_async.sandbox.api.router import answer
 from callbell_async.sandbox.api.validation import check_message
-from callbell_async.sandbox.exchange import Reply, SandboxRequest
+from callbell_async.sandbox.exchange import SandboxRequest, SandboxResponse
 from tests.fixtures.sandbox import GOOD, Clock, number
 from tests.fixtures.sandbox.requests import (
     KEYS,
@@ -79,12 +79,12 @@ steps = st.lists(
 @given(steps)
 def test_the_state_holds_together(done: list[Step]) -> None:
     """After any sequence of operations, every list, history and lookup agrees with what was done."""
-    account = Account(clock=Clock())
+    account = SandboxAccount(clock=Clock())
     alive: dict[str, list[str]] = {}
     notes: dict[str, int] = {}
     closed: set[str] = set()
 
-    def call(method: str, path: str, **body: Any) -> Reply:
+    def call(method: str, path: str, **body: Any) -> SandboxResponse:
         return answer(account, SandboxRequest(method=method, path=path, body=json.dumps(body).encode()))
 
     for step in done:

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from callbell_async import ConnectError, ConnectionLostError, Outcome, RateLimiter, RetryPolicy, SendResult, TextMessage
 from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import Answer, Call
+from callbell_async.http.requests import CallState, Response
 from callbell_async.http.transport import Transport, TransportOptions
 from callbell_async.journal import Journal
 
@@ -69,7 +69,7 @@ class FakeCallbell(Transport):
         self.arrived_at: list[float] = []
         self.accepted: Counter[int] = Counter()
 
-    async def exchange(self, call: Call) -> Answer:
+    async def exchange(self, call: CallState) -> Response:
         """What the message was fated to meet."""
         assert call.request.body is not None
         number = int(orjson.loads(call.request.body)["content"]["text"])
@@ -101,7 +101,7 @@ class FakeCallbell(Transport):
                 "the connection broke", method=call.request.method, path=call.request.path, outcome=Outcome.UNKNOWN
             )
         body = {"message": {"uuid": f"uuid-{number}", "status": "enqueued"}} if fate.status == 200 else {"error": "no"}
-        return Answer(fate.status, CIMultiDict(fate.headers), orjson.dumps(body))
+        return Response(fate.status, CIMultiDict(fate.headers), orjson.dumps(body))
 
     def _arrive(self, number: int, fate: Fate) -> None:
         if self._keeps:

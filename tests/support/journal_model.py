@@ -25,7 +25,7 @@ from callbell_async import (
     TextMessage,
 )
 from callbell_async.bulk import SendRun
-from callbell_async.http.requests import Answer, Call
+from callbell_async.http.requests import CallState, Response
 from callbell_async.http.transport import Transport, TransportOptions
 from callbell_async.journal import Journal
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA, dump_keyed_message
@@ -143,7 +143,7 @@ class _Line(Transport):
         self.tried: set[str] = set()
         self.proved: set[str] = set()
 
-    async def exchange(self, call: Call) -> Answer:
+    async def exchange(self, call: CallState) -> Response:
         """What the message was fated to meet."""
         text = orjson.loads(call.request.body or b"")["content"]["text"]
         fate, key = self._describe(text, call.attempts), _KEYS[text]
@@ -167,7 +167,7 @@ class _Line(Transport):
         if fate.outcome is Outcome.UNKNOWN:
             raise ConnectionLostError("the connection broke", outcome=Outcome.UNKNOWN, **said)
         body = {"message": {"uuid": uuid, "status": "enqueued"}} if fate.status == 200 else {"error": "no"}
-        return Answer(fate.status, CIMultiDict(), orjson.dumps(body))
+        return Response(fate.status, CIMultiDict(), orjson.dumps(body))
 
     def _arrive(self, key: str, fate: Fate) -> str:
         if fate.status != 200:

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from callbell_async import ConnectError, ConnectionLostError, Outcome, RateLimiter, RetryPolicy, TransportError
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import Answer, Call, Request, read_answer
+from callbell_async.http.requests import CallState, Request, Response, read_response
 from callbell_async.http.transport import Transport
 
 __all__ = [
@@ -40,7 +40,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-Step = Callable[[Call], Awaitable[Answer]]
+Step = Callable[[CallState], Awaitable[Response]]
 
 
 class ScriptedTransport(Transport):
@@ -50,13 +50,13 @@ class ScriptedTransport(Transport):
         self.steps = deque(steps)
         self.began: list[float] = []
 
-    async def exchange(self, call: Call) -> Answer:
+    async def exchange(self, call: CallState) -> Response:
         """Take the next step."""
         self.began.append(now())
         step = self.steps.popleft() if len(self.steps) > 1 else self.steps[0]
         return await step(call)
 
-    def conceal(self, answer: Answer) -> Answer:
+    def conceal(self, answer: Response) -> Response:
         """There is no token to hide."""
         return answer
 
@@ -64,11 +64,11 @@ class ScriptedTransport(Transport):
 def answering(status: int = 200, body: bytes = b"{}", *, after: float = 0.1, **headers: str) -> Step:
     """An answer, so many seconds after the request was written."""
 
-    async def step(call: Call) -> Answer:
+    async def step(call: CallState) -> Response:
         call.written = True
         await asyncio.sleep(after)
         fields = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-        return Answer(status, fields, body)
+        return Response(status, fields, body)
 
     return step
 
@@ -76,7 +76,7 @@ def answering(status: int = 200, body: bytes = b"{}", *, after: float = 0.1, **h
 def failing(cls: type[Exception], *, written: bool, after: float = 0.1) -> Step:
     """A failure, so many seconds after the request was, or was not, written."""
 
-    async def step(call: Call) -> Answer:
+    async def step(call: CallState) -> Response:
         call.written = written
         await asyncio.sleep(after)
         if issubclass(cls, TransportError):
@@ -134,11 +134,11 @@ def began(caller: RequestPipeline) -> list[float]:
 
 
 async def send(
-    caller: RequestPipeline, request: Request = POST, *, call: Call | None = None, patient: bool = False
+    caller: RequestPipeline, request: Request = POST, *, call: CallState | None = None, patient: bool = False
 ) -> Any:
     """One call, with the JSON of its answer; pass `call` to see how far it came."""
-    return await caller.call(call or Call(request), _read_as_it_is, patient=patient)
+    return await caller.call(call or CallState(request), _read_as_it_is, patient=patient)
 
 
-def _read_as_it_is(request: Request, answer: Answer) -> Any:
-    return read_answer(request, answer, lambda document: document)
+def _read_as_it_is(request: Request, answer: Response) -> Any:
+    return read_response(request, answer, lambda document: document)

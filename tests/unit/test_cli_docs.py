@@ -61,8 +61,8 @@ def test_each_default_is_told(name: str) -> None:
 
 
 def test_each_exit_status_is_told() -> None:
-    """The table of exit exit_codes has those that the commands give, and no other."""
-    table = PAGE.split("## Exit exit_codes")[1].split("\n## ")[0]
+    """The table of exit statuses has those that the commands give, and no other."""
+    table = PAGE.split("## Exit statuses")[1].split("\n## ")[0]
     told = {int(number) for cell in re.findall(r"^\| ([0-9, ]+) \|", table, re.MULTILINE) for number in cell.split(",")}
     assert told == {getattr(exit_codes, name) for name in exit_codes.__all__}
 

@@ -19,7 +19,7 @@ from callbell_async import (
     Outcome,
     RequestTimeoutError,
 )
-from callbell_async.sandbox import Exchange, Fault, Reply
+from callbell_async.sandbox import Exchange, Fault, SandboxResponse
 from callbell_async.sandbox.fault import head
 from callbell_async.sandbox.faults import drop_idle_connection, no_fault, no_response, reset_before_reading
 from tests.support.calls import (
@@ -207,7 +207,7 @@ def running_tasks() -> set[asyncio.Task[Any]]:
     return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
 
 
-@pytest.mark.parametrize("after", [b"", head(Reply(200), 99) + b"{"], ids=["waiting", "in mid-answer"])
+@pytest.mark.parametrize("after", [b"", head(SandboxResponse(200), 99) + b"{"], ids=["waiting", "in mid-answer"])
 async def test_a_cancelled_send_leaves_nothing_behind(after: bytes) -> None:
     """A send cancelled in flight ends at once, gives its connection up, leaves no task, and the pool serves the next one."""
     server = local_callbell(no_response(after=after), no_fault())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from callbell_async import TemplateMessage, TextMessage
 from callbell_async.http.error_body import ErrorBody, parse_error_body, summarize
-from callbell_async.http.requests import Answer, Request, error_from
+from callbell_async.http.requests import Request, Response, error_from
 from callbell_async.wire import dump_message
 from tests.fixtures.strategies import any_json, brief, number_spellings, quick
 
@@ -21,7 +21,7 @@ TO = "+31612345678"
 
 def said(body: Any, sent: bytes | None = None, *, status: int = 400) -> str:
     """The text of the error for such a JSON body."""
-    return str(error_from(Request("POST", "/messages/send", sent), Answer(status, {}, json.dumps(body).encode())))
+    return str(error_from(Request("POST", "/messages/send", sent), Response(status, {}, json.dumps(body).encode())))
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_what_was_sent_stays_in_the_attributes() -> None:
     """A program may look at Callbell's words as they came."""
     error = error_from(
         Request("POST", "/messages/send", SENT),
-        Answer(400, {}, json.dumps({"error": {"to": ["+31612345678 is invalid"]}}).encode()),
+        Response(400, {}, json.dumps({"error": {"to": ["+31612345678 is invalid"]}}).encode()),
     )
     assert error.message == "to +31612345678 is invalid"
     assert error.errors == {"to": ("+31612345678 is invalid",)}

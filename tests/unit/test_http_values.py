@@ -36,15 +36,15 @@ from callbell_async import (
 )
 from callbell_async.http.requests import (
     KEPT_BODY,
-    Answer,
-    Call,
+    CallState,
     Request,
+    Response,
     build_path,
     build_query,
     error_from,
     parse_retry_after,
-    read_answer,
     read_any,
+    read_response,
 )
 from callbell_async.wire import WireError
 from tests.fixtures.strategies import quick
@@ -150,16 +150,16 @@ def test_idempotent_is_what_http_calls_so(method: str, idempotent: bool) -> None
 
 def test_a_good_answer_is_read() -> None:
     """The JSON goes to the reader, and what that makes of it comes back."""
-    assert read_answer(SEND, Answer(201, {}, b'{"a": [1]}'), lambda document: document["a"]) == [1]
-    assert read_any(SEND, Answer(200, {}, b'{"a": [1]}')) == {"a": [1]}
+    assert read_response(SEND, Response(201, {}, b'{"a": [1]}'), lambda document: document["a"]) == [1]
+    assert read_any(SEND, Response(200, {}, b'{"a": [1]}')) == {"a": [1]}
 
 
 @pytest.mark.parametrize("body", [b"", b" \r\n"])
 def test_an_empty_answer_is_none_where_any_will_do(body: bytes) -> None:
     """A 204 has no JSON; where some was promised it is an error."""
-    assert read_any(SEND, Answer(204, {}, body)) is None
+    assert read_any(SEND, Response(204, {}, body)) is None
     with pytest.raises(ResponseDecodeError):
-        read_answer(SEND, Answer(204, {}, body), lambda document: document)
+        read_response(SEND, Response(204, {}, body), lambda document: document)
 
 
 def refuse(_: Any) -> Any:
@@ -176,9 +176,9 @@ def refuse(_: Any) -> Any:
 )
 def test_a_good_answer_that_cannot_be_read_may_have_been_accepted(body: bytes, said: str) -> None:
     """A 2xx that makes no sense is `UNKNOWN`; the error keeps what came, and its text repeats none of it."""
-    answer = Answer(202, CIMultiDict({"Server": "nginx"}), body + b" " * KEPT_BODY)
+    answer = Response(202, CIMultiDict({"Server": "nginx"}), body + b" " * KEPT_BODY)
     with pytest.raises(ResponseDecodeError) as caught:
-        read_answer(SEND, answer, refuse)
+        read_response(SEND, answer, refuse)
     error = caught.value
     assert (error.outcome, error.status, error.headers) == (Outcome.UNKNOWN, 202, {"server": "nginx"})
     assert error.body == answer.body[:KEPT_BODY]
@@ -209,10 +209,10 @@ def test_a_good_answer_that_cannot_be_read_may_have_been_accepted(body: bytes, s
 )
 def test_each_status_has_its_error(status: int, kind: type[APIError]) -> None:
     """Any answer but 2xx raises the exception of its status, and is a refusal."""
-    readers: list[Callable[[Request, Answer], Any]] = [partial(read_answer, load=refuse), read_any]
+    readers: list[Callable[[Request, Response], Any]] = [partial(read_response, load=refuse), read_any]
     for read in readers:
         with pytest.raises(APIError) as caught:
-            read(SEND, Answer(status, {}, b""))
+            read(SEND, Response(status, {}, b""))
         assert type(caught.value) is kind
         assert (caught.value.status, caught.value.outcome) == (status, Outcome.REJECTED)
         assert (caught.value.method, caught.value.path) == ("POST", "/messages/send")
@@ -223,19 +223,19 @@ def test_each_status_has_its_error(status: int, kind: type[APIError]) -> None:
 )
 def test_good_is_2xx(status: int, ok: bool) -> None:
     """Nothing else is a success, a redirect included."""
-    assert Answer(status, {}, b"").ok is ok
+    assert Response(status, {}, b"").ok is ok
 
 
 def test_a_date_to_wait_for_counts_from_now() -> None:
     """The wait of an error is in seconds from the moment it is read."""
-    answer = Answer(503, CIMultiDict({"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}), b"")
+    answer = Response(503, CIMultiDict({"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}), b"")
     assert error_from(SEND, answer, now=NOW).retry_after == 30.0
     assert error_from(SEND, answer).retry_after == 0.0
 
 
 def test_an_error_keeps_the_answer() -> None:
     """Its headers have lower-case names, its body is cut at 64 KiB."""
-    answer = Answer(503, CIMultiDict({"Retry-After": "7", "X-Request-Id": "a1"}), b"<html>" + b"x" * KEPT_BODY)
+    answer = Response(503, CIMultiDict({"Retry-After": "7", "X-Request-Id": "a1"}), b"<html>" + b"x" * KEPT_BODY)
     error = error_from(SEND, answer)
     assert error.headers == {"retry-after": "7", "x-request-id": "a1"}
     assert error.body == answer.body[:KEPT_BODY]
@@ -246,7 +246,7 @@ def test_an_error_keeps_the_answer() -> None:
 @quick
 def test_any_other_answer_is_an_error(status: int, headers: dict[str, str], body: bytes, sent: bytes | None) -> None:
     """Whatever comes, and whatever had been sent, reading an error never fails."""
-    error = error_from(Request("POST", "/messages/send", sent), Answer(status, headers, body))
+    error = error_from(Request("POST", "/messages/send", sent), Response(status, headers, body))
     assert error.status == status
     assert str(error).startswith(f"POST /messages/send: {status}")
 
@@ -328,7 +328,7 @@ _FAILURES = [Outcome.NEVER_SENT, Outcome.REJECTED, Outcome.UNKNOWN]
 @pytest.mark.parametrize("second", _FAILURES)
 def test_a_call_comes_to_the_gravest_of_its_attempts(first: Outcome, second: Outcome) -> None:
     """What may have arrived once may have arrived, whatever later attempts met."""
-    call = Call(SEND)
+    call = CallState(SEND)
     for number, outcome in enumerate((first, second), start=1):
         call.begin()
         error = error_with(outcome)
@@ -342,7 +342,7 @@ def test_a_call_comes_to_the_gravest_of_its_attempts(first: Outcome, second: Out
 @quick
 def test_no_attempt_makes_a_call_less_grave(outcomes: list[Outcome]) -> None:
     """Over any number of attempts the outcome only ever gets graver."""
-    call = Call(SEND)
+    call = CallState(SEND)
     for number, outcome in enumerate(outcomes, start=1):
         call.begin()
         call.fail(error_with(outcome))
@@ -353,7 +353,7 @@ def test_no_attempt_makes_a_call_less_grave(outcomes: list[Outcome]) -> None:
 @pytest.mark.parametrize("earlier", [None, *_FAILURES])
 def test_what_is_being_written_is_unknown(earlier: Outcome | None) -> None:
     """While an attempt is written and not settled, the call may have been accepted; a new attempt starts unwritten."""
-    call = Call(SEND)
+    call = CallState(SEND)
     if earlier:
         call.begin()
         call.fail(error_with(earlier))
@@ -367,7 +367,7 @@ def test_what_is_being_written_is_unknown(earlier: Outcome | None) -> None:
 
 def test_an_acceptance_settles_a_call() -> None:
     """Accepted is accepted, though an earlier attempt may have been so as well."""
-    call = Call(SEND)
+    call = CallState(SEND)
     call.begin()
     call.fail(error_with(Outcome.UNKNOWN))
     call.begin()
@@ -378,7 +378,7 @@ def test_an_acceptance_settles_a_call() -> None:
 
 def test_a_failure_before_any_attempt_was_never_sent() -> None:
     """An error without an outcome of its own counts as not sent, and says that nothing was tried."""
-    call = Call(SEND)
+    call = CallState(SEND)
     assert call.outcome is Outcome.NEVER_SENT
     error = InvalidMessageError("text", "must not be blank")
     call.fail(error)
@@ -387,7 +387,7 @@ def test_a_failure_before_any_attempt_was_never_sent() -> None:
 
 def test_a_lost_connection_keeps_its_outcome_alone() -> None:
     """An error of a single attempt keeps what it said of itself."""
-    call = Call(SEND)
+    call = CallState(SEND)
     call.begin()
     call.written = True
     error = ConnectionLostError("broke", method="POST", path="/messages/send", outcome=Outcome.NEVER_SENT)

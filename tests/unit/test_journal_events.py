@@ -19,7 +19,7 @@ from callbell_async import (
     RetryPolicy,
     TextMessage,
 )
-from callbell_async.sandbox import Failure, Sandbox, SandboxRequest, faults
+from callbell_async.sandbox import DeliveryFailure, Sandbox, SandboxRequest, faults
 from callbell_async.webhooks import parse_event
 from tests.support.clock import current_loop
 
@@ -197,7 +197,7 @@ async def test_statuses_are_asked_for(callbell: CallbellClient, sandbox: Sandbox
     messages = [TextMessage(to=f"+3161234567{number}", text="Hello!") for number in range(5)]
     await callbell.send_many(messages, journal=journal)
     assert await callbell.refresh(journal) == RefreshReport(asked=5, changed=0, failed=0)
-    sandbox.account.fail(sandbox.messages[0], Failure(reason="no such user"))
+    sandbox.account.fail(sandbox.messages[0], DeliveryFailure(reason="no such user"))
     current_loop().advance(6.0)
     assert await callbell.refresh(journal) == RefreshReport(asked=5, changed=5, failed=0)
     funnel = await journal.funnel()

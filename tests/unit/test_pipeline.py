@@ -21,7 +21,7 @@ from callbell_async import (
     RetryPolicy,
     ServerError,
 )
-from callbell_async.http.requests import Answer, Call
+from callbell_async.http.requests import CallState, Response
 from tests.support.scripted_transport import (
     GET,
     LOST,
@@ -53,7 +53,7 @@ async def test_an_answer_is_the_calls_value() -> None:
 async def test_what_never_left_is_tried_until_it_does() -> None:
     """A request that provably never left is repeated, and a success at last is a success."""
     caller = caller_for(REFUSED, REFUSED, OK)
-    call = Call(POST)
+    call = CallState(POST)
     await send(caller, call=call)
     assert (call.attempts, call.outcome, len(began(caller))) == (3, Outcome.ACCEPTED, 3)
 
@@ -257,7 +257,7 @@ async def test_an_outage_does_not_multiply_the_load() -> None:
     """While nothing gets through, retries come no faster than the budget allows; they are delayed, not lost, and all succeed after it."""
     outage_ends = now() + 60.0
 
-    async def until_the_outage_ends(call: Call) -> Answer:
+    async def until_the_outage_ends(call: CallState) -> Response:
         return await (OK if now() >= outage_ends else REFUSED)(call)
 
     calls = 500

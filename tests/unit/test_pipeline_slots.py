@@ -16,7 +16,7 @@ from callbell_async import (
     RetryPolicy,
     WindowRateLimiter,
 )
-from callbell_async.http.requests import Call
+from callbell_async.http.requests import CallState
 from tests.support.scripted_transport import (
     LOST,
     OK,
@@ -61,7 +61,7 @@ async def test_a_cancelled_request_gives_its_place_back(written: bool, end: str)
     """A request cancelled in flight holds its place as long as it may still arrive; one that was not written holds none."""
     ledger = LimiterLog()
     caller = caller_for(failing(ConnectError, written=written, after=100.0), rate_limit=ledger)
-    call = Call(POST)
+    call = CallState(POST)
     task = asyncio.create_task(send(caller, call=call))
     await asyncio.sleep(1)
     task.cancel()
@@ -87,7 +87,7 @@ async def test_the_account_is_right_wherever_a_call_is_cancelled() -> None:
     for tick in range(112):
         ledger = LimiterLog(wait=1.0)
         caller = caller_for(*steps, retry=policy, rate_limit=ledger)
-        call = Call(POST)
+        call = CallState(POST)
         task = asyncio.create_task(send(caller, call=call))
         await asyncio.sleep(0.125 * tick)
         in_flight = ledger.taken - len(ledger.ends)

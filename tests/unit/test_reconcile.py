@@ -29,7 +29,7 @@ from callbell_async import (
     TextMessage,
 )
 from callbell_async.journal.reconcile import match
-from callbell_async.sandbox import Contact, Sandbox, Template, faults
+from callbell_async.sandbox import Sandbox, SandboxContact, SandboxTemplate, faults
 from tests.support.clock import current_loop
 
 TRIED = datetime(2026, 9, 1, 12, tzinfo=UTC)
@@ -399,7 +399,7 @@ async def test_a_message_under_way_by_another_name_proves_no_other(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
     """What is under way to a bsuid is not taken for what was sent with the same text to a number, and lost."""
-    sandbox.account.add(Contact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
+    sandbox.account.add(SandboxContact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
     await send_into_the_dark(callbell, sandbox, journal, text(), accepted=False)
     arrived, answered = asyncio.Event(), asyncio.Event()
     silence = faults.no_response(arrived.set, until=answered, accept=True)
@@ -421,7 +421,7 @@ async def test_only_what_may_be_the_same_holds_a_message_back(
 ) -> None:
     """Another text under way to a bsuid holds no message to a number back that was found; a text that can't be known does."""
     await callbell.send(text())
-    template = sandbox.account.add(Template(title="other", text="Goodbye!"))
+    template = sandbox.account.add(SandboxTemplate(title="other", text="Goodbye!"))
     other = TemplateMessage(bsuid="NL.2", template_uuid=template.uuid, optin_contact=True, key="other")
     await send_into_the_dark(callbell, sandbox, journal, text())
     if not known:
@@ -442,7 +442,7 @@ async def test_what_an_event_without_a_uuid_settled_is_no_other(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal, name: dict[str, Any]
 ) -> None:
     """A message that is known to be accepted, but not by which uuid, has its message in the history before one that was lost, however both name the contact."""
-    sandbox.account.add(Contact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
+    sandbox.account.add(SandboxContact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
     await send_into_the_dark(callbell, sandbox, journal, text(), accepted=False)
     await send_into_the_dark(callbell, sandbox, journal, text(key="other", **name))
     journal.see("other", None, None)
@@ -545,9 +545,9 @@ async def test_a_template_is_found_by_what_the_customer_reads(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
     """Templates are filled with their values, one or several, and asked for once."""
-    one = sandbox.account.add(Template(title="one", text="Hi {{1}}!"))
-    two = sandbox.account.add(Template(title="two", text="{{2}} for {{1}}"))
-    image = sandbox.account.add(Template(title="image", text="Look", template_type="image"))
+    one = sandbox.account.add(SandboxTemplate(title="one", text="Hi {{1}}!"))
+    two = sandbox.account.add(SandboxTemplate(title="two", text="{{2}} for {{1}}"))
+    image = sandbox.account.add(SandboxTemplate(title="image", text="Look", template_type="image"))
 
     def template(uuid: str, number: int, **more: Any) -> TemplateMessage:
         return TemplateMessage(

@@ -27,7 +27,7 @@ from callbell_async import (
     TransportError,
     UnprocessableEntityError,
 )
-from callbell_async.sandbox import Fault, Reply
+from callbell_async.sandbox import Fault, SandboxResponse
 from callbell_async.sandbox.fault import head
 from callbell_async.sandbox.faults import (
     answer,
@@ -68,10 +68,10 @@ IN_DOUBT = {
     "reset after reading": Doubt(reset_after_reading(), ConnectionLostError, "the connection broke"),
     "closed after reading": Doubt(close_after_reading(), ConnectionLostError, "the connection broke"),
     "reset in mid-answer": Doubt(
-        truncated_response(Reply(200, None, JSON, RECEIPT), reset=True), ConnectionLostError, "broke"
+        truncated_response(SandboxResponse(200, None, JSON, RECEIPT), reset=True), ConnectionLostError, "broke"
     ),
     "closed in mid-answer": Doubt(
-        truncated_response(Reply(200, None, JSON, RECEIPT)), ConnectionLostError, "in mid-answer"
+        truncated_response(SandboxResponse(200, None, JSON, RECEIPT)), ConnectionLostError, "in mid-answer"
     ),
     "closed in mid-head": Doubt(raw(b"HTTP/1.1 200 OK\r\nContent-"), ConnectionLostError, "the connection broke"),
     "no answer until the timeout": Doubt(no_response(half_a_minute_passes), RequestTimeoutError, "no answer in time"),
@@ -142,7 +142,7 @@ async def test_an_answer_whose_rest_never_comes(status: int, raises: type[Callbe
     async def time_is_over(*_: object) -> None:
         half_a_minute_passes()
 
-    half = no_response(after=head(Reply(status, None, HTML), 2 * len(PAGE)) + PAGE)
+    half = no_response(after=head(SandboxResponse(status, None, HTML), 2 * len(PAGE)) + PAGE)
     async with (
         local_callbell(half) as server,
         session_telling(on_request_end=time_is_over) as session,
@@ -166,7 +166,7 @@ async def test_a_decode_error_holds_what_came() -> None:
 async def test_a_slow_answer_is_an_answer() -> None:
     """An answer that comes byte by byte is read like any other."""
     async with (
-        local_callbell(slow_response(Reply(200, None, JSON, RECEIPT))) as server,
+        local_callbell(slow_response(SandboxResponse(200, None, JSON, RECEIPT))) as server,
         client_for(server.url) as callbell,
     ):
         receipt = await callbell.send(MESSAGE)
@@ -236,8 +236,10 @@ REFUSALS = {
     "503 with HTML": Refusal(error(503, PAGE, HTML), ServerError, 503, requests=5),
     "504 without a body": Refusal(error(504), ServerError, 504, requests=5),
     "403 with HTML": Refusal(error(403, PAGE, HTML), PermissionDeniedError, 403),
-    "400 with half its body": Refusal(truncated_response(Reply(400, None, HTML, PAGE)), BadRequestError, 400),
-    "500 with half its body": Refusal(truncated_response(Reply(500, None, HTML, PAGE)), ServerError, 500, requests=5),
+    "400 with half its body": Refusal(truncated_response(SandboxResponse(400, None, HTML, PAGE)), BadRequestError, 400),
+    "500 with half its body": Refusal(
+        truncated_response(SandboxResponse(500, None, HTML, PAGE)), ServerError, 500, requests=5
+    ),
     "403 with what is not gzip": Refusal(
         error(403, b"no", {**JSON, "Content-Encoding": "gzip"}), PermissionDeniedError, 403
     ),
@@ -272,7 +274,7 @@ async def test_a_refusal_that_passes_is_no_failure(status: int) -> None:
 async def test_a_refusal_cut_off_keeps_what_came() -> None:
     """Of a refusal that broke off in mid-body the exception has the part that came."""
     async with (
-        local_callbell(truncated_response(Reply(400, None, HTML, PAGE))) as server,
+        local_callbell(truncated_response(SandboxResponse(400, None, HTML, PAGE))) as server,
         client_for(server.url) as callbell,
     ):
         with pytest.raises(BadRequestError) as caught:

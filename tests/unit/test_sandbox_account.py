@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from callbell_async.sandbox import Channel, CustomStatus, Funnel, Sandbox, Team, Template, User
+from callbell_async.sandbox import (
+    Sandbox,
+    SandboxChannel,
+    SandboxCustomStatus,
+    SandboxFunnel,
+    SandboxTeam,
+    SandboxTemplate,
+    SandboxUser,
+)
 from tests.fixtures.sandbox import Clock, ask, get, seed
 
 
 async def test_channels_are_filtered(sandbox: Sandbox) -> None:
     """Channels are found by type, and by being active."""
     seed(sandbox.account)
-    sandbox.account.add(Channel(uuid="telegram", title="bot", type="telegram"))
+    sandbox.account.add(SandboxChannel(uuid="telegram", title="bot", type="telegram"))
 
     async def found(query: str) -> list[str]:
         return [channel["uuid"] for channel in (await get(sandbox, f"/channels?{query}"))["channels"]]
@@ -25,7 +33,7 @@ async def test_seeds_take_the_place_of_what_every_sandbox_has(sandbox: Sandbox) 
     """An account is of use as it comes; the first seed of a kind makes an end of that, of this kind only."""
     assert len((await get(sandbox, "/channels"))["channels"]) == 4
     assert len((await get(sandbox, "/templates"))["templates"]) == 1
-    sandbox.account.add(Channel(title="mine"))
+    sandbox.account.add(SandboxChannel(title="mine"))
     assert [channel["title"] for channel in (await get(sandbox, "/channels"))["channels"]] == ["mine"]
     assert len((await get(sandbox, "/templates"))["templates"]) == 1
 
@@ -33,11 +41,11 @@ async def test_seeds_take_the_place_of_what_every_sandbox_has(sandbox: Sandbox) 
 async def test_lists_are_paged(sandbox: Sandbox) -> None:
     """Templates, teams, channels and custom statuses come 20 a page; the funnels all at once."""
     for place in range(21):
-        sandbox.account.add(Template(title=str(place)))
-        sandbox.account.add(Team(name=str(place)))
-        sandbox.account.add(Channel(title=str(place)))
-        sandbox.account.add(CustomStatus(name=str(place)))
-        sandbox.account.add(Funnel(name=str(place)))
+        sandbox.account.add(SandboxTemplate(title=str(place)))
+        sandbox.account.add(SandboxTeam(name=str(place)))
+        sandbox.account.add(SandboxChannel(title=str(place)))
+        sandbox.account.add(SandboxCustomStatus(name=str(place)))
+        sandbox.account.add(SandboxFunnel(name=str(place)))
     for path, key in [("templates",) * 2, ("teams",) * 2, ("channels",) * 2, ("custom_statuses", "customStatuses")]:
         second = await get(sandbox, f"/{path}?page=2")
         assert len(second[key]) == 1
@@ -48,8 +56,8 @@ async def test_lists_are_paged(sandbox: Sandbox) -> None:
 async def test_members_and_their_statuses(sandbox: Sandbox, clock: Clock) -> None:
     """A status that a user takes is seen among the team's members, and gone when it is given back or destroyed."""
     seed(sandbox.account)
-    sandbox.account.add(Team(uuid="night", name="Night"))
-    sandbox.account.add(User(email="owl@example.com", teams=["night"]))
+    sandbox.account.add(SandboxTeam(uuid="night", name="Night"))
+    sandbox.account.add(SandboxUser(email="owl@example.com", teams=["night"]))
     assert [user["email"] for user in (await get(sandbox, "/teams/night/members"))["users"]] == ["owl@example.com"]
     assert [team["members"] for team in (await get(sandbox, "/teams"))["teams"]] == [2, 1]
     clock.now += 60

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from callbell_async.sandbox import Contact, Sandbox
+from callbell_async.sandbox import Sandbox, SandboxContact
 from tests.fixtures.sandbox import Clock, ask, get, seed
 
 
@@ -54,7 +54,9 @@ async def test_a_contact_s_life(sandbox: Sandbox, clock: Clock) -> None:
 
 async def test_seeded_contacts_with_one_name(sandbox: Sandbox) -> None:
     """A number or a bsuid that two seeded contacts share leads to the last one, and still does when the first one is deleted."""
-    first, last = (sandbox.account.add(Contact(identifier="+31612345678", name=name, bsuid="NL.1")) for name in "AB")
+    first, last = (
+        sandbox.account.add(SandboxContact(identifier="+31612345678", name=name, bsuid="NL.1")) for name in "AB"
+    )
     assert (await ask(sandbox, "DELETE", f"/contacts/{first.uuid}"))[0] == 200
     for path in ("/contacts/phone/31612345678", "/contacts/bsuid/NL.1"):
         assert (await get(sandbox, path))["contact"]["uuid"] == last.uuid

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from callbell_async import CallbellClient, PaymentRequiredError, TemplateMessage, TextMessage
-from callbell_async.sandbox import Channel, Failure, Fault, Sandbox, faults
+from callbell_async.sandbox import DeliveryFailure, Fault, Sandbox, SandboxChannel, faults
 from tests.fixtures.sandbox import GOOD, ask, number
 from tests.support.calls import until
 
@@ -106,14 +106,14 @@ BAD_MESSAGES = ({"to": ""}, {"channel_uuid": "nowhere"})
 @pytest.mark.parametrize("bad", BAD_MESSAGES, ids=["a wrong field", "a wrong reference"])
 async def test_the_next_accepted_message_fails(sandbox: Sandbox, bad: dict[str, Any]) -> None:
     """A failed delivery waits for a message that is accepted: neither a message with something wrong nor another request uses it up."""
-    sandbox.account.add(Channel(title="The only one"))
-    rule = sandbox.inject(faults.failed_delivery(Failure(reason="no")), times=1)
+    sandbox.account.add(SandboxChannel(title="The only one"))
+    rule = sandbox.inject(faults.failed_delivery(DeliveryFailure(reason="no")), times=1)
     assert await statuses(sandbox, 1, **bad) == [400]
     assert (await ask(sandbox, "POST", "/contacts", json=GOOD))[0] == 400
     assert (await ask(sandbox, "POST", "/../messages/send", json=GOOD))[0] == 404
     assert rule.met == 0
     assert await statuses(sandbox, 2) == [200, 200]
-    assert [message.failure for message in sandbox.messages] == [Failure(reason="no"), None]
+    assert [message.failure for message in sandbox.messages] == [DeliveryFailure(reason="no"), None]
 
 
 async def test_a_bad_template_is_refused_before_the_wallet_is_asked(sandbox: Sandbox) -> None:

@@ -20,13 +20,13 @@ from callbell_async import (
     TextMessage,
     TransportError,
 )
-from callbell_async.sandbox import Failure, Fault, Reply, Sandbox, faults
+from callbell_async.sandbox import DeliveryFailure, Fault, Sandbox, SandboxResponse, faults
 from tests.fixtures.sandbox import GOOD, ask
 from tests.support.calls import until
 from tests.support.clock import current_loop
 
 HELLO = TextMessage(to="+31612345678", text="Hello!")
-RECEIPT = Reply(200, {"message": {"uuid": "fixed", "status": "enqueued"}})
+RECEIPT = SandboxResponse(200, {"message": {"uuid": "fixed", "status": "enqueued"}})
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ ANSWERS = {
     "a slow_response": (faults.slow_response(), 200, True),
     "a given slow_response": (faults.slow_response(RECEIPT), 200, False),
     "nothing": (faults.no_fault(), 200, True),
-    "a failed delivery": (faults.failed_delivery(Failure(reason="no")), 200, True),
+    "a failed delivery": (faults.failed_delivery(DeliveryFailure(reason="no")), 200, True),
     "a oversized_response": (faults.oversized_response(1_000_000), 200, False),
 }
 
@@ -231,7 +231,7 @@ async def test_a_delay(sandbox: Sandbox) -> None:
 
 async def test_a_slow_trickle(sandbox: Sandbox) -> None:
     """The bytes of a trickle are so many seconds apart."""
-    sandbox.inject(faults.slow_response(Reply(204), every=60), times=1)
+    sandbox.inject(faults.slow_response(SandboxResponse(204), every=60), times=1)
     loop = current_loop()
     asking = asyncio.create_task(ask(sandbox, "GET", "/plan", timeout=None))
     began = loop.time()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callbell_async.sandbox import Channel, Failure, Pace, Sandbox, faults
+from callbell_async.sandbox import DeliveryFailure, Sandbox, SandboxChannel, StatusTimings, faults
 from tests.fixtures.sandbox import GOOD, Clock, ask, get, number, seed, send
 
 
@@ -57,7 +57,9 @@ async def test_statuses_go_by_the_clock(sandbox: Sandbox, clock: Clock) -> None:
 async def test_the_pace_is_the_test_s(clock: Clock) -> None:
     """How fast a message goes on can be chosen; dates begin where they are told to."""
     start = datetime(2030, 5, 17, 8, 30, tzinfo=UTC)
-    async with Sandbox(clock=clock, start=start, pace=Pace(reported=0, sent=0, delivered=0, read=60)) as sandbox:
+    async with Sandbox(
+        clock=clock, start=start, pace=StatusTimings(reported=0, sent=0, delivered=0, read=60)
+    ) as sandbox:
         uuid = await send(sandbox)
         message = (await get(sandbox, f"/messages/status/{uuid}"))["message"]
         assert message["status"] == "delivered"
@@ -72,7 +74,7 @@ async def test_the_pace_is_the_test_s(clock: Clock) -> None:
 @pytest.mark.parametrize("shape", ["gupshup", "meta"])
 async def test_a_failed_delivery_says_why(sandbox: Sandbox, clock: Clock, shape: Any) -> None:
     """A message that can't be delivered is accepted all the same; its status says the reason, in either integration's shape."""
-    sandbox.inject(faults.failed_delivery(Failure(reason="Not on WhatsApp", shape=shape, code=131026)), times=1)
+    sandbox.inject(faults.failed_delivery(DeliveryFailure(reason="Not on WhatsApp", shape=shape, code=131026)), times=1)
     uuid, good = await send(sandbox), await send(sandbox)
     assert (await get(sandbox, f"/messages/status/{uuid}"))["message"]["status"] == "enqueued"
     clock.now += 5
@@ -162,10 +164,10 @@ async def test_a_message_assigns_and_starts_the_bot(sandbox: Sandbox) -> None:
 
 async def test_a_message_comes_from_its_channel(sandbox: Sandbox) -> None:
     """The history says which number a message came from: the main channel's of its kind, or else the first one's."""
-    sandbox.account.add(Channel(title="gone", discarded=True, number="1"))
-    sandbox.account.add(Channel(title="second", number="2"))
-    sandbox.account.add(Channel(title="main", main=True, number="3"))
-    sandbox.account.add(Channel(title="telegram", type="telegram", number="4"))
+    sandbox.account.add(SandboxChannel(title="gone", discarded=True, number="1"))
+    sandbox.account.add(SandboxChannel(title="second", number="2"))
+    sandbox.account.add(SandboxChannel(title="main", main=True, number="3"))
+    sandbox.account.add(SandboxChannel(title="telegram", type="telegram", number="4"))
     await send(sandbox)
     await send(sandbox, **{"from": "telegram"})
     await send(sandbox, **{"from": "instagram"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from callbell_async.sandbox import Contact, Sandbox
+from callbell_async.sandbox import Sandbox, SandboxContact
 from tests.fixtures.sandbox import Clock, ask, get, number, seed
 
 
@@ -12,7 +12,9 @@ def many(sandbox: Sandbox, count: int) -> list[str]:
     """So many contacts; their names."""
     return [
         sandbox.account.add(
-            Contact(identifier=number(place), name=str(place), tags=["even"] if place % 2 == 0 else ["odd", "strange"])
+            SandboxContact(
+                identifier=number(place), name=str(place), tags=["even"] if place % 2 == 0 else ["odd", "strange"]
+            )
         ).name
         for place in range(count)
     ]
@@ -50,7 +52,7 @@ async def test_contacts_by_cursor(sandbox: Sandbox) -> None:
             break
         if len(found) == 20:
             await ask(sandbox, "DELETE", f"/contacts/{page['contacts'][-1]['uuid']}")
-            sandbox.account.add(Contact(identifier="+1", name="late"))
+            sandbox.account.add(SandboxContact(identifier="+1", name="late"))
         path = f"/contacts?after={page['meta']['next']}"
     assert found == [*names, "late"]
 

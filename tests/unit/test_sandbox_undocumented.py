@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from callbell_async.sandbox import Contact, Failure, Sandbox, faults
+from callbell_async.sandbox import DeliveryFailure, Sandbox, SandboxContact, faults
 from tests.fixtures.sandbox import GOOD, Clock, ask, get, seed, send
 
 
@@ -106,9 +106,9 @@ async def test_answers_as_assumed(sandbox: Sandbox, assumed: Assumed) -> None:
 
 async def test_a_number_on_a_channel(sandbox: Sandbox) -> None:
     """By number and channel a contact is found that has this channel or none; by number WhatsApp's only."""
-    sandbox.account.add(Contact(identifier="+1", name="None"))
-    sandbox.account.add(Contact(identifier="+2", name="Other", channel="old-channel"))
-    sandbox.account.add(Contact(identifier="+3", name="Telegram", source="telegram"))
+    sandbox.account.add(SandboxContact(identifier="+1", name="None"))
+    sandbox.account.add(SandboxContact(identifier="+2", name="Other", channel="old-channel"))
+    sandbox.account.add(SandboxContact(identifier="+3", name="Telegram", source="telegram"))
     asked = [
         (place, (await ask(sandbox, "GET", f"/contacts/phone/{place}?channel_uuid=channel"))[0]) for place in (1, 2, 3)
     ]
@@ -127,7 +127,7 @@ async def test_asking_for_field_types(sandbox: Sandbox, value: str, there: bool)
 
 async def test_a_line_stays_sent(sandbox: Sandbox, clock: Clock) -> None:
     """The history says `sent` of a message whose delivery failed; a contact that is gone leaves its status, and nothing to delete."""
-    sandbox.inject(faults.failed_delivery(Failure(reason="no")))
+    sandbox.inject(faults.failed_delivery(DeliveryFailure(reason="no")))
     uuid = await send(sandbox, to="123456789", type="image", content={"url": "x", "text": "A mill"})
     clock.now += 60
     (line,) = (await get(sandbox, "/contacts/contact/messages"))["messages"]

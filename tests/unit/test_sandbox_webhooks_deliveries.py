@@ -19,7 +19,7 @@ import pytest
 from aiohttp import web
 
 from callbell_async import CallbellClient, TextMessage
-from callbell_async.sandbox import Sandbox, Webhook, WebhookEvent
+from callbell_async.sandbox import Sandbox, SandboxWebhook, SandboxWebhookDelivery
 from callbell_async.sandbox.api.validation import EVENTS
 from tests.fixtures.sandbox import get, send
 from tests.support.calls import nobody_listening, until
@@ -32,9 +32,9 @@ HOUR = 3600.0
 SECRET = "whsec_0123456789abcdef"
 
 
-def webhook(url: str) -> Webhook:
+def webhook(url: str) -> SandboxWebhook:
     """A subscription to everything."""
-    return Webhook(url=url, subscriptions=list(EVENTS))
+    return SandboxWebhook(url=url, subscriptions=list(EVENTS))
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ async def test_the_client_reads_what_was_delivered(sandbox: Sandbox, listen: Lis
 async def test_the_last_ten_thousand_are_kept(sandbox: Sandbox) -> None:
     """What is noted down is bounded: the oldest go."""
     for number in range(10_001):
-        sandbox.account.add(WebhookEvent(event="message_created", payload=number))
+        sandbox.account.add(SandboxWebhookDelivery(event="message_created", payload=number))
     kept = sandbox.account.webhook_events
     assert (len(kept), kept[0].payload, kept[-1].payload) == (10_000, 10_000, 1)
 

@@ -13,7 +13,17 @@ from typing import Any
 import pytest
 
 from callbell_async import CallbellClient, TextMessage
-from callbell_async.sandbox import Contact, CustomStatus, Failure, Funnel, Pace, Sandbox, User, Webhook, faults
+from callbell_async.sandbox import (
+    DeliveryFailure,
+    Sandbox,
+    SandboxContact,
+    SandboxCustomStatus,
+    SandboxFunnel,
+    SandboxUser,
+    SandboxWebhook,
+    StatusTimings,
+    faults,
+)
 from callbell_async.sandbox.api.validation import EVENTS
 from tests.fixtures.sandbox import ask, get, same_shape, send
 from tests.support.clock import current_loop
@@ -33,9 +43,9 @@ async def listener() -> AsyncIterator[WebhookListener]:
 @pytest.fixture
 async def sandbox(listener: WebhookListener) -> AsyncIterator[Sandbox]:
     """A sandbox on the loop's time, which tells the listener everything."""
-    pace = Pace(reported=HOUR, sent=2 * HOUR, delivered=3 * HOUR, read=4 * HOUR)
+    pace = StatusTimings(reported=HOUR, sent=2 * HOUR, delivered=3 * HOUR, read=4 * HOUR)
     async with Sandbox(clock=asyncio.get_running_loop().time, limit=None, pace=pace) as running:
-        running.account.add(Webhook(url=listener.url, subscriptions=list(EVENTS)))
+        running.account.add(SandboxWebhook(url=listener.url, subscriptions=list(EVENTS)))
         yield running
 
 
@@ -131,9 +141,9 @@ async def test_tells_each_status_when_it_comes(sandbox: Sandbox, listener: Webho
 @pytest.mark.parametrize(
     ("failure", "told"),
     [
-        (Failure(reason="no such number"), {"type": "failed", "payload": {"reason": "no such number"}}),
+        (DeliveryFailure(reason="no such number"), {"type": "failed", "payload": {"reason": "no such number"}}),
         (
-            Failure(reason="Message undeliverable", shape="meta", code=131026),
+            DeliveryFailure(reason="Message undeliverable", shape="meta", code=131026),
             {
                 "messaging": {
                     "value": {"statuses": [{"errors": [{"code": 131026, "message": "Message undeliverable"}]}]}
@@ -143,7 +153,7 @@ async def test_tells_each_status_when_it_comes(sandbox: Sandbox, listener: Webho
     ],
 )
 async def test_tells_a_failure_with_its_reason(
-    sandbox: Sandbox, listener: WebhookListener, failure: Failure, told: dict[str, Any]
+    sandbox: Sandbox, listener: WebhookListener, failure: DeliveryFailure, told: dict[str, Any]
 ) -> None:
     """A message that is not delivered is told as sent, then as failed, with the reason in the shape of either integration."""
     sandbox.inject(faults.failed_delivery(failure))
@@ -189,7 +199,7 @@ async def test_what_is_decided_later_is_told(sandbox: Sandbox, listener: Webhook
     await pass_by(sandbox, 2 * HOUR)
     await listener.posted(4)
     assert listener.payloads("message_status_updated")[-1]["status"] == "sent"
-    sandbox.account.fail(sandbox.messages[0], Failure(reason="blocked"))
+    sandbox.account.fail(sandbox.messages[0], DeliveryFailure(reason="blocked"))
     assert set(await changes(sandbox, listener)) == {"sent", "failed"}
 
 
@@ -210,14 +220,14 @@ async def test_statuses_end_with_the_subscription(sandbox: Sandbox, listener: We
 @pytest.mark.parametrize(
     ("pace", "told"),
     [
-        (Pace(read=math.inf), {"sent", "delivered"}),
-        (Pace(delivered=math.inf), {"sent", "read"}),
-        (Pace(sent=math.inf, delivered=math.inf, read=math.inf), set()),
-        (Pace(reported=0.0, sent=0.0, delivered=0.0, read=0.0), {"sent", "delivered", "read"}),
+        (StatusTimings(read=math.inf), {"sent", "delivered"}),
+        (StatusTimings(delivered=math.inf), {"sent", "read"}),
+        (StatusTimings(sent=math.inf, delivered=math.inf, read=math.inf), set()),
+        (StatusTimings(reported=0.0, sent=0.0, delivered=0.0, read=0.0), {"sent", "delivered", "read"}),
     ],
 )
 async def test_the_pace_may_be_anything(
-    sandbox: Sandbox, listener: WebhookListener, pace: Pace, told: set[str]
+    sandbox: Sandbox, listener: WebhookListener, pace: StatusTimings, told: set[str]
 ) -> None:
     """A status whose time is infinite never comes, and is not waited for; those that come at once are told one by one."""
     sandbox.account.pace = pace
@@ -258,11 +268,11 @@ async def test_operations_are_told(
     sandbox: Sandbox, listener: WebhookListener, requests: list[tuple[str, str, Any]], told: list[str]
 ) -> None:
     """Each operation that changes something has its event; what is refused, changes nothing or only asks has none."""
-    sandbox.account.add(Contact(uuid="contact", identifier="+31612345678", name="John Doe"))
-    sandbox.account.add(CustomStatus(uuid="status", name="Vacationing"))
-    sandbox.account.add(User(uuid="user", email="john@example.com", custom_status="status"))
-    sandbox.account.add(User(uuid="other", email="jane@example.com"))
-    sandbox.account.add(Funnel(uuid="funnel", name="Awareness"))
+    sandbox.account.add(SandboxContact(uuid="contact", identifier="+31612345678", name="John Doe"))
+    sandbox.account.add(SandboxCustomStatus(uuid="status", name="Vacationing"))
+    sandbox.account.add(SandboxUser(uuid="user", email="john@example.com", custom_status="status"))
+    sandbox.account.add(SandboxUser(uuid="other", email="jane@example.com"))
+    sandbox.account.add(SandboxFunnel(uuid="funnel", name="Awareness"))
     for method, path, body in requests:
         await ask(sandbox, method, path, json=body)
     await sandbox.wait_delivered()
@@ -281,7 +291,7 @@ async def test_a_first_message_begins_a_conversation(sandbox: Sandbox, listener:
 
 async def test_a_message_reopens_a_conversation(sandbox: Sandbox, listener: WebhookListener) -> None:
     """A message in a closed conversation opens it again."""
-    contact = sandbox.account.add(Contact(identifier="+31612345678", name="John Doe"))
+    contact = sandbox.account.add(SandboxContact(identifier="+31612345678", name="John Doe"))
     contact.closed_at = sandbox.account.calendar.now()
     await send(sandbox)
     await sandbox.wait_delivered()
@@ -290,7 +300,7 @@ async def test_a_message_reopens_a_conversation(sandbox: Sandbox, listener: Webh
 
 async def test_a_message_that_assigns_somebody_updates_the_contact(sandbox: Sandbox, listener: WebhookListener) -> None:
     """A message that assigns a collaborator or a team changes its contact, once."""
-    sandbox.account.add(Contact(identifier="+31612345678", name="John Doe"))
+    sandbox.account.add(SandboxContact(identifier="+31612345678", name="John Doe"))
     for _ in range(2):
         await send(sandbox, assigned_user="john@example.com")
     await sandbox.wait_delivered()
@@ -317,9 +327,9 @@ FORMS = Path(__file__).parents[1] / "fixtures" / "events"
 async def test_payloads_are_like_the_documented_ones(sandbox: Sandbox, listener: WebhookListener, event: str) -> None:
     """Every key of Callbell's own example is there, in its form; a contact has all keys that contacts have."""
     account = sandbox.account
-    account.add(CustomStatus(uuid="status", name="Vacationing"))
+    account.add(SandboxCustomStatus(uuid="status", name="Vacationing"))
     account.add(
-        User(uuid="user", email="john@example.com", name="John Doe", custom_status="status")
+        SandboxUser(uuid="user", email="john@example.com", name="John Doe", custom_status="status")
     ).custom_status_at = account.calendar.now()
     await send(sandbox)
     uuid = next(iter(account.people)).uuid
@@ -358,7 +368,7 @@ async def test_any_event_can_be_told_by_hand(sandbox: Sandbox, listener: Webhook
 
 async def test_only_what_is_subscribed_is_told(sandbox: Sandbox, listener: WebhookListener) -> None:
     """Events that are not subscribed to are not posted, nor by hand; an event that nobody can subscribe to goes to every webhook."""
-    sandbox.account.add(Webhook(url=listener.url, subscriptions=["contact_created"]))
+    sandbox.account.add(SandboxWebhook(url=listener.url, subscriptions=["contact_created"]))
     await send(sandbox)
     sandbox.emit("contact_deleted", {})
     sandbox.emit("contact_painted", {})
@@ -371,13 +381,13 @@ async def test_only_what_is_subscribed_is_told(sandbox: Sandbox, listener: Webho
     "webhook",
     [
         None,
-        Webhook(url="http://127.0.0.1:9/", subscriptions=list(EVENTS), enabled=False),
-        Webhook(url="https://example.com/events", subscriptions=list(EVENTS)),
-        Webhook(url="http://localhost:9/", subscriptions=list(EVENTS)),
-        Webhook(url="http://[/", subscriptions=list(EVENTS)),
+        SandboxWebhook(url="http://127.0.0.1:9/", subscriptions=list(EVENTS), enabled=False),
+        SandboxWebhook(url="https://example.com/events", subscriptions=list(EVENTS)),
+        SandboxWebhook(url="http://localhost:9/", subscriptions=list(EVENTS)),
+        SandboxWebhook(url="http://[/", subscriptions=list(EVENTS)),
     ],
 )
-async def test_without_a_webhook_nothing_happens(sandbox: Sandbox, webhook: Webhook | None) -> None:
+async def test_without_a_webhook_nothing_happens(sandbox: Sandbox, webhook: SandboxWebhook | None) -> None:
     """Without a webhook, or with one that is disabled or not on this machine, there is no task, no timer, and nothing noted down."""
     sandbox.account.webhook = webhook
     before = asyncio.all_tasks()
@@ -393,7 +403,7 @@ async def test_without_a_webhook_nothing_happens(sandbox: Sandbox, webhook: Webh
 async def test_a_sandbox_that_does_not_run_tells_nothing(listener: WebhookListener) -> None:
     """Before it runs and afterwards an account can be changed, and nothing is posted."""
     sandbox = Sandbox()
-    sandbox.account.add(Webhook(url=listener.url, subscriptions=list(EVENTS)))
+    sandbox.account.add(SandboxWebhook(url=listener.url, subscriptions=list(EVENTS)))
     sandbox.account.receive("Hi", sender="+31612345678")
     async with sandbox:
         pass

@@ -29,7 +29,7 @@ from callbell_async import (
     RequestTimeoutError,
     TransportError,
 )
-from callbell_async.http.requests import Call, Request
+from callbell_async.http.requests import CallState, Request
 from callbell_async.http.transport import Transport, TransportOptions
 from callbell_async.sandbox.faults import no_response
 from tests.support.calls import (
@@ -215,7 +215,7 @@ async def test_a_call_knows_whether_it_had_begun_to_leave(body: bytes | None) ->
     """When cancelled, a call that was written says so, and one that waited for a connection says that it was not."""
     async with local_callbell(no_response()) as server:
         transport = transport_for(server.url)
-        waiting, queued = Call(Request("POST", "/first", body)), Call(Request("POST", "/second", body))
+        waiting, queued = CallState(Request("POST", "/first", body)), CallState(Request("POST", "/second", body))
         first = asyncio.create_task(transport.exchange(waiting))
         await until(lambda: server.requests)
         second = asyncio.create_task(transport.exchange(queued))
@@ -243,7 +243,7 @@ async def test_a_body_that_was_given_up_can_not_leave_late(body: bytes | None) -
         base_url="http://127.0.0.1:1", headers=headers, timeout=None, connect_timeout=None, max_connections=1
     )
     async with aiohttp.ClientSession(middlewares=[keep_and_fail]) as session:
-        call = Call(Request("POST", "/", body))
+        call = CallState(Request("POST", "/", body))
         with pytest.raises(ConnectionLostError, match="before anything was written"):
             await Transport(options, session).exchange(call)
     writer = Mock(spec=AbstractStreamWriter)

@@ -15,7 +15,7 @@ from callbell_async import (
     RequestTimeoutError,
     ServerError,
 )
-from callbell_async.sandbox import Exchange, Fault, Reply
+from callbell_async.sandbox import Exchange, Fault, SandboxResponse
 from callbell_async.sandbox.fault import head
 from callbell_async.sandbox.faults import (
     answer,
@@ -47,7 +47,7 @@ def echoing(status: int, *, json: bool = True) -> Fault:
         request = exchange.request
         words = f"{request.path} {dict(request.headers)} {request.body.decode()} {NUMBER} {TEXT}"
         body = orjson.dumps({"error": words}) if json else words.encode()
-        await exchange.send(Reply(status, None, {"X-Echo": request.headers["authorization"]}, body))
+        await exchange.send(SandboxResponse(status, None, {"X-Echo": request.headers["authorization"]}, body))
 
     return Fault("echo", act)
 
@@ -64,7 +64,7 @@ INDISCREET = {
     "a head that is too long": raw(f"{OK}X-Echo: {EVERYTHING * 500}".encode()),
     "a chunk": raw(f"{OK}Transfer-Encoding: chunked\r\n\r\n{EVERYTHING}\r\n".encode()),
     "a refusal that can't be unpacked": answer(403, b"no", {"Content-Encoding": "gzip", "X-Echo": EVERYTHING}),
-    "half an answer": truncated_response(Reply(200, raw=EVERYTHING.encode())),
+    "half an answer": truncated_response(SandboxResponse(200, raw=EVERYTHING.encode())),
     "a reset": reset_after_reading(),
     "an end": close_after_reading(),
     "silence": no_response(half_a_minute_passes),
@@ -98,7 +98,7 @@ async def test_the_head_of_a_refusal_that_never_ended_tells_no_secret() -> None:
         half_a_minute_passes()
 
     async with (
-        local_callbell(no_response(after=head(Reply(403, None, {"X-Echo": EVERYTHING}), 99))) as server,
+        local_callbell(no_response(after=head(SandboxResponse(403, None, {"X-Echo": EVERYTHING}), 99))) as server,
         session_telling(on_request_end=time_is_over) as session,
         client_for(server.url, session=session) as callbell,
     ):

@@ -25,7 +25,7 @@ from callbell_async import (
     RateLimiter,
     ResponseDecodeError,
 )
-from callbell_async.sandbox import Exchange, Fault, Reply
+from callbell_async.sandbox import Exchange, Fault, SandboxResponse
 from callbell_async.sandbox.fault import head
 from callbell_async.sandbox.faults import answer, no_response, raw
 from tests.support.calls import MESSAGE, ONCE, TOKEN, client_for, session_telling, ticks, until
@@ -74,7 +74,7 @@ ODDITIES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("options", ODDITIES.values(), ids=ODDITIES)
 async def test_a_callers_session_may_be_set_up_otherwise(options: dict[str, Any]) -> None:
     """How a caller's session was set up for other services changes neither what Callbell gets nor what comes back."""
-    packed = Reply(404, None, {"Content-Encoding": "deflate"}, zlib.compress(b'{"error": "gone"}'))
+    packed = SandboxResponse(404, None, {"Content-Encoding": "deflate"}, zlib.compress(b'{"error": "gone"}'))
 
     async def refuse_slowly(exchange: Exchange) -> None:
         current_loop().advance(5)
@@ -158,7 +158,7 @@ async def test_a_session_that_is_closed_in_mid_answer(status: int, raises: type[
 
     sessions.append(session_telling(on_request_end=close_it))
     async with (
-        local_callbell(no_response(after=head(Reply(status), 99))) as server,
+        local_callbell(no_response(after=head(SandboxResponse(status), 99))) as server,
         client_for(server.url, session=sessions[0]) as callbell,
     ):
         with pytest.raises(raises) as caught:
@@ -226,7 +226,7 @@ async def test_an_answer_that_unpacks_to_very_much_is_bounded(status: int, raise
 
 UNDER_WAY = {
     "waiting for an answer": no_response(),
-    "in mid-answer": no_response(after=head(Reply(200), 99) + b'{"message"'),
+    "in mid-answer": no_response(after=head(SandboxResponse(200), 99) + b'{"message"'),
     "between two chunks": no_response(after=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
 }
 

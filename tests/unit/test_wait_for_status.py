@@ -19,7 +19,7 @@ from callbell_async import (
 )
 from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import Answer, Call
+from callbell_async.http.requests import CallState, Response
 from callbell_async.http.transport import Transport, TransportOptions
 from callbell_async.models.message_status import has_reached
 
@@ -118,11 +118,11 @@ class Statuses(Transport):
         self._statuses = list(statuses)
         self.asked_at: list[float] = []
 
-    async def exchange(self, call: Call) -> Answer:
+    async def exchange(self, call: CallState) -> Response:
         """The next status."""
         self.asked_at.append(asyncio.get_running_loop().time())
         status = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
-        return Answer(200, CIMultiDict(), orjson.dumps({"message": {"uuid": "u", "status": status}}))
+        return Response(200, CIMultiDict(), orjson.dumps({"message": {"uuid": "u", "status": status}}))
 
 
 def messages_over(transport: Transport) -> MessagesEndpoint:
@@ -188,7 +188,7 @@ async def test_a_look_that_hangs_ends_in_time() -> None:
     """The time allowed holds for a look that gets no answer as well, and then there is no receipt."""
 
     class Hanging(Statuses):
-        async def exchange(self, call: Call) -> Answer:
+        async def exchange(self, call: CallState) -> Response:
             await asyncio.sleep(1_000_000.0)
             raise AssertionError
 

@@ -22,7 +22,7 @@ from callbell_async import (
     TextMessage,
 )
 from callbell_async.endpoints.messages import read_receipt
-from callbell_async.http.requests import Answer, Request
+from callbell_async.http.requests import Request, Response
 from callbell_async.wire import WireError, dump_json, dump_message, load_json, load_receipt
 from tests.fixtures import answer_body, answer_names
 from tests.fixtures.strategies import any_json, nearly_receipts, quick
@@ -352,7 +352,7 @@ def test_any_json_is_a_receipt_or_refused(document: Any) -> None:
 def test_any_answer_is_a_receipt_or_unreadable(body: bytes) -> None:
     """Whatever bytes come with a 2xx, the only exception is `ResponseDecodeError`, which keeps them."""
     try:
-        read = read_receipt(REQUEST, Answer(200, {}, body))
+        read = read_receipt(REQUEST, Response(200, {}, body))
     except ResponseDecodeError as error:
         unreadable = error
     else:

@@ -38,7 +38,7 @@ from callbell_async import (
     WebhookDelivery,
     WebhookResponse,
 )
-from callbell_async.http.requests import Answer, Request, read_answer
+from callbell_async.http.requests import Request, Response, read_response
 from callbell_async.wire import WireError, dump_model, load_one, load_page, load_receipt, load_user_status, load_whole
 from callbell_async.wire.converter import structure
 from tests.fixtures.strategies import brief, quick
@@ -310,9 +310,9 @@ def test_any_json_gives_a_model_or_a_decode_error(name: str, data: st.DataObject
         | st.builds(lambda value: {key: [value], "message": value}, st.sampled_from(MODELS).flatmap(hostile))
         | st.builds(lambda value: {key: value}, st.sampled_from(MODELS).flatmap(hostile))
     )
-    answer = Answer(200, {}, orjson.dumps(body))
+    answer = Response(200, {}, orjson.dumps(body))
     try:
-        loaded = read_answer(Request("GET", "/x"), answer, LOADERS[name])
+        loaded = read_response(Request("GET", "/x"), answer, LOADERS[name])
     except ResponseDecodeError:
         return
     assert isinstance(loaded, (MessageReceipt, Page, *MODELS))

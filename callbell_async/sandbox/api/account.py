@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from callbell_async.sandbox.account import Account
+from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses, validation
 from callbell_async.sandbox.api.pagination import cut
 from callbell_async.sandbox.api.validation import CHANNELS, Fields, read_json
-from callbell_async.sandbox.exchange import Operation, Reply, SandboxRequest, refusal
+from callbell_async.sandbox.exchange import Operation, SandboxRequest, SandboxResponse, refusal
 
 __all__ = ["OPERATIONS"]
 
 
-def me(account: Account, request: SandboxRequest) -> Reply:
+def me(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """Whose key this is: the first user's."""
     user = next(iter(account.users))
     key = request.headers.get("authorization", "").removeprefix("Bearer ").encode("utf-8", "replace").decode()
-    return Reply(200, {"status": "ok", "user_email": user.email, "user_name": user.name, "api_key": key})
+    return SandboxResponse(200, {"status": "ok", "user_email": user.email, "user_name": user.name, "api_key": key})
 
 
-def plan(account: Account, request: SandboxRequest) -> Reply:
+def plan(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """What is paid for; nothing is wrapped around it."""
     document = {
         "plan": account.plan,
@@ -27,10 +27,10 @@ def plan(account: Account, request: SandboxRequest) -> Reply:
         "activeUsers": len(account.users),
         "teams": [responses.team(account, team) for team in account.teams],
     }
-    return Reply(200, document)
+    return SandboxResponse(200, document)
 
 
-def get_channels(account: Account, request: SandboxRequest) -> Reply:
+def get_channels(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """The channels, by type, and active or not."""
     kind, active = request.query.get("type"), request.query.get("active")
     if complaint := None if kind is None else validation.one_of(CHANNELS)(kind):
@@ -43,42 +43,44 @@ def get_channels(account: Account, request: SandboxRequest) -> Reply:
         if kind in (None, channel.type) and (active is None or channel.discarded == (active == "false"))
     ]
     page, meta = cut(fitting, request.query)
-    return Reply(200, {"channels": [responses.channel(channel, listed=True) for channel in page], "meta": meta})
+    return SandboxResponse(
+        200, {"channels": [responses.channel(channel, listed=True) for channel in page], "meta": meta}
+    )
 
 
-def get_channel(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def get_channel(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """One channel."""
-    return Reply(200, {"channel": responses.channel(account.channels.get(uuid))})
+    return SandboxResponse(200, {"channel": responses.channel(account.channels.get(uuid))})
 
 
-def patch_channel(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def patch_channel(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """Give it another title."""
     channel = account.channels.get(uuid)
     channel.title = _required(request, "title")
-    return Reply(200, {"channel": responses.channel(channel)})
+    return SandboxResponse(200, {"channel": responses.channel(channel)})
 
 
-def get_templates(account: Account, request: SandboxRequest) -> Reply:
+def get_templates(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """The templates."""
     page, meta = cut(list(account.templates), request.query)
-    return Reply(200, {"templates": [responses.template(template) for template in page], "meta": meta})
+    return SandboxResponse(200, {"templates": [responses.template(template) for template in page], "meta": meta})
 
 
-def get_template(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def get_template(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """One template."""
-    return Reply(200, {"template": responses.template(account.templates.get(uuid))})
+    return SandboxResponse(200, {"template": responses.template(account.templates.get(uuid))})
 
 
-def patch_template(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def patch_template(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """Give it another title; the answer's key is in the plural."""
     template = account.templates.get(uuid)
     template.title = _required(request, "title")
-    return Reply(200, {"templates": responses.template(template, patched=True)})
+    return SandboxResponse(200, {"templates": responses.template(template, patched=True)})
 
 
-def get_funnels(account: Account, request: SandboxRequest) -> Reply:
+def get_funnels(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """All stages, on one page."""
-    return Reply(200, {"funnels": [responses.funnel(funnel) for funnel in account.funnels]})
+    return SandboxResponse(200, {"funnels": [responses.funnel(funnel) for funnel in account.funnels]})
 
 
 def _required(request: SandboxRequest, name: str) -> str:

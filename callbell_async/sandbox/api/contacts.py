@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from callbell_async.sandbox import webhook_events
-from callbell_async.sandbox.account import Account
+from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses, validation
 from callbell_async.sandbox.api.pagination import cut_contacts
 from callbell_async.sandbox.api.validation import CHANNELS, Fields, read_json
-from callbell_async.sandbox.exchange import Operation, Reply, SandboxRequest, refusal
-from callbell_async.sandbox.records import Contact
+from callbell_async.sandbox.exchange import Operation, SandboxRequest, SandboxResponse, refusal
+from callbell_async.sandbox.records import SandboxContact
 
 __all__ = ["OPERATIONS"]
 
@@ -23,7 +23,7 @@ def _tags(text: str) -> set[str]:
     return {tag.strip() for tag in text.split(",") if tag.strip()}
 
 
-def get_contacts(account: Account, request: SandboxRequest) -> Reply:
+def get_contacts(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """The contacts that fit all filters, oldest first."""
     query = request.query
     tags = _tags(query.get("tags", ""))
@@ -36,10 +36,10 @@ def get_contacts(account: Account, request: SandboxRequest) -> Reply:
     ]
     page, meta = cut_contacts(fitting, query, cursors=account.contacts_have_cursors)
     documents = [responses.contact(account, contact, field_types=_typed(request)) for contact in page]
-    return Reply(200, {"contacts": documents, "meta": meta})
+    return SandboxResponse(200, {"contacts": documents, "meta": meta})
 
 
-def post_contact(account: Account, request: SandboxRequest) -> Reply:
+def post_contact(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """A new contact."""
     fields = Fields(read_json(request.body))
     identifier, name = fields.required("identifier"), fields.required("name")
@@ -50,37 +50,37 @@ def post_contact(account: Account, request: SandboxRequest) -> Reply:
     fields.done()
     if account.people.by_identifier(source, identifier):
         raise refusal(400, {"identifier": ["has already been taken"]})
-    contact = account.add(Contact(identifier=identifier, name=name, source=source, channel=channel))
+    contact = account.add(SandboxContact(identifier=identifier, name=name, source=source, channel=channel))
     _change(contact, changes)
     account.set_bot(contact, bot_status)
     webhook_events.contact_created(account, contact)
-    return Reply(200, {"contact": [responses.contact(account, contact)]})
+    return SandboxResponse(200, {"contact": [responses.contact(account, contact)]})
 
 
-def get_contact(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def get_contact(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """One contact, in a list of one."""
     contact = account.people.get(uuid)
-    return Reply(200, {"contact": [responses.contact(account, contact, field_types=_typed(request))]})
+    return SandboxResponse(200, {"contact": [responses.contact(account, contact, field_types=_typed(request))]})
 
 
-def get_by_phone(account: Account, request: SandboxRequest, number: str) -> Reply:
+def get_by_phone(account: SandboxAccount, request: SandboxRequest, number: str) -> SandboxResponse:
     """The WhatsApp contact with this number, however it is spelt."""
     contact = account.people.by_identifier("whatsapp", number)
     wanted = request.query.get("channel_uuid")
     if contact is None or (wanted is not None and contact.channel not in (None, wanted)):
         raise refusal(404, "not found")
-    return Reply(200, {"contact": responses.contact(account, contact)})
+    return SandboxResponse(200, {"contact": responses.contact(account, contact)})
 
 
-def get_by_bsuid(account: Account, request: SandboxRequest, bsuid: str) -> Reply:
+def get_by_bsuid(account: SandboxAccount, request: SandboxRequest, bsuid: str) -> SandboxResponse:
     """The contact with this bsuid."""
     contact = account.people.by_bsuid(bsuid)
     if contact is None:
         raise refusal(404, "not found")
-    return Reply(200, {"contact": responses.contact(account, contact)})
+    return SandboxResponse(200, {"contact": responses.contact(account, contact)})
 
 
-def patch_contact(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def patch_contact(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """Change what is given, and nothing else."""
     contact = account.people.get(uuid)
     fields = Fields(read_json(request.body))
@@ -96,15 +96,15 @@ def patch_contact(account: Account, request: SandboxRequest, uuid: str) -> Reply
         contact.assigned_user = None
     account.set_bot(contact, bot_status)
     webhook_events.contact_updated(account, contact)
-    return Reply(200, {"contact": [responses.contact(account, contact)]})
+    return SandboxResponse(200, {"contact": [responses.contact(account, contact)]})
 
 
-def delete_contact(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def delete_contact(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """It is gone, with its history."""
     contact = account.people.get(uuid)
     account.people.remove(contact)
     webhook_events.contact_deleted(account, contact)
-    return Reply(200, {"status": "contact was destroyed"})
+    return SandboxResponse(200, {"status": "contact was destroyed"})
 
 
 def _changes(fields: Fields) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _changes(fields: Fields) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _check_references(account: Account, fields: Fields, given: dict[str, Any]) -> None:
+def _check_references(account: SandboxAccount, fields: Fields, given: dict[str, Any]) -> None:
     # What is no string was complained of already.
     strings = {name: value for name, value in given.items() if isinstance(value, str)}
     for name, complaints in account.check_references(strings).items():
@@ -127,7 +127,7 @@ def _check_references(account: Account, fields: Fields, given: dict[str, Any]) -
             fields.complain(name, complaint)
 
 
-def _change(contact: Contact, changes: dict[str, Any]) -> None:
+def _change(contact: SandboxContact, changes: dict[str, Any]) -> None:
     for name, value in changes.items():
         match name:
             case "custom_fields":

@@ -3,50 +3,50 @@
 from __future__ import annotations
 
 from callbell_async.sandbox import webhook_events
-from callbell_async.sandbox.account import Account
+from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses, validation
 from callbell_async.sandbox.api.pagination import cut
 from callbell_async.sandbox.api.validation import Fields, read_json
-from callbell_async.sandbox.exchange import Operation, Reply, SandboxRequest
+from callbell_async.sandbox.exchange import Operation, SandboxRequest, SandboxResponse
 
 __all__ = ["OPERATIONS"]
 
 
-def get_messages(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def get_messages(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """The history, newest first; documented without `meta`, seen with it."""
     page, meta = cut(account.people.get(uuid).history[::-1], request.query)
     documents = [responses.entry(entry) for entry in page]
-    return Reply(200, {"messages": documents, **({"meta": meta} if account.history_has_meta else {})})
+    return SandboxResponse(200, {"messages": documents, **({"meta": meta} if account.history_has_meta else {})})
 
 
-def open_conversation(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def open_conversation(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """Open it, if it was closed."""
     contact = account.people.get(uuid)
     account.open(contact)
-    return Reply(200, {"contact": [responses.contact(account, contact, always=("closedAt",), chat=False)]})
+    return SandboxResponse(200, {"contact": [responses.contact(account, contact, always=("closedAt",), chat=False)]})
 
 
-def close_conversation(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def close_conversation(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """Close it; one that is closed stays so since then."""
     contact = account.people.get(uuid)
     if contact.closed_at is None:
         contact.closed_at = account.calendar.now()
         webhook_events.conversation_closed(account, contact, contact.closed_at)
     always = ("funnelId", "closedAt", "team")
-    return Reply(200, {"contact": responses.contact(account, contact, always=always, chat=False)})
+    return SandboxResponse(200, {"contact": responses.contact(account, contact, always=always, chat=False)})
 
 
-def post_note(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def post_note(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """A note, which stands in the history."""
     contact = account.people.get(uuid)
     fields = Fields(read_json(request.body))
     text = fields.required("text")
     fields.done()
     account.note(contact, text)
-    return Reply(200, {"success": True})
+    return SandboxResponse(200, {"success": True})
 
 
-def update_funnel(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def update_funnel(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """Move it to another stage."""
     contact = account.people.get(uuid)
     fields = Fields(read_json(request.body))
@@ -57,22 +57,22 @@ def update_funnel(account: Account, request: SandboxRequest, uuid: str) -> Reply
     contact.funnel = funnel
     webhook_events.contact_updated(account, contact)
     always = ("closedAt", "funnelId", "team")
-    return Reply(200, {"contact": [responses.contact(account, contact, always=always, chat=False)]})
+    return SandboxResponse(200, {"contact": [responses.contact(account, contact, always=always, chat=False)]})
 
 
-def get_bot(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def get_bot(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """What its bot does."""
-    return Reply(200, {"bot": responses.bot(account, account.people.get(uuid))})
+    return SandboxResponse(200, {"bot": responses.bot(account, account.people.get(uuid))})
 
 
-def post_bot(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def post_bot(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """Start or end its bot."""
     contact = account.people.get(uuid)
     fields = Fields(read_json(request.body))
     status = fields.required("status", validation.bot_status)
     fields.done()
     account.set_bot(contact, status)
-    return Reply(200, {"bot": responses.bot(account, contact, just_now=True)})
+    return SandboxResponse(200, {"bot": responses.bot(account, contact, just_now=True)})
 
 
 OPERATIONS: dict[str, Operation] = {

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from callbell_async.sandbox.account import Account
+from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses
 from callbell_async.sandbox.api.validation import check_message, read_json
-from callbell_async.sandbox.exchange import Operation, Refusal, Reply, SandboxRequest, refusal
+from callbell_async.sandbox.exchange import Operation, Refusal, SandboxRequest, SandboxResponse, refusal
 
 __all__ = ["OPERATIONS", "is_good"]
 
 
-def is_good(account: Account, request: SandboxRequest) -> bool:
+def is_good(account: SandboxAccount, request: SandboxRequest) -> bool:
     """Whether a request is a message that would be accepted."""
     if (request.method, request.below_v1, request.path) != ("POST", True, "/messages/send"):
         return False
@@ -23,14 +23,14 @@ def is_good(account: Account, request: SandboxRequest) -> bool:
     return True
 
 
-def _read_message(account: Account, request: SandboxRequest) -> Any:
+def _read_message(account: SandboxAccount, request: SandboxRequest) -> Any:
     body = read_json(request.body)
     if errors := check_message(body) or account.check_references(body):
         raise refusal(400, errors)
     return body
 
 
-def send(account: Account, request: SandboxRequest) -> Reply:
+def send(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """Enqueue a message."""
     body = _read_message(account, request)
     message, contact = account.accept(body, request)
@@ -40,20 +40,20 @@ def send(account: Account, request: SandboxRequest) -> Reply:
         document["conversation"] = responses.conversation(contact)
     if "contact" in wanted:
         document["contact"] = responses.short_contact(contact)
-    return Reply(200, {"message": document})
+    return SandboxResponse(200, {"message": document})
 
 
-def status(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def status(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """How far a message is; the integration's report comes with it once there is one."""
     message = account.message(uuid)
     if message is None:
         raise refusal(404, "not found")
     reached, report = account.status_of(message)
     payload = {} if report is None else {"messageStatusPayload": report}
-    return Reply(200, {"message": {"uuid": uuid, "status": reached.value, **payload}})
+    return SandboxResponse(200, {"message": {"uuid": uuid, "status": reached.value, **payload}})
 
 
-def delete(account: Account, request: SandboxRequest, identifier: str) -> Reply:
+def delete(account: SandboxAccount, request: SandboxRequest, identifier: str) -> SandboxResponse:
     """Take a message out of its contact's history."""
     found = account.people.entry(identifier)
     if found is None:
@@ -62,7 +62,7 @@ def delete(account: Account, request: SandboxRequest, identifier: str) -> Reply:
     contact.history.remove(entry)
     if message := account.message(entry.uuid or ""):
         message.deleted = True
-    return Reply(204)
+    return SandboxResponse(204)
 
 
 OPERATIONS: dict[str, Operation] = {

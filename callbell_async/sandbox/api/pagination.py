@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from callbell_async.sandbox.exchange import refusal
-from callbell_async.sandbox.records import Contact
+from callbell_async.sandbox.records import SandboxContact
 
 __all__ = ["PAGE_LIMIT", "PAGE_SIZE", "cut", "cut_contacts", "whole_number"]
 
@@ -37,8 +37,8 @@ def cut(items: Sequence[T], query: Mapping[str, str], size: int = PAGE_SIZE) -> 
 
 
 def cut_contacts(
-    contacts: Sequence[Contact], query: Mapping[str, str], *, cursors: bool
-) -> tuple[list[Contact], dict[str, Any]]:
+    contacts: Sequence[SandboxContact], query: Mapping[str, str], *, cursors: bool
+) -> tuple[list[SandboxContact], dict[str, Any]]:
     """The page of contacts, by cursor (`after`) or by number; with `cursors` its `meta` says what comes `next`."""
     if "after" in query and cursors:
         number = _read_cursor(query["after"])

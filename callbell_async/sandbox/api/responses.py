@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from callbell_async.sandbox.clock import local, local_millis, utc
 from callbell_async.sandbox.records import (
-    Channel,
-    Contact,
-    CustomField,
-    CustomStatus,
     Entry,
-    Funnel,
-    Team,
-    Template,
-    User,
-    Webhook,
-    WebhookEvent,
+    SandboxChannel,
+    SandboxContact,
+    SandboxCustomField,
+    SandboxCustomStatus,
+    SandboxFunnel,
+    SandboxTeam,
+    SandboxTemplate,
+    SandboxUser,
+    SandboxWebhook,
+    SandboxWebhookDelivery,
 )
 
 if TYPE_CHECKING:
-    from callbell_async.sandbox.account import Account
+    from callbell_async.sandbox.account import SandboxAccount
 
 __all__ = [
     "bot",
@@ -53,8 +53,8 @@ def _local(date: datetime | None) -> str | None:
 
 
 def contact(
-    account: Account,
-    contact: Contact,
+    account: SandboxAccount,
+    contact: SandboxContact,
     *,
     always: tuple[str, ...] = (),
     chat: bool = True,
@@ -96,13 +96,13 @@ def _flat(value: str | list[str]) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _typed(value: str | list[str], field: CustomField | None) -> dict[str, Any]:
-    known = field or CustomField("text" if isinstance(value, str) else "checkbox", None)
+def _typed(value: str | list[str], field: SandboxCustomField | None) -> dict[str, Any]:
+    known = field or SandboxCustomField("text" if isinstance(value, str) else "checkbox", None)
     options = value if known.type == "checkbox" and known.options is None else known.options
     return {"value": value, "type": known.type, **({} if options is None else {"options": list(options)})}
 
 
-def short_contact(contact: Contact) -> dict[str, Any]:
+def short_contact(contact: SandboxContact) -> dict[str, Any]:
     """A contact in the answer to a message: other keys than everywhere else."""
     return {
         "uuid": contact.uuid,
@@ -112,7 +112,7 @@ def short_contact(contact: Contact) -> dict[str, Any]:
     }
 
 
-def conversation(contact: Contact) -> dict[str, Any]:
+def conversation(contact: SandboxContact) -> dict[str, Any]:
     """A conversation in the answer to a message."""
     return {
         "source": contact.source,
@@ -134,7 +134,7 @@ def entry(entry: Entry) -> dict[str, Any]:
     }
 
 
-def bot(account: Account, contact: Contact, *, just_now: bool = False) -> dict[str, Any]:
+def bot(account: SandboxAccount, contact: SandboxContact, *, just_now: bool = False) -> dict[str, Any]:
     """The bot of a contact: `started` in the answer that starts it, `in_progress` afterwards."""
     running = contact.bot.running
     status = "ended" if not running else "started" if just_now else "in_progress"
@@ -148,13 +148,13 @@ def bot(account: Account, contact: Contact, *, just_now: bool = False) -> dict[s
     }
 
 
-def channel(channel: Channel, *, listed: bool = False) -> dict[str, Any]:
+def channel(channel: SandboxChannel, *, listed: bool = False) -> dict[str, Any]:
     """A channel; only lists tell whether it was discarded."""
     document = {"uuid": channel.uuid, "title": channel.title, "type": channel.type, "main": channel.main}
     return {**document, "discardedAt": channel.discarded} if listed else document
 
 
-def template(template: Template, *, patched: bool = False) -> dict[str, Any]:
+def template(template: SandboxTemplate, *, patched: bool = False) -> dict[str, Any]:
     """A template; the answer to a change lacks two of its keys."""
     document = {
         "uuid": template.uuid,
@@ -168,7 +168,7 @@ def template(template: Template, *, patched: bool = False) -> dict[str, Any]:
     return {key: document[key] for key in document if key not in ("category", "status")} if patched else document
 
 
-def team(account: Account, team: Team) -> dict[str, Any]:
+def team(account: SandboxAccount, team: SandboxTeam) -> dict[str, Any]:
     """A team, with the number of its members."""
     return {
         "uuid": team.uuid,
@@ -179,7 +179,7 @@ def team(account: Account, team: Team) -> dict[str, Any]:
     }
 
 
-def member(account: Account, user: User) -> dict[str, Any]:
+def member(account: SandboxAccount, user: SandboxUser) -> dict[str, Any]:
     """A member of a team, with the custom status, if there is one."""
     document = {
         "email": user.email,
@@ -197,7 +197,7 @@ def member(account: Account, user: User) -> dict[str, Any]:
     return document
 
 
-def user_status(account: Account, user: User) -> dict[str, Any]:
+def user_status(account: SandboxAccount, user: SandboxUser) -> dict[str, Any]:
     """What a user's status is after a change; the only answer in snake_case."""
     status, at, updated_at = account.custom_statuses.find(user.custom_status), user.custom_status_at, user.updated_at
     custom = None
@@ -210,7 +210,7 @@ def user_status(account: Account, user: User) -> dict[str, Any]:
     return {"custom_status": custom, "appearance": appearance}
 
 
-def custom_status(status: CustomStatus) -> dict[str, Any]:
+def custom_status(status: SandboxCustomStatus) -> dict[str, Any]:
     """A custom status."""
     return {
         "name": status.name,
@@ -221,7 +221,7 @@ def custom_status(status: CustomStatus) -> dict[str, Any]:
     }
 
 
-def funnel(funnel: Funnel) -> dict[str, Any]:
+def funnel(funnel: SandboxFunnel) -> dict[str, Any]:
     """A stage."""
     return {
         "position": funnel.position,
@@ -232,7 +232,7 @@ def funnel(funnel: Funnel) -> dict[str, Any]:
     }
 
 
-def webhook(webhook: Webhook) -> dict[str, Any]:
+def webhook(webhook: SandboxWebhook) -> dict[str, Any]:
     """The subscription."""
     return {
         "url": webhook.url,
@@ -242,7 +242,7 @@ def webhook(webhook: Webhook) -> dict[str, Any]:
     }
 
 
-def webhook_event(event: WebhookEvent) -> dict[str, Any]:
+def webhook_event(event: SandboxWebhookDelivery) -> dict[str, Any]:
     """A delivery that was tried."""
     return {
         "event": event.event,

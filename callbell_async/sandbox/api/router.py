@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
-from callbell_async.sandbox.account import Account
+from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import account as account_api
 from callbell_async.sandbox.api import contacts, conversations, messages, team, webhooks
-from callbell_async.sandbox.exchange import Operation, Refusal, Reply, SandboxRequest, refusal
+from callbell_async.sandbox.exchange import Operation, Refusal, SandboxRequest, SandboxResponse, refusal
 
 __all__ = ["OPERATIONS", "answer"]
 
@@ -33,7 +33,7 @@ def _by_path() -> dict[tuple[str, ...], dict[str, Operation]]:
 _PATHS = _by_path()
 
 
-def answer(account: Account, request: SandboxRequest) -> Reply:
+def answer(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """Carry out a request that is authorised and within the limit."""
     try:
         operation, names = _find(request)
@@ -54,7 +54,7 @@ def _find(request: SandboxRequest) -> tuple[Operation, list[str]]:
     if not allowed:
         raise refusal(404, "not found")
     headers = {"Allow": ", ".join(sorted(allowed))}
-    raise Refusal(Reply(405, {"error": "method not allowed"}, headers))
+    raise Refusal(SandboxResponse(405, {"error": "method not allowed"}, headers))
 
 
 def _fits(pattern: tuple[str, ...], parts: list[str]) -> bool:

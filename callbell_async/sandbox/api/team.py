@@ -5,70 +5,70 @@ from __future__ import annotations
 from typing import Any
 
 from callbell_async.sandbox import webhook_events
-from callbell_async.sandbox.account import Account
+from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses, validation
 from callbell_async.sandbox.api.pagination import cut
 from callbell_async.sandbox.api.validation import Fields, read_json
-from callbell_async.sandbox.exchange import Operation, Reply, SandboxRequest, refusal
-from callbell_async.sandbox.records import CustomStatus
+from callbell_async.sandbox.exchange import Operation, SandboxRequest, SandboxResponse, refusal
+from callbell_async.sandbox.records import SandboxCustomStatus
 
 __all__ = ["OPERATIONS"]
 
 
-def get_teams(account: Account, request: SandboxRequest) -> Reply:
+def get_teams(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """The teams."""
     page, meta = cut(list(account.teams), request.query)
-    return Reply(200, {"teams": [responses.team(account, team) for team in page], "meta": meta})
+    return SandboxResponse(200, {"teams": [responses.team(account, team) for team in page], "meta": meta})
 
 
-def get_team(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def get_team(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """One team."""
-    return Reply(200, {"team": responses.team(account, account.teams.get(uuid))})
+    return SandboxResponse(200, {"team": responses.team(account, account.teams.get(uuid))})
 
 
-def patch_team(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def patch_team(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """Give it another name."""
     team = account.teams.get(uuid)
     fields = Fields(read_json(request.body))
     name = fields.required("name")
     fields.done()
     team.name = name
-    return Reply(200, {"team": responses.team(account, team)})
+    return SandboxResponse(200, {"team": responses.team(account, team)})
 
 
-def get_members(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def get_members(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """Who is in a team, available or away."""
     members, status = account.members(account.teams.get(uuid)), request.query.get("status")
     if complaint := None if status is None else validation.one_of(("available", "away"))(status):
         raise refusal(400, {"status": [complaint]})
     fitting = [user for user in members if status is None or user.available == (status == "available")]
     page, meta = cut(fitting, request.query)
-    return Reply(200, {"users": [responses.member(account, user) for user in page], "meta": meta})
+    return SandboxResponse(200, {"users": [responses.member(account, user) for user in page], "meta": meta})
 
 
-def get_custom_statuses(account: Account, request: SandboxRequest) -> Reply:
+def get_custom_statuses(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """The statuses that users can take."""
     page, meta = cut(list(account.custom_statuses), request.query)
-    return Reply(200, {"customStatuses": [responses.custom_status(status) for status in page], "meta": meta})
+    return SandboxResponse(200, {"customStatuses": [responses.custom_status(status) for status in page], "meta": meta})
 
 
-def post_custom_status(account: Account, request: SandboxRequest) -> Reply:
+def post_custom_status(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """A new one."""
     fields = Fields(read_json(request.body))
     name, emoji = fields.required("name"), fields.required("emoji")
     fields.done()
     now = account.calendar.now()
-    status = CustomStatus(name=name, emoji=emoji, created_at=now, updated_at=now)
+    status = SandboxCustomStatus(name=name, emoji=emoji, created_at=now, updated_at=now)
     account.custom_statuses.put(status)
-    return Reply(200, {"customStatus": responses.custom_status(status)})
+    return SandboxResponse(200, {"customStatus": responses.custom_status(status)})
 
 
-def get_custom_status(account: Account, request: SandboxRequest, identifier: str) -> Reply:
+def get_custom_status(account: SandboxAccount, request: SandboxRequest, identifier: str) -> SandboxResponse:
     """One of them."""
-    return Reply(200, {"customStatus": responses.custom_status(account.custom_statuses.get(identifier))})
+    return SandboxResponse(200, {"customStatus": responses.custom_status(account.custom_statuses.get(identifier))})
 
 
-def put_custom_status(account: Account, request: SandboxRequest, identifier: str) -> Reply:
+def put_custom_status(account: SandboxAccount, request: SandboxRequest, identifier: str) -> SandboxResponse:
     """Change its name, its emoji or both."""
     status = account.custom_statuses.get(identifier)
     fields = Fields(read_json(request.body))
@@ -76,10 +76,10 @@ def put_custom_status(account: Account, request: SandboxRequest, identifier: str
     fields.done()
     status.name, status.emoji = name or status.name, emoji or status.emoji
     status.updated_at = account.calendar.now()
-    return Reply(200, {"customStatus": responses.custom_status(status)})
+    return SandboxResponse(200, {"customStatus": responses.custom_status(status)})
 
 
-def delete_custom_status(account: Account, request: SandboxRequest, identifier: str) -> Reply:
+def delete_custom_status(account: SandboxAccount, request: SandboxRequest, identifier: str) -> SandboxResponse:
     """It is gone, and nobody has it any more."""
     status = account.custom_statuses.get(identifier)
     account.custom_statuses.remove(status)
@@ -87,10 +87,10 @@ def delete_custom_status(account: Account, request: SandboxRequest, identifier: 
         if user.custom_status == identifier:
             user.custom_status = user.custom_status_at = None
             webhook_events.agent_status_updated(account, user)
-    return Reply(200, {"status": "custom status was destroyed"})
+    return SandboxResponse(200, {"status": "custom status was destroyed"})
 
 
-def put_user_status(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def put_user_status(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """A user comes, goes, or takes a custom status; `null` gives it back."""
     user = account.users.get(uuid)
     fields = Fields(read_json(request.body))
@@ -105,15 +105,15 @@ def put_user_status(account: Account, request: SandboxRequest, uuid: str) -> Rep
     if "custom_status_uuid" in fields:
         user.custom_status, user.custom_status_at = custom, None if custom is None else now
     webhook_events.agent_status_updated(account, user)
-    return Reply(200, {"user_status": responses.user_status(account, user)})
+    return SandboxResponse(200, {"user_status": responses.user_status(account, user)})
 
 
-def delete_user_status(account: Account, request: SandboxRequest, uuid: str) -> Reply:
+def delete_user_status(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """A user gives the custom status back."""
     user = account.users.get(uuid)
     user.custom_status = user.custom_status_at = None
     webhook_events.agent_status_updated(account, user)
-    return Reply(204)
+    return SandboxResponse(204)
 
 
 OPERATIONS: dict[str, Operation] = {

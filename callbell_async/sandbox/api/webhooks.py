@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from callbell_async.sandbox.account import Account
+from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses, validation
 from callbell_async.sandbox.api.pagination import PAGE_SIZE, cut, whole_number
 from callbell_async.sandbox.api.validation import EVENTS, Fields, check_webhook, read_json
-from callbell_async.sandbox.exchange import Operation, Reply, SandboxRequest, refusal
-from callbell_async.sandbox.records import Webhook
+from callbell_async.sandbox.exchange import Operation, SandboxRequest, SandboxResponse, refusal
+from callbell_async.sandbox.records import SandboxWebhook
 
 __all__ = ["OPERATIONS"]
 
 
-def subscribe(account: Account, request: SandboxRequest) -> Reply:
+def subscribe(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """Subscribe to events; this replaces the subscription before."""
     fields = Fields(read_json(request.body))
     url, subscriptions = fields.required("url", check_webhook), fields.required("subscriptions", _subscriptions)
     fields.done()
-    webhook = account.add(Webhook(url=url, subscriptions=subscriptions))
-    return Reply(200, {"webhook": responses.webhook(webhook)})
+    webhook = account.add(SandboxWebhook(url=url, subscriptions=subscriptions))
+    return SandboxResponse(200, {"webhook": responses.webhook(webhook)})
 
 
 def _subscriptions(value: object) -> str | None:
@@ -28,15 +28,15 @@ def _subscriptions(value: object) -> str | None:
     return None if known else f"must be some of: {', '.join(EVENTS)}"
 
 
-def unsubscribe(account: Account, request: SandboxRequest) -> Reply:
+def unsubscribe(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """End the subscription."""
     if account.webhook is None:
         raise refusal(404, "not found")
     account.webhook = None
-    return Reply(200, {"status": "webhook was destroyed"})
+    return SandboxResponse(200, {"status": "webhook was destroyed"})
 
 
-def get_events(account: Account, request: SandboxRequest) -> Reply:
+def get_events(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """The deliveries, newest first, by success and by event."""
     status, names = request.query.get("status"), request.query.get("subscriptions")
     if complaint := None if status is None else validation.one_of(("failed", "success"))(status):
@@ -48,7 +48,7 @@ def get_events(account: Account, request: SandboxRequest) -> Reply:
         if (status is None or event.success == (status == "success")) and (wanted is None or event.event in wanted)
     ]
     page, meta = cut(fitting, request.query, whole_number(request.query, "items", PAGE_SIZE))
-    return Reply(200, {"webhook_events": [responses.webhook_event(event) for event in page], "meta": meta})
+    return SandboxResponse(200, {"webhook_events": [responses.webhook_event(event) for event in page], "meta": meta})
 
 
 OPERATIONS: dict[str, Operation] = {
