@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import warnings
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import aiohttp
 from multidict import CIMultiDict
 
+from callbell_async.arguments import (
+    check_base_url,
+    check_count,
+    check_header,
+    check_instance,
+    check_seconds,
+    check_token,
+    is_insecure,
+)
 from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
 from callbell_async.endpoints.account import AuthEndpoint, FunnelsEndpoint, PlanEndpoint, UsersEndpoint
 from callbell_async.endpoints.channels import ChannelsEndpoint
@@ -33,6 +42,11 @@ from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import Item, SendResult
 from callbell_async.wire import dump_json
+
+try:
+    import resource
+except ModuleNotFoundError:  # pragma: no cover - not on Windows
+    resource = None  # type: ignore[assignment]
 
 __all__ = ["DEFAULT_BASE_URL", "CallbellClient"]
 
@@ -79,29 +93,32 @@ class CallbellClient:
         session: aiohttp.ClientSession | None = None,
         user_agent: str | None = None,
     ) -> None:
-        self._base_url = _clean_base_url(base_url or os.environ.get("CALLBELL_BASE_URL") or DEFAULT_BASE_URL)
-        if not isinstance(max_connections, int) or max_connections < 1:
-            raise ConfigurationError(f"max_connections={max_connections!r}: must be a whole number, 1 or more")
-        if not isinstance(retry, RetryPolicy):
-            raise ConfigurationError("retry: must be a RetryPolicy; RetryPolicy(attempts=1) never retries")
-        if not isinstance(rate_limit, int | RateLimiter | None):
-            raise ConfigurationError("rate_limit: must be a whole number of requests a second, a RateLimiter, or None")
-        headers = CIMultiDict(
-            {
-                "Authorization": f"Bearer {_clean_token(token if token is not None else os.environ.get('CALLBELL_TOKEN'))}",
-                "Accept": "application/json",
-                "User-Agent": _clean_header("user_agent", user_agent or default_user_agent()),
-            }
-        )
+        token = check_token(os.environ.get("CALLBELL_TOKEN") if token is None else token)
+        if base_url is None:
+            base_url = os.environ.get("CALLBELL_BASE_URL") or DEFAULT_BASE_URL
+        self._base_url = check_base_url(base_url, example=DEFAULT_BASE_URL)
+        check_seconds("timeout", timeout, positive=True, optional=True)
+        check_seconds("connect_timeout", connect_timeout, positive=True, optional=True)
+        check_count("max_connections", max_connections)
+        check_instance("retry", retry, RetryPolicy, "RetryPolicy(attempts=1) never retries")
+        limiter = _rate_limiter(rate_limit)
+        if session is not None:
+            check_instance(
+                "session", session, aiohttp.ClientSession, "pass a session of aiohttp itself, or leave it out"
+            )
+        user_agent = default_user_agent() if user_agent is None else check_header("user_agent", user_agent)
+        for text in _setup_warnings(self._base_url, connections=max_connections if session is None else 0):
+            warnings.warn(text, stacklevel=2)
         options = TransportOptions(
             base_url=self._base_url,
-            headers=headers,
-            timeout=_clean_seconds("timeout", timeout),
-            connect_timeout=_clean_seconds("connect_timeout", connect_timeout),
+            headers=CIMultiDict(
+                {"Authorization": f"Bearer {token}", "Accept": "application/json", "User-Agent": user_agent}
+            ),
+            timeout=timeout,
+            connect_timeout=connect_timeout,
             max_connections=max_connections,
         )
         self._transport = Transport(options, session)
-        limiter = WindowRateLimiter(rate_limit) if isinstance(rate_limit, int) else rate_limit
         self._runs: set[SendRun] = set()
         self._door = door = _Door(RequestPipeline(self._transport, retry=retry, rate_limit=limiter))
         self.messages = MessagesEndpoint(door)
@@ -237,41 +254,38 @@ class _Door:
         return self._caller
 
 
-def _clean_token(token: str | None) -> str:
-    # The dashboard shows the key with `Bearer ` before it, and people paste it whole.
-    token = (token or "").strip()
-    if token[:6].lower() == "bearer" and (len(token) == 6 or token[6].isspace()):
-        token = token[6:].strip()
-    if not token:
-        raise ConfigurationError("no token; pass CallbellClient(token) or set CALLBELL_TOKEN in the environment")
-    return _clean_header("token", token)
+def _rate_limiter(rate_limit: object) -> RateLimiter | None:
+    if rate_limit is None or isinstance(rate_limit, RateLimiter):
+        return rate_limit
+    if isinstance(rate_limit, int):
+        return WindowRateLimiter(check_count("rate_limit", rate_limit, unit="requests a second"))
+    found = f"the class {rate_limit.__name__}" if isinstance(rate_limit, type) else repr(rate_limit)
+    raise ConfigurationError(
+        f"rate_limit: must be a whole number of requests a second, a RateLimiter, or None for no limit; not {found}"
+    )
 
 
-def _clean_header(name: str, value: str) -> str:
-    if not value.isprintable() or not value.isascii():
-        # Says nothing of the value: it may be the secret.
-        raise ConfigurationError(
-            f"{name}: has characters that can't stand in a header; was it pasted with a line break?"
+# Standard streams, the event loop, a journal, a log, name resolution.
+_OTHER_FILES = 32
+
+
+def _setup_warnings(base_url: str, *, connections: int) -> Iterator[str]:
+    """What can work but probably should not stay as it is."""
+    if is_insecure(base_url):
+        yield (
+            f"base_url {base_url} is plain http to another host: the token and all messages cross the network unencrypted; use https"
         )
-    return value
-
-
-def _clean_base_url(url: str) -> str:
-    try:
-        parts = urlsplit(url.strip())
-    except ValueError:
-        # An open bracket, as in http://[::1
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ConfigurationError(
-            f"base_url: must be an absolute http or https URL without a query, such as {DEFAULT_BASE_URL}"
+    limit = _open_file_limit()
+    if connections + _OTHER_FILES > limit:
+        yield (
+            f"this process may open {limit} files, too few for max_connections={connections}; "
+            f"raise the limit (ulimit -n {connections + _OTHER_FILES}) or lower max_connections"
         )
-    if parts.username or parts.password:
-        raise ConfigurationError("base_url: must not hold a user name or a password")
-    return url.strip().rstrip("/")
 
 
-def _clean_seconds(name: str, value: float | None) -> float | None:
-    if value is not None and not value > 0:
-        raise ConfigurationError(f"{name}={value!r}: must be seconds, more than 0, or None for no limit")
-    return value
+def _open_file_limit() -> float:
+    """The number of files and sockets that the process may have open; infinity where the system has no such limit."""
+    if resource is None:
+        return math.inf
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if soft == resource.RLIM_INFINITY else soft

@@ -6,6 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 
+from callbell_async.arguments import check_count, check_seconds
 from callbell_async.errors import ConfigurationError
 
 __all__ = ["RateLimiter", "WindowRateLimiter"]
@@ -57,10 +58,9 @@ class WindowRateLimiter(RateLimiter):
     _SLACK = 0.002
 
     def __init__(self, limit: int, *, period: float = 1.0, unanswered: float = 10.0) -> None:
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-            raise ConfigurationError(f"rate limit {limit!r}: must be a whole number of requests, 1 or more")
-        if not period > 0 or not unanswered >= 0:
-            raise ConfigurationError(f"period={period}, unanswered={unanswered}: must be seconds, period more than 0")
+        check_count("limit", limit, unit="requests")
+        check_seconds("period", period, positive=True)
+        check_seconds("unanswered", unanswered)
         self._hold = period + self._MARGIN
         self._unanswered = unanswered
         self._spacing = period * self._RAMP / limit

@@ -371,21 +371,24 @@ async def test_each_request_has_one_turn_and_one_end() -> None:
 # --- what it is not ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [0, -1, 2.5, True, "300", None])
+@pytest.mark.parametrize("limit", [0, -1, 2.5, True, "300", None, math.inf])
 async def test_wrong_limits_are_refused(limit: Any) -> None:
-    """A limit that is no whole number from 1 on raises `ConfigurationError` when it is given."""
-    with pytest.raises(ConfigurationError, match="must be a whole number of requests, 1 or more"):
+    """A limit that is not a whole number from 1 raises `ConfigurationError` when the limiter is built."""
+    with pytest.raises(ConfigurationError, match=r"^limit=.*: must be a whole number of requests, 1 or more"):
         WindowRateLimiter(limit)
 
 
 @pytest.mark.parametrize(
-    "seconds",
-    [{"period": 0}, {"period": -1.0}, {"period": float("nan")}, {"unanswered": -0.1}, {"unanswered": float("nan")}],
+    ("name", "seconds"),
+    [
+        *(("period", seconds) for seconds in (0, -1.0, math.nan, math.inf, True, "1", None)),
+        *(("unanswered", seconds) for seconds in (-0.1, math.nan, math.inf, True, "1", None)),
+    ],
 )
-async def test_wrong_seconds_are_refused(seconds: dict[str, float]) -> None:
-    """A period that is not positive, or a negative `unanswered`, raises `ConfigurationError`."""
-    with pytest.raises(ConfigurationError, match="must be seconds"):
-        WindowRateLimiter(10, **seconds)
+async def test_wrong_seconds_are_refused(name: str, seconds: Any) -> None:
+    """A period that is not positive, a negative `unanswered` and anything but a finite number raise `ConfigurationError`."""
+    with pytest.raises(ConfigurationError, match=f"^{name}=.*: must be a number of seconds"):
+        WindowRateLimiter(10, **{name: seconds})
 
 
 @pytest.mark.parametrize("rate_limit", [0, -300, True, 2.5, "300", object()])
