@@ -37,7 +37,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar
-from urllib.parse import unquote
+
+from callbell_async.redaction import mask_path
 
 __all__ = [
     "APIError",
@@ -335,18 +336,6 @@ class RateLimitError(APIError):
 
 class ServerError(APIError):
     """5xx: Callbell's own failure."""
-
-
-def mask_path(path: str) -> str:
-    """Hide what looks like a telephone number in a request's path, for texts that people paste and logs keep; the query goes, too."""
-    return "/".join(
-        "…" if _looks_like_phone_number(unquote(part)) else part for part in path.partition("?")[0].split("/")
-    )
-
-
-def _looks_like_phone_number(part: str) -> bool:
-    # Identifiers are digits and letters.
-    return sum(map(str.isdigit, part)) >= 6 and not any(map(str.isalpha, part))
 
 
 _OUTCOME_TEXT = {

@@ -16,12 +16,12 @@ from callbell_async.errors import (
     RateLimitError,
     RequestTimeoutError,
     ResponseDecodeError,
-    mask_path,
 )
 from callbell_async.http.requests import CallState, Request, Response
 from callbell_async.http.retry import RetryBudget, RetryPolicy
 from callbell_async.http.transport import Transport
 from callbell_async.limits.window import RateLimiter
+from callbell_async.redaction import mask_path
 
 __all__ = ["RequestPipeline"]
 

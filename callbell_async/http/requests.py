@@ -24,9 +24,9 @@ from callbell_async.errors import (
     ResponseDecodeError,
     ServerError,
     UnprocessableEntityError,
-    mask_path,
 )
 from callbell_async.http.error_body import parse_error_body, summarize
+from callbell_async.redaction import mask_path
 from callbell_async.wire import WireError, load_json
 
 __all__ = [

@@ -133,6 +133,10 @@ async def test_a_token_file_s_last_line_break_does_no_harm(sandbox: Sandbox, mon
     assert len(sandbox.messages) == 1
 
 
+NO_LIMITS: list[Any] = [0, -300, True, False, 2.5, "300", [], RateLimiter]
+NO_POLICIES: list[Any] = [3, None, False, RetryPolicy]
+
+
 class NoSession:
     """Has the methods of a session, as clients that wrap one do, and is none."""
 
@@ -140,6 +144,9 @@ class NoSession:
 
     async def request(self, *arguments: object, **options: object) -> None:
         """Never reached."""
+
+
+NO_SESSIONS: list[Any] = [NoSession(), "session", 3, False, ClientSession]
 
 
 @pytest.mark.parametrize(
@@ -164,12 +171,9 @@ class NoSession:
             for value in (0, -1, math.nan, math.inf, True, "30", [30])
         ),
         *(({"max_connections": value}, "max_connections") for value in (0, -1, 1.5, True, "10", None, math.inf)),
-        *(({"retry": value}, "retry: must be RetryPolicy") for value in (3, None, False, RetryPolicy)),
-        *(({"rate_limit": value}, "rate_limit") for value in (0, -300, True, False, 2.5, "300", [], RateLimiter)),
-        *(
-            ({"session": value}, "session: must be ClientSession")
-            for value in (NoSession(), "session", 3, False, ClientSession)
-        ),
+        *(({"retry": value}, "retry: must be RetryPolicy") for value in NO_POLICIES),
+        *(({"rate_limit": value}, "rate_limit") for value in NO_LIMITS),
+        *(({"session": value}, "session: must be ClientSession") for value in NO_SESSIONS),
         *(({"user_agent": value}, "user_agent") for value in ("two\nlines", "", " ", "smörgås", 3, b"shop/1")),
     ],
 )

@@ -46,7 +46,7 @@ from callbell_async import (
     UnprocessableEntityError,
     errors,
 )
-from callbell_async.errors import mask_path
+from callbell_async.redaction import mask_path
 from tests.fixtures.strategies import number_spellings, quick
 
 SEND: dict[str, Any] = {"method": "POST", "path": "/messages/send"}
@@ -321,7 +321,7 @@ def test_a_raw_code_and_raw_words_are_not_said() -> None:
         ("/contacts/31612345678/messages", "/contacts/…/messages"),
         ("/contacts/414a6d692bd645ed803f2e7ce360d4c8", "/contacts/414a6d692bd645ed803f2e7ce360d4c8"),
         ("/contacts/414a6d69-2bd6-45ed-803f-2e7ce360d4c8", "/contacts/414a6d69-2bd6-45ed-803f-2e7ce360d4c8"),
-        ("/custom_statuses/12345", "/custom_statuses/12345"),
+        ("/custom_statuses/131047", "/custom_statuses/131047"),
         ("/contacts?phone=31612345678", "/contacts"),
         ("/", "/"),
         ("", ""),
