@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from callbell_async.endpoints.base import Endpoint
-from callbell_async.http.pagination import Paginator
+from callbell_async.http.pagination import Paginator, load_page
 from callbell_async.models.account import Channel
-from callbell_async.wire import load_one, load_page
+from callbell_async.wire import load_one
 
 __all__ = ["ChannelsEndpoint"]
 

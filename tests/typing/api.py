@@ -36,6 +36,8 @@ from callbell_async import (
     MessageStatus,
     MessageStatusUpdated,
     Outcome,
+    Page,
+    Paginator,
     RateLimiter,
     RateLimitError,
     ReconcileReport,
@@ -134,6 +136,21 @@ async def call_what_has_no_method(callbell: CallbellClient) -> None:
     """What Callbell adds is JSON."""
     assert_type(await callbell.request("GET", "/plan", query={"page": 1}), Any)
     assert_type(await callbell.request("POST", "/contacts", json={"name": "John"}), Any)
+
+
+async def read_a_list(callbell: CallbellClient) -> None:
+    """A list gives items, pages, a list or the first item; none of them is awaited by itself."""
+    contacts = callbell.contacts.list(tags=["lead"])
+    assert_type(contacts, Paginator[Contact])
+    async for contact in contacts:
+        assert_type(contact, Contact)
+    async for page in contacts.pages():
+        assert_type(page, Page[Contact])
+        assert_type(page.items, tuple[Contact, ...])
+        assert_type(page.total_pages, int | None)
+    assert_type(await contacts.to_list(limit=10), list[Contact])
+    assert_type(await contacts.first(), Contact | None)
+    await contacts  # type: ignore[misc]
 
 
 async def a_life_cycle() -> None:
