@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from callbell_async.http.pagination import Page as Page, Paginator as Paginator
     from callbell_async.http.retry import RetryPolicy as RetryPolicy
     from callbell_async.journal import Journal as Journal
-    from callbell_async.limits.window import RateLimiter as RateLimiter, WindowRateLimiter as WindowRateLimiter
+    from callbell_async.limits.base import RateLimiter as RateLimiter
+    from callbell_async.limits.window import WindowRateLimiter as WindowRateLimiter
     from callbell_async.models.account import (
         Account as Account,
         Channel as Channel,
@@ -162,10 +163,8 @@ else:
         ),
         "callbell_async.http.retry": ("RetryPolicy",),
         "callbell_async.journal": ("Journal",),
-        "callbell_async.limits.window": (
-            "RateLimiter",
-            "WindowRateLimiter",
-        ),
+        "callbell_async.limits.base": ("RateLimiter",),
+        "callbell_async.limits.window": ("WindowRateLimiter",),
         "callbell_async.models.account": (
             "Account",
             "Channel",

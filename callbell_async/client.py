@@ -36,7 +36,8 @@ from callbell_async.http.requests import CallState, Request, build_query, read_a
 from callbell_async.http.retry import RetryPolicy
 from callbell_async.http.transport import Transport, TransportOptions, default_user_agent
 from callbell_async.journal import Journal, reconcile, refresh
-from callbell_async.limits.window import RateLimiter, WindowRateLimiter
+from callbell_async.limits.base import RateLimiter
+from callbell_async.limits.window import WindowRateLimiter
 from callbell_async.models.journal import ReconcileReport, RefreshReport
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
@@ -120,25 +121,25 @@ class CallbellClient:
         )
         self._transport = Transport(options, session)
         self._runs: set[SendRun] = set()
-        self._door = door = _Door(RequestPipeline(self._transport, retry=retry, rate_limit=limiter))
-        self.messages = MessagesEndpoint(door)
-        self.contacts = ContactsEndpoint(door)
-        self.channels = ChannelsEndpoint(door)
-        self.templates = TemplatesEndpoint(door)
-        self.teams = TeamsEndpoint(door)
-        self.users = UsersEndpoint(door)
-        self.custom_statuses = CustomStatusesEndpoint(door)
-        self.funnels = FunnelsEndpoint(door)
-        self.webhooks = WebhooksEndpoint(door)
-        self.plan = PlanEndpoint(door)
-        self.auth = AuthEndpoint(door)
+        self._pipeline = pipeline = _PipelineHandle(RequestPipeline(self._transport, retry=retry, rate_limit=limiter))
+        self.messages = MessagesEndpoint(pipeline)
+        self.contacts = ContactsEndpoint(pipeline)
+        self.channels = ChannelsEndpoint(pipeline)
+        self.templates = TemplatesEndpoint(pipeline)
+        self.teams = TeamsEndpoint(pipeline)
+        self.users = UsersEndpoint(pipeline)
+        self.custom_statuses = CustomStatusesEndpoint(pipeline)
+        self.funnels = FunnelsEndpoint(pipeline)
+        self.webhooks = WebhooksEndpoint(pipeline)
+        self.plan = PlanEndpoint(pipeline)
+        self.auth = AuthEndpoint(pipeline)
 
     def __repr__(self) -> str:
-        state = "closed" if self._door.closed else "open" if self._door.loop else "not opened yet"
+        state = "closed" if self._pipeline.closed else "open" if self._pipeline.loop else "not opened yet"
         return f"<{type(self).__name__} {self._base_url} {state}>"
 
     async def __aenter__(self) -> Self:
-        self._door()
+        self._pipeline()
         return self
 
     async def __aexit__(
@@ -147,9 +148,9 @@ class CallbellClient:
         await self.close()
 
     def __del__(self) -> None:
-        # One whose arguments were refused has no door.
-        door = getattr(self, "_door", None)
-        if door is not None and not door.closed and self._transport.abandon():
+        # A client whose arguments were refused has no pipeline.
+        pipeline = getattr(self, "_pipeline", None)
+        if pipeline is not None and not pipeline.closed and self._transport.abandon():
             warnings.warn(
                 f"unclosed {self!r}; use `async with` or `await close()`", ResourceWarning, source=self, stacklevel=2
             )
@@ -157,16 +158,16 @@ class CallbellClient:
     @property
     def closed(self) -> bool:
         """Whether the client was closed; it can't be opened again."""
-        return self._door.closed
+        return self._pipeline.closed
 
     async def close(self) -> None:
         """End the runs under way as if cancelled, and close the pool (a caller's own session stays open). May be called twice."""
-        self._door.closed = True
+        self._pipeline.closed = True
         try:
             # Together: their grace times must not add up.
             await asyncio.gather(*(run.aclose() for run in tuple(self._runs)))
         finally:
-            await self._transport.close()
+            await self._pipeline.close()
 
     async def send(self, message: Message) -> MessageReceipt:
         """Send one message: `callbell.messages.send`."""
@@ -191,7 +192,7 @@ class CallbellClient:
         under way has `shutdown_timeout` seconds to end. See `SendRun`. Raises `ConfigurationError` for arguments that can't be used.
         """
         return SendRun(
-            self._door,
+            self._pipeline,
             messages,
             concurrency=concurrency,
             journal=journal,
@@ -229,19 +230,22 @@ class CallbellClient:
             raise ConfigurationError("path: must begin with a slash, and stand without the base URL")
         body = None if json is None else dump_json(json, field="json")
         request = Request(method.upper(), path + build_query(query), body)
-        return await self._door().call(CallState(request), read_any)
+        return await self._pipeline().call(CallState(request), read_any)
 
 
-class _Door:
-    """Leads to the caller while the client is open, on its own event loop. It does not hold the client, so that one nobody closed is collected."""
+class _PipelineHandle:
+    """Gives out the request pipeline while the client is open, on the event loop of its first call.
 
-    def __init__(self, caller: RequestPipeline) -> None:
-        self._caller = caller
+    Holds no reference to the client, so that a client that nobody closed can be garbage-collected, and warn.
+    """
+
+    def __init__(self, pipeline: RequestPipeline) -> None:
+        self._pipeline = pipeline
         self.loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
 
     def __call__(self) -> RequestPipeline:
-        """The caller, for a call on this loop; raises `ClientClosedError`, or `ConfigurationError` on another loop than the first."""
+        """Return the pipeline; raises `ClientClosedError`, or `ConfigurationError` on another event loop than the first."""
         if self.closed:
             raise ClientClosedError("the client is closed; build a new one")
         loop = asyncio.get_running_loop()
@@ -251,7 +255,12 @@ class _Door:
                     "the client belongs to another event loop (that of its first call); build one client for each loop"
                 )
             self.loop = loop
-        return self._caller
+        return self._pipeline
+
+    async def close(self) -> None:
+        """Close the pipeline; a call that is in flight ends at once."""
+        self.closed = True
+        await self._pipeline.close()
 
 
 def _rate_limiter(rate_limit: object) -> RateLimiter | None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from callbell_async.errors import (
     APIError,
     CallbellError,
+    ClientClosedError,
     Outcome,
     RateLimitError,
     RequestTimeoutError,
@@ -20,7 +21,7 @@ from callbell_async.errors import (
 from callbell_async.http.requests import CallState, Request, Response
 from callbell_async.http.retry import RetryBudget, RetryPolicy
 from callbell_async.http.transport import Transport
-from callbell_async.limits.window import RateLimiter
+from callbell_async.limits.base import RateLimiter
 from callbell_async.redaction import mask_path
 
 __all__ = ["RequestPipeline"]
@@ -41,6 +42,9 @@ class RequestPipeline:
         self._rate_limit = rate_limit
         self._budget = RetryBudget()
         self._closed_until = 0.0
+        self._limiter_started = rate_limit is None
+        self._limiter_lock = asyncio.Lock()
+        self._ended = False
 
     async def call(self, call: CallState, read: Callable[[Request, Response], T], *, patient: bool = False) -> T:
         """What `read` makes of the answer, after as many attempts as the policy allows.
@@ -51,6 +55,8 @@ class RequestPipeline:
         """
         loop = asyncio.get_running_loop()
         limiter = self._rate_limit
+        if not self._limiter_started:
+            await self._start_limiter()
         started = loop.time()
         while True:
             if self._closed_until or not (limiter is None or limiter.try_acquire()):
@@ -81,6 +87,26 @@ class RequestPipeline:
                 self._budget.succeed()
                 return value
             await asyncio.sleep(wait)
+
+    async def close(self) -> None:
+        """Close the transport and, if it was started, the rate limiter. May be called twice."""
+        self._ended = True
+        try:
+            await self._transport.close()
+        finally:
+            async with self._limiter_lock:
+                if self._rate_limit is not None and self._limiter_started:
+                    self._limiter_started = False
+                    await self._rate_limit.aclose()
+
+    async def _start_limiter(self) -> None:
+        """Start the rate limiter before the first call; the calls that come in the meantime wait for it."""
+        async with self._limiter_lock:
+            if self._ended:
+                raise ClientClosedError("the client was closed before the rate limiter had started")
+            if self._rate_limit is not None and not self._limiter_started:
+                await self._rate_limit.start()
+                self._limiter_started = True
 
     async def _enter(self, call: CallState, deadline: float | None) -> None:
         """Wait until Callbell lets the client in and the rate limiter this request; raises `RequestTimeoutError` at the deadline."""

@@ -163,6 +163,53 @@ def test_any_schedule_keeps_the_limit(limit: int, clients: int, plan: list[Reque
         runner.run(main())
 
 
+moves = st.lists(st.tuples(seconds, st.integers(0, 1), st.integers(1, 4)), max_size=20)
+
+
+@given(limit=st.integers(1, 4), plan=st.lists(requests, max_size=30), moved=moves)
+@settings(max_examples=100, deadline=None)
+def test_slots_that_move_between_limiters_keep_the_limit(
+    limit: int, plan: list[Request], moved: list[tuple[float, int, int]]
+) -> None:
+    """Two limiters that hand each other the slots which `remove_slots` returns hold one limit together, as two processes may."""
+
+    async def main() -> None:
+        limiters = [WindowRateLimiter(limit) for _ in range(2)]
+        limiters[1].remove_slots(limit)
+        fakes = [FakeCallbell(lambda number, attempt: plan[number].fate) for _ in range(2)]
+
+        async def send(number: int, request: Request) -> None:
+            await asyncio.sleep(request.after)
+            side = number % 2
+            run = new_run(
+                fakes[side], texts(len(plan))[number : number + 1], rate_limit=limiters[side], shutdown_timeout=0.0
+            )
+            try:
+                async with asyncio.timeout(request.patience):
+                    await run
+            except TimeoutError:
+                pass
+
+        async def move(after: float, source: int, count: int) -> None:
+            await asyncio.sleep(after)
+            before = limiters[source].slots
+            if removed := limiters[source].remove_slots(count):
+                limiters[1 - source].add_slots(removed)
+            # Those in use leave later; they are not handed over, but given back here.
+            if left := min(count, before) - removed:
+                limiters[source].add_slots(left)
+
+        await asyncio.gather(
+            *(send(number, request) for number, request in enumerate(plan)), *(move(*arguments) for arguments in moved)
+        )
+        await asyncio.sleep(30.0)
+        assert fullest_window(moment for fake in fakes for moment in fake.arrived_at) <= limit
+        assert sum(limiter.slots for limiter in limiters) == limit
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(main())
+
+
 # --- and as much of it as that allows ---------------------------------------------------------------------------------
 
 LIMIT = 300
