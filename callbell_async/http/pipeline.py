@@ -20,7 +20,7 @@ from callbell_async.errors import (
 )
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import Response
-from callbell_async.http.retry import RetryBudget, RetryPolicy
+from callbell_async.http.retry import MAX_PAUSE, RetryBudget, RetryPolicy
 from callbell_async.http.transport import Transport
 from callbell_async.limits.window import RateLimiter
 
@@ -51,8 +51,9 @@ class RequestPipeline:
         Args:
             call: The call. A call is run once.
             read: Turns a response into a value, or raises.
-            limit_queue_time: If True, waiting for a slot counts towards the policy's timeout. If False, the call
-                waits for its slots without limit, and that time does not count.
+            limit_queue_time: If True, waiting for a slot or for the end of a pause counts towards the policy's
+                timeout. If False, the call waits without limit, and that time does not count. A pause is
+                never longer than `MAX_PAUSE`.
 
         Raises:
             CallbellError: Whatever `read` and the transport raise, with the outcome and the attempts of the whole call.
@@ -81,23 +82,25 @@ class RequestPipeline:
                 if isinstance(error, ResponseDecodeError):
                     self._redact_token(error)
                 call.mark_failed(error)
-                wait = self._wait_after(call, error, now=loop.time(), started=started)
+                wait = self._wait_after(call, error, started=started, limit_queue_time=limit_queue_time)
                 if wait is None:
                     raise
             else:
                 call.mark_accepted()
-                self._budget.succeed()
+                self._budget.record_success()
                 return value
             await asyncio.sleep(wait)
 
     async def _wait_for_slot(self, call: CallState, deadline: float | None) -> None:
         """Wait for the end of a pause and for a slot; raises `RequestTimeoutError` at the deadline."""
+        reason = "no slot within the rate limit in time"
         try:
             async with _NO_TIMEOUT if deadline is None else asyncio.timeout_at(deadline):
                 while True:
                     while wait := self._pause_remaining():
                         if deadline is not None and self._paused_until > deadline:
                             # A pause is never shortened.
+                            reason = f"the client pauses for {wait:.0f} s after a 429, longer than this call may wait"
                             raise TimeoutError
                         await asyncio.sleep(wait)
                     if self._rate_limit is None:
@@ -109,7 +112,7 @@ class RequestPipeline:
                     self._rate_limit.refund()
         except TimeoutError:
             error = RequestTimeoutError(
-                "no slot within the rate limit in time",
+                reason,
                 method=call.request.method,
                 path=call.request.path,
                 outcome=Outcome.NEVER_SENT,
@@ -124,18 +127,21 @@ class RequestPipeline:
             self._paused_until = 0.0
         return max(0.0, remaining)
 
-    def _wait_after(self, call: CallState, error: CallbellError, *, now: float, started: float) -> float | None:
+    def _wait_after(
+        self, call: CallState, error: CallbellError, *, started: float, limit_queue_time: bool
+    ) -> float | None:
         """Return the seconds to wait before the next attempt, or `None` to give up; a 429 pauses the whole client."""
+        now = asyncio.get_running_loop().time()
+        idempotent = call.request.idempotent
         jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
         wait = self._retry.wait_after(
-            error,
-            attempts=call.attempts,
-            elapsed=now - started,
-            idempotent=call.request.idempotent,
-            jitter=jitter,
+            error, attempts=call.attempts, elapsed=now - started, idempotent=idempotent, jitter=jitter
         )
         if isinstance(error, RateLimitError):
             self._pause(error, now, self._retry.backoff(call.attempts, jitter=jitter))
+            if not limit_queue_time and self._retry.may_retry(error, attempts=call.attempts, idempotent=idempotent):
+                # The client's pause is this call's wait as well, and does not count.
+                return 0.0
             return wait
         if wait is not None:
             wait = max(wait, self._budget.delay(now))
@@ -159,7 +165,7 @@ class RequestPipeline:
     def _pause(self, error: APIError, now: float, backoff: float) -> None:
         # Several responses may ask for a pause; the longest counts, and no later response shortens it.
         asked = backoff if error.retry_after is None else error.retry_after
-        self._paused_until = max(self._paused_until, now + asked)
+        self._paused_until = max(self._paused_until, now + min(asked, MAX_PAUSE))
         _log.warning("Callbell responded with 429: the client pauses for %.3f s", self._paused_until - now)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 
 import aiohttp
 import attrs
@@ -11,7 +12,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from callbell_async.errors import ClientClosedError
-from callbell_async.http.failures import failure_from
+from callbell_async.http.failures import failure_from, hide_frames
 from callbell_async.http.options import TransportOptions
 from callbell_async.http.payload import JSON_TYPE, TrackedPayload
 from callbell_async.http.requests import CallState
@@ -22,6 +23,11 @@ __all__ = ["Transport"]
 
 MAX_BODY = 16 * 1024 * 1024
 """The most bytes read of a 2xx response; Callbell's pages of 20 items are far smaller. Of others `KEPT_BODY` is enough."""
+
+MAX_HEADER = 64 * 1024
+"""The most bytes of one response header over an own session; aiohttp's default of 8190 is less than some proxies send."""
+
+MAX_HEADERS = 500
 
 _CONTENT_TYPE = frozenset({"Content-Type"})
 
@@ -80,14 +86,18 @@ class Transport:
                 return Response(response.status, response.headers, body)
             # Reading to the end releases every response except one that changes the protocol.
             response.release()
-            return self.redact_token(Response(response.status, response.headers, body))
-        except (aiohttp.ClientError, OSError, ValueError, RuntimeError, asyncio.CancelledError) as error:
+            return self._redacted(response, body)
+        except BaseException as error:
+            hide_frames(error)
             closed = session.closed
-            if isinstance(error, RuntimeError | asyncio.CancelledError) and not (closed and _not_cancelled()):
+            # aiohttp cancels requests in the pool, or raises RuntimeError, when its session closes.
+            if not isinstance(error, aiohttp.ClientError | OSError | ValueError) and not (
+                closed and isinstance(error, RuntimeError | asyncio.CancelledError) and _not_cancelled()
+            ):
                 raise
             if response is not None and not _is_success(response):
-                # The status is known: Callbell refused. The rest of its body is lost.
-                return self.redact_token(Response(response.status, response.headers, b""))
+                # The status is known, and the rest of the body is lost.
+                return self._redacted(response, b"")
             failure = failure_from(
                 error,
                 call,
@@ -96,6 +106,8 @@ class Transport:
             )
         finally:
             payload.cancel()
+            # Its repr shows the URL and all headers, and a traceback may show this frame.
+            response = None
         try:
             # Outside the handler: aiohttp's error would be the context, and it holds the token.
             raise failure
@@ -109,7 +121,11 @@ class Transport:
         if len(token) < 8:
             return response
         headers = CIMultiDict((name, value.replace(token, "…")) for name, value in response.headers.items())
-        return attrs.evolve(response, headers=headers, body=response.body.replace(token.encode(), "…".encode()))
+        body = _in_json(token).sub("…".encode(), response.body)
+        return attrs.evolve(response, headers=headers, body=body)
+
+    def _redacted(self, response: aiohttp.ClientResponse, body: bytes) -> Response:
+        return self.redact_token(Response(response.status, response.headers, body, self._options.base_url))
 
     async def close(self) -> None:
         """Close an own pool, and end its requests in flight at once."""
@@ -137,6 +153,9 @@ class Transport:
             headers=self._options.headers,
             # Callbell sets no cookies that matter, and aiohttp searches a jar for each request.
             cookie_jar=aiohttp.DummyCookieJar(),
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
+            max_headers=MAX_HEADERS,
         )
         return self._session
 
@@ -166,6 +185,18 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
     finally:
         response.release()
     return b"".join(parts)
+
+
+@functools.lru_cache(maxsize=8)
+def _in_json(token: str) -> re.Pattern[bytes]:
+    r"""Return a pattern of the token in JSON, where each character may be written as itself or as `\u0041`, and `/` as `\/`."""
+    return re.compile(
+        b"".join(
+            b"(?:%s|%s(?i:u%04x))"
+            % (re.escape(character.encode()), rb"\\/|\\" if character == "/" else rb"\\", ord(character))
+            for character in token
+        )
+    )
 
 
 def _is_success(response: aiohttp.ClientResponse) -> bool:

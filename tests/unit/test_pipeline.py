@@ -23,6 +23,7 @@ from callbell_async import (
 )
 from callbell_async.http.requests import CallState
 from callbell_async.http.responses import Response
+from callbell_async.http.retry import MAX_PAUSE
 from tests.support.scripted_transport import (
     GET,
     LOST,
@@ -65,6 +66,9 @@ async def test_what_never_left_is_tried_until_it_does() -> None:
         ([REFUSED], ConnectError, Outcome.NEVER_SENT, 5),
         ([LOST], ConnectionLostError, Outcome.UNKNOWN, 1),
         ([responding(503)], ServerError, Outcome.REJECTED, 5),
+        ([responding(521)], ServerError, Outcome.REJECTED, 5),
+        ([responding(504)], ServerError, Outcome.UNKNOWN, 1),
+        ([responding(503), responding(502)], ServerError, Outcome.UNKNOWN, 2),
         ([responding(400)], BadRequestError, Outcome.REJECTED, 1),
         ([responding(200, b"<html>")], ResponseDecodeError, Outcome.UNKNOWN, 1),
         ([REFUSED, LOST], ConnectionLostError, Outcome.UNKNOWN, 2),
@@ -98,6 +102,27 @@ async def test_unknown_is_repeated_if_asked_for_and_never_forgotten() -> None:
 async def test_what_is_idempotent_is_repeated_anyway() -> None:
     """A GET in doubt is repeated without being asked to."""
     pipeline = pipeline_for(LOST, LOST, OK)
+    await send(pipeline, GET)
+    assert len(began(pipeline)) == 3
+
+
+async def test_a_gateways_status_is_repeated_if_named_and_stays_unknown() -> None:
+    """A policy that names 504 retries it, also over a 429, and the outcome of a call that gives up stays `UNKNOWN`."""
+    named = RetryPolicy(attempts=3, statuses={429, 504})
+    pipeline = pipeline_for(responding(504), responding(429), responding(504), retry=named)
+    with pytest.raises(ServerError) as caught:
+        await send(pipeline)
+    assert (caught.value.outcome, caught.value.attempts) == (Outcome.UNKNOWN, 3)
+    pipeline = pipeline_for(responding(504), responding(400), retry=named)
+    with pytest.raises(BadRequestError) as refused:
+        await send(pipeline)
+    assert (refused.value.outcome, refused.value.attempts) == (Outcome.UNKNOWN, 2)
+
+
+@pytest.mark.parametrize("status", [502, 504, 520, 522, 524])
+async def test_a_gateways_status_is_repeated_where_that_is_harmless(status: int) -> None:
+    """A GET that a gateway lost is retried by default."""
+    pipeline = pipeline_for(responding(status), responding(status), OK)
     await send(pipeline, GET)
     assert len(began(pipeline)) == 3
 
@@ -225,16 +250,52 @@ async def test_429_stops_the_client_where_it_is_not_repeated() -> None:
 
 
 async def test_a_stop_beyond_the_policys_time_is_told_at_once() -> None:
-    """A call that can't outwait a stop fails at once; a patient one waits for its end."""
-    pipeline = pipeline_for(responding(429, after=0.0, Retry_After="1000"), OK)
+    """A call that can't outwait a pause fails at once; one without a limit waits for its end."""
+    pipeline = pipeline_for(responding(429, after=0.0, Retry_After="800"), OK)
     started = now()
     with pytest.raises(RateLimitError):
         await send(pipeline)
-    with pytest.raises(RequestTimeoutError) as caught:
+    with pytest.raises(RequestTimeoutError, match="the client pauses for 800 s after a 429") as caught:
         await send(pipeline)
     assert (now() - started, caught.value.outcome, caught.value.attempts) == (0.0, Outcome.NEVER_SENT, 0)
     await send(pipeline, limit_queue_time=False)
-    assert now() - started >= 1000
+    assert now() - started == pytest.approx(800, abs=0.2)
+
+
+@pytest.mark.parametrize("retry_after", ["901", "86400", "1e300"])
+@pytest.mark.parametrize("limit_queue_time", [True, False], ids=["single", "run"])
+async def test_no_response_pauses_the_client_for_longer_than_the_maximum(
+    retry_after: str, limit_queue_time: bool
+) -> None:
+    """Where Callbell asks for more than 15 minutes the call fails at once, and the client pauses for 15 minutes."""
+    pipeline = pipeline_for(responding(429, after=0.0, Retry_After=retry_after), OK)
+    started = now()
+    with pytest.raises(RateLimitError) as caught:
+        await send(pipeline, limit_queue_time=limit_queue_time)
+    assert (now() - started, caught.value.attempts) == (0.0, 1)
+    assert caught.value.retry_after == float(retry_after) > MAX_PAUSE == 900
+    await send(pipeline, limit_queue_time=False)
+    assert now() - started == pytest.approx(MAX_PAUSE, abs=0.2)
+
+
+async def test_a_call_of_a_run_outlasts_a_pause_that_a_single_call_does_not() -> None:
+    """A pause of up to 15 minutes costs a call without a queue limit nothing but an attempt."""
+    pipeline = pipeline_for(responding(429, after=0.0, Retry_After="900"), responding(503), OK)
+    started = now()
+    call = CallState(POST)
+    await send(pipeline, call=call, limit_queue_time=False)
+    assert (call.outcome, call.attempts) == (Outcome.ACCEPTED, 3)
+    assert 900 <= now() - started < 902
+
+
+async def test_a_call_of_a_run_that_is_always_refused_ends_with_its_attempts() -> None:
+    """Without a queue limit the policy's attempts still end a call that is answered 429 each time."""
+    pipeline = pipeline_for(responding(429, after=0.0, Retry_After="900"), retry=RetryPolicy(attempts=3))
+    started = now()
+    with pytest.raises(RateLimitError) as caught:
+        await send(pipeline, limit_queue_time=False)
+    assert caught.value.attempts == 3
+    assert now() - started == pytest.approx(1800, abs=0.2)
 
 
 async def test_a_stop_that_comes_while_a_call_waits_for_its_turn() -> None:

@@ -9,6 +9,7 @@ import tracemalloc
 import warnings
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -19,6 +20,7 @@ from callbell_async import (
     CallbellClient,
     CallbellError,
     ClientClosedError,
+    ConfigurationError,
     ConnectionLostError,
     NotFoundError,
     Outcome,
@@ -111,6 +113,23 @@ async def test_what_a_callers_session_adds_goes_along() -> None:
     ):
         await callbell.send(MESSAGE)
     assert server.requests[0].headers["x-tenant"] == "mill"
+
+
+async def test_credentials_from_netrc_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that takes credentials from `.netrc` sends nothing, and the error names the file and the remedy."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login mill password flour\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with (
+        local_callbell() as server,
+        aiohttp.ClientSession(trust_env=True) as session,
+        client_for(server.url, session=session) as callbell,
+    ):
+        with pytest.raises(ConfigurationError, match=r"\.netrc \(trust_env=True\).*proxy=") as caught:
+            await callbell.send(MESSAGE)
+    assert (caught.value.outcome, server.requests) == (Outcome.NEVER_SENT, [])
+    assert "flour" not in str(caught.value)
 
 
 async def test_a_session_that_was_closed_sends_nothing() -> None:
