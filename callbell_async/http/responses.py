@@ -29,9 +29,12 @@ from callbell_async.http.requests import Request, byte_count
 from callbell_async.http.retry import UNDECIDED_STATUSES
 from callbell_async.wire import WireError, load_json
 
-__all__ = ["KEPT_BODY", "Response", "error_from", "parse_retry_after", "read_any", "read_response"]
+__all__ = ["KEPT_BODY", "SUCCESS", "Response", "error_from", "parse_retry_after", "read_any", "read_response"]
 
 T = TypeVar("T")
+
+SUCCESS = range(200, 300)
+"""The 2xx statuses."""
 
 KEPT_BODY = 64 * 1024
 """The number of bytes of a response's body that an exception keeps."""
@@ -53,7 +56,7 @@ class Response:
     @property
     def ok(self) -> bool:
         """Whether the status is 2xx."""
-        return 200 <= self.status < 300
+        return self.status in SUCCESS
 
 
 def read_response(request: Request, response: Response, load: Callable[[Any], T]) -> T:
@@ -63,7 +66,7 @@ def read_response(request: Request, response: Response, load: Callable[[Any], T]
         APIError: The status is not 2xx.
         ResponseDecodeError: The body is not JSON, or `load` can't read it.
     """
-    if not response.ok:
+    if response.status not in SUCCESS:
         raise error_from(request, response)
     try:
         return load(load_json(response.body))

@@ -16,7 +16,7 @@ from callbell_async.http.failures import failure_from, hide_frames
 from callbell_async.http.options import TransportOptions
 from callbell_async.http.payload import JSON_TYPE, TrackedPayload
 from callbell_async.http.requests import CallState
-from callbell_async.http.responses import KEPT_BODY, Response
+from callbell_async.http.responses import KEPT_BODY, SUCCESS, Response
 from callbell_async.http.timeouts import SharedTimeout
 
 __all__ = ["Transport"]
@@ -82,7 +82,7 @@ class Transport:
                 # Nearly every response comes in one piece with its head, and needs no bound.
                 complete = response.content.is_eof()
                 body = await (response.read() if complete else _read_bounded(response))
-            if _is_success(response):
+            if response.status in SUCCESS:
                 return Response(response.status, response.headers, body)
             # Reading to the end releases every response except one that changes the protocol.
             response.release()
@@ -95,7 +95,7 @@ class Transport:
                 closed and isinstance(error, RuntimeError | asyncio.CancelledError) and _not_cancelled()
             ):
                 raise
-            if response is not None and not _is_success(response):
+            if response is not None and response.status not in SUCCESS:
                 # The status is known, and the rest of the body is lost.
                 return self._redacted(response, b"")
             failure = failure_from(
@@ -169,7 +169,7 @@ def _build_url(base_url: str, path: str) -> URL:
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
     """Read the whole body, or the beginning of one that is longer than its limit."""
-    limit = MAX_BODY if _is_success(response) else KEPT_BODY
+    limit = MAX_BODY if response.status in SUCCESS else KEPT_BODY
     parts = []
     size = 0
     try:
@@ -180,7 +180,7 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
                 # Releasing a response before its end closes the connection: cheaper than reading on.
                 return b"".join(parts)[:KEPT_BODY]
     except (aiohttp.ClientError, OSError):
-        if _is_success(response):
+        if response.status in SUCCESS:
             raise
     finally:
         response.release()
@@ -197,10 +197,6 @@ def _in_json(token: str) -> re.Pattern[bytes]:
             for character in token
         )
     )
-
-
-def _is_success(response: aiohttp.ClientResponse) -> bool:
-    return 200 <= response.status < 300
 
 
 def _not_cancelled() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -24,7 +26,7 @@ from callbell_async import (
     RetryPolicy,
     ServerError,
 )
-from callbell_async.http.retry import RetryBudget
+from callbell_async.http.retry import UNDECIDED_STATUSES, RetryBudget
 from tests.fixtures.strategies import quick
 
 SEND: dict[str, Any] = {"method": "POST", "path": "/messages/send"}
@@ -212,6 +214,16 @@ def test_the_defaults_are_as_documented() -> None:
         statuses={408, 429, 500, 503, 521, 523, 525, 526},
         resend_unknown=False,
     )
+
+
+def test_the_documented_statuses_are_those_of_the_code() -> None:
+    """The table of statuses in the docs, the default policy and the statuses of an undecided gateway agree."""
+    page = (Path(__file__).parents[2] / "docs" / "outcomes.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\d, ]+) \| `(\w+)` \| (yes|no)\b", page, re.MULTILINE)
+    statuses: dict[tuple[str, str], set[int]] = {}
+    for listed, outcome, retried in rows:
+        statuses.setdefault((outcome, retried), set()).update(map(int, listed.split(",")))
+    assert statuses == {("REJECTED", "yes"): RetryPolicy().statuses, ("UNKNOWN", "no"): UNDECIDED_STATUSES}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 
 from callbell_async import (
     BadRequestError,
@@ -130,6 +132,23 @@ async def test_credentials_from_netrc_are_named(tmp_path: Path, monkeypatch: pyt
             await callbell.send(MESSAGE)
     assert (caught.value.outcome, server.requests) == (Outcome.NEVER_SENT, [])
     assert "flour" not in str(caught.value)
+
+
+async def test_a_proxy_of_a_callers_session_is_used() -> None:
+    """`proxy=` sends the request to the proxy, with Callbell's URL and token."""
+    seen = []
+
+    async def respond(request: web.BaseRequest) -> web.Response:
+        seen.append((request.raw_path, request.headers["Authorization"]))
+        return web.json_response(RECEIPT)
+
+    async with (
+        RawTestServer(respond, host="127.0.0.1") as proxy,
+        aiohttp.ClientSession(proxy=proxy.make_url("/")) as session,
+        client_for("http://callbell.invalid/v1", session=session) as callbell,
+    ):
+        assert (await callbell.send(MESSAGE)).uuid == "f00d"
+    assert seen == [("http://callbell.invalid/v1/messages/send", f"Bearer {TOKEN}")]
 
 
 async def test_a_session_that_was_closed_sends_nothing() -> None:
