@@ -7,6 +7,7 @@ import email.utils
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,13 +16,15 @@ from callbell_async import (
     BadRequestError,
     ConnectError,
     ConnectionLostError,
+    Journal,
+    NotFoundError,
     Outcome,
     RateLimitError,
     RequestTimeoutError,
     RetryPolicy,
     ServerError,
 )
-from callbell_async.sandbox import Exchange, Fault
+from callbell_async.sandbox import Exchange, Fault, SandboxResponse
 from callbell_async.sandbox.faults import answer, close_after_reading, no_fault, no_response, reset_after_reading
 from tests.support.calls import MESSAGE, NUMBER, TEXT, TOKEN, client_for, ticks, until
 from tests.support.clock import current_loop
@@ -73,6 +76,62 @@ async def test_a_retry_that_may_have_been_accepted_is_the_last() -> None:
     assert len(server.requests) == 2
 
 
+def lost_by_a_gateway(status: int) -> Fault:
+    """Callbell accepts the request, and a gateway responds with an error."""
+
+    async def act(exchange: Exchange) -> None:
+        exchange.carry_out()
+        await exchange.send(SandboxResponse(status, None, {"Content-Type": "text/html"}, b"<h1>no</h1>"))
+
+    return Fault("lost by a gateway", act)
+
+
+@pytest.mark.parametrize("statuses", [None, {429, 503}], ids=["default policy", "429 and 503"])
+@pytest.mark.parametrize("status", [502, 504, 520, 522, 524])
+async def test_what_a_gateway_lost_is_not_sent_again(status: int, statuses: set[int] | None, tmp_path: Path) -> None:
+    """A message that a gateway answered after Callbell accepted it is `UNKNOWN`, and no later run of its journal sends it."""
+    policy = RetryPolicy() if statuses is None else RetryPolicy(statuses=statuses)
+    journal = Journal(tmp_path / "run.db")
+    async with (
+        local_callbell(lost_by_a_gateway(status), no_fault()) as server,
+        client_for(server.url, retry=policy) as callbell,
+    ):
+        first = await callbell.send_many([MESSAGE], journal=journal)
+        second = await callbell.send_many([MESSAGE], journal=journal)
+        assert [result.outcome for result in (*first.results, *second.results)] == [Outcome.UNKNOWN, Outcome.SKIPPED]
+        server.assert_sent_once(to=NUMBER)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [521, 523, 525, 526])
+async def test_what_a_gateway_could_not_deliver_is_sent_again(status: int) -> None:
+    """A gateway that did not reach Callbell is asked again, and the message is sent once."""
+    async with local_callbell(answer(status), no_fault()) as server, client_for(server.url) as callbell:
+        await callbell.send(MESSAGE)
+        server.assert_sent_once(to=NUMBER)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+@pytest.mark.parametrize("status", [502, 504, 520, 522, 524])
+async def test_what_a_gateway_lost_is_sent_again_where_that_is_harmless(status: int, method: str) -> None:
+    """Idempotent calls that a gateway lost are retried."""
+    async with local_callbell(answer(status), answer(200, b"{}")) as server, client_for(server.url) as callbell:
+        await callbell.request(method, "/contacts/c0ffee", json={"name": "x"} if method == "PUT" else None)
+    assert len(server.requests) == 2
+
+
+async def test_a_named_gateway_status_is_sent_again() -> None:
+    """A policy that names 504 sends the message again, and a second copy is the caller's choice."""
+    policy = RetryPolicy(wait_initial=0.0, statuses={504})
+    async with (
+        local_callbell(lost_by_a_gateway(504), no_fault()) as server,
+        client_for(server.url, retry=policy) as callbell,
+    ):
+        await callbell.send(MESSAGE)
+        assert len(server.messages) == 2
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 async def test_what_changes_nothing_when_repeated_is_repeated(method: str) -> None:
     """Idempotent calls are tried again after `UNKNOWN` without being asked to; `attempts` and the server count the same requests."""
@@ -105,6 +164,15 @@ async def test_redirects_are_not_followed(status: int) -> None:
     assert (type(caught.value), caught.value.status) == (APIError, status)
     assert (caught.value.outcome, caught.value.attempts) == (Outcome.REJECTED, 1)
     assert (len(server.requests), elsewhere.connections) == (1, 0)
+    assert (caught.value.from_callbell, caught.value.hint) == (False, "redirects to 127.0.0.1; check the base URL")
+
+
+async def test_a_base_url_without_its_version_is_named() -> None:
+    """The first send to a base URL without `/v1` fails with a hint at it."""
+    async with local_callbell() as server, client_for(server.url.removesuffix("/v1")) as callbell:
+        with pytest.raises(NotFoundError, match=r"is /v1 missing in the base URL\?") as caught:
+            await callbell.send(MESSAGE)
+    assert not caught.value.from_callbell
 
 
 # --- 429 --------------------------------------------------------------------------------------------------------------

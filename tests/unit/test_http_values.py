@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from enum import Enum, StrEnum
 from functools import partial
@@ -34,18 +34,8 @@ from callbell_async import (
     ServerError,
     UnprocessableEntityError,
 )
-from callbell_async.http.requests import (
-    KEPT_BODY,
-    CallState,
-    Request,
-    Response,
-    build_path,
-    build_query,
-    error_from,
-    parse_retry_after,
-    read_any,
-    read_response,
-)
+from callbell_async.http.requests import CallState, Request, build_path, build_query
+from callbell_async.http.responses import KEPT_BODY, Response, error_from, parse_retry_after, read_any, read_response
 from callbell_async.wire import WireError
 from tests.fixtures.strategies import quick
 
@@ -82,7 +72,9 @@ def test_a_path_can_be_taken_apart_again(parts: list[str]) -> None:
 @pytest.mark.parametrize("part", ["", " ", ".", "..", None, 31612345678, b"a", "wamid.\ud83d"])
 def test_a_path_that_would_lead_elsewhere_is_refused(part: Any) -> None:
     """A blank identifier in a DELETE must not reach the whole list; the error shows the path, but no number."""
-    with pytest.raises(ConfigurationError, match=r"^the path /contacts/.* has a part that is no identifier") as caught:
+    with pytest.raises(
+        ConfigurationError, match=r"^the path /contacts/.* has a part that is not an identifier"
+    ) as caught:
         build_path("contacts", "+31612345678", part)
     assert "31612345678" not in str(caught.value)
 
@@ -170,7 +162,8 @@ def refuse(_: Any) -> Any:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"<html>Hello!", "not JSON: unexpected character"),
+        (b"Hello!", "not JSON: unexpected character"),
+        (b"<html>Hello!", "HTML from a proxy or from another server, not from Callbell; check the base URL"),
         (b'{"text": "Hello!"}', "the answer has no uuid"),
     ],
 )
@@ -182,7 +175,7 @@ def test_a_good_answer_that_cannot_be_read_may_have_been_accepted(body: bytes, s
     error = caught.value
     assert (error.outcome, error.status, error.headers) == (Outcome.UNKNOWN, 202, {"server": "nginx"})
     assert error.body == answer.body[:KEPT_BODY]
-    assert str(error).startswith(f"POST /messages/send: the answer has status 202 but can't be read: {said}")
+    assert str(error).startswith(f"POST /messages/send: the response has status 202 but can't be read: {said}")
     assert str(error).endswith("(may have been accepted)")
     assert "Hello" not in str(error)
 
@@ -200,7 +193,7 @@ def test_a_good_answer_that_cannot_be_read_may_have_been_accepted(body: bytes, s
         (500, ServerError),
         (502, ServerError),
         (503, ServerError),
-        (599, ServerError),
+        *((status, ServerError) for status in (504, 520, 521, 522, 523, 524, 525, 526, 599)),
         (301, APIError),
         (307, APIError),
         (405, APIError),
@@ -208,13 +201,14 @@ def test_a_good_answer_that_cannot_be_read_may_have_been_accepted(body: bytes, s
     ],
 )
 def test_each_status_has_its_error(status: int, kind: type[APIError]) -> None:
-    """Any answer but 2xx raises the exception of its status, and is a refusal."""
+    """Any response but 2xx raises the exception of its status, with the outcome that the status proves."""
+    outcome = Outcome.UNKNOWN if status in (502, 504, 520, 522, 524) else Outcome.REJECTED
     readers: list[Callable[[Request, Response], Any]] = [partial(read_response, load=refuse), read_any]
     for read in readers:
         with pytest.raises(APIError) as caught:
             read(SEND, Response(status, {}, b""))
         assert type(caught.value) is kind
-        assert (caught.value.status, caught.value.outcome) == (status, Outcome.REJECTED)
+        assert (caught.value.status, caught.value.outcome) == (status, outcome)
         assert (caught.value.method, caught.value.path) == ("POST", "/messages/send")
 
 
@@ -251,6 +245,81 @@ def test_any_other_answer_is_an_error(status: int, headers: dict[str, str], body
     assert str(error).startswith(f"POST /messages/send: {status}")
 
 
+# --- responses that are not Callbell's --------------------------------------------------------------------------------
+
+HTML = CIMultiDict({"Content-Type": "text/html; charset=utf-8"})
+NO_VERSION = "is /v1 missing in the base URL?"
+FOREIGN = "HTML from a proxy or firewall, not from Callbell"
+API = "https://api.callbell.eu"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "base_url", "hint"),
+    [
+        (404, HTML, b"<h1>no</h1>", API, NO_VERSION),
+        (404, {}, b"<!DOCTYPE html><h1>no</h1>", API, NO_VERSION),
+        (404, {}, b'{"status":404,"error":"Not Found"}', f"{API}/v2", NO_VERSION),
+        (404, {}, b"404 page not found", API, NO_VERSION),
+        (404, {}, b"", API, NO_VERSION),
+        (404, {}, b'{"error": "no such contact"}', API, ""),
+        (404, {}, b'{"error": "not found"}', f"{API}/v1", ""),
+        (404, HTML, b"<h1>no</h1>", f"{API}/v1", FOREIGN),
+        (404, HTML, b"<h1>no</h1>", "http://127.0.0.1:8080/callbell/v1/", FOREIGN),
+        (403, HTML, b"<h1>no</h1>", f"{API}/v1", FOREIGN),
+        (403, {}, b" \n<HTML>no", f"{API}/v1", FOREIGN),
+        (403, {}, b'{"error": "<html>"}', f"{API}/v1", ""),
+        (401, HTML, b"<h1>log in</h1>", f"{API}/v1", FOREIGN),
+        (401, {}, b'{"error": "not authorized"}', f"{API}/v1", "check the token (CALLBELL_TOKEN)"),
+    ],
+)
+def test_an_error_names_the_cause_of_a_response_that_is_not_callbells(
+    status: int, headers: Mapping[str, str], body: bytes, base_url: str, hint: str
+) -> None:
+    """A wrong base URL and a proxy's page are named in the error's text, and marked for programs."""
+    error = error_from(SEND, Response(status, headers, body, base_url))
+    assert error.hint == hint
+    assert hint in str(error)
+    assert error.from_callbell is (hint not in (NO_VERSION, FOREIGN))
+
+
+@pytest.mark.parametrize(
+    ("base_url", "location", "hint"),
+    [
+        ("http://api.callbell.eu/v1", f"{API}/v1/messages/send", "redirects to https://api.callbell.eu; use https://"),
+        (f"{API}/v1", "https://login.example/?from=here", "redirects to login.example; check the base URL"),
+        (f"{API}/v1", "/elsewhere", "redirects to api.callbell.eu; check the base URL"),
+        (f"{API}/v1", "//login.example/", "redirects to login.example; check the base URL"),
+        (f"{API}/v1", "http://[::1", "redirects to an invalid address; check the base URL"),
+        (f"{API}/v1", "https://l\u00f6gin\u202e/", "redirects to another address; check the base URL"),
+        ("", "https://login.example/", "redirects to login.example; check the base URL"),
+    ],
+)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_names_the_host_it_leads_to(status: int, base_url: str, location: str, hint: str) -> None:
+    """A redirect is not Callbell's: its error names the other host, and `https` where the base URL lacks it."""
+    error = error_from(SEND, Response(status, CIMultiDict({"Location": location}), b"", base_url))
+    assert hint in str(error)
+    assert (error.from_callbell, error.outcome) == (False, Outcome.REJECTED)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 520, 521])
+def test_a_failure_that_passes_is_not_marked_as_foreign(status: int) -> None:
+    """HTML with a 429 or a 5xx is named, and not marked: the next request may reach Callbell."""
+    error = error_from(SEND, Response(status, HTML, b"<h1>unwell</h1>", API))
+    assert FOREIGN in str(error)
+    assert error.from_callbell
+
+
+@pytest.mark.parametrize("status", [502, 504, 520, 522, 524])
+def test_a_gateway_without_a_page_is_named(status: int) -> None:
+    """An empty response of a gateway names the gateway, because Callbell may have accepted the request."""
+    error = error_from(SEND, Response(status, {}, b"", f"{API}/v1"))
+    assert str(error) == (
+        f"POST /messages/send: {status}; from a gateway that does not know whether Callbell accepted the request"
+        " (may have been accepted)"
+    )
+
+
 # --- Retry-After ------------------------------------------------------------------------------------------------------
 
 
@@ -285,6 +354,11 @@ def test_any_other_answer_is_an_error(status: int, headers: dict[str, str], body
         ({"Retry-After": "5, 10"}, None),
         ({"Retry-After": "Sun, 99 Nov 1994 08:49:37 GMT"}, None),
         ({"Retry-After-Ms": "inf"}, None),
+        # Seconds since 1970, as a date.
+        ({"Retry-After": "784111777"}, 30.0),
+        ({"Retry-After": "784111740"}, 0.0),
+        ({"Retry-After-Ms": "784111777000"}, 30.0),
+        ({"Retry-After": "1e300"}, 1e300),
     ],
 )
 def test_retry_after_is_read_in_every_form(headers: dict[str, str], seconds: float | None) -> None:
@@ -330,9 +404,9 @@ def test_a_call_comes_to_the_gravest_of_its_attempts(first: Outcome, second: Out
     """What may have arrived once may have arrived, whatever later attempts met."""
     call = CallState(SEND)
     for number, outcome in enumerate((first, second), start=1):
-        call.begin()
+        call.start_attempt()
         error = error_with(outcome)
-        call.fail(error)
+        call.mark_failed(error)
         assert error.attempts == number
     gravest = max(first, second, key=_FAILURES.index)
     assert (call.outcome, error.outcome) == (gravest, gravest)
@@ -344,8 +418,8 @@ def test_no_attempt_makes_a_call_less_grave(outcomes: list[Outcome]) -> None:
     """Over any number of attempts the outcome only ever gets graver."""
     call = CallState(SEND)
     for number, outcome in enumerate(outcomes, start=1):
-        call.begin()
-        call.fail(error_with(outcome))
+        call.start_attempt()
+        call.mark_failed(error_with(outcome))
         assert call.outcome == max(outcomes[:number], key=_FAILURES.index)
     assert call.attempts == len(outcomes)
 
@@ -355,24 +429,24 @@ def test_what_is_being_written_is_unknown(earlier: Outcome | None) -> None:
     """While an attempt is written and not settled, the call may have been accepted; a new attempt starts unwritten."""
     call = CallState(SEND)
     if earlier:
-        call.begin()
-        call.fail(error_with(earlier))
-    call.begin()
+        call.start_attempt()
+        call.mark_failed(error_with(earlier))
+    call.start_attempt()
     assert call.outcome == (earlier or Outcome.NEVER_SENT)
     call.written = True
     assert call.outcome is Outcome.UNKNOWN
-    call.begin()
+    call.start_attempt()
     assert call.outcome == (earlier or Outcome.NEVER_SENT)
 
 
 def test_an_acceptance_settles_a_call() -> None:
     """Accepted is accepted, though an earlier attempt may have been so as well."""
     call = CallState(SEND)
-    call.begin()
-    call.fail(error_with(Outcome.UNKNOWN))
-    call.begin()
+    call.start_attempt()
+    call.mark_failed(error_with(Outcome.UNKNOWN))
+    call.start_attempt()
     call.written = True
-    call.accept()
+    call.mark_accepted()
     assert (call.outcome, call.attempts) == (Outcome.ACCEPTED, 2)
 
 
@@ -381,15 +455,15 @@ def test_a_failure_before_any_attempt_was_never_sent() -> None:
     call = CallState(SEND)
     assert call.outcome is Outcome.NEVER_SENT
     error = InvalidMessageError("text", "must not be blank")
-    call.fail(error)
+    call.mark_failed(error)
     assert (error.outcome, error.attempts, call.outcome) == (Outcome.NEVER_SENT, 0, Outcome.NEVER_SENT)
 
 
 def test_a_lost_connection_keeps_its_outcome_alone() -> None:
     """An error of a single attempt keeps what it said of itself."""
     call = CallState(SEND)
-    call.begin()
+    call.start_attempt()
     call.written = True
     error = ConnectionLostError("broke", method="POST", path="/messages/send", outcome=Outcome.NEVER_SENT)
-    call.fail(error)
+    call.mark_failed(error)
     assert (error.outcome, call.outcome) == (Outcome.NEVER_SENT, Outcome.NEVER_SENT)

@@ -24,7 +24,6 @@ from callbell_async import (
     ResponseDecodeError,
     RetryPolicy,
     ServerError,
-    TransportError,
     UnprocessableEntityError,
 )
 from callbell_async.sandbox import Fault, SandboxResponse
@@ -56,7 +55,7 @@ class Doubt:
     """What the request meets, and what the caller is told; `counted` is whether the server read the request."""
 
     fault: Fault
-    raises: type[TransportError]
+    raises: type[CallbellError]
     says: str
     counted: bool = True
 
@@ -71,24 +70,40 @@ IN_DOUBT = {
         truncated_response(SandboxResponse(200, None, JSON, RECEIPT), reset=True), ConnectionLostError, "broke"
     ),
     "closed in mid-answer": Doubt(
-        truncated_response(SandboxResponse(200, None, JSON, RECEIPT)), ConnectionLostError, "in mid-answer"
+        truncated_response(SandboxResponse(200, None, JSON, RECEIPT)), ConnectionLostError, "during the response"
     ),
     "closed in mid-head": Doubt(raw(b"HTTP/1.1 200 OK\r\nContent-"), ConnectionLostError, "the connection broke"),
-    "no answer until the timeout": Doubt(no_response(half_a_minute_passes), RequestTimeoutError, "no answer in time"),
-    "200 with HTML": Doubt(answer(200, PAGE, HTML), ResponseDecodeError, "not JSON"),
+    "no answer until the timeout": Doubt(no_response(half_a_minute_passes), RequestTimeoutError, "no response in time"),
+    "200 with HTML": Doubt(answer(200, PAGE, HTML), ResponseDecodeError, "HTML from a proxy or from another server"),
     "200 with half a body": Doubt(answer(200, RECEIPT[:40], JSON), ResponseDecodeError, "not JSON"),
     "200 without a body": Doubt(answer(200, b"", JSON), ResponseDecodeError, "not JSON"),
     "204": Doubt(answer(204), ResponseDecodeError, "not JSON"),
     "200 without uuid": Doubt(answer(200, b'{"message": {"status": "enqueued"}}'), ResponseDecodeError, "uuid"),
     "200 with a list": Doubt(answer(200, b"[1, 2]", JSON), ResponseDecodeError, "message"),
     "200 with what is not gzip": Doubt(
-        answer(200, RECEIPT, {**JSON, "Content-Encoding": "gzip"}), ConnectionLostError, "in mid-answer"
+        answer(200, RECEIPT, {**JSON, "Content-Encoding": "gzip"}),
+        ConnectionLostError,
+        r"the response's Content-Encoding \(gzip\) can't be decoded",
     ),
     "200 in chunks that are none": Doubt(
         raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), ConnectionLostError, "not HTTP|broke"
     ),
     "not HTTP": Doubt(raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), ConnectionLostError, "not HTTP"),
-    "a head without end": Doubt(raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000), ConnectionLostError, "not HTTP"),
+    "a header without end": Doubt(
+        raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000),
+        ConnectionLostError,
+        "a line of the response's head is longer than 65536 bytes",
+    ),
+    "headers without end": Doubt(
+        raw(b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(600))),
+        ConnectionLostError,
+        "the response has too many headers",
+    ),
+    **{
+        f"{status} of a gateway": Doubt(answer(status, PAGE, HTML), ServerError, "HTML from a proxy or firewall")
+        for status in (502, 504, 520, 522, 524)
+    },
+    "504 without a body": Doubt(answer(504), ServerError, "from a gateway that does not know"),
 }
 in_doubt = pytest.mark.parametrize("doubt", IN_DOUBT.values(), ids=IN_DOUBT)
 
@@ -97,7 +112,7 @@ in_doubt = pytest.mark.parametrize("doubt", IN_DOUBT.values(), ids=IN_DOUBT)
 async def test_what_may_have_been_accepted_is_never_sent_again(doubt: Doubt) -> None:
     """A request that was written and not answered readably is `UNKNOWN`, and the server sees it once, whatever the policy's attempts."""
     async with local_callbell(doubt.fault) as server, client_for(server.url) as callbell:
-        with pytest.raises(TransportError, match=doubt.says) as caught:
+        with pytest.raises(CallbellError, match=doubt.says) as caught:
             await callbell.send(MESSAGE)
     assert type(caught.value) is doubt.raises
     assert caught.value.outcome is Outcome.UNKNOWN
@@ -152,6 +167,37 @@ async def test_an_answer_whose_rest_never_comes(status: int, raises: type[Callbe
             await callbell.send(MESSAGE)
     assert (caught.value.outcome, caught.value.attempts) == (outcome, 1)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["Content-Security-Policy", "Set-Cookie"])
+async def test_a_long_response_header_is_read(name: str) -> None:
+    """A header of 60 KB, as security policies may be, does not make an accepted message `UNKNOWN`."""
+    policy = {**JSON, name: "a" * 60_000}
+    async with local_callbell(answer(200, RECEIPT, policy)) as server, client_for(server.url) as callbell:
+        receipt = await callbell.send(MESSAGE)
+    assert receipt.uuid == "adf3d1216d4c4dcd908199d6700f2381"
+
+
+async def test_a_long_response_header_over_a_callers_session_is_named() -> None:
+    """A caller's session has limits of its own: the error names the limit that the header exceeds."""
+    long = {**JSON, "X-Policy": "a" * 9_000}
+    async with (
+        local_callbell(answer(200, RECEIPT, long)) as server,
+        session_telling() as session,
+        client_for(server.url, session=session) as callbell,
+    ):
+        with pytest.raises(ConnectionLostError, match="a line of the response's head is longer than 8190 bytes"):
+            await callbell.send(MESSAGE)
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip", "deflate"])
+async def test_a_content_encoding_that_cannot_be_decoded_is_named(encoding: str) -> None:
+    """A success whose body can't be decoded is `UNKNOWN`, and the error names the encoding."""
+    packed = answer(200, RECEIPT, {**JSON, "Content-Encoding": encoding})
+    async with local_callbell(packed) as server, client_for(server.url) as callbell:
+        with pytest.raises(ConnectionLostError, match=rf"Content-Encoding \({encoding}\) can't be decoded") as caught:
+            await callbell.send(MESSAGE)
+    assert caught.value.outcome is Outcome.UNKNOWN
 
 
 async def test_a_decode_error_holds_what_came() -> None:
@@ -232,9 +278,11 @@ REFUSALS = {
     "429": Refusal(error(429, {"error": "slower"}), RateLimitError, 429, requests=5, message="slower"),
     "500": Refusal(error(500, {"error": "oh"}), ServerError, 500, requests=5, message="oh"),
     "501": Refusal(error(501), ServerError, 501),
-    "502 with HTML": Refusal(error(502, PAGE, HTML), ServerError, 502, requests=5),
     "503 with HTML": Refusal(error(503, PAGE, HTML), ServerError, 503, requests=5),
-    "504 without a body": Refusal(error(504), ServerError, 504, requests=5),
+    **{
+        f"{status} of a gateway": Refusal(error(status, PAGE, HTML), ServerError, status, requests=5)
+        for status in (521, 523, 525, 526)
+    },
     "403 with HTML": Refusal(error(403, PAGE, HTML), PermissionDeniedError, 403),
     "400 with half its body": Refusal(truncated_response(SandboxResponse(400, None, HTML, PAGE)), BadRequestError, 400),
     "500 with half its body": Refusal(
@@ -262,7 +310,7 @@ async def test_a_refusal_is_told_as_it_was_said(refusal: Refusal) -> None:
     assert refused.attempts == refusal.requests == len(server.requests)
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 429])
+@pytest.mark.parametrize("status", [500, 503, 521, 523, 525, 526, 429])
 async def test_a_refusal_that_passes_is_no_failure(status: int) -> None:
     """What the server refuses for a moment is accepted by the next attempt, over the same connection."""
     async with local_callbell(error(status), no_fault()) as server, client_for(server.url) as callbell:

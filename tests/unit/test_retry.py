@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -24,7 +26,7 @@ from callbell_async import (
     RetryPolicy,
     ServerError,
 )
-from callbell_async.http.retry import RetryBudget
+from callbell_async.http.retry import UNDECIDED_STATUSES, RetryBudget
 from tests.fixtures.strategies import quick
 
 SEND: dict[str, Any] = {"method": "POST", "path": "/messages/send"}
@@ -62,7 +64,9 @@ REFUSED_THEN_NEVER_SENT = ConnectError("refused", **SEND, outcome=Outcome.REJECT
         (TIMEOUT, False, True, True),
         (LOST, False, True, True),
         (UNREADABLE, False, True, True),
-        *((api_error(status), True, True, True) for status in (408, 429, 500, 502, 503, 504)),
+        *((api_error(status), True, True, True) for status in (408, 429, 500, 503, 521, 523, 525, 526)),
+        # A gateway does not know whether the request arrived.
+        *((api_error(status, outcome=Outcome.UNKNOWN), False, True, True) for status in (502, 504, 520, 522, 524)),
         *((api_error(status), False, False, False) for status in (301, 307, 400, 401, 402, 403, 404, 409, 422, 501)),
         # An earlier attempt may have arrived: that this one was refused says nothing about it.
         (api_error(429, outcome=Outcome.UNKNOWN), False, True, True),
@@ -89,6 +93,16 @@ def test_the_statuses_are_the_callers_choice(status: int) -> None:
     """What `statuses` holds is repeated, and no other answer."""
     assert decide(RetryPolicy(statuses={status}), api_error(status)) is not None
     assert decide(RetryPolicy(statuses=()), api_error(status)) is None
+
+
+@pytest.mark.parametrize("status", [502, 504, 520, 522, 524])
+def test_naming_a_gateways_status_opts_in_to_a_second_copy(status: int) -> None:
+    """A policy that names a status which leaves the outcome unknown retries it, and retries a later refusal as well."""
+    named = RetryPolicy(statuses={429, status})
+    assert decide(named, api_error(status, outcome=Outcome.UNKNOWN)) is not None
+    assert decide(named, api_error(429, outcome=Outcome.UNKNOWN)) is not None
+    assert decide(RetryPolicy(statuses={429, 503}), api_error(status, outcome=Outcome.UNKNOWN)) is None
+    assert decide(named, LOST) is None
 
 
 @pytest.mark.parametrize(
@@ -122,6 +136,14 @@ def test_retry_after_is_never_undercut(retry_after: float | None, wait: float | 
     assert decide(RetryPolicy(), api_error(429, retry_after=retry_after)) == wait
 
 
+@pytest.mark.parametrize(("retry_after", "wait"), [(900.0, 900.0), (900.1, None), (86_400.0, None), (1e300, None)])
+def test_a_response_cannot_ask_for_more_than_the_maximum_pause(retry_after: float, wait: float | None) -> None:
+    """A response that asks for more than 15 minutes is not retried, however long the policy may wait."""
+    patient = RetryPolicy(timeout=float("inf"))
+    assert decide(patient, api_error(429, retry_after=retry_after)) == wait
+    assert decide(patient, api_error(503, retry_after=retry_after)) == wait
+
+
 @pytest.mark.parametrize(
     ("elapsed", "wait"), [(0.0, 0.25), (119.75, 0.25), (119.76, None), (120.0, None), (500.0, None)]
 )
@@ -140,11 +162,18 @@ _SECONDS = st.floats(0, 1000)
         wait_initial=_SECONDS,
         wait_max=_SECONDS,
         timeout=_SECONDS,
-        statuses=st.sets(st.sampled_from([400, 429, 500, 503])),
+        statuses=st.sets(st.sampled_from([400, 429, 500, 503, 504])),
         resend_unknown=st.booleans(),
     ),
     error=st.sampled_from(
-        [NEVER_SENT, TIMEOUT, api_error(400), api_error(503), api_error(429, outcome=Outcome.UNKNOWN)]
+        [
+            NEVER_SENT,
+            TIMEOUT,
+            api_error(400),
+            api_error(503),
+            api_error(429, outcome=Outcome.UNKNOWN),
+            api_error(504, outcome=Outcome.UNKNOWN),
+        ]
     )
     | st.builds(api_error, st.just(429), retry_after=st.none() | _SECONDS),
     attempts=st.integers(1, 10),
@@ -165,8 +194,11 @@ def test_whatever_is_decided_keeps_every_bound(
     assert elapsed + wait <= policy.timeout
     assert asked <= wait <= max(asked, policy.wait_max, 0.0)
     assert wait <= max(asked, policy.wait_initial * 2 ** (attempts - 1))
-    assert not isinstance(error, APIError) or error.status in policy.statuses
-    assert error.outcome is not Outcome.UNKNOWN or idempotent or policy.resend_unknown
+    may_resend = idempotent or policy.resend_unknown
+    if isinstance(error, APIError):
+        assert error.status in policy.statuses or (error.status == 504 and may_resend)
+        may_resend = may_resend or 504 in policy.statuses
+    assert error.outcome is not Outcome.UNKNOWN or may_resend
 
 
 # --- the policy's values ----------------------------------------------------------------------------------------------
@@ -179,9 +211,19 @@ def test_the_defaults_are_as_documented() -> None:
         wait_initial=0.5,
         wait_max=30.0,
         timeout=120.0,
-        statuses={408, 429, 500, 502, 503, 504},
+        statuses={408, 429, 500, 503, 521, 523, 525, 526},
         resend_unknown=False,
     )
+
+
+def test_the_documented_statuses_are_those_of_the_code() -> None:
+    """The table of statuses in the docs, the default policy and the statuses of an undecided gateway agree."""
+    page = (Path(__file__).parents[2] / "docs" / "outcomes.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\d, ]+) \| `(\w+)` \| (yes|no)\b", page, re.MULTILINE)
+    statuses: dict[tuple[str, str], set[int]] = {}
+    for listed, outcome, retried in rows:
+        statuses.setdefault((outcome, retried), set()).update(map(int, listed.split(",")))
+    assert statuses == {("REJECTED", "yes"): RetryPolicy().statuses, ("UNKNOWN", "no"): UNDECIDED_STATUSES}
 
 
 @pytest.mark.parametrize(
@@ -250,7 +292,7 @@ def test_a_new_budget_has_a_hundred_retries() -> None:
     budget = RetryBudget()
     assert spent(budget, 102, now=0.0)[99:] == pytest.approx([0, 0.1, 0.2])
     for _ in range(10):
-        budget.succeed()
+        budget.record_success()
     assert budget.delay(0.0) == pytest.approx(0.1)
 
 
@@ -266,13 +308,13 @@ def test_success_fills_the_budget() -> None:
     """Five requests that succeed bring one retry, and never more than the reserve."""
     budget = RetryBudget(reserve=2, share=0.2, per_second=0.001)
     for _ in range(100):
-        budget.succeed()
+        budget.record_success()
     assert budget.delay(0.0) == 0
     spent(budget, 2, now=0.0)
     for _ in range(4):
-        budget.succeed()
+        budget.record_success()
     assert budget.delay(0.0) == pytest.approx(200)
-    budget.succeed()
+    budget.record_success()
     assert budget.delay(0.0) == pytest.approx(0, abs=1e-6)
 
 
@@ -300,7 +342,7 @@ def test_no_stretch_of_time_holds_more_retries_than_the_budget(
     for pause, successes in steps:
         now += pause
         for _ in range(successes):
-            budget.succeed()
+            budget.record_success()
         succeeded += successes
         starts.append((now + budget.delay(now), succeeded))
         budget.spend(now)

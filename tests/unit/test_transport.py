@@ -29,8 +29,9 @@ from callbell_async import (
     RequestTimeoutError,
     TransportError,
 )
+from callbell_async.http.options import TransportOptions
 from callbell_async.http.requests import CallState, Request
-from callbell_async.http.transport import Transport, TransportOptions
+from callbell_async.http.transport import Transport
 from callbell_async.sandbox.faults import no_response
 from tests.support.calls import (
     MESSAGE,
@@ -176,7 +177,7 @@ async def test_a_bug_in_a_callers_own_code_is_not_covered_up(error: Exception) -
     assert caught.value is error
 
 
-@pytest.mark.parametrize("base_url", ["http://127.0.0.1:99999", "http://exa mple", "http://" + "x" * 64 + ".invalid"])
+@pytest.mark.parametrize("base_url", ["http://127.0.0.1:99999", "http://exa mple", "https://" + "x" * 64 + ".invalid"])
 async def test_an_address_that_is_none_is_one_of_ours_too(base_url: str) -> None:
     """A base URL that passed the first look and can't be used fails as a `CallbellError`, and nothing is sent."""
     with pytest.raises(CallbellError) as caught:

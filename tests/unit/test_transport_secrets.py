@@ -7,12 +7,14 @@ import orjson
 import pytest
 
 from callbell_async import (
+    APIError,
     AuthenticationError,
     CallbellClient,
     CallbellError,
     ConnectError,
     PermissionDeniedError,
     RequestTimeoutError,
+    ResponseDecodeError,
     ServerError,
 )
 from callbell_async.sandbox import Exchange, Fault, SandboxResponse
@@ -150,6 +152,34 @@ async def test_a_refusals_body_is_kept_but_for_the_token() -> None:
     assert caught.value.body == body.replace(TOKEN.encode(), "…".encode())
     assert caught.value.message == f"{NUMBER} is not known to …"
     assert_no_secrets(caught.value)
+
+
+def escaped(text: str, form: str) -> str:
+    """The text as JSON may write it: all of it, or some of it, by escapes."""
+    if form == "slashes":
+        return text.replace("/", "\\/")
+    return "".join(
+        character if form == "some" and place % 3 else f"\\u{ord(character):04{'X' if form == 'upper' else 'x'}}"
+        for place, character in enumerate(text)
+    )
+
+
+@pytest.mark.parametrize("form", ["lower", "upper", "some", "slashes"])
+@pytest.mark.parametrize("token", [TOKEN, "test_ab/cd.ef*gh+ij==/"], ids=["plain", "punctuated"])
+@pytest.mark.parametrize("status", [200, 401, 500])
+async def test_a_token_that_comes_back_in_escapes_is_removed(status: int, token: str, form: str) -> None:
+    """JSON may write any character as an escape: a token that a server echoes so is not kept either."""
+    body = f'{{"error": "bad token {escaped(token, form)}!"}}'.encode()
+    async with (
+        local_callbell(answer(status, body)) as server,
+        CallbellClient(token, base_url=server.url, retry=ONCE) as callbell,
+    ):
+        with pytest.raises(CallbellError) as caught:
+            await callbell.send(MESSAGE)
+    assert isinstance(caught.value, APIError | ResponseDecodeError)
+    assert caught.value.body == '{"error": "bad token …!"}'.encode()
+    if isinstance(caught.value, APIError):
+        assert caught.value.message == "bad token …!"
 
 
 async def test_a_word_for_a_token_is_left_in_place() -> None:

@@ -9,16 +9,20 @@ import tracemalloc
 import warnings
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 
 from callbell_async import (
     BadRequestError,
     CallbellClient,
     CallbellError,
     ClientClosedError,
+    ConfigurationError,
     ConnectionLostError,
     NotFoundError,
     Outcome,
@@ -111,6 +115,40 @@ async def test_what_a_callers_session_adds_goes_along() -> None:
     ):
         await callbell.send(MESSAGE)
     assert server.requests[0].headers["x-tenant"] == "mill"
+
+
+async def test_credentials_from_netrc_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that takes credentials from `.netrc` sends nothing, and the error names the file and the remedy."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login mill password flour\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with (
+        local_callbell() as server,
+        aiohttp.ClientSession(trust_env=True) as session,
+        client_for(server.url, session=session) as callbell,
+    ):
+        with pytest.raises(ConfigurationError, match=r"\.netrc \(trust_env=True\).*proxy=") as caught:
+            await callbell.send(MESSAGE)
+    assert (caught.value.outcome, server.requests) == (Outcome.NEVER_SENT, [])
+    assert "flour" not in str(caught.value)
+
+
+async def test_a_proxy_of_a_callers_session_is_used() -> None:
+    """`proxy=` sends the request to the proxy, with Callbell's URL and token."""
+    seen = []
+
+    async def respond(request: web.BaseRequest) -> web.Response:
+        seen.append((request.raw_path, request.headers["Authorization"]))
+        return web.json_response(RECEIPT)
+
+    async with (
+        RawTestServer(respond, host="127.0.0.1") as proxy,
+        aiohttp.ClientSession(proxy=proxy.make_url("/")) as session,
+        client_for("http://callbell.localhost/v1", session=session) as callbell,
+    ):
+        assert (await callbell.send(MESSAGE)).uuid == "f00d"
+    assert seen == [("http://callbell.localhost/v1/messages/send", f"Bearer {TOKEN}")]
 
 
 async def test_a_session_that_was_closed_sends_nothing() -> None:
@@ -293,7 +331,7 @@ async def test_closing_the_client_lets_calls_over_a_callers_session_end() -> Non
         await ticks()
         assert not sending.done()
         current_loop().advance(31)
-        with pytest.raises(Exception, match="no answer in time"):
+        with pytest.raises(Exception, match="no response in time"):
             await sending
 
 
