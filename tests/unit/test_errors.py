@@ -283,7 +283,7 @@ def test_the_text_says_what_where_and_what_became_of_it(error: CallbellError, at
         (Outcome.REJECTED, "(refused)"),
         (Outcome.NEVER_SENT, "(never sent)"),
         (Outcome.UNKNOWN, "(may have been accepted)"),
-        (Outcome.SKIPPED, "(not tried)"),
+        (Outcome.SKIPPED, "(not attempted)"),
     ],
 )
 def test_each_outcome_has_its_words(outcome: Outcome, said: str) -> None:
