@@ -1,4 +1,4 @@
-"""The client: token, pool of connections, life cycle, and the groups of endpoints."""
+"""The client: its arguments, its life cycle, and the groups of endpoints."""
 
 from __future__ import annotations
 
@@ -64,23 +64,35 @@ class CallbellClient:
         receipt = await callbell.send(TextMessage(to="+31612345678", text="Hello!"))
     ```
 
-    - `token`: the API key, or the environment's `CALLBELL_TOKEN`. A pasted `Bearer ` before it is dropped.
-    - `base_url`: or the environment's `CALLBELL_BASE_URL`, or Callbell's own.
-    - `timeout`: seconds for one attempt, from asking the pool for a connection to the last byte of the answer; `None` for no limit.
-    - `connect_timeout`: seconds for opening a connection, within `timeout`.
-    - `max_connections`: how many connections the pool may hold open; a call beyond it waits for one within its `timeout`.
-    - `retry`: a `RetryPolicy`. What may have been accepted is not sent again, unless it says so.
-    - `rate_limit`: requests a second, a `RateLimiter`, or `None` for no limit. Callbell's limit is 300 an account.
-    - `session`: a caller's own `aiohttp.ClientSession`, used and not closed; proxies, tracing and TLS are set there, and so is the
-      size of its pool.
-    - `user_agent`: in place of this library's own.
+    The client opens with `async with` or with its first call, and closes at the end of the block or with `close`; it can't be opened
+    again. It may be built outside an event loop, and belongs to the event loop of its first call. Share one client in an
+    application: its calls share the connection pool, the rate limit, and the pause after a 429.
 
-    The groups of endpoints: `messages`, `contacts`, `channels`, `templates`, `teams`, `users`, `custom_statuses`, `funnels`, `webhooks`,
-    `plan`, `auth`. `request` reaches what has no method.
+    Each group of endpoints is an attribute: `messages`, `contacts`, `channels`, `templates`, `teams`, `users`, `custom_statuses`,
+    `funnels`, `webhooks`, `plan` and `auth`. `request` calls an endpoint that has no method.
 
-    Opened by `async with` or by the first call; closed by leaving the block or by `close`, and not usable again. Safe to build
-    outside an event loop; belongs to the loop of its first call. Share one client in an application: it is the pool, the rate limit
-    and the stop after a 429 that calls have in common. Raises `ConfigurationError` for arguments that can't be used.
+    Args:
+        token: The API token; by default the environment variable `CALLBELL_TOKEN`. Blanks around it and `Bearer ` before it are
+            removed.
+        base_url: The address of the API, with `/v1`; by default the environment variable `CALLBELL_BASE_URL`, or
+            `https://api.callbell.eu/v1`. Plain http to another host gives a `UserWarning`.
+        timeout: The seconds for one attempt, from the request for a connection to the end of the response, more than 0; `None`
+            for no limit.
+        connect_timeout: The seconds for opening a connection, more than 0, within `timeout`; `None` for no limit.
+        max_connections: The most connections in the pool, 1 or more. A request that finds none free waits, within `timeout`. More
+            than the process may open gives a `UserWarning`.
+        retry: The `RetryPolicy`. By default, a message that may have been accepted is not sent again.
+        rate_limit: The most requests in a second, 1 or more; a `RateLimiter`; or `None` for no limit. Callbell's limit is 300 for
+            an account.
+        session: Your own `aiohttp.ClientSession`, for a proxy, tracing or TLS settings. It is not closed, and the size of its pool
+            counts instead of `max_connections`.
+        user_agent: The `User-Agent` header; by default the versions of this library, aiohttp and Python.
+
+    Attributes:
+        closed: Whether the client was closed.
+
+    Raises:
+        ConfigurationError: An argument has another type or is out of range. The text names it, and never quotes the token.
     """
 
     def __init__(
@@ -159,20 +171,34 @@ class CallbellClient:
 
     @property
     def closed(self) -> bool:
-        """Whether the client was closed; it can't be opened again."""
+        """Whether the client was closed."""
         return self._pipeline.closed
 
     async def close(self) -> None:
-        """End the runs under way as if cancelled, and close the pool (a caller's own session stays open). May be called twice."""
+        """Close the client: its runs end as if they were cancelled, then the pool and the rate limiter close.
+
+        A session that was passed to the client stays open. May be called twice.
+        """
         self._pipeline.closed = True
         try:
-            # Together: their grace times must not add up.
+            # All at once, so that their shutdown times do not add up.
             await asyncio.gather(*(run.aclose() for run in tuple(self._runs)))
         finally:
             await self._pipeline.close()
 
     async def send(self, message: Message) -> MessageReceipt:
-        """Send one message: `callbell.messages.send`."""
+        """Send one message; the same as `messages.send`.
+
+        Args:
+            message: The message.
+
+        Returns:
+            Callbell's receipt: the message was accepted for sending (not: delivered).
+
+        Raises:
+            APIError: Callbell refused the message.
+            TransportError: No readable response came; its `outcome` is `UNKNOWN` if the message may have been accepted.
+        """
         return await self.messages.send(message)
 
     def send_many(
@@ -185,13 +211,29 @@ class CallbellClient:
         stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
         shutdown_timeout: float = 10.0,
     ) -> SendRun:
-        """Send any number of messages: `await` it for a report in the order given, or `async for` results as they come.
+        """Send any number of messages.
 
-        `messages` is pulled lazily, as places become free among the `concurrency` that are under way at once (more than the pool's
-        `max_connections` only wait there). `journal` writes down each message before it is tried, and what came of it: what it has already is
-        not sent again, not after a crash either. `on_result` is called with each result (awaited if it gives something to await).
-        An error of a kind in `stop_on` stops the run: what is under way ends, the rest is `SKIPPED`. When cancelled, what is
-        under way has `shutdown_timeout` seconds to end. See `SendRun`. Raises `ConfigurationError` for arguments that can't be used.
+        ```python
+        report = await callbell.send_many(messages)
+        async for result in callbell.send_many(messages): ...
+        ```
+
+        Args:
+            messages: The messages, from any iterable or asynchronous iterable. They are read as they are needed. An
+                `InvalidMessageError` in place of a message is reported as its result.
+            concurrency: The most messages in flight, 1 or more. Beyond the client's `max_connections` they wait for a connection.
+            journal: Records every message before it is sent, and its outcome. A message that it has already is not sent again,
+                also after a crash.
+            on_result: Called with the result of each message; if it returns an awaitable, that is awaited.
+            stop_on: The exceptions that stop the run: messages in flight end, and the others are `SKIPPED`.
+            shutdown_timeout: The seconds that messages in flight have to end when the run is cancelled, 0 or more.
+
+        Returns:
+            The run. Await it for a `SendReport`, with the results in the order of the messages; or iterate over it for each
+            `SendResult` as soon as it is known.
+
+        Raises:
+            ConfigurationError: An argument has another type or is out of range.
         """
         return SendRun(
             self._pipeline,
@@ -205,40 +247,73 @@ class CallbellClient:
         )
 
     async def reconcile(self, journal: Journal, *, clock_skew: float = 2.0) -> ReconcileReport:
-        """Look for every message of the journal whose outcome is `UNKNOWN` in its contact's history, and settle those that are there.
+        """Search the contacts' histories for the journal's messages whose outcome is `UNKNOWN`, and record those that are found.
 
-        One is found by its text: a message that was sent to that contact, not before it was tried (but for `clock_skew` seconds between
-        this machine's clock and Callbell's), and that is no other message of the journal. What is not found stays `UNKNOWN`: it may
-        have been lost, or not be shown yet. Opens the journal if it isn't open. Raises `JournalError`, and `AuthenticationError`.
+        A message is found by its text: the history shows one with the same text, sent after the attempt, which is not another message of
+        the journal. A message that is not found stays `UNKNOWN`, because Callbell may show it later. Opens the journal if it is not open.
+
+        Args:
+            journal: The journal.
+            clock_skew: The seconds by which the clocks of this machine and of Callbell may differ, 0 or more.
+
+        Returns:
+            The messages that were found, and those that were not.
+
+        Raises:
+            JournalError: The journal can't be used.
+            AuthenticationError: Callbell does not accept the token.
         """
         async with journal:
             return await reconcile(journal, contacts=self.contacts, templates=self.templates, clock_skew=clock_skew)
 
     async def refresh(self, journal: Journal) -> RefreshReport:
-        """Ask Callbell how far the journal's accepted messages are, those that have not come to their end; one request for each.
+        """Request the status of each accepted message of the journal that may still change, and record it.
 
-        Opens the journal if it isn't open. Raises `JournalError`, and `AuthenticationError`.
+        Sends one request for each message. Opens the journal if it is not open.
+
+        Args:
+            journal: The journal.
+
+        Returns:
+            The number of messages that were requested, that changed, and whose request failed.
+
+        Raises:
+            JournalError: The journal can't be used.
+            AuthenticationError: Callbell does not accept the token.
         """
         async with journal:
             return await refresh(journal, messages=self.messages)
 
     async def request(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, json: Any = None) -> Any:
-        """Call what has no method here, and return its JSON (`None` for an empty answer).
+        """Call an endpoint that has no method, with the same token, timeouts, retries and rate limit as every call.
 
-        `path` begins with a slash and is percent-encoded; `query` leaves out `None` and joins lists with commas. The same token,
-        timeouts, retries, rate limit and exceptions apply as everywhere.
+        Args:
+            method: The HTTP method. GET, PUT and DELETE are retried after any failure, as RFC 9110 allows.
+            path: The path without the base URL: begins with a slash, and is percent-encoded.
+            query: The parameters of the query. `None` is left out, lists are joined by commas.
+            json: The body: anything that JSON can hold; `None` for no body.
+
+        Returns:
+            The JSON of the response; `None` if it has no body.
+
+        Raises:
+            ConfigurationError: `method` or `path` is not valid.
+            APIError: Callbell refused the request.
+            TransportError: No readable response came.
         """
-        if not path.startswith("/"):
-            raise ConfigurationError("path: must begin with a slash, and stand without the base URL")
+        if not isinstance(method, str) or not (method.isascii() and method.isalpha()):
+            raise ConfigurationError("method: must be an HTTP method such as GET or POST")
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise ConfigurationError("path: must begin with a slash, and not contain the base URL")
         body = None if json is None else dump_json(json, field="json")
         request = Request(method.upper(), path + build_query(query), body)
         return await self._pipeline().run(CallState(request), read_any)
 
 
 class _PipelineHandle:
-    """Gives out the request pipeline while the client is open, on the event loop of its first call.
+    """Provides the request pipeline while the client is open, on the event loop of its first call.
 
-    Holds no reference to the client, so that a client that nobody closed can be garbage-collected, and warn.
+    Holds no reference to the client, so that an unclosed client can be garbage-collected, and warn.
     """
 
     def __init__(self, pipeline: RequestPipeline) -> None:
@@ -281,7 +356,7 @@ _OTHER_FILES = 32
 
 
 def _setup_warnings(base_url: str, *, connections: int) -> Iterator[str]:
-    """What can work but probably should not stay as it is."""
+    """Yield a text for each setting that works but is risky."""
     if is_insecure(base_url):
         yield (
             f"base_url {base_url} is plain http to another host: the token and all messages cross the network unencrypted; use https"
@@ -295,7 +370,7 @@ def _setup_warnings(base_url: str, *, connections: int) -> Iterator[str]:
 
 
 def _open_file_limit() -> float:
-    """The number of files and sockets that the process may have open; infinity where the system has no such limit."""
+    """Return the number of files and sockets that the process may open; infinity if the system has no limit."""
     if resource is None:
         return math.inf
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

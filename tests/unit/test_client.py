@@ -72,11 +72,23 @@ async def test_request_posts_json(sandbox: Sandbox) -> None:
     assert sandbox.messages[0].body == body
 
 
-async def test_request_wants_a_path(sandbox: Sandbox) -> None:
-    """A path without its slash is refused before anything is sent."""
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("GET", "channels", "path"),
+        ("GET", "", "path"),
+        ("GET", 3, "path"),
+        ("", "/channels", "method"),
+        ("GET /", "/channels", "method"),
+        (None, "/channels", "method"),
+    ],
+)
+async def test_request_checks_its_arguments(sandbox: Sandbox, method: Any, path: Any, name: str) -> None:
+    """A path without its slash, or a method that is not a word, is refused before anything is sent."""
     async with CallbellClient(TOKEN, base_url=sandbox.url) as callbell:
-        with pytest.raises(ConfigurationError, match="path"):
-            await callbell.request("GET", "channels")
+        with pytest.raises(ConfigurationError, match=f"^{name}: "):
+            await callbell.request(method, path)
+    assert not sandbox.requests
 
 
 @pytest.mark.parametrize("pasted", [TOKEN, f"Bearer {TOKEN}", f"  bearer   {TOKEN}\n", f"\t{TOKEN} "])
