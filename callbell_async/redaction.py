@@ -1,4 +1,4 @@
-"""What texts that people paste and logs keep may show of a request: neither telephone numbers nor any value that was sent.
+"""Redaction: exception texts and logs contain neither telephone numbers nor any value that was sent.
 
 Every function is linear in the length of the text, because the text comes from a server.
 """

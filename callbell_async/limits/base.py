@@ -1,4 +1,4 @@
-"""What a client requires of a rate limiter."""
+"""The base class of all rate limiters."""
 
 from __future__ import annotations
 

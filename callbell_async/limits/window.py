@@ -133,7 +133,7 @@ class WindowRateLimiter(RateLimiter):
             raise
 
     def release(self, *, answered: bool) -> None:
-        """The request has ended: its slot is free one period from now, or later if there was no response."""
+        """The request has ended: its slot is free one period from now, or later without a response."""
         now = asyncio.get_running_loop().time()
         if answered:
             self._returns.append(now + self._hold)

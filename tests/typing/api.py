@@ -80,7 +80,7 @@ def build_clients(session: aiohttp.ClientSession, limiter: RateLimiter) -> list[
 
 
 def build_messages() -> list[Message]:
-    """What may be left out may be left out, and what has no default must be said."""
+    """Arguments with a default may be left out, and others may not."""
     return [
         TextMessage(
             to=TO, text="Hello!", fields="contact", bot_status="bot_end", metadata={"order": 1234, "new": True}
@@ -133,7 +133,7 @@ async def send_one(callbell: CallbellClient) -> None:
 
 
 async def call_what_has_no_method(callbell: CallbellClient) -> None:
-    """What Callbell adds is JSON."""
+    """An endpoint without a method takes and returns JSON."""
     assert_type(await callbell.request("GET", "/plan", query={"page": 1}), Any)
     assert_type(await callbell.request("POST", "/contacts", json={"name": "John"}), Any)
 
@@ -187,7 +187,7 @@ async def send_many(callbell: CallbellClient, messages: Sequence[TextMessage], r
 
 
 async def catch_errors(callbell: CallbellClient, message: Message) -> None:
-    """Each exception's attributes have their types, and every one tells what became of the message."""
+    """Each exception's attributes have their types, and every exception has the outcome of the message."""
     try:
         await callbell.send(message)
     except RateLimitError as error:

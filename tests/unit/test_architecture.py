@@ -1,4 +1,4 @@
-"""How the package is built: imports point down only, and what a caller imports brings in nothing he does not need."""
+"""The structure of the package: imports point down only, and importing it loads only what is needed."""
 
 from __future__ import annotations
 
@@ -92,13 +92,13 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def wrong_imports(module: Module) -> list[str]:
-    """What a module imports from its own package and must not."""
+    """The imports of a module from its own package that are not allowed."""
     wrong = []
     for name in imported(module.tree):
         head, _, rest = name.partition(".")
         if head == "callbell_async":
             top = rest.partition(".")[0]
-            # What is no module stands in the package's `__init__`.
+            # A name that is not a module is in the package's `__init__`.
             target = top if top in HEIGHT else "__init__"
             if target != module.top and HEIGHT[target] >= HEIGHT[module.top]:
                 wrong.append(name)
@@ -214,7 +214,7 @@ def test_an_import_that_points_down_is_fine(name: str, code: str) -> None:
 @pytest.mark.parametrize(
     "name", [name for name, module in MODULES.items() if module.top not in {"cli", "pytest_plugin"}]
 )
-def test_imports_stand_at_the_top(name: str) -> None:
+def test_imports_are_at_the_top(name: str) -> None:
     """No import within a function breaks a circle; only the command line and pytest's plugin put off what is slow to load."""
     functions = [
         node
@@ -238,7 +238,7 @@ def test_models_know_no_json_and_no_client(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(WITHOUT_IO)])
 def test_the_core_does_no_io(name: str) -> None:
-    """What is sent, what an answer means and when to retry is decided without a loop, a socket or a clock that sleeps."""
+    """Requests, responses and retries are decided without an event loop, a socket or a clock that sleeps."""
     assert roots(name).isdisjoint({"asyncio", "aiohttp", "socket", "ssl", "http", "time", "threading", "logging"})
 
 
@@ -293,7 +293,7 @@ def test_a_fresh_interpreter_loads_only_what_is_needed() -> None:
     } == set()
 
 
-# --- what is public ---------------------------------------------------------------------------------------------------
+# --- public names ---------------------------------------------------------------------------------------------------
 
 
 def test_the_package_itself_holds_names_only() -> None:
@@ -332,14 +332,14 @@ def test_all_is_sorted_and_complete() -> None:
     ],
 )
 def test_every_public_class_is_in_the_package(name: str) -> None:
-    """What may be raised, sent or received can be imported from the package itself."""
+    """Every class that may be raised, sent or received can be imported from the package itself."""
     module = importlib.import_module(f"callbell_async.{name}")
     classes = {public for public in module.__all__ if inspect.isclass(getattr(module, public))}
     assert classes <= set(dir(callbell_async))
 
 
-def test_the_version_stands_in_one_place() -> None:
-    """`_version` says it, the build reads it there, and nothing else repeats it."""
+def test_the_version_is_in_one_place() -> None:
+    """`_version` holds it, the build reads it there, and nothing else repeats it."""
     holders = [
         str(path.relative_to(PACKAGE))
         for path in sorted(PACKAGE.rglob("*.py"))

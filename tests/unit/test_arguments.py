@@ -138,7 +138,7 @@ def test_a_flag_is_a_boolean(value: Any) -> None:
 
 
 def test_an_instance_is_not_its_class() -> None:
-    """The error says what was given, a class included, and what to give."""
+    """The error names the type that was given, or the class, and what to give."""
     assert check_instance("number", 3, int, "give 3") == 3
     with pytest.raises(ConfigurationError, match=r"^number: must be int, not the class int; give 3$"):
         check_instance("number", int, int, "give 3")
@@ -173,7 +173,7 @@ def test_a_base_url_that_leads_nowhere_is_refused(url: Any) -> None:
 
 @pytest.mark.parametrize("url", [" https://example.com/v1/ ", "https://example.com/v1//\n"])
 def test_blanks_and_slashes_around_a_base_url_are_removed(url: str) -> None:
-    """What a file or a shell adds around the URL is removed."""
+    """Blanks and slashes that a file or a shell adds around the URL are removed."""
     assert check_base_url(url, example="") == "https://example.com/v1"
 
 

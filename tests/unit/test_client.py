@@ -99,7 +99,7 @@ async def test_a_pasted_token_is_cleaned(sandbox: Sandbox, pasted: str) -> None:
 
 
 async def test_token_and_address_come_from_the_environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`CALLBELL_TOKEN` and `CALLBELL_BASE_URL` stand in for arguments that are not given."""
+    """`CALLBELL_TOKEN` and `CALLBELL_BASE_URL` are used for missing arguments."""
     monkeypatch.setenv("CALLBELL_TOKEN", TOKEN)
     monkeypatch.setenv("CALLBELL_BASE_URL", sandbox.url + "/")
     async with CallbellClient() as callbell:
@@ -108,7 +108,7 @@ async def test_token_and_address_come_from_the_environment(sandbox: Sandbox, mon
 
 
 @pytest.mark.parametrize("token", [None, "", "   ", "Bearer", "bearer  "])
-def test_no_token_is_said_with_the_remedy(token: str | None) -> None:
+def test_a_missing_token_is_named_with_the_remedy(token: str | None) -> None:
     """Without a token the client can't be built, and the error names the variable to set."""
     with pytest.raises(ConfigurationError, match="CALLBELL_TOKEN"):
         CallbellClient(token)
@@ -137,7 +137,7 @@ def test_a_token_that_fits_no_header_is_refused_unseen(
     assert str(token) not in repr(caught.value)
 
 
-async def test_a_token_file_s_last_line_break_does_no_harm(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_token_from_a_file_is_trimmed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """`CALLBELL_TOKEN=$(cat file)` with a trailing carriage return, or a byte-order mark, still is the token."""
     monkeypatch.setenv("CALLBELL_TOKEN", f"\ufeff{TOKEN}\r\n")
     async with CallbellClient(base_url=sandbox.url) as callbell:
@@ -246,7 +246,7 @@ async def test_never_shows_the_token(sandbox: Sandbox, caplog: pytest.LogCapture
     assert "+31612345678" not in caplog.text
 
 
-def test_says_its_state() -> None:
+def test_the_repr_shows_the_state() -> None:
     """The repr names the address and the state."""
     assert repr(CallbellClient(TOKEN)) == "<CallbellClient https://api.callbell.eu/v1 not opened yet>"
 
@@ -276,7 +276,7 @@ async def test_opened_by_the_first_call(sandbox: Sandbox) -> None:
 
 
 async def test_a_closed_client_stays_closed(sandbox: Sandbox) -> None:
-    """After closing every call says so."""
+    """After closing every call raises `ClientClosedError`."""
     callbell = CallbellClient(TOKEN, base_url=sandbox.url)
     await callbell.close()
     with pytest.raises(ClientClosedError):
@@ -291,7 +291,7 @@ async def test_a_closed_client_stays_closed(sandbox: Sandbox) -> None:
 
 
 async def test_a_close_that_is_cancelled_still_closes_the_pool() -> None:
-    """Cancelled while it waits for a run to end, `close` leaves no connection open all the same."""
+    """Cancelled while it waits for a run to end, `close` still closes every connection."""
     read = asyncio.Event()
     async with Sandbox(token=TOKEN) as sandbox:
         sandbox.inject(faults.no_response(read.set))
@@ -309,7 +309,7 @@ async def test_a_close_that_is_cancelled_still_closes_the_pool() -> None:
 
 
 async def test_runs_are_closed_together() -> None:
-    """Several runs under way at the close share their grace time, instead of taking turns."""
+    """Several runs that are closed share one shutdown time, instead of one after another."""
     async with Sandbox(token=TOKEN) as sandbox:
         sandbox.inject(faults.no_response())
         callbell = CallbellClient(TOKEN, base_url=sandbox.url)
@@ -348,7 +348,7 @@ def test_a_client_that_was_never_used_needs_no_close() -> None:
 
 
 async def test_a_second_event_loop_is_refused(sandbox: Sandbox) -> None:
-    """Used from another loop than its first, a client says so instead of failing somewhere inside."""
+    """Used on another event loop than its first, a client raises an error that names the cause."""
     async with CallbellClient(TOKEN, base_url=sandbox.url) as callbell:
 
         def elsewhere() -> None:
@@ -396,7 +396,7 @@ class _RecordingLimiter(RateLimiter):
         self.calls.append("refund")
 
 
-async def test_a_rate_limiter_of_ones_own_is_asked(sandbox: Sandbox) -> None:
+async def test_a_rate_limiter_of_ones_own_is_used(sandbox: Sandbox) -> None:
     """A `RateLimiter` that was handed in is started once, gives each request its slot, hears of its end, and is closed once."""
     limiter = _RecordingLimiter()
     async with CallbellClient(TOKEN, base_url=sandbox.url, rate_limit=limiter) as callbell:

@@ -1,4 +1,4 @@
-"""Lists: fetched a page at a time, filters and all, and never round in a circle."""
+"""Lists: fetched page by page with their filters, and always ended."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_history_goes_on_until_an_empty_page(api: tuple[CallbellClient, Re
 
 
 async def test_history_with_meta_ends_where_it_says(api: tuple[CallbellClient, Recorder]) -> None:
-    """With `meta` no page is asked for in vain."""
+    """With `meta` the last page is known, and no empty page is requested."""
     callbell, recorder = api
     recorder.answer({"messages": [{"uuid": "a"}], "meta": {"page": 1, "pages": 1}})
     assert [message.uuid async for message in callbell.contacts.messages("u")] == ["a"]
@@ -79,7 +79,7 @@ async def test_funnels_are_one_page(api: tuple[CallbellClient, Recorder]) -> Non
 
 
 async def test_a_page_is_fetched_when_it_is_needed(api: tuple[CallbellClient, Recorder]) -> None:
-    """Nobody who stops on the first page pays for the second."""
+    """Code that stops on the first page causes no request for the second."""
     callbell, recorder = api
     recorder.answer(contacts("a", "b", page=1, pages=2), contacts("c", page=2, pages=2))
     async for contact in callbell.contacts.list():
@@ -111,7 +111,7 @@ async def test_a_list_can_be_read_twice(api: tuple[CallbellClient, Recorder]) ->
 
 
 async def test_a_failure_in_the_middle_comes_out(api: tuple[CallbellClient, Recorder]) -> None:
-    """What went wrong on a page is raised there, after the pages before it."""
+    """A request that fails raises its exception at its page, after the items before it."""
     callbell, recorder = api
     recorder.answer(contacts("a", page=1, pages=2))
     everybody = aiter(callbell.contacts.list())
@@ -134,10 +134,10 @@ async def test_a_failure_in_the_middle_comes_out(api: tuple[CallbellClient, Reco
     ],
     ids=["cursors in a circle", "the same cursor", "a page that stays", "history that stays"],
 )
-async def test_never_goes_round_in_a_circle(
+async def test_a_list_that_repeats_itself_ends(
     api: tuple[CallbellClient, Recorder], pages: list[Mapping[str, Any]], said: str
 ) -> None:
-    """A page or a cursor that comes again ends the list with an error, instead of never."""
+    """A page or a cursor that is received twice ends the list with an error."""
     callbell, recorder = api
     recorder.answer(*pages)
     with pytest.raises(PaginationError, match=said):

@@ -24,14 +24,14 @@ Fates = Callable[[int, int], Fate]
 def simulate(
     fates: Fates, *, limit: int, count: int, concurrency: int, seed: int = 1
 ) -> tuple[SendReport, FakeCallbell]:
-    """Send so many messages over a fake Callbell on a clock of its own; the report, and what the server saw."""
+    """Send `count` messages over a fake Callbell on a clock of its own; returns the report and the server."""
     random.seed(seed)  # the retries' jitter
     fake = FakeCallbell(fates)
 
     async def main() -> SendReport:
         limiter = WindowRateLimiter(limit)
         report = await new_run(fake, texts(count), concurrency=concurrency, retry=RetryPolicy(), rate_limit=limiter)
-        # What is late arrives too.
+        # Late requests arrive, too.
         await asyncio.sleep(20.0)
         return report
 
@@ -71,7 +71,7 @@ def refused_often(rng: random.Random, number: int, attempt: int) -> Fate:
 
 
 def unanswered(rng: random.Random, number: int, attempt: int) -> Fate:
-    """Some are given up, and arrive up to ten seconds later all the same; some never leave, and some lose their answer."""
+    """Some are given up and still arrive up to ten seconds later; some never leave, and some lose their response."""
     return rng.choice(
         [
             Fate(leaving=0.05),
@@ -195,7 +195,7 @@ def test_slots_that_move_between_limiters_keep_the_limit(
             before = limiters[source].slots
             if removed := limiters[source].remove_slots(count):
                 limiters[1 - source].add_slots(removed)
-            # Those in use leave later; they are not handed over, but given back here.
+                # Slots in use would be removed later: add them again.
             if left := min(count, before) - removed:
                 limiters[source].add_slots(left)
 
@@ -233,10 +233,10 @@ def answers_after(low: float, high: float, *, refuse_every: int = 0, headers: di
 
 
 def best_possible(fates: Fates, count: int) -> float:
-    """The seconds that the best pacing of all would take: one without margins, ramps, or a bound on what is under way.
+    """The seconds that the best pacing of all would take: one without margins, ramps, or a bound on requests in flight.
 
-    Faster is not to be had for a limit that must hold wherever between leaving and answer a request arrives: at no moment may
-    more than the limit be under way or answered within the last second.
+    Faster is not to be had for a limit that must hold wherever between leaving and answer a request arrives: at no time may
+    more than the limit be in flight or answered within the last second.
     """
     places = [0.0] * LIMIT
     ended = 0.0
