@@ -178,7 +178,7 @@ class WindowRateLimiter(RateLimiter):
         self._remove_surplus()
 
     def _remove_surplus(self) -> int:
-        """Remove free slots as far as `remove_slots` asked for it, and return their number."""
+        """Remove the free slots that `remove_slots` could not remove earlier, and return their number."""
         removed = min(self._surplus, self._free)
         self._surplus -= removed
         self._free -= removed

@@ -58,7 +58,7 @@ WITHOUT_IO = (
 
 
 class Module(NamedTuple):
-    """A module's place, and its code."""
+    """A module's name, and its code."""
 
     name: str
     tree: ast.Module
@@ -108,7 +108,7 @@ def wrong_imports(module: Module) -> list[str]:
 
 
 def names_of(modules: set[str]) -> list[str]:
-    """All modules in some places on the top level."""
+    """All modules in these packages or modules of the top level."""
     return [name for name, module in MODULES.items() if module.top in modules]
 
 
@@ -147,7 +147,7 @@ def circle_through(name: str, graph: dict[str, set[str]]) -> list[str] | None:
 
 
 def test_every_module_has_a_floor() -> None:
-    """A new module is given its place above before it is imported from anywhere."""
+    """A new module is added to the floors above before another module imports it."""
     assert {module.top for module in MODULES.values()} <= set(HEIGHT)
 
 
@@ -244,7 +244,7 @@ def test_the_core_does_no_io(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, module in MODULES.items() if module.top not in TOOLS | {"wire"}])
 def test_one_module_knows_the_converter(name: str) -> None:
-    """In the library, only `wire` turns bytes into models and back."""
+    """In the library, only `wire` converts between bytes and models."""
     assert roots(name).isdisjoint({"cattrs", "cattr", "orjson"})
 
 

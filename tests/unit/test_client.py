@@ -369,7 +369,7 @@ async def test_a_callers_session_stays_open(sandbox: Sandbox) -> None:
 
 
 class _RecordingLimiter(RateLimiter):
-    """Lets every request through, and records what it is asked."""
+    """Gives a slot to every request, and records the calls."""
 
     def __init__(self, *failures: Exception) -> None:
         self.calls: list[str] = []

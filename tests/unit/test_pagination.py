@@ -71,7 +71,7 @@ async def test_history_with_meta_ends_where_it_says(api: tuple[CallbellClient, R
 
 
 async def test_funnels_are_one_page(api: tuple[CallbellClient, Recorder]) -> None:
-    """A list that is not paged is asked for once."""
+    """A list that is not paged is requested once."""
     callbell, recorder = api
     recorder.answer({"funnels": [{"uuid": "a"}]})
     assert [funnel.uuid async for funnel in callbell.funnels.list()] == ["a"]
@@ -184,7 +184,7 @@ async def test_some_empty_pages_are_not_the_end(api: tuple[CallbellClient, Recor
 
 
 def test_a_page_of_deep_json_is_compared() -> None:
-    """However deep the JSON of a page is, the next one can be asked for."""
+    """However deep the JSON of a page is, the next one can be requested."""
     deep: Any = "bottom"
     for _ in range(100_000):
         deep = [deep]
@@ -224,7 +224,7 @@ async def test_the_first_item(api: tuple[CallbellClient, Recorder]) -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, True, 2.5, "3"])
 async def test_a_limit_is_a_whole_number(api: tuple[CallbellClient, Recorder], limit: Any) -> None:
-    """A limit of no items, or one that is not a number of items, is refused before anything is asked for."""
+    """A limit of no items, or one that is not a number of items, is refused before any request."""
     callbell, recorder = api
     with pytest.raises(ConfigurationError, match=r"^limit="):
         await callbell.contacts.list().to_list(limit=limit)
@@ -253,7 +253,7 @@ PAGES = st.builds(
 @quick
 @given(answers=st.lists(PAGES, min_size=1, max_size=4), single=st.booleans())
 def test_whatever_is_answered_it_ends(answers: list[Page[int]], single: bool) -> None:
-    """A server that answers the same few pages for ever is left after a bounded number of requests."""
+    """A server that repeats the same few pages for ever gets a bounded number of requests."""
     pager = Pager({"tags": ["x"]}, is_single_page=single)
     asked = 0
     try:
