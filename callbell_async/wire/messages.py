@@ -12,6 +12,7 @@ from cattrs.gen import make_dict_unstructure_fn, override
 
 from callbell_async.errors import InvalidMessageError
 from callbell_async.models.messages import (
+    WHATSAPP,
     AudioMessage,
     CustomMessage,
     Document,
@@ -24,7 +25,7 @@ from callbell_async.models.messages import (
     Video,
     VideoMessage,
 )
-from callbell_async.models.validation import MAX_METADATA_PAIRS
+from callbell_async.models.validation import MAX_METADATA_PAIRS, normalize_recipient
 from callbell_async.wire.converter import converter, dump_json
 
 __all__ = ["JOURNAL_IN_METADATA", "KEY_IN_METADATA", "dump_keyed_message", "dump_message"]
@@ -155,10 +156,14 @@ def dump_keyed_message(message: Message, *, journal: str | None) -> tuple[str, b
     key = message.key
     if key is None:
         named = body
-        if message.channel == "whatsapp" and message.to is not None and message.to[0] != "+":
-            # A spreadsheet drops the + of a whole column when it saves. Sorted, the recipient is the last that is called so.
-            before, to, after = body.rpartition(b'"to":"')
-            named = b"%b%b+%b" % (before, to, after)
+        if (
+            message.channel == WHATSAPP
+            and message.to is not None
+            and (to := normalize_recipient(message.to)) != message.to
+        ):
+            # A spreadsheet drops the + of a whole column when it saves. The keys are sorted: the last "to" is the recipient.
+            before, name, after = body.rpartition(b'"to":"')
+            named = b"%b%b%b%b" % (before, name, to.encode(), after[len(message.to) :])
         key = hashlib.blake2b(named, digest_size=16).hexdigest()
     if journal is None or len(message.metadata) + 2 > MAX_METADATA_PAIRS:
         return key, body

@@ -18,6 +18,9 @@ from callbell_async.models.validation import (
     check_string,
     check_strings,
     check_url,
+    is_same_recipient,
+    normalize_recipient,
+    number_variants,
 )
 from tests.fixtures.refusals import HALF, refusal, taken_or_refused
 from tests.fixtures.strategies import any_text, junk, number_spellings, quick
@@ -100,11 +103,64 @@ def test_a_number_without_its_country_code_is_refused(written: str) -> None:
     assert "country code (which never begins with 0)" in refusal(check_number, "it", written).reason
 
 
+ZERO = "has a 0 that is not dialled from abroad; write the number as it is dialled from another country, such as +442079460958"
+
+
 @pytest.mark.parametrize("zero", ["(0)", "[0]", "{0}", "( 0 )", "(\u00a00\u200e)", "(-0-)"])
-def test_a_bracketed_0_is_refused(zero: str) -> None:
-    """A `(0)` is not dialled from abroad; with it the message would go to somebody else."""
-    error = refusal(check_number, "it", f"+44 {zero} 20 7946 0958")
-    assert error.reason == "has a bracketed 0 that is not dialled from abroad; leave it out"
+@pytest.mark.parametrize("country", ["+44", "+39"])
+def test_a_bracketed_0_is_refused(country: str, zero: str) -> None:
+    """A `(0)` is not dialled from abroad; with it the message would go to another number."""
+    assert refusal(check_number, "it", f"{country} {zero} 20 7946 0958").reason == ZERO
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["+55 (011) 98765-4321", "+44 (020) 7946 0958", "0044 020 7946 0958", "+1 (0305) 000-0000", "55 011 987654321"],
+)
+def test_a_trunk_prefix_is_refused(written: str) -> None:
+    """The 0 behind the country code is refused with its reason, in brackets or not."""
+    assert refusal(check_number, "it", written).reason == ZERO
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("+39 (06) 1234 5678", "+390612345678"),
+        ("+39 06 1234 5678", "+390612345678"),
+        ("+225 (07) 00 00 00 00", "+2250700000000"),
+        ("378 0549 123456", "3780549123456"),
+    ],
+)
+def test_a_0_that_belongs_to_the_number_is_kept(written: str, number: str) -> None:
+    """In Italy, Ivory Coast and San Marino, numbers begin with a 0 that is dialled from abroad, too."""
+    assert check_number("it", written) == number
+
+
+@pytest.mark.parametrize("written", ["+999 612345678", "999612345678", "00 210 12345678"])
+def test_a_country_code_that_does_not_exist_is_refused(written: str) -> None:
+    """A number whose first digits belong to no country is refused with its reason."""
+    assert refusal(check_number, "it", written).reason == (
+        "begins with a country code that does not exist; write the number in international form, such as +31612345678"
+    )
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "1234567 1234567",
+        "+4512345678\n1234567",
+        "+31612345678 / +31612345679",
+        "+31612345678, 0031 6 1234 5679",
+        "+31 6 1234 5678; +31 6 1234 5679",
+        "+31612345678+31612345679",
+        "31612345678 or 31612345679",
+    ],
+)
+def test_several_numbers_are_refused(written: str) -> None:
+    """Two numbers in one value are refused with their reason; they are never taken for one long number."""
+    assert refusal(check_number, "it", written).reason == (
+        "holds more than one telephone number; give one, and build a message for each"
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,12 +189,20 @@ def test_dots_of_another_kind_are_punctuation(written: str) -> None:
     assert check_number("it", written).removeprefix("+") == "31612345678"
 
 
-@given(number_spellings().filter(lambda spelling: not re.fullmatch(r"[^0-9.]*[0-9]+\.[0-9]{1,2}\W*", spelling[1])))
+def is_ambiguous(written: str) -> bool:
+    """Whether a spelling may be read as a decimal number, or as two numbers."""
+    return bool(
+        re.fullmatch(r"[^0-9.]*[0-9]+\.[0-9]{1,2}\W*", written) or re.search(r"[0-9]{7,}[^0-9]+[0-9]{7,}", written)
+    )
+
+
+@given(number_spellings().filter(lambda spelling: not is_ambiguous(spelling[1])))
 @quick
 def test_however_a_number_is_written_it_is_the_same(spelling: tuple[str, str]) -> None:
-    """All spellings of a number give one number."""
+    """All spellings of a number give one number, and are the same recipient."""
     number, written = spelling
     assert check_number("to", written) == number
+    assert is_same_recipient(written, number)
 
 
 @given(any_text | number_spellings().map(lambda spelling: spelling[1]))
@@ -149,6 +213,64 @@ def test_a_clean_number_stays_as_it_is(written: str) -> None:
     if error is None:
         assert number.removeprefix("+").isdecimal()
         assert check_number("to", number) is number
+
+
+@pytest.mark.parametrize(
+    ("recipient", "form"),
+    [
+        ("+31612345678", TO),
+        ("31612345678", TO),
+        ("0031 (6) 1234-5678", TO),
+        ("+999612345678", "+999612345678"),
+        ("0612345678", "0612345678"),
+        ("12345", "12345"),
+        ("john.doe", "john.doe"),
+        ("", ""),
+        ("\ud83d", "\ud83d"),
+    ],
+)
+def test_a_recipient_has_one_form(recipient: str, form: str) -> None:
+    """All spellings of a telephone number share a form with `+`; any other identifier is its own form."""
+    assert normalize_recipient(recipient) == form == normalize_recipient(form)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (TO, "31612345678", True),
+        (TO, "00 31 6 12345678", True),
+        (TO, "+31612345679", False),
+        ("john.doe", "john.doe", True),
+        ("john.doe", "johndoe", False),
+        ("+5511987654321", "+551187654321", False),
+    ],
+)
+def test_two_spellings_are_one_recipient(first: str, second: str, same: bool) -> None:
+    """Two recipients are the same where only their punctuation differs."""
+    assert is_same_recipient(first, second) is is_same_recipient(second, first) is same
+
+
+@pytest.mark.parametrize(
+    ("number", "variants"),
+    [
+        ("+5511987654321", ("+551187654321",)),
+        ("55 (11) 8765-4321", ("+5511987654321",)),
+        ("+525512345678", ("+5215512345678",)),
+        ("+5215512345678", ("+525512345678",)),
+        ("+541112345678", ("+5491112345678",)),
+        ("0054 9 11 1234-5678", ("+541112345678",)),
+        ("+31612345678", ()),
+        ("+5508007654321", ()),
+        ("+5511187654321", ()),
+        ("+5212345678", ()),
+        ("john.doe", ()),
+    ],
+)
+def test_a_number_has_the_forms_that_whatsapp_corrects(number: str, variants: tuple[str, ...]) -> None:
+    """Brazil's ninth digit, Mexico's 1 and Argentina's 9 give one other form each; other numbers have none."""
+    assert number_variants(number) == variants
+    for variant in variants:
+        assert number_variants(variant) == (normalize_recipient(number),)
 
 
 # --- strings and URLs -------------------------------------------------------------------------------------------------
