@@ -15,7 +15,6 @@ import attrs
 
 from callbell_async.models.account import Team, TeamMember
 from callbell_async.models.contacts import Contact, Conversation
-from callbell_async.models.failures import MessageFailure
 from callbell_async.models.message_parts import (
     Attachment,
     ContactCard,
@@ -26,7 +25,7 @@ from callbell_async.models.message_parts import (
     counted,
 )
 from callbell_async.models.message_status import MessageStatus
-from callbell_async.models.receipts import MessageReceipt
+from callbell_async.models.receipts import MessageFailure, MessageReceipt
 
 __all__ = [
     "AgentSessionUpdated",
