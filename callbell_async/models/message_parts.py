@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-def counted(values: Sized) -> str:
+def item_count(values: Sized) -> str:
     """How many there are, for a repr: what they say of a person is not for logs."""
     return f"<{len(values)} items>"
 
@@ -111,7 +111,7 @@ class ReplyButton:
     url: str | None = attrs.field(default=None, repr=False)
     filename: str | None = attrs.field(default=None, repr=False)
     content_type: str | None = None
-    options: tuple[ReplyOption, ...] = attrs.field(default=(), repr=counted)
+    options: tuple[ReplyOption, ...] = attrs.field(default=(), repr=item_count)
 
 
 @attrs.frozen(kw_only=True)
@@ -128,7 +128,7 @@ class ListSection:
 
     title: str | None = attrs.field(default=None, repr=False)
     subtitle: str | None = attrs.field(default=None, repr=False)
-    items: tuple[ListItem, ...] = attrs.field(default=(), repr=counted)
+    items: tuple[ListItem, ...] = attrs.field(default=(), repr=item_count)
 
 
 @attrs.frozen(kw_only=True)
@@ -137,8 +137,8 @@ class InteractiveList:
 
     header: str | None = attrs.field(default=None, repr=False)
     body: str | None = attrs.field(default=None, repr=False)
-    buttons: tuple[str, ...] = attrs.field(default=(), repr=counted)
-    sections: tuple[ListSection, ...] = attrs.field(default=(), repr=counted)
+    buttons: tuple[str, ...] = attrs.field(default=(), repr=item_count)
+    sections: tuple[ListSection, ...] = attrs.field(default=(), repr=item_count)
 
 
 @attrs.frozen(kw_only=True)
