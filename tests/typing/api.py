@@ -224,11 +224,11 @@ def describe(event: Event) -> str | None:
         case MessageCreated() | MessageStatusUpdated():
             return event.uuid
         case ContactCreated() | ContactUpdated() | ConversationOpened() | ConversationClosed():
-            return event.contact and event.contact.uuid
+            return None if event.contact is None else event.contact.uuid
         case ContactDeleted():
             return event.uuid
         case AgentStatusUpdated() | AgentSessionUpdated() | TeamMembershipUpdated():
-            return event.user and event.user.email
+            return None if event.user is None else event.user.email
         case UnknownEvent():
             return event.name
         case _:

@@ -40,7 +40,7 @@ from callbell_async import (
 )
 from tests.support.recorder import Recorded, Recorder, recorded_client
 
-ANSWERS = Path(__file__).parents[1] / "fixtures" / "answers"
+RESPONSES = Path(__file__).parents[1] / "fixtures" / "responses"
 
 UUID = "414a6d692bd645ed803f2e7ce360d4c8"
 ODD = "a/b ?#+é"
@@ -50,7 +50,7 @@ ENCODED = "a%2Fb%20%3F%23%2B%C3%A9"
 
 def documented(name: str) -> Any:
     """A documented body."""
-    return orjson.loads((ANSWERS / f"{name}.json").read_bytes())
+    return orjson.loads((RESPONSES / f"{name}.json").read_bytes())
 
 
 @attrs.frozen

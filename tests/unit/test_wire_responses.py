@@ -43,7 +43,7 @@ from callbell_async.wire import WireError, dump_model, load_one, load_page, load
 from callbell_async.wire.converter import structure
 from tests.fixtures.strategies import brief, quick
 
-ANSWERS = Path(__file__).parents[1] / "fixtures" / "answers"
+RESPONSES = Path(__file__).parents[1] / "fixtures" / "responses"
 
 MODELS = [
     Account,
@@ -116,12 +116,14 @@ LOADERS: dict[str, Callable[[Any], Any]] = {
 
 def documented(name: str) -> Any:
     """A documented body."""
-    return orjson.loads((ANSWERS / f"{name}.json").read_bytes())
+    return orjson.loads((RESPONSES / f"{name}.json").read_bytes())
 
 
 def test_every_documented_body_has_its_reader() -> None:
     """No documented body is left unread."""
-    assert sorted(LOADERS) == sorted(str(path.relative_to(ANSWERS).with_suffix("")) for path in ANSWERS.rglob("*.json"))
+    assert sorted(LOADERS) == sorted(
+        str(path.relative_to(RESPONSES).with_suffix("")) for path in RESPONSES.rglob("*.json")
+    )
 
 
 @pytest.mark.parametrize("name", LOADERS, ids=str)
