@@ -89,7 +89,7 @@ def test_a_body_that_is_no_json_complains_of_nothing(body: bytes) -> None:
 
 @pytest.mark.parametrize(("depth", "message"), [(240, "deep"), (1000, None), (100_000, None)])
 def test_a_deep_error_is_read(depth: int, message: str | None) -> None:
-    """Reading an error never fails, however deep it is nested; beyond 250 levels it has no message."""
+    """Reading an error never fails, however deep it is nested; beyond 254 levels it has no message."""
     assert parse_error_body(b'{"error": ' + b"[" * depth + b'"deep"' + b"]" * depth + b"}").message == message
 
 

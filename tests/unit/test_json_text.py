@@ -134,19 +134,19 @@ def test_an_event_with_a_bad_character_is_an_event() -> None:
 
 
 def test_as_deep_as_is_read_can_be_used() -> None:
-    """250 levels are read, and what was read can be written, shown, compared, copied and pickled."""
-    value = load_json(nested(250))
+    """254 levels are read, and what was read can be written, shown, compared, copied and pickled."""
+    value = load_json(nested(254))
     assert load_json(dump_json(value, field="json")) == value
     assert pickle.loads(pickle.dumps(value)) == copy.deepcopy(value) == value
-    assert repr(value).endswith("}" * 250)
+    assert repr(value).endswith("}" * 254)
 
 
-@pytest.mark.parametrize("depth", [251, 990, 1_000, 1_025, 100_000])
+@pytest.mark.parametrize("depth", [255, 990, 1_000, 1_025, 100_000])
 @pytest.mark.parametrize("spoilt", [False, True])
 def test_deeper_nesting_is_refused(depth: int, spoilt: bool) -> None:
     """A document of more levels is refused, a repaired one as well; it never ends in a `RecursionError`."""
     for body in (nested(depth, inner="NaN" if spoilt else "1"), b"[" * depth + b"]" * depth):
-        with pytest.raises(WireError, match=r"nested more than 250 levels deep|not JSON: "):
+        with pytest.raises(WireError, match=r"nested more than 254 levels deep|not JSON: "):
             load_json(body)
 
 
@@ -161,13 +161,13 @@ async def test_a_list_nested_too_deep_is_unreadable(depth: int) -> None:
     """A page that is nested too deep raises `ResponseDecodeError`, as any page that can't be read."""
     async with recorded_client() as (callbell, recorder):
         recorder.answer(b'{"contacts":[' + nested(depth) + b"]}")
-        with pytest.raises(ResponseDecodeError, match="nested more than 250 levels deep"):
+        with pytest.raises(ResponseDecodeError, match="nested more than 254 levels deep"):
             await anext(aiter(callbell.contacts.list()))
 
 
 def test_a_page_as_deep_as_is_read_is_a_page() -> None:
-    """A page of 250 levels is read, with its `raw`."""
-    document = load_json(b'{"contacts":[' + nested(248) + b"]}")
+    """A page of 254 levels is read, with its `raw`."""
+    document = load_json(b'{"contacts":[' + nested(252) + b"]}")
     page = load_page(Contact, "contacts")(document)
     assert page.raw is document
     assert repr(page.raw)
@@ -175,13 +175,13 @@ def test_a_page_as_deep_as_is_read_is_a_page() -> None:
 
 @pytest.mark.parametrize("name", ["message_created", "call_missed"])
 def test_an_event_nested_too_deep_is_unreadable(name: str) -> None:
-    """An event that is nested too deep raises `EventDecodeError`; one of 250 levels is read, and can be pickled and compared."""
+    """An event that is nested too deep raises `EventDecodeError`; one of 254 levels is read, and can be pickled and compared."""
     body = b'{"event":"%s","payload":{"metadata":{"a":%s,"b":"c"}}}'
-    event = parse_event(body % (name.encode(), nested(247)))
+    event = parse_event(body % (name.encode(), nested(251)))
     assert pickle.loads(pickle.dumps(event)) == event == copy.deepcopy(event)
     assert isinstance(event, MessageCreated | UnknownEvent)
     if isinstance(event, MessageCreated):
-        assert event.metadata["a"].count("{") == 247
-    for depth in (248, 990, 1_020):
-        with pytest.raises(EventDecodeError, match="nested more than 250 levels deep"):
+        assert event.metadata["a"].count("{") == 251
+    for depth in (252, 990, 1_020):
+        with pytest.raises(EventDecodeError, match="nested more than 254 levels deep"):
             parse_event(body % (name.encode(), nested(depth)))

@@ -72,9 +72,7 @@ def test_a_kind_of_its_own_is_refused() -> None:
     class Sticker(Message):
         pass
 
-    with pytest.raises(
-        InvalidMessageError, match="Sticker can't be sent; build CustomMessage"
-    ):
+    with pytest.raises(InvalidMessageError, match="Sticker can't be sent; build CustomMessage"):
         dump_message(Sticker(to=TO))
 
 
