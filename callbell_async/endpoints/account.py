@@ -71,7 +71,7 @@ class ChannelsEndpoint(Endpoint):
             The channel.
 
         Raises:
-            NotFoundError: there is no such channel.
+            NotFoundError: the channel does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came.
         """
@@ -88,7 +88,7 @@ class ChannelsEndpoint(Endpoint):
             The changed channel.
 
         Raises:
-            NotFoundError: there is no such channel.
+            NotFoundError: the channel does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the change may have been made.
         """
@@ -124,7 +124,7 @@ class UsersEndpoint(Endpoint):
             The user's status after the change.
 
         Raises:
-            NotFoundError: there is no such user.
+            NotFoundError: the user does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the change may have been made.
         """
@@ -144,7 +144,7 @@ class UsersEndpoint(Endpoint):
             uuid: the user's identifier.
 
         Raises:
-            NotFoundError: there is no such user.
+            NotFoundError: the user does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the change may have been made.
         """

@@ -68,7 +68,7 @@ class ContactsEndpoint(Endpoint):
             The contact.
 
         Raises:
-            NotFoundError: there is no such contact.
+            NotFoundError: the contact does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came.
         """
@@ -194,7 +194,7 @@ class ContactsEndpoint(Endpoint):
             The changed contact.
 
         Raises:
-            NotFoundError: there is no such contact.
+            NotFoundError: the contact does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the change may have been made.
         """
@@ -225,7 +225,7 @@ class ContactsEndpoint(Endpoint):
             Callbell's confirmation.
 
         Raises:
-            NotFoundError: there is no such contact; after a retry, perhaps because an earlier attempt deleted it.
+            NotFoundError: the contact does not exist; after a retry, perhaps because an earlier attempt deleted it.
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the contact may have been deleted.
         """
@@ -254,7 +254,7 @@ class ContactsEndpoint(Endpoint):
             The window: whether it is open, and until when.
 
         Raises:
-            NotFoundError: there is no such contact.
+            NotFoundError: the contact does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came.
         """
@@ -270,7 +270,7 @@ class ContactsEndpoint(Endpoint):
             The contact.
 
         Raises:
-            NotFoundError: there is no such contact.
+            NotFoundError: the contact does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the conversation may have been opened.
         """
@@ -286,7 +286,7 @@ class ContactsEndpoint(Endpoint):
             The contact.
 
         Raises:
-            NotFoundError: there is no such contact.
+            NotFoundError: the contact does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the conversation may have been closed.
         """
@@ -303,7 +303,7 @@ class ContactsEndpoint(Endpoint):
             Callbell's confirmation.
 
         Raises:
-            NotFoundError: there is no such contact.
+            NotFoundError: the contact does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the note may have been added.
         """
@@ -322,7 +322,7 @@ class ContactsEndpoint(Endpoint):
             The contact.
 
         Raises:
-            NotFoundError: there is no such contact or funnel.
+            NotFoundError: the contact or the funnel does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the contact may have been moved.
         """
@@ -346,7 +346,7 @@ class ContactsEndpoint(Endpoint):
             The bot.
 
         Raises:
-            NotFoundError: there is no such contact, or no bot.
+            NotFoundError: the contact or its bot does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came.
         """
@@ -363,7 +363,7 @@ class ContactsEndpoint(Endpoint):
             The bot.
 
         Raises:
-            NotFoundError: there is no such contact.
+            NotFoundError: the contact does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the change may have been made.
         """

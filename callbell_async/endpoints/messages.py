@@ -59,7 +59,7 @@ class MessagesEndpoint(Endpoint):
             The receipt with the present `status`; its `failure` has the reason when the message was not delivered.
 
         Raises:
-            NotFoundError: there is no such message.
+            NotFoundError: the message does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came.
         """
@@ -74,7 +74,7 @@ class MessagesEndpoint(Endpoint):
             uuid: the message's identifier, or its external one.
 
         Raises:
-            NotFoundError: there is no such message.
+            NotFoundError: the message does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the message may have been removed.
         """

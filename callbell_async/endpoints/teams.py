@@ -35,7 +35,7 @@ class TeamsEndpoint(Endpoint):
             The team.
 
         Raises:
-            NotFoundError: there is no such team.
+            NotFoundError: the team does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came.
         """
@@ -52,7 +52,7 @@ class TeamsEndpoint(Endpoint):
             The changed team.
 
         Raises:
-            NotFoundError: there is no such team.
+            NotFoundError: the team does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the change may have been made.
         """
@@ -108,7 +108,7 @@ class CustomStatusesEndpoint(Endpoint):
             The custom status.
 
         Raises:
-            NotFoundError: there is no such status.
+            NotFoundError: the status does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came.
         """
@@ -126,7 +126,7 @@ class CustomStatusesEndpoint(Endpoint):
             The changed custom status.
 
         Raises:
-            NotFoundError: there is no such status.
+            NotFoundError: the status does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the change may have been made.
         """
@@ -142,7 +142,7 @@ class CustomStatusesEndpoint(Endpoint):
             Callbell's confirmation.
 
         Raises:
-            NotFoundError: there is no such status.
+            NotFoundError: the status does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the status may have been deleted.
         """

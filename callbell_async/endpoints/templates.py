@@ -37,7 +37,7 @@ class TemplatesEndpoint(Endpoint):
             The template.
 
         Raises:
-            NotFoundError: there is no such template.
+            NotFoundError: the template does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came.
         """
@@ -54,7 +54,7 @@ class TemplatesEndpoint(Endpoint):
             The changed template.
 
         Raises:
-            NotFoundError: there is no such template.
+            NotFoundError: the template does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the change may have been made.
         """
@@ -79,6 +79,6 @@ class TemplatesEndpoint(Endpoint):
         try:
             template = await self.get(message.template_uuid)
         except NotFoundError as error:
-            raise InvalidMessageError("template_uuid", "there is no such template; check the identifier") from error
+            raise InvalidMessageError("template_uuid", "the template does not exist; check its identifier") from error
         check_template(message, template)
         return template

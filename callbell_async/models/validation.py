@@ -1,4 +1,4 @@
-"""Checks of single values: each gives the value as it goes out, or an `InvalidMessageError` with the field and the remedy."""
+"""Checks of single values. Each returns the value to send, or raises `InvalidMessageError` with the field and the remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_METADATA_KEY = 50
 MAX_METADATA_VALUE = 500
 
 MAX_KEY = MAX_METADATA_VALUE
-"""A message's key travels as a value of its metadata."""
+"""A message's key is sent as a value of its metadata."""
 
 MAX_JSON_DEPTH = 64
 
@@ -53,7 +53,7 @@ _URL = re.compile(
 
 
 def check_string(field: str, value: object) -> str:
-    """A string that is not blank and can be written as UTF-8."""
+    """Return a string that is not blank and can be written as UTF-8."""
     if not isinstance(value, str):
         raise InvalidMessageError(field, f"must be a string, not {type(value).__name__}")
     if not value or value.isspace():
@@ -74,12 +74,12 @@ def _check_characters(field: str, value: str) -> None:
 
 
 def check_optional_string(field: str, value: object) -> str | None:
-    """`None`, or a string that is not blank."""
+    """Return `None`, or a string that is not blank."""
     return None if value is None else check_string(field, value)
 
 
 def check_key(field: str, value: object) -> str:
-    """A string of 1 to 500 characters that is not blank."""
+    """Return a string of 1 to 500 characters that is not blank."""
     key = check_string(field, value)
     if len(key) > MAX_KEY:
         raise InvalidMessageError(field, f"has {len(key)} characters; at most {MAX_KEY} fit into metadata")
@@ -128,7 +128,7 @@ def _without_punctuation(written: str) -> str:
 
 
 def _holds_several_numbers(written: str) -> bool:
-    """Whether there are two or more groups of at least 7 digits, however the digits of each are punctuated."""
+    """Return whether there are two or more groups of at least 7 digits, however the digits of each are punctuated."""
     # A plus begins a number, and a number does not run over a line break.
     apart = _LINE_BREAK.sub("/", written.replace("+", "/"))
     return bool(_SEVERAL_NUMBERS.search(written) or _SEVERAL_NUMBERS.search(apart.translate(_PUNCTUATION)))
@@ -143,7 +143,7 @@ def normalize_recipient(recipient: str) -> str:
 
 
 def is_same_recipient(first: str, second: str) -> bool:
-    """Whether two recipients are the same telephone number, or the same identifier of another channel."""
+    """Return whether two recipients are the same telephone number, or the same identifier of another channel."""
     return first == second or normalize_recipient(first) == normalize_recipient(second)
 
 
@@ -173,7 +173,7 @@ def number_variants(number: str) -> tuple[str, ...]:
 
 
 def check_url(field: str, value: object) -> str:
-    """An absolute http or https URL, without blanks, control characters or invisible marks."""
+    """Return an absolute http or https URL without blanks, control characters or invisible marks."""
     url = check_string(field, value)
     if not _URL.fullmatch(url) or not url.isprintable():
         raise InvalidMessageError(
@@ -183,14 +183,14 @@ def check_url(field: str, value: object) -> str:
 
 
 def check_strings(field: str, value: object) -> tuple[str, ...]:
-    """Several strings in an order that means something, none of them blank."""
+    """Return strings that come in an order, none of them blank."""
     if not isinstance(value, tuple | list):
         raise InvalidMessageError(field, f"must be a list of strings, not {type(value).__name__}")
     return tuple(check_string(f"{field}[{index}]", item) for index, item in enumerate(value))
 
 
 def check_metadata(field: str, value: object) -> dict[str, str]:
-    """At most 10 pairs: keys of at most 50 characters, values of at most 500; numbers and booleans become strings.
+    """Return at most 10 pairs: keys of at most 50 characters, values of at most 500; numbers and booleans become strings.
 
     Callbell refuses a value that is not a string with 400.
     """
@@ -209,7 +209,7 @@ def check_metadata(field: str, value: object) -> dict[str, str]:
             raise InvalidMessageError(
                 f"{field}[{key!r}]", f"has {len(text)} characters; Callbell takes at most {MAX_METADATA_VALUE}"
             )
-        # The key's own characters: JSON takes no other kind of string for a key, not even an enum's.
+        # str.__str__ takes the characters out of an enum, which orjson does not take as a key.
         pairs[str.__str__(key)] = text
     return pairs
 
@@ -217,7 +217,7 @@ def check_metadata(field: str, value: object) -> dict[str, str]:
 def _metadata_value(field: str, value: Any) -> str:
     match value:
         case str():
-            # A blank value is a value: it only comes back in events.
+            # A blank value is allowed, because it only comes back in events.
             return check_string(field, value) if value.strip() else value
         case bool():
             return "true" if value else "false"
@@ -233,7 +233,7 @@ def _metadata_value(field: str, value: Any) -> str:
 
 
 def check_json(field: str, value: object, *, depth: int = MAX_JSON_DEPTH) -> Any:
-    """A copy of what JSON can hold: `None`, booleans, numbers, strings, lists and tuples, and mappings with strings for keys.
+    """Return a copy of a value that JSON can hold: `None`, booleans, numbers, strings, lists, tuples, and mappings with strings as keys.
 
     Numbers must be finite, and whole ones fit into 64 bits. Nothing is nested more than 64 deep.
     """
@@ -266,8 +266,6 @@ def check_json(field: str, value: object, *, depth: int = MAX_JSON_DEPTH) -> Any
 
 def _json_key(field: str, key: object) -> str:
     if not isinstance(key, str):
-        raise InvalidMessageError(
-            field, f"has a key that is no string but {type(key).__name__}; JSON takes only strings"
-        )
+        raise InvalidMessageError(field, f"has a key of type {type(key).__name__}; JSON takes only strings as keys")
     _check_characters(f"{field} key", key)
     return str.__str__(key)

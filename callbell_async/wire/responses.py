@@ -120,7 +120,7 @@ _STATUSES = {status.value: status for status in MessageStatus}
 
 
 def load_receipt(document: Any) -> MessageReceipt:
-    """Read `{"message": MessageSendRequest}`; raises `WireError` when there is no uuid.
+    """Read `{"message": MessageSendRequest}`; raises `WireError` without a uuid.
 
     A contact or a conversation that can't be read is left out; `raw` keeps it.
     """

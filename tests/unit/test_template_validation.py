@@ -163,6 +163,6 @@ async def test_a_template_that_does_not_exist_is_an_invalid_message() -> None:
     """An unknown template is refused by field as well, with Callbell's refusal as the cause."""
     async with recorded_client() as (callbell, recorder):
         recorder.answer({"error": "not found"}, status=404)
-        with pytest.raises(InvalidMessageError, match="template_uuid: there is no such template") as caught:
+        with pytest.raises(InvalidMessageError, match="template_uuid: the template does not exist") as caught:
             await callbell.templates.check(message())
     assert isinstance(caught.value.__cause__, NotFoundError)

@@ -157,8 +157,8 @@ def circle() -> Mapping[str, Any]:
         ({"a": [{"b": object()}]}, "it['a'][0]['b']", "can't be written as JSON: object; give a string instead"),
         ({"a": b"b"}, "it['a']", "can't be written as JSON: bytes; give a string instead"),
         ({"a": {1}}, "it['a']", "can't be written as JSON: set; give a string instead"),
-        ({1: "a"}, "it", "has a key that is no string but int; JSON takes only strings"),
-        ({None: "a"}, "it", "has a key that is no string but NoneType; JSON takes only strings"),
+        ({1: "a"}, "it", "has a key of type int; JSON takes only strings as keys"),
+        ({None: "a"}, "it", "has a key of type NoneType; JSON takes only strings as keys"),
     ],
 )
 def test_what_json_cannot_hold_is_refused(value: object, field: str, reason: str) -> None:
