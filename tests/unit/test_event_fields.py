@@ -32,7 +32,7 @@ from tests.fixtures.event_documents import created, documented, parse, status_up
 
 
 def test_the_outer_date_is_kept() -> None:
-    """The `createdAt` beside the event is when it was sent; what is no date is none."""
+    """The `createdAt` beside the event is `sent_at`; any other value is left out."""
     assert parse({**documented("contact_deleted"), "createdAt": "2025-12-18 20:00:19 +0100"}).sent_at == datetime(
         2025, 12, 18, 19, 0, 19, tzinfo=UTC
     )
@@ -42,32 +42,32 @@ def test_the_outer_date_is_kept() -> None:
 
 @pytest.mark.parametrize(("value", "incoming"), [("received", True), ("sent", False), ("note", False), (None, False)])
 def test_a_message_knows_its_direction(value: str | None, incoming: bool) -> None:
-    """`received` is the customer's; own and bot messages are `sent`, and anything else is not incoming."""
+    """Only a `received` message is incoming; messages of users and bots are `sent`."""
     event = created(status=value)
     assert (event.is_incoming, event.status) == (incoming, value)
 
 
 @pytest.mark.parametrize("identifier", ["wamid.HBgLMzE2MTIzNDU2NzgVAgASGBQ=", "adf3d1216d4c4dcd908199d6700f2381"])
 def test_a_uuid_is_an_opaque_string(identifier: str) -> None:
-    """Both forms are kept as they came."""
+    """Both forms are kept unchanged."""
     assert created(uuid=identifier).uuid == identifier
 
 
 @pytest.mark.parametrize("number", ["+31 6 12345678", "31612345678", None])
 def test_a_number_is_as_callbell_writes_it(number: str | None) -> None:
-    """Blanks and all, in the message and in its contact; null is none."""
+    """Numbers keep their blanks, in the message and in its contact; null is `None`."""
     event = created(**{"from": number}, contact={"uuid": "u", "phoneNumber": number, "name": None})
     assert event.sender == number
     assert event.contact == Contact(uuid="u", phone_number=number)
 
 
 def test_a_number_may_be_a_json_number() -> None:
-    """A number without its quotes is the same number."""
+    """A number without quotes is read as a string."""
     assert created(to=31612345678).recipient == "31612345678"
 
 
 def test_a_contact_s_channel_is_an_object_and_a_message_s_a_name() -> None:
-    """In one event both forms stand."""
+    """A message's channel is a name and its contact's channel an object, in one event."""
     channel = {"main": True, "type": "whatsapp", "uuid": "c", "title": "Shop", "discardedAt": None}
     event = created(
         channel="whatsapp", contact={"uuid": "u", "channel": channel, "team": {"uuid": "t", "name": "Sales"}}
@@ -81,21 +81,21 @@ def test_a_contact_s_channel_is_an_object_and_a_message_s_a_name() -> None:
 
 
 @pytest.mark.parametrize("contact", [{"uuid": "u"}, [{"uuid": "u"}], '{"uuid":"u"}'], ids=["object", "list", "string"])
-def test_an_object_may_be_boxed(contact: Any) -> None:
-    """An object is read as it is, in a list of its own, and as a JSON string."""
+def test_an_object_may_come_in_a_list_or_a_string(contact: Any) -> None:
+    """An object is read as it is, as the one item of a list, and as a JSON string."""
     assert created(contact=contact).contact == Contact(uuid="u")
 
 
 @pytest.mark.parametrize("contact", [None, {}, [], "u", 5, [{"uuid": "u"}, {"uuid": "v"}]], ids=repr)
-def test_an_object_that_is_none_is_none(contact: Any) -> None:
-    """What is empty, of another kind or ambiguous is no contact."""
+def test_a_value_that_is_not_an_object_is_none(contact: Any) -> None:
+    """An empty, ambiguous or other value in place of a contact is `None`."""
     assert created(contact=contact).contact is None
 
 
 @pytest.mark.parametrize("key", ["messageContext", "mesageContext"])
 @pytest.mark.parametrize("boxed", [True, False])
 def test_a_context_is_spelt_both_ways(key: str, boxed: bool) -> None:
-    """The message replied to is read under its name and under the documented misspelling."""
+    """The context is read under its name and under the documented misspelling."""
     target = {"text": "How much?", "createdAt": "2025-12-18 20:00:19 +0100", "status": "sent"}
     event = created(**{key: {"target": target} if boxed else target})
     assert event.context == MessageContext(
@@ -104,7 +104,7 @@ def test_a_context_is_spelt_both_ways(key: str, boxed: bool) -> None:
 
 
 def test_the_right_spelling_wins() -> None:
-    """Where both spellings stand, a null does not hide the other."""
+    """With both spellings, the right one counts, unless it is null."""
     assert created(messageContext=None, mesageContext={"target": {"text": "a"}}).context == MessageContext(text="a")
     assert created(messageContext={"text": "b"}, mesageContext={"text": "a"}).context == MessageContext(text="b")
 
@@ -120,7 +120,7 @@ def test_the_right_spelling_wins() -> None:
     ],
 )
 def test_a_message_may_be_forwarded(forward: Any, read: bool) -> None:
-    """Only a plain yes is one."""
+    """Only `true` means forwarded."""
     assert created(messageForward=forward).is_forwarded is read
 
 
@@ -130,7 +130,7 @@ METADATA = {"order": "15", "paid": True, "total": 2.5, "count": 3, "none": None,
 @pytest.mark.parametrize("form", [METADATA, orjson.dumps(METADATA).decode()], ids=["object", "JSON string"])
 @pytest.mark.parametrize("event", ["message_created", "message_status_updated"])
 def test_metadata_are_strings_in_either_form(event: str, form: Any) -> None:
-    """An object and a JSON string of one give the same pairs; what is no string is written as JSON, and null is left out."""
+    """Metadata are read from an object and from a JSON string; other values become their JSON text, and null is left out."""
     read = parse({"event": event, "payload": {"metadata": form}})
     assert isinstance(read, MessageCreated | MessageStatusUpdated)
     assert read.metadata == {
@@ -144,7 +144,7 @@ def test_metadata_are_strings_in_either_form(event: str, form: Any) -> None:
 
 @pytest.mark.parametrize("form", [None, "", "order 15", "[1]", "{", 5, []], ids=repr)
 def test_metadata_of_another_kind_are_none(form: Any) -> None:
-    """What is no object has no pairs, and stays in `raw`."""
+    """Metadata of another type are empty, and kept in `raw`."""
     event = created(metadata=form)
     assert event.metadata == {}
     assert event.raw["payload"]["metadata"] == form
@@ -159,7 +159,7 @@ def test_a_list_s_metadata_may_be_an_object() -> None:
 
 
 def test_reply_buttons_may_come_as_a_json_string() -> None:
-    """As the list's, so the buttons'."""
+    """The reply buttons are read from a JSON string, as the list is."""
     inner = documented("message_created")["payload"]["messageReplyButton"]["metadata"]
     event = parse(documented("message_created"))
     assert isinstance(event, MessageCreated)
@@ -181,12 +181,12 @@ def test_reply_buttons_may_come_as_a_json_string() -> None:
     ids=repr,
 )
 def test_a_place_has_two_numbers(value: Any, read: Location | None) -> None:
-    """Latitude and longitude are numbers, written as such or as strings; a place of nothing is none."""
+    """Latitude and longitude are numbers or strings of numbers; an empty place is `None`."""
     assert created(messageLocation=value).location == read
 
 
-def test_what_a_message_carries_is_read_as_far_as_it_goes() -> None:
-    """One card, phone, button or section that can't be read costs no other."""
+def test_parts_of_a_message_that_cannot_be_read_are_left_out() -> None:
+    """A card, phone, button or section that can't be read is left out, and the others are kept."""
     event = created(
         messageContactCard={"contactsInfo": [None, "x", {"name": "A", "phones": [5, {"phone": 31612345678}]}, {}]},
         messageReplyButton={"metadata": {"options": ["x", {"title": "Yes"}], "content": "x"}},
@@ -201,7 +201,7 @@ def test_what_a_message_carries_is_read_as_far_as_it_goes() -> None:
 
 
 def test_attachments_are_urls() -> None:
-    """Each is an object with its URL; a voice note is an audio file beside an empty text."""
+    """Each attachment has its URL; a voice note is an audio file with an empty text."""
     event = created(text="", attachments=["https://x.example/a/voice.mp3?sig=a.pdf"])
     assert (event.text, event.attachments) == ("", (Attachment(url="https://x.example/a/voice.mp3?sig=a.pdf"),))
     assert event.attachments[0].kind is AttachmentKind.AUDIO
@@ -219,8 +219,8 @@ def test_attachments_are_urls() -> None:
     ],
     ids=repr,
 )
-def test_what_is_no_attachment_is_left_out(value: Any, urls: list[str]) -> None:
-    """One alone, objects with a URL and gaps are all taken for what they are."""
+def test_other_values_among_attachments_are_left_out(value: Any, urls: list[str]) -> None:
+    """A single attachment and objects with a URL are read; other items are left out."""
     assert [attachment.url for attachment in created(attachments=value).attachments] == urls
 
 
@@ -242,7 +242,7 @@ def test_what_is_no_attachment_is_left_out(value: Any, urls: list[str]) -> None:
     ],
 )
 def test_an_attachment_s_kind_is_in_its_path(url: str, kind: AttachmentKind | None) -> None:
-    """The ending of the path tells, in any case; the host and the query don't, and what tells nothing is `None`."""
+    """The suffix of the path is the kind, in upper or lower case, not the host or the query; an unknown suffix is `None`."""
     assert Attachment(url=url).kind is kind
 
 
@@ -270,8 +270,8 @@ META = {
     ],
     ids=["Gupshup", "Meta", "none", "unreadable"],
 )
-def test_a_failed_status_says_why(report: Any, failure: MessageFailure) -> None:
-    """Both integrations' shapes give a failure, in the event and in its receipt; without a report its reason is not known."""
+def test_a_failed_status_has_its_reason(report: Any, failure: MessageFailure) -> None:
+    """The reports of both integrations are failures, in the event and in its receipt; without a report the failure is empty."""
     event = status_updated(uuid="u", status="failed", messageStatusPayload=report)
     assert event.failure == failure
     assert event.receipt is not None
@@ -280,7 +280,7 @@ def test_a_failed_status_says_why(report: Any, failure: MessageFailure) -> None:
 
 @pytest.mark.parametrize("report", [GUPSHUP, META])
 def test_a_report_may_be_a_json_string(report: Any) -> None:
-    """It is read like one that is an object; one that is neither is kept as it came."""
+    """A report in a JSON string is read as an object; any other value is kept unchanged."""
     event = status_updated(uuid="u", status="failed", messageStatusPayload=orjson.dumps(report).decode())
     assert event.status_payload == report
     assert event.failure == status_updated(uuid="u", status="failed", messageStatusPayload=report).failure
@@ -291,12 +291,12 @@ def test_a_report_may_be_a_json_string(report: Any) -> None:
 
 @pytest.mark.parametrize("value", ["sent", "mismatch", "on its way", None])
 def test_only_a_failed_status_has_a_failure(value: str | None) -> None:
-    """A report without the status `failed` is no failure."""
+    """A report without the status `failed` is not a failure."""
     assert status_updated(uuid="u", status=value, messageStatusPayload=GUPSHUP).failure is None
 
 
-def test_a_status_without_a_uuid_is_no_receipt() -> None:
-    """A receipt names a message; the failure is known all the same."""
+def test_a_status_without_a_uuid_has_no_receipt() -> None:
+    """A status event without a uuid has no receipt, but has its failure."""
     event = status_updated(status="failed", messageStatusPayload=META)
     assert event.receipt is None
     assert event.failure is not None
@@ -304,12 +304,12 @@ def test_a_status_without_a_uuid_is_no_receipt() -> None:
 
 
 def test_a_status_built_by_hand_is_a_receipt_too() -> None:
-    """An event that was never JSON has a receipt as well."""
+    """An event that was built in Python has a receipt as well."""
     assert MessageStatusUpdated(key="k", uuid="u", status="sent").receipt == MessageReceipt("u", "sent")
 
 
 def test_enums_are_enums_until_callbell_adds_to_them() -> None:
-    """A known value is the enum's, an unknown one the plain string."""
+    """A known value is a member of the enum, an unknown one a plain string."""
     assert status_updated(status="delivered").status is MessageStatus.DELIVERED
     assert status_updated(status="sleeping").status == "sleeping"
     for name, key, field in [

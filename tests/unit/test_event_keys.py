@@ -12,7 +12,7 @@ from tests.fixtures.event_documents import KINDS, documented, parse
 
 
 def test_a_second_delivery_has_the_same_key() -> None:
-    """Blanks, the order of keys and, where the payload names its message, the outer date don't count: it is the same event."""
+    """Blanks, the order of keys and, for a message with a uuid, the outer date do not change the key."""
     document = documented("message_created")
     document["payload"]["uuid"] = "wamid.A"
     key = parse(document).key
@@ -23,7 +23,7 @@ def test_a_second_delivery_has_the_same_key() -> None:
 
 
 def test_other_events_have_other_keys() -> None:
-    """The name and everything in the payload count."""
+    """The name and every value in the payload change the key."""
     payload = documented("contact_created")["payload"]
     documents: list[Any] = [
         *map(documented, KINDS),
@@ -37,8 +37,8 @@ def test_other_events_have_other_keys() -> None:
     assert len({parse(document).key for document in documents}) == len(documents)
 
 
-def test_the_outer_date_tells_later_events_apart() -> None:
-    """A user's second login is another event than the first, where Callbell says when; without a date they can't be told apart."""
+def test_the_outer_date_distinguishes_later_events() -> None:
+    """Events with different outer dates have different keys, for example a user's second login."""
     document = documented("agent_session_updated")
     first, second = ({**document, "createdAt": f"2025-12-1{day} 20:00:19 +0100"} for day in (7, 8))
     assert len({parse(document).key, parse(first).key, parse(second).key}) == 3
@@ -47,7 +47,7 @@ def test_the_outer_date_tells_later_events_apart() -> None:
 
 @pytest.mark.parametrize("name", ["message_created", "message_status_updated"])
 def test_the_outer_date_of_a_message_s_event_does_not_count(name: str) -> None:
-    """A message is created once, and has each status once: whatever date a second delivery carries, it is the same event."""
+    """An event about a message with a uuid has one key, whatever the date of its delivery."""
     document = documented(name)
     document["payload"]["uuid"] = "wamid.A"
     for payload in (document["payload"], orjson.dumps(document["payload"]).decode()):
@@ -57,8 +57,8 @@ def test_the_outer_date_of_a_message_s_event_does_not_count(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["message_created", "message_status_updated"])
 @pytest.mark.parametrize("uuid", [None, ""])
-def test_the_outer_date_tells_messages_without_a_uuid_apart(name: str, uuid: str | None) -> None:
-    """Who says "Hello" twice within a second has sent two messages, though nothing but the outer date tells them apart."""
+def test_the_outer_date_distinguishes_messages_without_a_uuid(name: str, uuid: str | None) -> None:
+    """Two messages without a uuid and with the same text have different keys when their outer dates differ."""
     document = documented(name)
     document["payload"]["uuid"] = uuid
     first, second = ({**document, "createdAt": f"2025-12-18T20:00:19.{part}Z"} for part in (100, 900))
@@ -67,5 +67,5 @@ def test_the_outer_date_tells_messages_without_a_uuid_apart(name: str, uuid: str
 
 
 def test_a_key_stays_the_same_between_versions() -> None:
-    """Keys are kept in stores: what made them before makes them still."""
+    """Keys never change between versions, because they are stored."""
     assert parse(documented("contact_deleted")).key == "0e4533520aeca413bccc0d883323bfc5"

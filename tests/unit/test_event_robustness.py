@@ -34,7 +34,7 @@ from tests.fixtures.strategies import any_json, brief, quick
 
 @pytest.mark.parametrize("payload", [{"a": 1}, [1], "x", 5, None], ids=repr)
 def test_an_unknown_event_is_kept(payload: Any) -> None:
-    """What Callbell adds arrives with its name and its JSON."""
+    """An event that Callbell adds is an `UnknownEvent` with its name and its JSON."""
     document = {"event": "call_missed", "payload": payload}
     event = parse(document)
     assert event == UnknownEvent(key=event.key, name="call_missed", payload=payload)
@@ -42,7 +42,7 @@ def test_an_unknown_event_is_kept(payload: Any) -> None:
 
 
 def test_an_event_without_a_payload_is_kept() -> None:
-    """Neither a known nor an unknown event needs one."""
+    """An event without a payload is an `UnknownEvent`, also under a known name."""
     for name in ("call_missed", "message_created", ""):
         event = parse({"event": name})
         assert event == UnknownEvent(key=event.key, name=name)
@@ -51,14 +51,14 @@ def test_an_event_without_a_payload_is_kept() -> None:
 @pytest.mark.parametrize("payload", [[1], "x", 5, None, True, [{}, {}]], ids=repr)
 @pytest.mark.parametrize("name", KINDS)
 def test_a_known_event_without_an_object_is_kept_as_unknown(name: str, payload: Any) -> None:
-    """A payload that is no object has no fields to read: it is handed on as it came."""
+    """A known event whose payload is not an object is an `UnknownEvent` with that payload."""
     event = parse({"event": name, "payload": payload})
     assert event == UnknownEvent(key=event.key, name=name, payload=payload)
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS.items())
 def test_an_empty_payload_is_an_event_of_nothing(name: str, kind: type[Event]) -> None:
-    """Every field may be missing; those that are the payload itself are empty models."""
+    """Every field may be missing; a field that is the payload itself is an empty model."""
     event = parse({"event": name, "payload": {}})
     assert type(event) is kind
     models = {Contact(), Conversation(), TeamMember()}
@@ -84,7 +84,7 @@ def test_an_empty_payload_is_an_event_of_nothing(name: str, kind: type[Event]) -
     ],
 )
 def test_a_body_that_holds_no_event_is_refused(body: bytes, said: str) -> None:
-    """Only what is no JSON object with a string `event` is refused, and the refusal quotes nothing of it."""
+    """A body that is not a JSON object with a string `event` is refused, and the error does not quote it."""
     with pytest.raises(EventDecodeError) as caught:
         parse_event(body)
     assert str(caught.value).startswith(said)
@@ -109,7 +109,7 @@ def test_a_payload_may_be_nested_deeply(name: str, depth: int) -> None:
 
 
 def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The place of everything within a JSON value."""
+    """The path of every value within a JSON value."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
         yield (*at, key)
@@ -117,7 +117,7 @@ def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def changed(document: Any, path: tuple[Any, ...], value: Any = None, *, remove: bool = False) -> Any:
-    """A copy of a document with something else at a place, or nothing."""
+    """A copy of a document with the value at a path replaced or removed."""
     document = copy.deepcopy(document)
     inner = document
     for key in path[:-1]:
@@ -130,12 +130,12 @@ def changed(document: Any, path: tuple[Any, ...], value: Any = None, *, remove: 
 
 
 WRONG: list[Any] = [None, "", [], {}, 5, True, 1e300, "x", [None], [[]]]
-"""What may stand where something else is documented."""
+"""Values of other types than documented."""
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_nothing_in_an_event_is_needed(name: str) -> None:
-    """Whatever is missing, null, empty or of another kind in a documented payload, the rest of the event is read."""
+def test_no_value_in_an_event_is_required(name: str) -> None:
+    """With any value missing, null, empty or of another type, the rest of the event is read."""
     document = documented(name)
     for path in paths(document["payload"], ("payload",)):
         variants = [changed(document, path, remove=True), *(changed(document, path, value) for value in WRONG)]
@@ -149,7 +149,7 @@ def test_nothing_in_an_event_is_needed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_what_callbell_adds_breaks_nothing(name: str) -> None:
+def test_additions_of_callbell_change_nothing(name: str) -> None:
     """A new key, anywhere but in the integration's raw report, leaves all fields as they were."""
     document = documented(name)
     event = parse(document)
@@ -179,7 +179,7 @@ nearly_payloads: st.SearchStrategy[Any] = st.recursive(
 @brief
 @given(payload=nearly_payloads | st.dictionaries(st.sampled_from(KEYS), nearly_payloads, max_size=8), sent=any_json)
 def test_any_payload_is_an_event(name: str, payload: Any, sent: Any) -> None:
-    """Any JSON under a known or unknown name gives an event of that name, which can be hashed, shown and asked anything."""
+    """Any JSON under a known or unknown name is an event of that name, with a hash, a repr and all properties."""
     document = orjson.loads(json.dumps({"event": name, "payload": payload, "createdAt": sent}))
     event = parse(document)
     assert isinstance(event, (KINDS.get(name, UnknownEvent), UnknownEvent))
@@ -202,7 +202,7 @@ def test_any_payload_is_an_event(name: str, payload: Any, sent: Any) -> None:
     | st.dictionaries(st.sampled_from(["event", "payload"]), any_json).map(json.dumps).map(str.encode)
 )
 def test_any_body_is_an_event_or_refused(body: bytes) -> None:
-    """Any bytes give an event or an `EventDecodeError`, never another exception."""
+    """Any bytes are an event, or raise `EventDecodeError` and no other exception."""
     try:
         event = parse_event(body)
     except EventDecodeError:
@@ -213,11 +213,11 @@ def test_any_body_is_an_event_or_refused(body: bytes) -> None:
 # --- what is shown ----------------------------------------------------------------------------------------------------
 
 SHOWN = {"uuid", "status", "channel", "createdAt", "deleted", "lastUpdateAt", "action", "reason", "type", "contentType"}
-"""The keys whose values may stand in a repr; all others' may not."""
+"""The keys whose values may be in a repr."""
 
 
 def marked(value: Any, key: str = "") -> Any:
-    """A JSON value whose strings and numbers all hold a mark, but for those that may be shown."""
+    """A JSON value with a mark in all strings and numbers, except those that may be shown."""
     if isinstance(value, dict):
         return {inner_key: marked(inner, inner_key) for inner_key, inner in value.items()}
     if isinstance(value, list):
@@ -231,7 +231,7 @@ def marked(value: Any, key: str = "") -> Any:
 
 @pytest.mark.parametrize("name", [*KINDS, "call_missed"])
 def test_a_repr_shows_no_number_text_or_name(name: str) -> None:
-    """An event can be logged: neither it nor what it holds shows who it is about, or what was said."""
+    """The repr of an event and of its parts holds no number, text or name."""
     document = marked(documented(name if name in KINDS else "message_created"))
     if name == "message_created":
         document["payload"] |= {

@@ -52,13 +52,13 @@ CLOSED = datetime(2023, 11, 20, 17, 14, 22, tzinfo=UTC)
 
 
 def test_every_documented_event_has_its_kind() -> None:
-    """No documented event is left unread."""
+    """Every documented event has a class."""
     assert sorted(KINDS) == sorted(path.stem for path in EVENTS.glob("*.json"))
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS.items())
 def test_a_documented_event_is_of_its_kind(name: str, kind: type[Event]) -> None:
-    """Each is given as its own class, under Callbell's name for it, with the whole untouched JSON."""
+    """Each event has its own class, Callbell's name, and the whole untouched JSON."""
     event = parse(documented(name))
     assert type(event) is kind
     assert event.name == name
@@ -67,7 +67,7 @@ def test_a_documented_event_is_of_its_kind(name: str, kind: type[Event]) -> None
 
 
 def test_a_documented_message() -> None:
-    """All that the documented message carries is there, taken out of its boxes."""
+    """Every value of the documented message is in a field, without the objects around it."""
     event = parse(documented("message_created"))
     assert event == MessageCreated(
         key=event.key,
@@ -111,7 +111,7 @@ def test_a_documented_message() -> None:
 
 
 def test_a_documented_status() -> None:
-    """A status names its message, and is a receipt of it."""
+    """A status event has the message's uuid, and its receipt."""
     event = parse(documented("message_status_updated"))
     payload = documented("message_status_updated")["payload"]
     assert isinstance(event, MessageStatusUpdated)
@@ -208,7 +208,7 @@ MEMBER = TeamMember(
     ],
 )
 def test_nothing_documented_is_lost(name: str, fields: dict[str, Any]) -> None:
-    """What a documented event says, its fields say."""
+    """Every value of a documented event is in a field."""
     event = parse(documented(name))
     assert event == KINDS[name](key=event.key, **fields)
 
@@ -239,7 +239,7 @@ def test_an_event_is_taken_apart_by_match() -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_events_are_values(name: str) -> None:
-    """An event is frozen, equal to what was parsed from the same bytes, fit for a set, and survives a copy and another process."""
+    """Events are frozen and hashable; events parsed from equal bytes, copied or pickled are equal."""
     event = parse(documented(name))
     again = parse(documented(name))
     assert {event, again} == {event}

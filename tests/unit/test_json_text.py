@@ -25,7 +25,7 @@ REQUEST = Request("POST", "/messages/send", b"{}")
 
 
 def nested(depth: int, *, inner: str = "1") -> bytes:
-    """A document with so many levels of objects."""
+    """A document with `depth` levels of objects."""
     return b'{"a":' * depth + inner.encode() + b"}" * depth
 
 

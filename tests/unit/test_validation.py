@@ -1,4 +1,4 @@
-"""Checks of numbers, strings and URLs: what is taken, as what, and what is refused with which remedy."""
+"""Checks of numbers, strings and URLs: the values accepted, and the errors with their remedies."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ TO = "+31612345678"
     ],
 )
 def test_a_number_loses_its_punctuation(written: str, number: str) -> None:
-    """Blanks, dashes, dots and brackets go, and a leading `00` becomes `+`."""
+    """Blanks, dashes, dots and brackets are removed, and a leading `00` becomes `+`."""
     assert check_number("to", written) == number
 
 
@@ -65,7 +65,7 @@ INVISIBLE = list(
 
 @pytest.mark.parametrize("mark", [*BLANKS, *DASHES, *INVISIBLE], ids=lambda mark: f"U+{ord(mark):04X}")
 def test_a_number_loses_every_blank_dash_and_invisible_mark(mark: str) -> None:
-    """What a copied number brings along goes, wherever it stands."""
+    """Marks that come with a copied number are removed in every position."""
     assert check_number("to", f"{mark}+31{mark}6{mark}{mark}12345678{mark}") == TO
 
 
@@ -89,7 +89,7 @@ def test_a_number_loses_every_blank_dash_and_invisible_mark(mark: str) -> None:
         "31612345678\x00",
     ],
 )
-def test_what_is_no_number_is_refused(written: str) -> None:
+def test_other_text_in_place_of_a_number_is_refused(written: str) -> None:
     """Letters, other signs, other scripts' digits and wrong lengths are refused with the form to write."""
     error = refusal(check_number, "it", written)
     assert error.field == "it"
@@ -99,7 +99,7 @@ def test_what_is_no_number_is_refused(written: str) -> None:
 
 @pytest.mark.parametrize("written", ["0612345678", "+0612345678", "(0)612345678", "000031612345678", "(020) 7946 0958"])
 def test_a_number_without_its_country_code_is_refused(written: str) -> None:
-    """No country code begins with 0, so a national number can't be dialled as it stands."""
+    """No country code begins with 0, so a national number is refused."""
     assert "country code (which never begins with 0)" in refusal(check_number, "it", written).reason
 
 
@@ -178,14 +178,14 @@ def test_several_numbers_are_refused(written: str) -> None:
     ],
 )
 def test_a_decimal_number_is_refused(written: str) -> None:
-    """What a spreadsheet made a fraction of is not taken for a longer number, which is somebody else's."""
+    """A number that a spreadsheet made a fraction is refused; without its dot it would be another person's number."""
     error = refusal(check_number, "it", written)
     assert error.reason == "looks like a decimal number, as a spreadsheet writes it; write the telephone number as text"
 
 
 @pytest.mark.parametrize("written", ["31.6.12.34.56.78", "31612345678.", "+31 6 12 34 56.78", "31612.345678"])
 def test_dots_of_another_kind_are_punctuation(written: str) -> None:
-    """Several dots, or one that no fraction follows, are how people write a number."""
+    """Several dots, or one that no fraction follows, are punctuation of a number."""
     assert check_number("it", written).removeprefix("+") == "31612345678"
 
 
@@ -277,35 +277,35 @@ def test_a_number_has_the_forms_that_whatsapp_corrects(number: str, variants: tu
 
 
 @pytest.mark.parametrize("text", ["a", " a ", "Zoë", "👋", "\x00", "a\nb", "x" * 100_000])
-def test_a_text_is_taken_as_it_is(text: str) -> None:
-    """Nothing is trimmed, cut or escaped."""
+def test_a_text_stays_as_it_is(text: str) -> None:
+    """A text is not trimmed, cut or escaped."""
     assert check_string("text", text) is text
     assert check_optional_string("text", text) is text
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n\t", "\u00a0", "\u3000\r"])
 def test_a_blank_text_is_refused(blank: str) -> None:
-    """Blanks alone are no text."""
+    """A text of blanks alone is refused."""
     assert refusal(check_string, "it", blank).reason == "must not be blank"
     assert refusal(check_optional_string, "it", blank).reason == "must not be blank"
 
 
 def test_half_a_character_is_refused() -> None:
-    """A lone surrogate can't be written as UTF-8, and so not as JSON."""
+    """A lone surrogate is refused, because it can't be written as UTF-8."""
     for check in (check_string, check_json):
         assert "lone surrogate" in refusal(check, "it", HALF).reason
     assert refusal(check_json, "it", {HALF: 1}).field == "it key"
 
 
 @pytest.mark.parametrize("value", [b"Hello", 31612345678, 1.5, True, ["Hello"], object()])
-def test_what_is_no_string_is_refused(value: object) -> None:
-    """A value of another type is not turned into a string; the text names its type."""
+def test_a_value_of_another_type_is_refused(value: object) -> None:
+    """A value of another type is refused, not converted; the error names its type."""
     for check in (check_string, check_optional_string, check_number, check_url):
         assert refusal(check, "it", value).reason == f"must be a string, not {type(value).__name__}"
 
 
 def test_an_optional_string_may_be_missing() -> None:
-    """`None` is no value, except where one is needed."""
+    """`None` is accepted where a value is optional, and refused elsewhere."""
     assert check_optional_string("caption", None) is None
     assert refusal(check_string, "it", None).reason == "must be a string, not NoneType"
 
@@ -323,8 +323,8 @@ def test_an_optional_string_may_be_missing() -> None:
         "https://example.com/a@b:c",
     ],
 )
-def test_an_absolute_url_is_taken(url: str) -> None:
-    """Any http or https address is left as it is."""
+def test_an_absolute_url_stays_as_it_is(url: str) -> None:
+    """Any http or https URL stays as it is."""
     assert check_url("url", url) is url
 
 
@@ -354,7 +354,7 @@ def test_an_absolute_url_is_taken(url: str) -> None:
         "https://a@b@c/",
     ],
 )
-def test_what_is_no_absolute_url_is_refused(url: str) -> None:
+def test_a_url_that_is_not_absolute_is_refused(url: str) -> None:
     """Another scheme, no host, blanks and invisible characters are refused."""
     assert (
         refusal(check_url, "it", url).reason
@@ -368,14 +368,14 @@ def test_several_strings_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize("value", ["John", b"John", {"a": "b"}, {"a", "b"}, 1, None])
-def test_what_is_no_list_of_strings_is_refused(value: object) -> None:
-    """A single string, a mapping and a set are not taken for a list."""
+def test_a_value_that_is_not_a_list_of_strings_is_refused(value: object) -> None:
+    """A single string, a mapping and a set are refused in place of a list."""
     assert refusal(check_strings, "it", value).reason == f"must be a list of strings, not {type(value).__name__}"
 
 
 @pytest.mark.parametrize("item", ["", " ", 1, None, HALF])
 def test_a_wrong_item_is_named_by_its_place(item: object) -> None:
-    """Which of the strings is wrong stands in the field."""
+    """The field names the index of the wrong string."""
     assert refusal(check_strings, "it", ["John", item]).field == "it[1]"
 
 
@@ -388,8 +388,8 @@ def test_a_wrong_item_is_named_by_its_place(item: object) -> None:
 )
 @given(value=junk)
 @quick
-def test_any_value_is_taken_or_refused(check: Callable[[str, Any], Any], value: Any) -> None:
-    """Whatever is passed, the only exception is `InvalidMessageError`, and what is taken is taken again unchanged."""
+def test_any_value_is_accepted_or_refused(check: Callable[[str, Any], Any], value: Any) -> None:
+    """For any value the only exception is `InvalidMessageError`, and an accepted value is accepted again unchanged."""
     taken, error = taken_or_refused(check, "it", value)
     if error is None:
         assert check("it", taken) == taken
