@@ -402,7 +402,7 @@ class TemplateMessage(Message):
         if self.optin_contact is not True:
             raise InvalidMessageError(
                 "optin_contact",
-                "Callbell sends templates only to contacts who opted in; pass optin_contact=True once this one has",
+                "must be True, which confirms that the contact opted in; Callbell sends templates to no other contact",
             )
         check_strings("values", self.values)
         if self.media is not None and type(self.media) not in _MEDIA:

@@ -163,14 +163,11 @@ def dump_keyed_message(message: Message, *, journal: str | None) -> tuple[str, b
     key = message.key
     if key is None:
         named = body
-        if (
-            message.channel == WHATSAPP
-            and message.to is not None
-            and (to := normalize_recipient(message.to)) != message.to
-        ):
+        if message.channel == WHATSAPP and message.to is not None and message.to[0] != "+":
             # A spreadsheet drops the + of a whole column when it saves. The keys are sorted: the last "to" is the recipient.
             before, name, after = body.rpartition(b'"to":"')
-            named = b"%b%b%b%b" % (before, name, to.encode(), after[len(message.to) :])
+            to = normalize_recipient(message.to).encode()
+            named = b"%b%b%b%b" % (before, name, to, after[len(message.to) :])
         key = hashlib.blake2b(named, digest_size=16).hexdigest()
     if journal is None or len(message.metadata) + 2 > MAX_METADATA_PAIRS:
         return key, body

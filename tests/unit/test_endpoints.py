@@ -60,7 +60,7 @@ class Operation:
     call: Callable[[CallbellClient], Awaitable[Any] | Paginator[Any]]
     method: str
     target: str
-    answer: str | int
+    response: str | int
     model: type | None
     json: Any = None
 
@@ -321,8 +321,8 @@ async def test_each_operation_sends_its_request_and_returns_its_model(
     """Each operation sends its documented request, with the path encoded, and returns its model with the untouched JSON."""
     callbell, recorder = api
     operation = OPERATIONS[name]
-    document = documented(operation.answer) if isinstance(operation.answer, str) else b""
-    recorder.answer(document, status=200 if isinstance(operation.answer, str) else operation.answer)
+    document = documented(operation.response) if isinstance(operation.response, str) else b""
+    recorder.answer(document, status=200 if isinstance(operation.response, str) else operation.response)
     in_flight = operation.call(callbell)
     if isinstance(in_flight, Paginator):
         page: Page[Any] = await anext(in_flight.pages())

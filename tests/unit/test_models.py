@@ -84,7 +84,7 @@ def test_a_message_without_recipient_is_refused(channel: str) -> None:
 STRING = "must be a string, not int"
 BLANK = "must not be blank"
 HTTP = "must be an absolute URL that begins with http:// or https:// and has no blanks in it"
-OPTIN = "Callbell sends templates only to contacts who opted in; pass optin_contact=True once this one has"
+OPTIN = "must be True, which confirms that the contact opted in; Callbell sends templates to no other contact"
 
 REFUSED: list[tuple[type[Message], dict[str, Any], str, str]] = [
     (TextMessage, {"to": "John", "text": "Hello!"}, "to", "is not a telephone number"),
