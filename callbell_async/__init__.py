@@ -86,7 +86,6 @@ if TYPE_CHECKING:
         TeamMembershipUpdated as TeamMembershipUpdated,
         UnknownEvent as UnknownEvent,
     )
-    from callbell_async.models.failures import MessageFailure as MessageFailure
     from callbell_async.models.journal import (
         JournalEntry as JournalEntry,
         ReconcileReport as ReconcileReport,
@@ -121,7 +120,7 @@ if TYPE_CHECKING:
         Video as Video,
         VideoMessage as VideoMessage,
     )
-    from callbell_async.models.receipts import MessageReceipt as MessageReceipt
+    from callbell_async.models.receipts import MessageFailure as MessageFailure, MessageReceipt as MessageReceipt
     from callbell_async.models.results import SendReport as SendReport, SendResult as SendResult
     from callbell_async.models.unset import UNSET as UNSET
 else:
@@ -207,7 +206,6 @@ else:
             "TeamMembershipUpdated",
             "UnknownEvent",
         ),
-        "callbell_async.models.failures": ("MessageFailure",),
         "callbell_async.models.journal": (
             "JournalEntry",
             "ReconcileReport",
@@ -242,7 +240,7 @@ else:
             "Video",
             "VideoMessage",
         ),
-        "callbell_async.models.receipts": ("MessageReceipt",),
+        "callbell_async.models.receipts": ("MessageFailure", "MessageReceipt"),
         "callbell_async.models.results": (
             "SendReport",
             "SendResult",

@@ -23,8 +23,13 @@ from callbell_async.arguments import (
     is_insecure,
 )
 from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
-from callbell_async.endpoints.account import AuthEndpoint, FunnelsEndpoint, PlanEndpoint, UsersEndpoint
-from callbell_async.endpoints.channels import ChannelsEndpoint
+from callbell_async.endpoints.account import (
+    AuthEndpoint,
+    ChannelsEndpoint,
+    FunnelsEndpoint,
+    PlanEndpoint,
+    UsersEndpoint,
+)
 from callbell_async.endpoints.contacts import ContactsEndpoint
 from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.endpoints.teams import CustomStatusesEndpoint, TeamsEndpoint
