@@ -1,4 +1,4 @@
-"""A transport that does as told, for what a caller makes of it; it opens nothing, and sleeps on the event loop's clock."""
+"""A transport that does as told, for what a pipeline makes of it; it opens nothing, and sleeps on the event loop's clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from multidict import CIMultiDict
 
 from callbell_async import ConnectError, ConnectionLostError, Outcome, RateLimiter, RetryPolicy, TransportError
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import CallState, Request, Response, read_response
+from callbell_async.http.requests import CallState, Request
+from callbell_async.http.responses import Response, read_response
 from callbell_async.http.transport import Transport
 
 __all__ = [
@@ -23,11 +24,11 @@ __all__ = [
     "REFUSED",
     "LimiterLog",
     "Step",
-    "answering",
     "began",
-    "caller_for",
     "failing",
     "now",
+    "pipeline_for",
+    "responding",
     "send",
 ]
 
@@ -56,12 +57,12 @@ class ScriptedTransport(Transport):
         step = self.steps.popleft() if len(self.steps) > 1 else self.steps[0]
         return await step(call)
 
-    def conceal(self, answer: Response) -> Response:
+    def redact_token(self, answer: Response) -> Response:
         """There is no token to hide."""
         return answer
 
 
-def answering(status: int = 200, body: bytes = b"{}", *, after: float = 0.1, **headers: str) -> Step:
+def responding(status: int = 200, body: bytes = b"{}", *, after: float = 0.1, **headers: str) -> Step:
     """An answer, so many seconds after the request was written."""
 
     async def step(call: CallState) -> Response:
@@ -87,7 +88,7 @@ def failing(cls: type[Exception], *, written: bool, after: float = 0.1) -> Step:
     return step
 
 
-OK = answering()
+OK = responding()
 LOST = failing(ConnectionLostError, written=True)
 REFUSED = failing(ConnectError, written=False)
 
@@ -119,25 +120,25 @@ class LimiterLog(RateLimiter):
         self.ends.append("refunded")
 
 
-def caller_for(
+def pipeline_for(
     *steps: Step, retry: RetryPolicy | None = None, rate_limit: RateLimiter | None = None
 ) -> RequestPipeline:
-    """A caller over a transport that takes these steps."""
+    """A pipeline over a transport that takes these steps."""
     return RequestPipeline(ScriptedTransport(*steps), retry=retry or RetryPolicy(), rate_limit=rate_limit)
 
 
-def began(caller: RequestPipeline) -> list[float]:
+def began(pipeline: RequestPipeline) -> list[float]:
     """When each request of the caller's began."""
-    transport = caller._transport
+    transport = pipeline._transport
     assert isinstance(transport, ScriptedTransport)
     return transport.began
 
 
 async def send(
-    caller: RequestPipeline, request: Request = POST, *, call: CallState | None = None, patient: bool = False
+    pipeline: RequestPipeline, request: Request = POST, *, call: CallState | None = None, limit_queue_time: bool = True
 ) -> Any:
     """One call, with the JSON of its answer; pass `call` to see how far it came."""
-    return await caller.call(call or CallState(request), _read_as_it_is, patient=patient)
+    return await pipeline.run(call or CallState(request), _read_as_it_is, limit_queue_time=limit_queue_time)
 
 
 def _read_as_it_is(request: Request, answer: Response) -> Any:

@@ -34,18 +34,8 @@ from callbell_async import (
     ServerError,
     UnprocessableEntityError,
 )
-from callbell_async.http.requests import (
-    KEPT_BODY,
-    CallState,
-    Request,
-    Response,
-    build_path,
-    build_query,
-    error_from,
-    parse_retry_after,
-    read_any,
-    read_response,
-)
+from callbell_async.http.requests import CallState, Request, build_path, build_query
+from callbell_async.http.responses import KEPT_BODY, Response, error_from, parse_retry_after, read_any, read_response
 from callbell_async.wire import WireError
 from tests.fixtures.strategies import quick
 
@@ -82,7 +72,9 @@ def test_a_path_can_be_taken_apart_again(parts: list[str]) -> None:
 @pytest.mark.parametrize("part", ["", " ", ".", "..", None, 31612345678, b"a", "wamid.\ud83d"])
 def test_a_path_that_would_lead_elsewhere_is_refused(part: Any) -> None:
     """A blank identifier in a DELETE must not reach the whole list; the error shows the path, but no number."""
-    with pytest.raises(ConfigurationError, match=r"^the path /contacts/.* has a part that is no identifier") as caught:
+    with pytest.raises(
+        ConfigurationError, match=r"^the path /contacts/.* has a part that is not an identifier"
+    ) as caught:
         build_path("contacts", "+31612345678", part)
     assert "31612345678" not in str(caught.value)
 
@@ -182,7 +174,7 @@ def test_a_good_answer_that_cannot_be_read_may_have_been_accepted(body: bytes, s
     error = caught.value
     assert (error.outcome, error.status, error.headers) == (Outcome.UNKNOWN, 202, {"server": "nginx"})
     assert error.body == answer.body[:KEPT_BODY]
-    assert str(error).startswith(f"POST /messages/send: the answer has status 202 but can't be read: {said}")
+    assert str(error).startswith(f"POST /messages/send: the response has status 202 but can't be read: {said}")
     assert str(error).endswith("(may have been accepted)")
     assert "Hello" not in str(error)
 
@@ -330,9 +322,9 @@ def test_a_call_comes_to_the_gravest_of_its_attempts(first: Outcome, second: Out
     """What may have arrived once may have arrived, whatever later attempts met."""
     call = CallState(SEND)
     for number, outcome in enumerate((first, second), start=1):
-        call.begin()
+        call.start_attempt()
         error = error_with(outcome)
-        call.fail(error)
+        call.mark_failed(error)
         assert error.attempts == number
     gravest = max(first, second, key=_FAILURES.index)
     assert (call.outcome, error.outcome) == (gravest, gravest)
@@ -344,8 +336,8 @@ def test_no_attempt_makes_a_call_less_grave(outcomes: list[Outcome]) -> None:
     """Over any number of attempts the outcome only ever gets graver."""
     call = CallState(SEND)
     for number, outcome in enumerate(outcomes, start=1):
-        call.begin()
-        call.fail(error_with(outcome))
+        call.start_attempt()
+        call.mark_failed(error_with(outcome))
         assert call.outcome == max(outcomes[:number], key=_FAILURES.index)
     assert call.attempts == len(outcomes)
 
@@ -355,24 +347,24 @@ def test_what_is_being_written_is_unknown(earlier: Outcome | None) -> None:
     """While an attempt is written and not settled, the call may have been accepted; a new attempt starts unwritten."""
     call = CallState(SEND)
     if earlier:
-        call.begin()
-        call.fail(error_with(earlier))
-    call.begin()
+        call.start_attempt()
+        call.mark_failed(error_with(earlier))
+    call.start_attempt()
     assert call.outcome == (earlier or Outcome.NEVER_SENT)
     call.written = True
     assert call.outcome is Outcome.UNKNOWN
-    call.begin()
+    call.start_attempt()
     assert call.outcome == (earlier or Outcome.NEVER_SENT)
 
 
 def test_an_acceptance_settles_a_call() -> None:
     """Accepted is accepted, though an earlier attempt may have been so as well."""
     call = CallState(SEND)
-    call.begin()
-    call.fail(error_with(Outcome.UNKNOWN))
-    call.begin()
+    call.start_attempt()
+    call.mark_failed(error_with(Outcome.UNKNOWN))
+    call.start_attempt()
     call.written = True
-    call.accept()
+    call.mark_accepted()
     assert (call.outcome, call.attempts) == (Outcome.ACCEPTED, 2)
 
 
@@ -381,15 +373,15 @@ def test_a_failure_before_any_attempt_was_never_sent() -> None:
     call = CallState(SEND)
     assert call.outcome is Outcome.NEVER_SENT
     error = InvalidMessageError("text", "must not be blank")
-    call.fail(error)
+    call.mark_failed(error)
     assert (error.outcome, error.attempts, call.outcome) == (Outcome.NEVER_SENT, 0, Outcome.NEVER_SENT)
 
 
 def test_a_lost_connection_keeps_its_outcome_alone() -> None:
     """An error of a single attempt keeps what it said of itself."""
     call = CallState(SEND)
-    call.begin()
+    call.start_attempt()
     call.written = True
     error = ConnectionLostError("broke", method="POST", path="/messages/send", outcome=Outcome.NEVER_SENT)
-    call.fail(error)
+    call.mark_failed(error)
     assert (error.outcome, call.outcome) == (Outcome.NEVER_SENT, Outcome.NEVER_SENT)

@@ -71,10 +71,10 @@ IN_DOUBT = {
         truncated_response(SandboxResponse(200, None, JSON, RECEIPT), reset=True), ConnectionLostError, "broke"
     ),
     "closed in mid-answer": Doubt(
-        truncated_response(SandboxResponse(200, None, JSON, RECEIPT)), ConnectionLostError, "in mid-answer"
+        truncated_response(SandboxResponse(200, None, JSON, RECEIPT)), ConnectionLostError, "during the response"
     ),
     "closed in mid-head": Doubt(raw(b"HTTP/1.1 200 OK\r\nContent-"), ConnectionLostError, "the connection broke"),
-    "no answer until the timeout": Doubt(no_response(half_a_minute_passes), RequestTimeoutError, "no answer in time"),
+    "no answer until the timeout": Doubt(no_response(half_a_minute_passes), RequestTimeoutError, "no response in time"),
     "200 with HTML": Doubt(answer(200, PAGE, HTML), ResponseDecodeError, "not JSON"),
     "200 with half a body": Doubt(answer(200, RECEIPT[:40], JSON), ResponseDecodeError, "not JSON"),
     "200 without a body": Doubt(answer(200, b"", JSON), ResponseDecodeError, "not JSON"),
@@ -82,7 +82,7 @@ IN_DOUBT = {
     "200 without uuid": Doubt(answer(200, b'{"message": {"status": "enqueued"}}'), ResponseDecodeError, "uuid"),
     "200 with a list": Doubt(answer(200, b"[1, 2]", JSON), ResponseDecodeError, "message"),
     "200 with what is not gzip": Doubt(
-        answer(200, RECEIPT, {**JSON, "Content-Encoding": "gzip"}), ConnectionLostError, "in mid-answer"
+        answer(200, RECEIPT, {**JSON, "Content-Encoding": "gzip"}), ConnectionLostError, "during the response"
     ),
     "200 in chunks that are none": Doubt(
         raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), ConnectionLostError, "not HTTP|broke"

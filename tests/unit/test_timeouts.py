@@ -26,9 +26,9 @@ def pending_timers() -> int:
     return sum(not timer.cancelled() for timer in scheduled)
 
 
-async def limited(deadlines: SharedTimeout, waiting: Awaitable[Any]) -> None:
+async def limited(timeouts: SharedTimeout, waiting: Awaitable[Any]) -> None:
     """Wait within a deadline."""
-    with deadlines.start():
+    with timeouts.start():
         await waiting
 
 
@@ -65,9 +65,9 @@ async def test_an_exception_of_ones_own_stays() -> None:
 
 async def test_no_limit_never_expires() -> None:
     """`None` is for ever, and costs no timer."""
-    deadlines = SharedTimeout(None)
+    timeouts = SharedTimeout(None)
     started = now()
-    with deadlines.start():
+    with timeouts.start():
         before = pending_timers()
         await asyncio.sleep(1_000_000)
     assert now() - started == pytest.approx(1_000_000)
@@ -107,9 +107,9 @@ async def test_what_turns_the_interruption_into_another_exception_keeps_it() -> 
 
 
 async def test_one_timer_serves_all() -> None:
-    """However many deadlines run, the event loop holds one timer for them."""
-    deadlines = SharedTimeout(30.0)
-    tasks = [asyncio.create_task(limited(deadlines, asyncio.Event().wait())) for _ in range(100)]
+    """However many timeouts run, the event loop holds one timer for them."""
+    timeouts = SharedTimeout(30.0)
+    tasks = [asyncio.create_task(limited(timeouts, asyncio.Event().wait())) for _ in range(100)]
     await asyncio.sleep(1)
     assert pending_timers() == 1
     for task in tasks:
@@ -118,15 +118,15 @@ async def test_one_timer_serves_all() -> None:
 
 
 async def test_each_has_its_own_time() -> None:
-    """SharedTimeout given out one after the other expire one after the other, each at its own time, whichever were done before."""
-    deadlines = SharedTimeout(30.0)
+    """Timeouts started one after the other expire one after the other, each at its own time, whichever were done before."""
+    timeouts = SharedTimeout(30.0)
     started = now()
     ends: dict[int, float] = {}
 
     async def work(number: int) -> None:
         await asyncio.sleep(number)
         try:
-            await limited(deadlines, asyncio.sleep(5 if number % 3 == 0 else 100))
+            await limited(timeouts, asyncio.sleep(5 if number % 3 == 0 else 100))
         except TimeoutError:
             ends[number] = now() - started
 
@@ -135,27 +135,27 @@ async def test_each_has_its_own_time() -> None:
 
 
 async def test_all_of_the_same_moment_expire_together() -> None:
-    """SharedTimeout given out at once expire at once."""
-    deadlines = SharedTimeout(30.0)
-    ended = await asyncio.gather(*(limited(deadlines, asyncio.sleep(100)) for _ in range(50)), return_exceptions=True)
+    """Timeouts started at once expire at once."""
+    timeouts = SharedTimeout(30.0)
+    ended = await asyncio.gather(*(limited(timeouts, asyncio.sleep(100)) for _ in range(50)), return_exceptions=True)
     assert [type(error) for error in ended] == [TimeoutError] * 50
 
 
 async def test_a_quiet_time_is_no_end() -> None:
     """After its timer has run out with nothing to do, the next deadline sets it again."""
-    deadlines = SharedTimeout(30.0)
+    timeouts = SharedTimeout(30.0)
     for _ in range(3):
-        await limited(deadlines, asyncio.sleep(1))
+        await limited(timeouts, asyncio.sleep(1))
         await asyncio.sleep(200)
         with pytest.raises(TimeoutError):
-            await limited(deadlines, asyncio.sleep(100))
+            await limited(timeouts, asyncio.sleep(100))
         await asyncio.sleep(200)
 
 
 async def test_nothing_is_kept() -> None:
     """Neither what ended in time, nor what expired, nor what was cancelled is held on to, and at last no timer is left."""
-    deadlines = SharedTimeout(30.0)
-    tasks = [asyncio.create_task(limited(deadlines, asyncio.sleep(seconds))) for seconds in (1, 100, 1000)]
+    timeouts = SharedTimeout(30.0)
+    tasks = [asyncio.create_task(limited(timeouts, asyncio.sleep(seconds))) for seconds in (1, 100, 1000)]
     await asyncio.sleep(2)
     tasks[2].cancel()
     await asyncio.wait(tasks)
@@ -170,18 +170,18 @@ async def test_nothing_is_kept() -> None:
 async def test_closing_ends_all() -> None:
     """Closing lets all that run expire at once, those without a limit too, and what starts afterwards is limited as ever."""
     for seconds in (30.0, None):
-        deadlines = SharedTimeout(seconds)
-        tasks = [asyncio.create_task(limited(deadlines, asyncio.sleep(1000))) for _ in range(3)]
+        timeouts = SharedTimeout(seconds)
+        tasks = [asyncio.create_task(limited(timeouts, asyncio.sleep(1000))) for _ in range(3)]
         await asyncio.sleep(1)
         started = now()
-        deadlines.close()
+        timeouts.close()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(error) for error in ended] == [TimeoutError] * 3
         assert now() == started
         assert pending_timers() == 0
         if seconds is not None:
             with pytest.raises(TimeoutError):
-                await limited(deadlines, asyncio.sleep(100))
+                await limited(timeouts, asyncio.sleep(100))
 
 
 # --- beside other limits ----------------------------------------------------------------------------------------------
@@ -200,10 +200,10 @@ async def test_a_cancellation_from_outside_wins() -> None:
 @pytest.mark.parametrize("first", ["the deadline", "the cancellation"])
 async def test_a_cancellation_at_the_same_moment_wins(first: str) -> None:
     """A task that is cancelled in the very moment of its expiry, before or after it, ends cancelled: nobody's cancellation is lost."""
-    deadlines = SharedTimeout(30.0)
-    task = asyncio.create_task(limited(deadlines, asyncio.sleep(100)))
+    timeouts = SharedTimeout(30.0)
+    task = asyncio.create_task(limited(timeouts, asyncio.sleep(100)))
     await asyncio.sleep(1)
-    acts: list[Callable[[], object]] = [deadlines.close, task.cancel]
+    acts: list[Callable[[], object]] = [timeouts.close, task.cancel]
     for act in acts if first == "the deadline" else reversed(acts):
         act()
     await asyncio.wait([task])
@@ -229,13 +229,13 @@ async def test_a_cancellation_survived_before_does_not_count() -> None:
 @pytest.mark.parametrize(("outer", "inner"), [(10.0, 30.0), (30.0, 10.0), (30.0, 30.0)])
 async def test_within_asyncio_timeout_the_earlier_one_ends_it(outer: float, inner: float) -> None:
     """Inside `asyncio.timeout` the earlier limit ends the wait; a caller's own is told from this one, and at a tie it is the caller's."""
-    deadlines = SharedTimeout(inner)
+    timeouts = SharedTimeout(inner)
     started = now()
     ended_by = "neither"
     try:
         async with asyncio.timeout(outer) as timeout:
             try:
-                await limited(deadlines, asyncio.sleep(100))
+                await limited(timeouts, asyncio.sleep(100))
             except TimeoutError:
                 ended_by = "the inner"
                 raise LookupError from None

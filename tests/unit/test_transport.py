@@ -29,8 +29,9 @@ from callbell_async import (
     RequestTimeoutError,
     TransportError,
 )
+from callbell_async.http.options import TransportOptions
 from callbell_async.http.requests import CallState, Request
-from callbell_async.http.transport import Transport, TransportOptions
+from callbell_async.http.transport import Transport
 from callbell_async.sandbox.faults import no_response
 from tests.support.calls import (
     MESSAGE,

@@ -293,7 +293,7 @@ async def test_closing_the_client_lets_calls_over_a_callers_session_end() -> Non
         await ticks()
         assert not sending.done()
         current_loop().advance(31)
-        with pytest.raises(Exception, match="no answer in time"):
+        with pytest.raises(Exception, match="no response in time"):
             await sending
 
 
