@@ -166,6 +166,7 @@ class CallbellClient:
         on_result: Callable[[SendResult], Any] | None = None,
         stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
         shutdown_timeout: float = 10.0,
+        outage_timeout: float = 600.0,
     ) -> SendRun:
         """Send any number of messages: `await` it for a report in the order given, or `async for` results as they come.
 
@@ -183,6 +184,7 @@ class CallbellClient:
             on_result=on_result,
             stop_on=stop_on,
             shutdown_timeout=shutdown_timeout,
+            outage_timeout=outage_timeout,
             runs=self._runs,
         )
 

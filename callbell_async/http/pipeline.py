@@ -18,6 +18,7 @@ from callbell_async.errors import (
     ResponseDecodeError,
     mask_path,
 )
+from callbell_async.http.attempt_gate import AfterFailure, AttemptGate
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import Response
 from callbell_async.http.retry import RetryBudget, RetryPolicy
@@ -43,7 +44,14 @@ class RequestPipeline:
         self._budget = RetryBudget()
         self._paused_until = 0.0
 
-    async def run(self, call: CallState, read: Callable[[Request, Response], T], *, limit_queue_time: bool = True) -> T:
+    async def run(
+        self,
+        call: CallState,
+        read: Callable[[Request, Response], T],
+        *,
+        limit_queue_time: bool = True,
+        gate: AttemptGate | None = None,
+    ) -> T:
         """Attempt the call as often as the policy allows, and return what `read` makes of the response.
 
         `call` holds the attempts and the outcome, also when the call is cancelled.
@@ -53,6 +61,7 @@ class RequestPipeline:
             read: Turns a response into a value, or raises.
             limit_queue_time: If True, waiting for a slot counts towards the policy's timeout. If False, the call
                 waits for its slots without limit, and that time does not count.
+            gate: Controls the attempts of the calls of one run. The time that a call waits at it does not count.
 
         Raises:
             CallbellError: Whatever `read` and the transport raise, with the outcome and the attempts of the whole call.
@@ -60,12 +69,22 @@ class RequestPipeline:
         loop = asyncio.get_running_loop()
         limiter = self._rate_limit
         started = loop.time()
+        held = 0
         while True:
+            if gate is not None and gate.closed:
+                queued = loop.time()
+                await gate.wait(call)
+                started += loop.time() - queued
             if self._paused_until or not (limiter is None or limiter.try_acquire()):
                 queued = loop.time()
                 await self._wait_for_slot(call, started + self._retry.timeout if limit_queue_time else None)
                 if not limit_queue_time:
                     started += loop.time() - queued
+            if gate is not None and gate.closed and not gate.admits(call):
+                # The gate was closed while this call waited for its slot.
+                if limiter is not None:
+                    limiter.refund()
+                continue
             call.start_attempt()
             try:
                 try:
@@ -80,12 +99,20 @@ class RequestPipeline:
             except CallbellError as error:
                 if isinstance(error, ResponseDecodeError):
                     self._redact_token(error)
+                outcome = error.outcome
                 call.mark_failed(error)
-                wait = self._wait_after(call, error, now=loop.time(), started=started)
-                if wait is None:
+                then = AfterFailure.POLICY if gate is None else gate.failed(call, error, outcome)
+                if then is AfterFailure.HOLD and self._retry.retries(error, idempotent=call.request.idempotent):
+                    held += 1
+                    continue
+                attempts = call.attempts - held
+                wait = self._wait_after(call, error, attempts=attempts, now=loop.time(), started=started)
+                if wait is None or then is AfterFailure.GIVE_UP:
                     raise
             else:
                 call.mark_accepted()
+                if gate is not None and gate.failures:
+                    gate.responded()
                 self._budget.succeed()
                 return value
             await asyncio.sleep(wait)
@@ -124,18 +151,20 @@ class RequestPipeline:
             self._paused_until = 0.0
         return max(0.0, remaining)
 
-    def _wait_after(self, call: CallState, error: CallbellError, *, now: float, started: float) -> float | None:
+    def _wait_after(
+        self, call: CallState, error: CallbellError, *, attempts: int, now: float, started: float
+    ) -> float | None:
         """Return the seconds to wait before the next attempt, or `None` to give up; a 429 pauses the whole client."""
         jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
         wait = self._retry.wait_after(
             error,
-            attempts=call.attempts,
+            attempts=attempts,
             elapsed=now - started,
             idempotent=call.request.idempotent,
             jitter=jitter,
         )
         if isinstance(error, RateLimitError):
-            self._pause(error, now, self._retry.backoff(call.attempts, jitter=jitter))
+            self._pause(error, now, self._retry.backoff(attempts, jitter=jitter))
             return wait
         if wait is not None:
             wait = max(wait, self._budget.delay(now))

@@ -8,7 +8,10 @@ import attrs
 
 from callbell_async.errors import APIError, CallbellError, ConfigurationError, Outcome, TransportError
 
-__all__ = ["RetryBudget", "RetryPolicy"]
+__all__ = ["MAX_PAUSE", "RetryBudget", "RetryPolicy"]
+
+MAX_PAUSE = 600.0
+"""The longest pause, in seconds, that a run waits for when Callbell asks for one (429 with `Retry-After`)."""
 
 _STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -77,6 +80,10 @@ class RetryPolicy:
         """The seconds to wait after so many attempts when nobody asked for more: exponential, with full jitter."""
         # The exponent is bounded because 2.0 ** 1024 overflows; any wait_max is reached long before.
         return jitter * min(self.wait_max, self.wait_initial * 2.0 ** min(attempts - 1, 64))
+
+    def retries(self, error: CallbellError, *, idempotent: bool) -> bool:
+        """Whether a call that failed so is ever attempted again, apart from the number of its attempts and its time."""
+        return self.attempts > 1 and self._repeatable(error, idempotent=idempotent)
 
     def _repeatable(self, error: CallbellError, *, idempotent: bool) -> bool:
         if isinstance(error, APIError):

@@ -123,6 +123,7 @@ def new_run(
     on_result: Callable[[SendResult], Any] | None = None,
     stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
     shutdown_timeout: float = 10.0,
+    outage_timeout: float = 0.0,
     runs: set[SendRun] | None = None,
 ) -> SendRun:
     """A run over this transport, with a caller of its own and no retries unless it is told."""
@@ -135,6 +136,7 @@ def new_run(
         on_result=on_result,
         stop_on=stop_on,
         shutdown_timeout=shutdown_timeout,
+        outage_timeout=outage_timeout,
         runs=set() if runs is None else runs,
     )
 

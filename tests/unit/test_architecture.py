@@ -24,6 +24,7 @@ FLOORS: list[set[str]] = [
     {"_version"},
     {"errors"},
     {"redaction"},
+    {"asyncio_tools"},
     {"models"},
     {"wire"},
     {"limits"},
