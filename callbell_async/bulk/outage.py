@@ -59,10 +59,10 @@ class Outage:
         self._several = self._several or (self.failures > 0 and self._first is not message)
         self._first = message
         self.failures += 1
-        if self.since is None and self._timeout and self.failures >= FAILURES_TO_PAUSE:
-            if self._several or not reached:
-                self.since = now
-                self._plan_probe(now, retry_after)
+        is_outage = self.failures >= FAILURES_TO_PAUSE and (self._several or not reached)
+        if is_outage and self._timeout and self.since is None:
+            self.since = now
+            self._plan_probe(now, now, retry_after)
 
     def undecided(self) -> None:
         """An attempt failed, and whether Callbell got the request is unknown. It is no sign of an outage, nor of the end of one."""
@@ -74,12 +74,11 @@ class Outage:
         if self.since is not None:
             self.is_over_time = now - self.since >= self._timeout
             self._wait = min(self._wait * 2, LONGEST_PROBE_WAIT)
-            self._plan_probe(now, retry_after)
+            self._plan_probe(now, self.since, retry_after)
 
-    def _plan_probe(self, now: float, retry_after: float) -> None:
-        assert self.since is not None
+    def _plan_probe(self, now: float, since: float, retry_after: float) -> None:
         # The last probe is at the end of the time.
-        self.probe_at = max(now, min(now + max(self._wait, retry_after), self.since + self._timeout))
+        self.probe_at = max(now, min(now + max(self._wait, retry_after), since + self._timeout))
 
 
 class OutageGate:
@@ -149,7 +148,7 @@ class OutageGate:
             self._probe = None
             self._outage.probe_failed(now, retry_after)
             if self._outage.is_over_time:
-                self._stop_after_outage(error)
+                self._stop(_outage_error(now - (self._outage.since or now), error))
                 return AfterFailure.GIVE_UP
         self._update()
         return then
@@ -166,14 +165,6 @@ class OutageGate:
         self._has_ended = True
         self._outage.responded()
         self._update()
-
-    def _stop_after_outage(self, error: CallbellError) -> None:
-        since = self._outage.since
-        assert since is not None
-        seconds = asyncio.get_running_loop().time() - since
-        stop_error = OutageError(f"no response from Callbell for {seconds:.0f} s; the last attempt: {error}")
-        stop_error.__cause__ = error
-        self._stop(stop_error)
 
     def _update(self) -> None:
         """Open or close the gate as the outage has it, and see to the next probe."""
@@ -204,6 +195,12 @@ def _wake(waiting: asyncio.Future[None]) -> bool:
         return False
     waiting.set_result(None)
     return True
+
+
+def _outage_error(seconds: float, last: CallbellError) -> OutageError:
+    error = OutageError(f"no response from Callbell for {seconds:.0f} s; the last attempt: {last}")
+    error.__cause__ = last
+    return error
 
 
 def _is_outage(error: CallbellError, outcome: Outcome) -> bool:

@@ -197,13 +197,13 @@ class WorkerPool:
 
     async def _end_workers(self) -> None:
         """Wait for the workers; cancel them when their time is over, and again with each cancellation."""
-        assert self._idle is not None
+        idle = self._idle
         cancellations = 0
-        while self._busy and cancellations < _MAX_CANCELLATIONS:
+        while idle is not None and self._busy and cancellations < _MAX_CANCELLATIONS:
             before = cancellations
             try:
                 timeout = None if self._cancelled else 0.0 if self._hurries else self._shutdown_timeout
-                await asyncio.wait({self._idle}, timeout=timeout)
+                await asyncio.wait({idle}, timeout=timeout)
             except asyncio.CancelledError:
                 cancellations += 1
             if self._busy and (cancellations > before or not self._cancelled):
