@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+from collections.abc import Iterator
+from types import TracebackType
 from typing import Any
 
 import aiohttp
+from aiohttp.http_exceptions import BadHttpMessage, ContentEncodingError, LineTooLong
 
 from callbell_async.errors import (
     CallbellError,
@@ -19,7 +23,7 @@ from callbell_async.errors import (
 )
 from callbell_async.http.requests import CallState
 
-__all__ = ["failure_from"]
+__all__ = ["failure_from", "hide_frames"]
 
 
 def failure_from(
@@ -35,6 +39,51 @@ def failure_from(
     failure: TransportError = cls(reason, method=call.request.method, path=call.request.path, outcome=outcome)
     failure.__cause__ = None if session_closed else _safe_cause(error, call.request.path)
     return failure
+
+
+def hide_frames(error: BaseException) -> None:
+    """Remove the frames of aiohttp, asyncio and this package from the tracebacks of an error and of all beneath it.
+
+    Their local variables hold the token, the body and the URL, and some reporters show local variables. The frames of
+    a caller's own code, such as a middleware, stay.
+    """
+    for one in _chain(error):
+        kept: list[TracebackType] = []
+        traceback = one.__traceback__
+        while traceback is not None:
+            package = traceback.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+            if package not in ("aiohttp", "asyncio", "callbell_async"):
+                kept.append(traceback)
+            traceback = traceback.tb_next
+        for entry in reversed(kept):
+            traceback = TracebackType(traceback, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+        one.__traceback__ = traceback
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and every cause and context beneath it, each once."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += [one.__cause__, one.__context__]
+
+
+def _unreadable(error: BaseException) -> str | None:
+    """Return why aiohttp's parser refused the response, `None` if it did not or the reason is unknown."""
+    for one in _chain(error):
+        if isinstance(one, LineTooLong):
+            # Its first argument is the line itself.
+            return f"a line of the response's head is longer than {one.args[1]} bytes"
+        if isinstance(one, ContentEncodingError):
+            # aiohttp's text names the encoding, and nothing else of the response.
+            encoding = re.search(r"\b(gzip|deflate|br|zstd)\b", str(one))
+            return f"the response's Content-Encoding{f' ({encoding[1]})' if encoding else ''} can't be decoded"
+        if isinstance(one, BadHttpMessage) and "Too many headers" in one.message:
+            return "the response has too many headers"
+    return None
 
 
 def _safe_cause(error: BaseException, path: str) -> BaseException | None:
@@ -76,6 +125,8 @@ def _classify(
             return RequestTimeoutError, "no connection, or no free connection in the pool, in time"
         case TimeoutError():
             return RequestTimeoutError, "no complete response in time" if response_started else "no response in time"
+        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError() if unreadable := _unreadable(error):
+            return ConnectionLostError, unreadable
         case aiohttp.ClientResponseError():
             return ConnectionLostError, "the response is not HTTP"
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
@@ -85,6 +136,11 @@ def _classify(
         case aiohttp.ClientError() | OSError():
             return ConnectionLostError, (
                 "the connection broke during the response" if response_started else "the connection broke"
+            )
+        case ValueError() if "AUTHORIZATION" in str(error):
+            return ConfigurationError, (
+                "the aiohttp session has other credentials for this host, from .netrc (trust_env=True) or from auth=;"
+                " give the session proxy=... instead of trust_env=True, and no auth="
             )
         case _:
             return ConfigurationError, f"aiohttp can't send this request: {error}"

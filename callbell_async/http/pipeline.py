@@ -21,7 +21,7 @@ from callbell_async.errors import (
 from callbell_async.http.attempt_gate import AfterFailure, AttemptGate
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import Response
-from callbell_async.http.retry import RetryBudget, RetryPolicy
+from callbell_async.http.retry import MAX_PAUSE, RetryBudget, RetryPolicy
 from callbell_async.http.transport import Transport
 from callbell_async.limits.window import RateLimiter
 
@@ -59,8 +59,9 @@ class RequestPipeline:
         Args:
             call: The call. A call is run once.
             read: Turns a response into a value, or raises.
-            limit_queue_time: If True, waiting for a slot counts towards the policy's timeout. If False, the call
-                waits for its slots without limit, and that time does not count.
+            limit_queue_time: If True, waiting for a slot or for the end of a pause counts towards the policy's
+                timeout. If False, the call waits without limit, and that time does not count. A pause is
+                never longer than `MAX_PAUSE`.
             gate: Controls the attempts of the calls of one run. The time that a call waits at it does not count.
 
         Raises:
@@ -102,29 +103,34 @@ class RequestPipeline:
                 outcome = error.outcome
                 call.mark_failed(error)
                 then = AfterFailure.POLICY if gate is None else gate.failed(call, error, outcome)
-                if then is AfterFailure.HOLD and self._retry.retries(error, idempotent=call.request.idempotent):
+                idempotent = call.request.idempotent
+                if then is AfterFailure.HOLD and self._retry.may_retry(error, attempts=1, idempotent=idempotent):
                     held += 1
                     continue
                 attempts = call.attempts - held
-                wait = self._wait_after(call, error, attempts=attempts, now=loop.time(), started=started)
+                wait = self._wait_after(
+                    call, error, attempts=attempts, started=started, limit_queue_time=limit_queue_time
+                )
                 if wait is None or then is AfterFailure.GIVE_UP:
                     raise
             else:
                 call.mark_accepted()
                 if gate is not None and gate.failures:
                     gate.responded()
-                self._budget.succeed()
+                self._budget.record_success()
                 return value
             await asyncio.sleep(wait)
 
     async def _wait_for_slot(self, call: CallState, deadline: float | None) -> None:
         """Wait for the end of a pause and for a slot; raises `RequestTimeoutError` at the deadline."""
+        reason = "no slot within the rate limit in time"
         try:
             async with _NO_TIMEOUT if deadline is None else asyncio.timeout_at(deadline):
                 while True:
                     while wait := self._pause_remaining():
                         if deadline is not None and self._paused_until > deadline:
                             # A pause is never shortened.
+                            reason = f"the client pauses for {wait:.0f} s after a 429, longer than this call may wait"
                             raise TimeoutError
                         await asyncio.sleep(wait)
                     if self._rate_limit is None:
@@ -136,7 +142,7 @@ class RequestPipeline:
                     self._rate_limit.refund()
         except TimeoutError:
             error = RequestTimeoutError(
-                "no slot within the rate limit in time",
+                reason,
                 method=call.request.method,
                 path=call.request.path,
                 outcome=Outcome.NEVER_SENT,
@@ -152,19 +158,20 @@ class RequestPipeline:
         return max(0.0, remaining)
 
     def _wait_after(
-        self, call: CallState, error: CallbellError, *, attempts: int, now: float, started: float
+        self, call: CallState, error: CallbellError, *, attempts: int, started: float, limit_queue_time: bool
     ) -> float | None:
         """Return the seconds to wait before the next attempt, or `None` to give up; a 429 pauses the whole client."""
+        now = asyncio.get_running_loop().time()
+        idempotent = call.request.idempotent
         jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
         wait = self._retry.wait_after(
-            error,
-            attempts=attempts,
-            elapsed=now - started,
-            idempotent=call.request.idempotent,
-            jitter=jitter,
+            error, attempts=attempts, elapsed=now - started, idempotent=idempotent, jitter=jitter
         )
         if isinstance(error, RateLimitError):
             self._pause(error, now, self._retry.backoff(attempts, jitter=jitter))
+            if not limit_queue_time and self._retry.may_retry(error, attempts=attempts, idempotent=idempotent):
+                # The client's pause is this call's wait as well, and does not count.
+                return 0.0
             return wait
         if wait is not None:
             wait = max(wait, self._budget.delay(now))
@@ -188,7 +195,7 @@ class RequestPipeline:
     def _pause(self, error: APIError, now: float, backoff: float) -> None:
         # Several responses may ask for a pause; the longest counts, and no later response shortens it.
         asked = backoff if error.retry_after is None else error.retry_after
-        self._paused_until = max(self._paused_until, now + asked)
+        self._paused_until = max(self._paused_until, now + min(asked, MAX_PAUSE))
         _log.warning("Callbell responded with 429: the client pauses for %.3f s", self._paused_until - now)
 
 

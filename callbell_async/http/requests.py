@@ -17,7 +17,12 @@ IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """RFC 9110, section 9.2.2. Callbell's POST and PATCH have no idempotency key."""
 
 
-@attrs.frozen(repr=False)
+def byte_count(body: bytes | None) -> str:
+    """Return what the repr of a request or a response shows of its body: a traceback may show local variables."""
+    return "None" if body is None else f"<{len(body)} bytes>"
+
+
+@attrs.frozen
 class Request:
     """A request that can be sent any number of times.
 
@@ -25,13 +30,8 @@ class Request:
     """
 
     method: str
-    path: str
-    body: bytes | None = None
-
-    def __repr__(self) -> str:
-        # A traceback with local variables shows this, so it quotes neither a number nor a text.
-        size = "no body" if self.body is None else f"{len(self.body)} bytes"
-        return f"<Request {self.method} {mask_path(self.path)}, {size}>"
+    path: str = attrs.field(repr=mask_path)
+    body: bytes | None = attrs.field(default=None, repr=byte_count)
 
     @property
     def idempotent(self) -> bool:

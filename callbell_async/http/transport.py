@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 
 import aiohttp
 import attrs
@@ -11,17 +12,22 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from callbell_async.errors import ClientClosedError
-from callbell_async.http.failures import failure_from
+from callbell_async.http.failures import failure_from, hide_frames
 from callbell_async.http.options import TransportOptions
 from callbell_async.http.payload import JSON_TYPE, TrackedPayload
 from callbell_async.http.requests import CallState
-from callbell_async.http.responses import KEPT_BODY, Response
+from callbell_async.http.responses import KEPT_BODY, SUCCESS, Response
 from callbell_async.http.timeouts import SharedTimeout
 
 __all__ = ["Transport"]
 
 MAX_BODY = 16 * 1024 * 1024
 """The most bytes read of a 2xx response; Callbell's pages of 20 items are far smaller. Of others `KEPT_BODY` is enough."""
+
+MAX_HEADER = 64 * 1024
+"""The most bytes of one response header over an own session; aiohttp's default of 8190 is less than some proxies send."""
+
+MAX_HEADERS = 500
 
 _CONTENT_TYPE = frozenset({"Content-Type"})
 
@@ -76,18 +82,22 @@ class Transport:
                 # Nearly every response comes in one piece with its head, and needs no bound.
                 complete = response.content.is_eof()
                 body = await (response.read() if complete else _read_bounded(response))
-            if _is_success(response):
+            if response.status in SUCCESS:
                 return Response(response.status, response.headers, body)
             # Reading to the end releases every response except one that changes the protocol.
             response.release()
-            return self.redact_token(Response(response.status, response.headers, body))
-        except (aiohttp.ClientError, OSError, ValueError, RuntimeError, asyncio.CancelledError) as error:
+            return self._redacted(response, body)
+        except BaseException as error:
+            hide_frames(error)
             closed = session.closed
-            if isinstance(error, RuntimeError | asyncio.CancelledError) and not (closed and _not_cancelled()):
+            # aiohttp cancels requests in the pool, or raises RuntimeError, when its session closes.
+            if not isinstance(error, aiohttp.ClientError | OSError | ValueError) and not (
+                closed and isinstance(error, RuntimeError | asyncio.CancelledError) and _not_cancelled()
+            ):
                 raise
-            if response is not None and not _is_success(response):
-                # The status is known: Callbell refused. The rest of its body is lost.
-                return self.redact_token(Response(response.status, response.headers, b""))
+            if response is not None and response.status not in SUCCESS:
+                # The status is known, and the rest of the body is lost.
+                return self._redacted(response, b"")
             failure = failure_from(
                 error,
                 call,
@@ -96,6 +106,8 @@ class Transport:
             )
         finally:
             payload.cancel()
+            # Its repr shows the URL and all headers, and a traceback may show this frame.
+            response = None
         try:
             # Outside the handler: aiohttp's error would be the context, and it holds the token.
             raise failure
@@ -109,7 +121,11 @@ class Transport:
         if len(token) < 8:
             return response
         headers = CIMultiDict((name, value.replace(token, "…")) for name, value in response.headers.items())
-        return attrs.evolve(response, headers=headers, body=response.body.replace(token.encode(), "…".encode()))
+        body = _in_json(token).sub("…".encode(), response.body)
+        return attrs.evolve(response, headers=headers, body=body)
+
+    def _redacted(self, response: aiohttp.ClientResponse, body: bytes) -> Response:
+        return self.redact_token(Response(response.status, response.headers, body, self._options.base_url))
 
     async def close(self) -> None:
         """Close an own pool, and end its requests in flight at once."""
@@ -137,6 +153,9 @@ class Transport:
             headers=self._options.headers,
             # Callbell sets no cookies that matter, and aiohttp searches a jar for each request.
             cookie_jar=aiohttp.DummyCookieJar(),
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
+            max_headers=MAX_HEADERS,
         )
         return self._session
 
@@ -150,7 +169,7 @@ def _build_url(base_url: str, path: str) -> URL:
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
     """Read the whole body, or the beginning of one that is longer than its limit."""
-    limit = MAX_BODY if _is_success(response) else KEPT_BODY
+    limit = MAX_BODY if response.status in SUCCESS else KEPT_BODY
     parts = []
     size = 0
     try:
@@ -161,15 +180,23 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
                 # Releasing a response before its end closes the connection: cheaper than reading on.
                 return b"".join(parts)[:KEPT_BODY]
     except (aiohttp.ClientError, OSError):
-        if _is_success(response):
+        if response.status in SUCCESS:
             raise
     finally:
         response.release()
     return b"".join(parts)
 
 
-def _is_success(response: aiohttp.ClientResponse) -> bool:
-    return 200 <= response.status < 300
+@functools.lru_cache(maxsize=8)
+def _in_json(token: str) -> re.Pattern[bytes]:
+    r"""Return a pattern of the token in JSON, where each character may be written as itself or as `\u0041`, and `/` as `\/`."""
+    return re.compile(
+        b"".join(
+            b"(?:%s|%s(?i:u%04x))"
+            % (re.escape(character.encode()), rb"\\/|\\" if character == "/" else rb"\\", ord(character))
+            for character in token
+        )
+    )
 
 
 def _not_cancelled() -> bool:
