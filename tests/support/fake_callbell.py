@@ -41,6 +41,7 @@ class Fate:
     late: float | None = None
     status: int = 200
     headers: dict[str, str] = attrs.field(factory=dict)
+    body: bytes | None = None
 
 
 class FakeCallbell(Transport):
@@ -102,6 +103,8 @@ class FakeCallbell(Transport):
             raise ConnectionLostError(
                 "the connection broke", method=call.request.method, path=call.request.path, outcome=Outcome.UNKNOWN
             )
+        if fate.body is not None:
+            return Response(fate.status, CIMultiDict(fate.headers), fate.body)
         body = {"message": {"uuid": f"uuid-{number}", "status": "enqueued"}} if fate.status == 200 else {"error": "no"}
         return Response(fate.status, CIMultiDict(fate.headers), orjson.dumps(body))
 
