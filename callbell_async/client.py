@@ -215,6 +215,7 @@ class CallbellClient:
         on_result: Callable[[SendResult], Any] | None = None,
         stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
         shutdown_timeout: float = 10.0,
+        outage_timeout: float = 600.0,
     ) -> SendRun:
         """Send any number of messages.
 
@@ -232,6 +233,8 @@ class CallbellClient:
             on_result: Called with the result of each message; if it returns an awaitable, that is awaited.
             stop_on: The exceptions that stop the run: messages in flight end, and the others are `SKIPPED`.
             shutdown_timeout: The seconds that messages in flight have to end when the run is cancelled, 0 or more.
+            outage_timeout: The seconds for which the run pauses while Callbell can't be reached; then it stops with an
+                `OutageError`, and the other messages are `SKIPPED`. With 0 it never pauses.
 
         Returns:
             The run. Await it for a `SendReport`, with the results in the order of the messages; or iterate over it for each
@@ -248,6 +251,7 @@ class CallbellClient:
             on_result=on_result,
             stop_on=stop_on,
             shutdown_timeout=shutdown_timeout,
+            outage_timeout=outage_timeout,
             runs=self._runs,
         )
 

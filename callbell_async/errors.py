@@ -7,6 +7,7 @@ CallbellError
 ├── ClientClosedError (RuntimeError)    the client was closed before this call; nothing was sent
 ├── BulkSendError                       raised by SendReport.raise_for_failures()
 ├── DuplicateMessageError               a message that the journal has already, or that was given twice
+├── OutageError                         a run stopped because Callbell could not be reached
 ├── JournalError                        a journal that can't be used; nothing is sent that it has not recorded
 ├── PaginationError                     a list that does not end
 ├── StatusTimeoutError (TimeoutError)   a message did not reach a status in time
@@ -57,6 +58,7 @@ __all__ = [
     "InvalidMessageError",
     "JournalError",
     "NotFoundError",
+    "OutageError",
     "Outcome",
     "PaginationError",
     "PaymentRequiredError",
@@ -174,6 +176,15 @@ class DuplicateMessageError(CallbellError):
         self.key = key
         self.entry = entry
         self.first_index = first_index
+
+
+class OutageError(CallbellError):
+    """The run stopped because Callbell could not be reached for its `outage_timeout`; the message was not attempted.
+
+    Its `__cause__` is the error of the last attempt. Remedy: when Callbell can be reached again, start the run again.
+    """
+
+    outcome: Outcome = Outcome.SKIPPED
 
 
 class JournalError(CallbellError):

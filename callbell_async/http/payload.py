@@ -16,7 +16,7 @@ JSON_TYPE = "application/json"
 class TrackedPayload(aiohttp.BytesPayload):
     """A JSON body, possibly empty, that sets `written` on its call when aiohttp starts to write it.
 
-    An exception alone can't tell `NEVER_SENT` from `UNKNOWN`: a timeout looks the same in the queue for a
+    An exception alone does not distinguish `NEVER_SENT` from `UNKNOWN`: a timeout looks the same in the queue for a
     connection and while waiting for the response. But aiohttp asks for the body only when it has a connection to
     write it on. A request whose body was never asked for can't have been accepted.
     """
@@ -31,7 +31,7 @@ class TrackedPayload(aiohttp.BytesPayload):
         return self._call is None or self._call.written
 
     def cancel(self) -> None:
-        """Refuse to be written from now on: a request reported as `NEVER_SENT` must never leave later."""
+        """Refuse to be written later: a request reported as `NEVER_SENT` must never leave."""
         self._call = None
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:

@@ -133,7 +133,7 @@ def _hint(response: Response, error_body: ErrorBody) -> str:
     """Return the likely cause of a response that does not come from Callbell, and an empty string for Callbell's own."""
     if 300 <= response.status < 400 and (location := response.headers.get("Location")):
         return _redirect_hint(response.base_url, location)
-    # A server that has routes without a version says so in these words, or in HTML.
+    # The body of a server that has no such route: these words, HTML, or nothing readable.
     no_route = _is_html(response) or (error_body.message or "not found").lower() == "not found"
     if response.status == 404 and no_route and _lacks_version(response.base_url):
         return "is /v1 missing in the base URL?"

@@ -43,8 +43,8 @@ def _status_set(value: Iterable[int]) -> frozenset[int]:
 class RetryPolicy:
     """When a failed request is retried. Immutable, and safe to share.
 
-    What never left this process is always retried. What may have been accepted (`Outcome.UNKNOWN`) is retried if
-    the call is idempotent (GET, PUT, DELETE), and otherwise only if `statuses` or `resend_unknown` allows it.
+    A request that never left this process is always retried. One that may have been accepted (`Outcome.UNKNOWN`) is
+    retried if the call is idempotent (GET, PUT, DELETE), and otherwise only if `statuses` or `resend_unknown` allows it.
 
     Args:
         attempts: The most requests that one call makes, at least 1. 1 means: never retry.

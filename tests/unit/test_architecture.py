@@ -23,7 +23,7 @@ PROJECT = PACKAGE.parent
 FLOORS: list[set[str]] = [
     {"_version", "redaction"},
     {"errors"},
-    {"arguments"},
+    {"arguments", "asyncio_tools"},
     {"models"},
     {"wire"},
     {"limits"},

@@ -29,6 +29,7 @@ from callbell_async import (
     JournalError,
     MessageReceipt,
     NotFoundError,
+    OutageError,
     Outcome,
     PaginationError,
     PaymentRequiredError,
@@ -68,6 +69,7 @@ TREE: dict[type[CallbellError], tuple[type[BaseException], ...]] = {
     ClientClosedError: (CallbellError, RuntimeError),
     BulkSendError: (CallbellError,),
     DuplicateMessageError: (CallbellError,),
+    OutageError: (CallbellError,),
     JournalError: (CallbellError,),
     PaginationError: (CallbellError,),
     StatusTimeoutError: (CallbellError, TimeoutError),
@@ -97,6 +99,7 @@ BUILT: dict[type[CallbellError], CallbellError] = {
     ClientClosedError: ClientClosedError("the client is closed"),
     BulkSendError: BulkSendError("1 of 1", report=REPORT, outcome=Outcome.SKIPPED),
     DuplicateMessageError: DuplicateMessageError("given twice", key="k", entry=ENTRY, first_index=3),
+    OutageError: OutageError("no response from Callbell for 600 s"),
     JournalError: JournalError("spring.db: is in use"),
     PaginationError: PaginationError("a cursor came a second time"),
     SignatureError: SignatureError("signed too long ago"),
@@ -197,6 +200,7 @@ def test_the_default_outcome_is_never_sent(kind: type[CallbellError]) -> None:
     expected = {
         BulkSendError: Outcome.SKIPPED,
         DuplicateMessageError: Outcome.SKIPPED,
+        OutageError: Outcome.SKIPPED,
         ResponseDecodeError: Outcome.UNKNOWN,
         StatusTimeoutError: Outcome.ACCEPTED,
     }

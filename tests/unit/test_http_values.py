@@ -1,4 +1,4 @@
-"""Requests and answers without I/O: paths, queries, what an answer means, and what a call comes to."""
+"""Requests and responses without I/O: paths, queries, the meaning of a response, and the outcome of a call."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ NOW = datetime(1994, 11, 6, 8, 49, 7, tzinfo=UTC)
     ],
 )
 def test_each_part_of_a_path_is_encoded(parts: tuple[str, ...], path: str) -> None:
-    """An identifier can't leave its place in the path, whatever is in it."""
+    """An identifier stays one part of the path, whatever characters it has."""
     assert build_path(*parts) == path
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8")).filter(lambda part: part.strip() not in ("", ".", ".."))))
 @quick
 def test_a_path_can_be_taken_apart_again(parts: list[str]) -> None:
-    """As many slashes as parts, and each part as it was."""
+    """The path has one slash for each part, and decodes to the same parts."""
     assert [unquote(part) for part in build_path(*parts).split("/")[1:]] == parts
 
 
@@ -116,7 +116,7 @@ def test_a_query_is_encoded(query: dict[str, Any] | None, written: str) -> None:
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8"))))
 @quick
 def test_a_query_can_be_taken_apart_again(query: dict[str, str]) -> None:
-    """Whatever is in the values, they arrive."""
+    """Any values survive the encoding."""
     assert dict(parse_qsl(build_query(query)[1:], keep_blank_values=True, strict_parsing=bool(query))) == query
 
 
@@ -133,29 +133,29 @@ def test_a_query_can_be_taken_apart_again(query: dict[str, str]) -> None:
     ],
 )
 def test_idempotent_is_what_http_calls_so(method: str, idempotent: bool) -> None:
-    """A POST or PATCH sent twice may do its work twice."""
+    """A POST or PATCH sent twice may have its effect twice."""
     assert Request(method, "/contacts").idempotent is idempotent
 
 
-# --- answers ----------------------------------------------------------------------------------------------------------
+# --- responses --------------------------------------------------------------------------------------------------------
 
 
-def test_a_good_answer_is_read() -> None:
-    """The JSON goes to the reader, and what that makes of it comes back."""
+def test_a_2xx_response_is_read() -> None:
+    """The JSON is passed to the reader, whose value is returned."""
     assert read_response(SEND, Response(201, {}, b'{"a": [1]}'), lambda document: document["a"]) == [1]
     assert read_any(SEND, Response(200, {}, b'{"a": [1]}')) == {"a": [1]}
 
 
 @pytest.mark.parametrize("body", [b"", b" \r\n"])
-def test_an_empty_answer_is_none_where_any_will_do(body: bytes) -> None:
-    """A 204 has no JSON; where some was promised it is an error."""
+def test_an_empty_response_is_none_if_any_json_is_allowed(body: bytes) -> None:
+    """A 204 has no JSON; it is an error if JSON was expected."""
     assert read_any(SEND, Response(204, {}, body)) is None
     with pytest.raises(ResponseDecodeError):
         read_response(SEND, Response(204, {}, body), lambda document: document)
 
 
 def refuse(_: Any) -> Any:
-    """A reader that finds nothing."""
+    """Refuse to read."""
     raise WireError("the answer has no uuid")
 
 
@@ -167,8 +167,8 @@ def refuse(_: Any) -> Any:
         (b'{"text": "Hello!"}', "the answer has no uuid"),
     ],
 )
-def test_a_good_answer_that_cannot_be_read_may_have_been_accepted(body: bytes, said: str) -> None:
-    """A 2xx that makes no sense is `UNKNOWN`; the error keeps what came, and its text repeats none of it."""
+def test_a_2xx_response_that_cannot_be_read_is_unknown(body: bytes, said: str) -> None:
+    """An unreadable 2xx is `UNKNOWN`; the error keeps the response, and its text quotes none of it."""
     answer = Response(202, CIMultiDict({"Server": "nginx"}), body + b" " * KEPT_BODY)
     with pytest.raises(ResponseDecodeError) as caught:
         read_response(SEND, answer, refuse)
@@ -215,8 +215,8 @@ def test_each_status_has_its_error(status: int, kind: type[APIError]) -> None:
 @pytest.mark.parametrize(
     ("status", "ok"), [(199, False), (200, True), (204, True), (299, True), (300, False), (400, False)]
 )
-def test_good_is_2xx(status: int, ok: bool) -> None:
-    """Nothing else is a success, a redirect included."""
+def test_success_is_2xx(status: int, ok: bool) -> None:
+    """No other status is a success, not even a redirect."""
     assert Response(status, {}, b"").ok is ok
 
 
@@ -227,7 +227,7 @@ def test_a_date_to_wait_for_counts_from_now() -> None:
     assert error_from(SEND, answer).retry_after == 0.0
 
 
-def test_an_error_keeps_the_answer() -> None:
+def test_an_error_keeps_the_response() -> None:
     """Its headers have lower-case names, its body is cut at 64 KiB."""
     answer = Response(503, CIMultiDict({"Retry-After": "7", "X-Request-Id": "a1"}), b"<html>" + b"x" * KEPT_BODY)
     error = error_from(SEND, answer)
@@ -238,8 +238,8 @@ def test_an_error_keeps_the_answer() -> None:
 
 @given(st.integers(300, 999), st.dictionaries(st.text(), st.text(), max_size=3), st.binary(), st.none() | st.binary())
 @quick
-def test_any_other_answer_is_an_error(status: int, headers: dict[str, str], body: bytes, sent: bytes | None) -> None:
-    """Whatever comes, and whatever had been sent, reading an error never fails."""
+def test_any_other_response_is_an_error(status: int, headers: dict[str, str], body: bytes, sent: bytes | None) -> None:
+    """Reading an error never fails, whatever was sent and whatever came."""
     error = error_from(Request("POST", "/messages/send", sent), Response(status, headers, body))
     assert error.status == status
     assert str(error).startswith(f"POST /messages/send: {status}")
@@ -362,7 +362,7 @@ def test_a_gateway_without_a_page_is_named(status: int) -> None:
     ],
 )
 def test_retry_after_is_read_in_every_form(headers: dict[str, str], seconds: float | None) -> None:
-    """Seconds, milliseconds and dates are read; what can't be is no wish at all, and the past is now."""
+    """Seconds, milliseconds and dates are read; an unreadable value counts as none, and a past date as 0."""
     assert parse_retry_after(CIMultiDict(headers), now=NOW) == seconds
 
 
@@ -375,17 +375,17 @@ _HOURS = st.integers(-12, 14).map(lambda hours: timezone(timedelta(hours=hours))
 )
 @quick
 def test_any_retry_after_is_seconds_or_nothing(value: str, now: datetime) -> None:
-    """Whatever a server writes, the answer is `None` or a finite number of seconds that is not negative."""
+    """Any header gives `None` or a finite number of seconds that is not negative."""
     for name in ("Retry-After", "Retry-After-Ms"):
         seconds = parse_retry_after({name: value}, now=now)
         assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
 
 
-# --- what a call comes to ---------------------------------------------------------------------------------------------
+# --- the outcome of a call --------------------------------------------------------------------------------------------
 
 
 def error_with(outcome: Outcome) -> CallbellError:
-    """A failure of one attempt."""
+    """Return the failure of one attempt."""
     match outcome:
         case Outcome.NEVER_SENT:
             return ConnectError("refused", method="POST", path="/messages/send", outcome=outcome)
@@ -400,22 +400,22 @@ _FAILURES = [Outcome.NEVER_SENT, Outcome.REJECTED, Outcome.UNKNOWN]
 
 @pytest.mark.parametrize("first", _FAILURES)
 @pytest.mark.parametrize("second", _FAILURES)
-def test_a_call_comes_to_the_gravest_of_its_attempts(first: Outcome, second: Outcome) -> None:
-    """What may have arrived once may have arrived, whatever later attempts met."""
+def test_a_call_has_the_worst_outcome_of_its_attempts(first: Outcome, second: Outcome) -> None:
+    """A message that may have arrived once stays `UNKNOWN`, whatever happened to later attempts."""
     call = CallState(SEND)
     for number, outcome in enumerate((first, second), start=1):
         call.start_attempt()
         error = error_with(outcome)
         call.mark_failed(error)
         assert error.attempts == number
-    gravest = max(first, second, key=_FAILURES.index)
-    assert (call.outcome, error.outcome) == (gravest, gravest)
+    worst = max(first, second, key=_FAILURES.index)
+    assert (call.outcome, error.outcome) == (worst, worst)
 
 
 @given(st.lists(st.sampled_from(_FAILURES), min_size=1, max_size=6))
 @quick
-def test_no_attempt_makes_a_call_less_grave(outcomes: list[Outcome]) -> None:
-    """Over any number of attempts the outcome only ever gets graver."""
+def test_no_attempt_improves_the_outcome(outcomes: list[Outcome]) -> None:
+    """Over any number of failed attempts the outcome only gets worse."""
     call = CallState(SEND)
     for number, outcome in enumerate(outcomes, start=1):
         call.start_attempt()
@@ -425,8 +425,8 @@ def test_no_attempt_makes_a_call_less_grave(outcomes: list[Outcome]) -> None:
 
 
 @pytest.mark.parametrize("earlier", [None, *_FAILURES])
-def test_what_is_being_written_is_unknown(earlier: Outcome | None) -> None:
-    """While an attempt is written and not settled, the call may have been accepted; a new attempt starts unwritten."""
+def test_a_request_in_flight_is_unknown(earlier: Outcome | None) -> None:
+    """While a written attempt has not ended, the call is `UNKNOWN`; a new attempt starts as not written."""
     call = CallState(SEND)
     if earlier:
         call.start_attempt()
@@ -439,8 +439,8 @@ def test_what_is_being_written_is_unknown(earlier: Outcome | None) -> None:
     assert call.outcome == (earlier or Outcome.NEVER_SENT)
 
 
-def test_an_acceptance_settles_a_call() -> None:
-    """Accepted is accepted, though an earlier attempt may have been so as well."""
+def test_an_accepted_attempt_makes_the_call_accepted() -> None:
+    """An accepted attempt counts, though an earlier one may have been accepted as well."""
     call = CallState(SEND)
     call.start_attempt()
     call.mark_failed(error_with(Outcome.UNKNOWN))
@@ -451,7 +451,7 @@ def test_an_acceptance_settles_a_call() -> None:
 
 
 def test_a_failure_before_any_attempt_was_never_sent() -> None:
-    """An error without an outcome of its own counts as not sent, and says that nothing was tried."""
+    """An error without an outcome of its own counts as never sent, with 0 attempts."""
     call = CallState(SEND)
     assert call.outcome is Outcome.NEVER_SENT
     error = InvalidMessageError("text", "must not be blank")
@@ -460,7 +460,7 @@ def test_a_failure_before_any_attempt_was_never_sent() -> None:
 
 
 def test_a_lost_connection_keeps_its_outcome_alone() -> None:
-    """An error of a single attempt keeps what it said of itself."""
+    """The error of a single attempt keeps its own outcome."""
     call = CallState(SEND)
     call.start_attempt()
     call.written = True

@@ -1,4 +1,4 @@
-"""The caller's account with the rate limiter: each place taken is given back exactly once, whatever a request ends with."""
+"""The pipeline and the rate limiter: each acquired slot is released exactly once, however a request ends."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ ENDS: dict[str, tuple[Step, str]] = {
 
 @pytest.mark.parametrize("wait", [0.0, 1.0], ids=["at once", "queued"])
 @pytest.mark.parametrize(("step", "end"), ENDS.values(), ids=ENDS)
-async def test_each_place_is_given_back_once(step: Step, end: str, wait: float) -> None:
-    """Whatever a request ends with, its place is released or refunded exactly once, and rightly."""
+async def test_each_slot_is_released_once(step: Step, end: str, wait: float) -> None:
+    """However a request ends, its slot is released or refunded exactly once, and the right one of both."""
     log = LimiterLog(wait=wait)
     pipeline = pipeline_for(step, retry=RetryPolicy(attempts=1), rate_limit=log)
     await asyncio.gather(send(pipeline), return_exceptions=True)
@@ -57,8 +57,8 @@ async def test_each_place_is_given_back_once(step: Step, end: str, wait: float) 
 
 
 @pytest.mark.parametrize(("written", "end"), [(True, "unanswered"), (False, "refunded")])
-async def test_a_cancelled_request_gives_its_place_back(written: bool, end: str) -> None:
-    """A request cancelled in flight holds its place as long as it may still arrive; one that was not written holds none."""
+async def test_a_cancelled_request_releases_its_slot(written: bool, end: str) -> None:
+    """A request cancelled after it was written is released as unanswered; one that was not written is refunded."""
     log = LimiterLog()
     pipeline = pipeline_for(failing(ConnectError, written=written, after=100.0), rate_limit=log)
     call = CallState(POST)
@@ -72,8 +72,8 @@ async def test_a_cancelled_request_gives_its_place_back(written: bool, end: str)
     assert call.attempts == 1
 
 
-async def test_the_account_is_right_wherever_a_call_is_cancelled() -> None:
-    """A call of many attempts, stops and turns may be cancelled at any moment: every place taken was given back once."""
+async def test_no_slot_is_lost_wherever_a_call_is_cancelled() -> None:
+    """A call with several attempts and pauses may be cancelled at any moment: every acquired slot is released once."""
     steps = (
         responding(503, after=1.0),
         failing(ConnectError, written=False, after=1.0),
@@ -96,12 +96,12 @@ async def test_the_account_is_right_wherever_a_call_is_cancelled() -> None:
         task.cancel()
         await asyncio.wait([task])
         assert log.taken == len(log.ends)
-    # It was caught in each attempt, in flight and between them.
+    # The moments include each attempt, in flight and before it.
     assert phases >= {(attempt, in_flight) for attempt in range(1, 6) for in_flight in (0, 1)} | {(0, 0)}
 
 
-async def test_the_default_limiter_has_all_its_places_in_the_end() -> None:
-    """After calls of every kind, cancelled ones among them, the limiter gives out as many places as at first, and no more."""
+async def test_the_default_limiter_has_all_its_slots_at_the_end() -> None:
+    """After calls of every kind, also cancelled ones, the limiter has as many slots as at first, and no more."""
     limiter = WindowRateLimiter(5, unanswered=1.0)
     pipeline = pipeline_for(
         *(step for step, _ in ENDS.values()), rate_limit=limiter, retry=RetryPolicy(resend_unknown=True)

@@ -33,7 +33,7 @@ from tests.support.calls import (
     client_for,
     half_a_minute_passes,
     nobody_listening,
-    session_telling,
+    session_with_hooks,
     ticks,
     until,
 )
@@ -122,7 +122,7 @@ def over_a_session(fault: Fault) -> Scenario:
     async def scenario() -> AsyncIterator[CallbellClient]:
         async with (
             local_callbell(fault) as server,
-            session_telling() as session,
+            session_with_hooks() as session,
             client_for(server.url, session=session, retry=ONCE) as callbell,
         ):
             yield callbell
@@ -205,7 +205,7 @@ async def test_a_cancelled_send_shows_no_secret_in_its_local_variables() -> None
             async with asyncio.timeout(0):
                 await callbell.send(MESSAGE)
         cancelled = await asyncio.gather(*sending, return_exceptions=True)
-    async with local_callbell(no_response()) as server, session_telling() as session:
+    async with local_callbell(no_response()) as server, session_with_hooks() as session:
         callbell = client_for(server.url, session=session)
         closed = asyncio.create_task(callbell.send(MESSAGE))
         await until(lambda: server.requests)
