@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import json
 import logging
+import os
 import sys
 import threading
 import time
@@ -40,7 +41,7 @@ async def main(options: argparse.Namespace) -> None:
     )
     if isinstance(limiter, SharedRateLimiter):
         await limiter.start()
-    print("ready", flush=True)
+    print("ready", flush=True)  # noqa: T201
     await loop.run_in_executor(None, sys.stdin.readline)
     threading.Thread(target=_end_with_input, args=(options.messages == 0,), daemon=True).start()
     async with client:
@@ -56,7 +57,7 @@ async def main(options: argparse.Namespace) -> None:
                 "cpu": cpu,
                 "reports": getattr(limiter, "reports", 0),
             }
-            print(json.dumps(found), flush=True)
+            print(json.dumps(found), flush=True)  # noqa: T201
         else:
             await asyncio.sleep(3600)
     if isinstance(limiter, SharedRateLimiter):
@@ -65,8 +66,6 @@ async def main(options: argparse.Namespace) -> None:
 
 def _end_with_input(quietly: bool) -> None:
     sys.stdin.read()
-    import os
-
     os._exit(0 if quietly else 1)
 
 
