@@ -54,6 +54,8 @@ WITHOUT_IO = (
     "http.responses",
     "http.error_body",
     "http.retry",
+    "limits.lending",
+    "limits.paced",
 )
 
 
@@ -272,7 +274,8 @@ def test_one_module_knows_aiohttps_client(name: str) -> None:
 def test_a_fresh_interpreter_loads_only_what_is_needed() -> None:
     """Importing all that the package offers brings in no extra, no test library and no server."""
     code = (
-        "import sys; before = set(sys.modules); from callbell_async import *; print(*sorted(set(sys.modules) - before))"
+        "import sys; before = set(sys.modules); from callbell_async import *; from callbell_async import limits;"
+        " print(*sorted(set(sys.modules) - before))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert {"callbell_async.client", "aiohttp.client", "cattrs", "orjson"} <= set(loaded)
@@ -286,6 +289,8 @@ def test_a_fresh_interpreter_loads_only_what_is_needed() -> None:
         "fastapi",
         "httpx",
         "requests",
+        "redis",
+        "psycopg",
     }
     assert {name.partition(".")[0] for name in loaded} & unwanted == set()
     assert {
