@@ -257,7 +257,7 @@ class _PostgresLender(SlotLender):
         return f"{self}: {'no response in time' if self._broken else ' '.join(str(error).split())}"
 
     def _break(self) -> None:
-        """End the connection at once: whoever waits for a response gets an error."""
+        """End the connection at once: a task that waits for a response gets an error."""
         self._broken = True
         if self._connection is not None and not self._connection.closed:
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as duplicate:

@@ -38,7 +38,7 @@ _names = itertools.count()
 
 @attrs.frozen
 class Run:
-    """What the server saw, and what the processes report."""
+    """The requests at the server, and the reports of the processes."""
 
     arrivals: list[float]
     accepted: int

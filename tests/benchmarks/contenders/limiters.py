@@ -102,7 +102,7 @@ class ThrottledGcra(_Admission):
         )
 
     async def acquire(self) -> None:
-        """Ask, and sleep for as long as it says."""
+        """Ask, and sleep for the time in the result."""
         while (result := await self._throttled.limit()).limited:  # noqa: ASYNC110 - it offers no event
             await asyncio.sleep(max(0.001, result.state.retry_after))
 
