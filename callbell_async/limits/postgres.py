@@ -16,6 +16,7 @@ from callbell_async.limits.shared import REPORT_TIMEOUT, SharedRateLimiter, Slot
 
 try:
     import psycopg
+    from psycopg.conninfo import conninfo_to_dict
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "PostgresRateLimiter needs the PostgreSQL driver: pip install 'callbell-async[postgres]'", name=error.name
@@ -143,7 +144,7 @@ class PostgresRateLimiter(SharedRateLimiter):
 class _PostgresLender(SlotLender):
     def __init__(self, url: str, name: str) -> None:
         try:
-            self._place = psycopg.conninfo.conninfo_to_dict(url).get("host") or "this host"
+            self._place = conninfo_to_dict(url).get("host") or "this host"
         except (psycopg.ProgrammingError, TypeError, AttributeError):
             # libpq's text quotes the URL, and so the password.
             valid = False
