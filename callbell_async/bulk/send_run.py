@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Generator, Iterable
 from typing import Any
 
-from callbell_async.bulk.journal_source import Intended, JournalSource
+from callbell_async.bulk.journal_source import ClaimedMessage, JournalSource
 from callbell_async.bulk.result_queue import Channel
 from callbell_async.bulk.source import MessageSource
 from callbell_async.endpoints.messages import read_receipt, send_request
@@ -40,7 +40,7 @@ _MOST_CANCELLATIONS = 10
 """After so many a run no longer waits for its workers: an `on_result` must be waiting for the run itself."""
 
 
-_SENDABLE = (Message, Intended)
+_SENDABLE = (Message, ClaimedMessage)
 
 
 class SendRun:
@@ -91,7 +91,7 @@ class SendRun:
                 f'journal: must be a Journal, such as Journal("spring.db"), not {type(journal).__name__}'
             )
         feed = MessageSource(messages)
-        self._journalled = None if journal is None else JournalSource(feed, journal, concurrency=concurrency)
+        self._journalled = None if journal is None else JournalSource(feed, journal)
         self._feed = self._journalled or feed
         self._concurrency = concurrency
         self._caller_source = caller
@@ -303,16 +303,20 @@ class SendRun:
         return SendResult(index, item, Outcome.NEVER_SENT, error=error)
 
     def _skipped(self, index: int, item: Any) -> SendResult:
-        message, key = (item.message, item.key) if isinstance(item, Intended) else (item, None)
+        message, key = (item.message, item.claim.row.key) if isinstance(item, ClaimedMessage) else (item, None)
         return SendResult(index, message, Outcome.SKIPPED, error=self._stopped_by, key=key)
 
-    async def _send(self, caller: RequestPipeline, index: int, item: Message | Intended) -> SendResult:
+    async def _send(self, caller: RequestPipeline, index: int, item: Message | ClaimedMessage) -> SendResult:
         # Whatever is raised here, a limiter's or a session's own exception too, is about this message: the others go on.
-        message, key = (item.message, item.key) if isinstance(item, Intended) else (item, None)
-        try:
-            call = CallState(send_request(item.body if isinstance(item, Intended) else dump_message(item)))
-        except Exception as error:
-            return SendResult(index, message, Outcome.NEVER_SENT, error=error)
+        if isinstance(item, ClaimedMessage):
+            call: CallState = item
+            message, key = item.message, item.claim.row.key
+        else:
+            try:
+                call = CallState(send_request(dump_message(item)))
+            except Exception as error:
+                return SendResult(index, item, Outcome.NEVER_SENT, error=error)
+            message, key = item, None
         try:
             receipt = await caller.call(call, read_receipt, patient=True)
         except Exception as error:
@@ -337,9 +341,9 @@ class SendRun:
 
     def _note(self, item: Any, result: SendResult) -> SendResult:
         """Let the journal know; returns what is true of the message."""
-        if self._journalled is None or not isinstance(item, Intended):
+        if self._journalled is None or not isinstance(item, ClaimedMessage):
             return result
-        return self._journalled.settle(item, result)
+        return self._journalled.record_result(item, result)
 
     def _keep(self, result: SendResult) -> None:
         self._counts[result.outcome.value] += 1
