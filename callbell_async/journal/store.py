@@ -21,7 +21,7 @@ __all__ = [
     "ResultRow",
     "Row",
     "StatusReport",
-    "claim",
+    "claimed",
     "crashed",
     "entry_from",
     "known_status",
@@ -55,6 +55,8 @@ class Row(NamedTuple):
     reason: str | None = None
     resent: int = 0
     confirmed_by: Confirmation | None = None
+    version: int = 0
+    """The store's mark of these values; 0 for a row that is not stored yet."""
 
 
 class ClaimRequest(NamedTuple):
@@ -66,21 +68,16 @@ class ClaimRequest(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The journal's decision about one message: `granted` if this run may send it, and the row as it is then.
-
-    `this_run`: not granted because the run has claimed the same key before.
-    """
+    """The journal's decision about one message: whether this run may send it, and its row."""
 
     row: Row
     granted: bool
-    this_run: bool = False
 
 
 class ResultRow(NamedTuple):
     """The result of a claim, and the state that follows from it."""
 
-    id: int
-    run: int
+    row: Row
     state: State
     attempts: int
     at: float
@@ -152,18 +149,18 @@ class JournalStore(Protocol):
         """Close the store; harmless when it is closed."""
 
 
-def claim(row: Row | None, request: ClaimRequest, *, run: int, now: float, new_id: int) -> Claim:
-    """Decide whether a run may send a message of which the journal has this row."""
-    key, body, input_index = request
+def claimed(row: Row | None, request: ClaimRequest, *, run: int, now: float, new_id: int) -> Row | None:
+    """Return the row after a run has claimed a message, or `None` if the run must not send it."""
     if row is None:
-        return Claim(Row(new_id, key, body, run, input_index, State.SENDING, now), granted=True)
+        return Row(new_id, *request[:2], run, request.input_index, State.SENDING, now)
     state = next_state(row.state, StateEvent.CLAIM)
     if state is None or row.run == run:
-        return Claim(row, granted=False, this_run=row.run == run)
-    in_doubt = state is State.RESENDING
+        return None
+    new = Row(
+        row.id, row.key, request.body, run, request.input_index, state, now, resent=row.resent, version=row.version
+    )
     # The copy that arrived may be the first one, so the history is searched from the first attempt.
-    tried_at, resent = (row.tried_at, 1) if in_doubt else (now, row.resent)
-    return Claim(Row(row.id, key, body, run, input_index, state, tried_at, resent=resent), granted=True)
+    return new._replace(tried_at=row.tried_at, resent=1) if state is State.RESENDING else new
 
 
 def crashed(row: Row) -> Row:
@@ -177,7 +174,7 @@ def with_result(row: Row, result: ResultRow) -> Row:
 
     The row may be `UNKNOWN` already, if another process opened the journal before this result could be written.
     """
-    if row.run != result.run:
+    if row.run != result.row.run:
         return row
     if row.state is State.ACCEPTED:
         row = row._replace(attempts=result.attempts)

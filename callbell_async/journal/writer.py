@@ -228,7 +228,7 @@ class JournalWriter:
         if row.state is State.RESENDING and outcome is not Outcome.ACCEPTED:
             reason = f"an earlier attempt may have been accepted; this one: {reason or 'was not made'}"
             result = in_doubt(result)
-        self._results.append(ResultRow(row.id, row.run, state, result.attempts, self.now(), uuid, status, reason))
+        self._results.append(ResultRow(row, state, result.attempts, self.now(), uuid, status, reason))
         self._schedule_flush()
         return result
 

@@ -108,7 +108,7 @@ CRAFTED: dict[str, Callable[[Path], None]] = {
     "more tables": crafted("CREATE TABLE t (a)"),
     "fewer tables": crafted("DROP TABLE notes"),
     "another column": crafted("ALTER TABLE messages ADD COLUMN more"),
-    "no index": crafted("DROP INDEX messages_by_uuid"),
+    "another index": crafted("CREATE INDEX messages_by_uuid ON messages (status)"),
     "no header": crafted("DELETE FROM journal"),
     "two headers": crafted("INSERT INTO journal SELECT * FROM journal"),
     "words in the header": crafted("UPDATE journal SET runs = 'x', commits = x'00'"),
