@@ -200,6 +200,7 @@ def test_what_says_nothing_else_was_never_sent(kind: type[CallbellError]) -> Non
     expected = {
         BulkSendError: Outcome.SKIPPED,
         DuplicateMessageError: Outcome.SKIPPED,
+        OutageError: Outcome.SKIPPED,
         ResponseDecodeError: Outcome.UNKNOWN,
         StatusTimeoutError: Outcome.ACCEPTED,
     }
