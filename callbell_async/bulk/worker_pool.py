@@ -147,6 +147,7 @@ class WorkerPool:
         elif error is not self.failure:
             self._further_failures += 1
         self._source.stop()
+        self._end_attempts()
 
     def hurry(self) -> None:
         """Cut the end short: first the time of requests in flight, then `on_result`."""

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
@@ -19,6 +19,7 @@ from callbell_async import (
     SendResult,
     SendRun,
     ServerError,
+    TextMessage,
     WindowRateLimiter,
 )
 from callbell_async.http.requests import CallState
@@ -365,6 +366,20 @@ async def test_a_stopped_run_does_not_wait_for_slots() -> None:
     assert (report.rejected, report.skipped) == (1, 99)
     assert report.elapsed == pytest.approx(0.1)
     assert {result.error for result in report.results} == {report.results[0].error}
+
+
+async def test_a_run_that_fails_does_not_wait_for_slots() -> None:
+    """An input that raises ends a run at once, though its other messages wait for a slot that comes much later."""
+
+    def broken() -> Iterator[TextMessage]:
+        yield from texts(9)
+        raise LookupError("row 10")
+
+    run = new_run(FakeCallbell(), broken(), concurrency=10, rate_limit=WindowRateLimiter(1, period=60.0))
+    with pytest.raises(LookupError, match="row 10"):
+        await run
+    assert run.report.elapsed == pytest.approx(0.0)
+    assert (run.report.accepted, run.report.skipped) == (1, 8)
 
 
 # --- responses that are not Callbell's --------------------------------------------------------------------------------
