@@ -47,9 +47,9 @@ class ClaimedMessage(CallState):
         self.claim = claim
         self._on_start = on_start
 
-    def begin(self) -> None:
+    def start_attempt(self) -> None:
         """Start a further attempt."""
-        super().begin()
+        super().start_attempt()
         if self.attempts == 1:
             self._on_start()
 

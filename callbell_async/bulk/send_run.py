@@ -318,7 +318,7 @@ class SendRun:
                 return SendResult(index, item, Outcome.NEVER_SENT, error=error)
             message, key = item, None
         try:
-            receipt = await caller.call(call, read_receipt, patient=True)
+            receipt = await caller.run(call, read_receipt, limit_queue_time=False)
         except Exception as error:
             return SendResult(index, message, call.outcome, error=error, attempts=call.attempts, key=key)
         except asyncio.CancelledError:

@@ -24,8 +24,8 @@ from callbell_async.journal.store import (
     StatusReport,
     entry_from,
 )
-from callbell_async.models.failures import MessageFailure
 from callbell_async.models.journal import Confirmation
+from callbell_async.models.receipts import MessageFailure
 from callbell_async.models.results import SendResult
 
 __all__ = ["FLUSH_AFTER", "JournalWriter", "duplicate_error", "in_doubt", "is_text", "wait_for_disk"]
