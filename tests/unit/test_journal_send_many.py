@@ -308,7 +308,7 @@ async def test_a_refusal_says_nothing_of_the_attempt_before(
     assert isinstance(report.results[0].error, BadRequestError)
     (entry,) = await entries(journal)
     assert entry.outcome is Outcome.UNKNOWN
-    assert str(entry.reason).startswith("an earlier attempt may have been accepted; of this one: ")
+    assert str(entry.reason).startswith("an earlier attempt may have been accepted; this one: ")
     async with journal:
         # The sandbox's calendar is another.
         found = await callbell.reconcile(journal, clock_skew=1e9)

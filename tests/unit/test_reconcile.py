@@ -28,6 +28,7 @@ from callbell_async import (
     TemplateMessage,
     TextMessage,
 )
+from callbell_async.journal import ClaimRequest, writer_of
 from callbell_async.journal.reconcile import match
 from callbell_async.sandbox import Sandbox, SandboxContact, SandboxTemplate, faults
 from tests.support.clock import current_loop
@@ -445,7 +446,7 @@ async def test_what_an_event_without_a_uuid_settled_is_no_other(
     sandbox.account.add(SandboxContact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
     await send_into_the_dark(callbell, sandbox, journal, text(), accepted=False)
     await send_into_the_dark(callbell, sandbox, journal, text(key="other", **name))
-    journal.see("other", None, None)
+    writer_of(journal).record_report("other", None)
     found = await callbell.reconcile(journal)
     assert found.accepted == 0
     assert [item.reason for item in found.unresolved] == ["is not in the contact's history"]
@@ -459,8 +460,8 @@ async def test_only_contacts_that_matter_are_looked_up(
     """What was accepted without a uuid costs a request only where it may have gone to a contact that is looked at, and its history none."""
     bsuid = TextMessage(bsuid="NL.1", text="Hello!", key="bsuid")
     await send_into_the_dark(callbell, sandbox, journal, text(0), text(1), bsuid)
-    journal.see("k1", None, None)
-    journal.see("bsuid", None, None)
+    writer_of(journal).record_report("k1", None)
+    writer_of(journal).record_report("bsuid", None)
     sandbox.requests.clear()
     assert await callbell.reconcile(journal) == ReconcileReport(accepted=1, unresolved=())
     looked_at = {request.path for request in sandbox.requests}
@@ -480,7 +481,7 @@ async def test_an_accepted_one_that_cannot_be_looked_for(
     """What was accepted without a uuid holds others back while its contact can't be asked for, and isn't told itself; a contact that isn't there has no message."""
     bsuid = TextMessage(bsuid="NL.1", text="Hello!", key="bsuid")
     await send_into_the_dark(callbell, sandbox, journal, text(), bsuid)
-    journal.see("bsuid", None, None)
+    writer_of(journal).record_report("bsuid", None)
     sandbox.inject(faults.answer(status), when=lambda request: "/bsuid/" in request.path)
     found = await callbell.reconcile(journal)
     assert found.accepted == accepted
@@ -501,7 +502,7 @@ async def test_one_of_two_is_settled_meanwhile(
     reconciling = asyncio.ensure_future(callbell.reconcile(journal))
     await looking.wait()
     if by == "an event":
-        journal.see("other", None, None)
+        writer_of(journal).record_report("other", None)
     else:
         await journal.allow_resend("other")
         await send_into_the_dark(callbell, sandbox, journal, text(key="other"))
@@ -519,7 +520,7 @@ async def test_an_event_may_be_faster(callbell: CallbellClient, sandbox: Sandbox
     sandbox.inject(faults.no_response(looking.set, until=shown), times=1)
     reconciling = asyncio.ensure_future(callbell.reconcile(journal))
     await looking.wait()
-    journal.see("k0", "a-uuid", None)
+    writer_of(journal).record_report("k0", "a-uuid")
     shown.set()
     assert await reconciling == ReconcileReport(accepted=1, unresolved=())
 
@@ -611,8 +612,9 @@ async def test_a_wrong_token_ends_it(sandbox: Sandbox, callbell: CallbellClient,
 
 async def test_what_is_under_way_is_left_alone(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
     """A message that a run is trying right now is not looked for."""
-    run = await journal.begin_run()
-    await run.intend([("k", b'{"from":"whatsapp","to":"+31612345678"}', 0)])
+    writer = writer_of(journal)
+    request = ClaimRequest("k", b'{"from":"whatsapp","to":"+31612345678"}', 0)
+    await writer.claim([request], run=await writer.begin_run())
     assert await callbell.reconcile(journal) == ReconcileReport(accepted=0, unresolved=())
     assert sandbox.requests == []
 

@@ -23,7 +23,7 @@ from callbell_async.wire import load_json
 
 __all__ = ["existing", "export", "reconcile", "status"]
 
-COLUMNS = ("key", "to", "outcome", "status", "uuid", "attempts", "tried_at", "settled_at", "reason", "body")
+COLUMNS = ("key", "to", "outcome", "status", "uuid", "attempts", "tried_at", "finished_at", "reason", "body")
 
 
 @click.command(short_help="Say how many messages of a journal came how far.")
