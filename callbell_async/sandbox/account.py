@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import attrs
 
 from callbell_async.models.message_status import MessageStatus
-from callbell_async.sandbox import webhook_events
 from callbell_async.sandbox.clock import START, Calendar
 from callbell_async.sandbox.collections import Shelf
 from callbell_async.sandbox.contact_book import People
@@ -24,7 +23,7 @@ from callbell_async.sandbox.message_lifecycle import (
     status_after,
 )
 from callbell_async.sandbox.records import (
-    Entry,
+    HistoryItem,
     SandboxChannel,
     SandboxContact,
     SandboxCustomField,
@@ -39,14 +38,16 @@ from callbell_async.sandbox.records import (
     new_id,
 )
 from callbell_async.sandbox.texts import text_of
-from callbell_async.sandbox.webhook_events import Outlet
 
-__all__ = ["SandboxAccount"]
+__all__ = ["EventSink", "SandboxAccount"]
 
 DAY = 24 * 60 * 60.0
 
 KEPT_EVENTS = 10_000
 """How many of the webhook's deliveries are kept."""
+
+EventSink = Callable[[str, "SandboxContact | SandboxUser | HistoryItem"], None]
+"""Called with the name of a webhook event and the record it is about."""
 
 Record = TypeVar(
     "Record",
@@ -65,6 +66,7 @@ Record = TypeVar(
 class SandboxAccount:
     """A Callbell account: change it in a test as you like, between requests.
 
+    `on_event`, if set, is called with each event's name and the record that it is about.
     `add` seeds records. `custom_fields` are the types of contacts' fields by name. `history_has_meta` and `contacts_have_cursors`
     choose between what is documented and what is seen.
     """
@@ -110,7 +112,7 @@ class SandboxAccount:
         self.custom_fields: dict[str, SandboxCustomField] = {}
         self.webhook: SandboxWebhook | None = None
         self.webhook_events: deque[SandboxWebhookDelivery] = deque(maxlen=KEPT_EVENTS)
-        self.outlet: Outlet | None = None
+        self.on_event: EventSink | None = None
 
     def add(self, record: Record) -> Record:
         """Seed a record, which is given back. The first of its kind replaces what every sandbox has of that kind."""
@@ -136,6 +138,11 @@ class SandboxAccount:
                 }
                 shelves[type(record)].seed(record)
         return record
+
+    def emit(self, event: str, record: SandboxContact | SandboxUser | HistoryItem) -> None:
+        """Report an event about a record to `on_event`."""
+        if self.on_event is not None:
+            self.on_event(event, record)
 
     def members(self, team: SandboxTeam) -> list[SandboxUser]:
         """The users of a team; the default team's are also those who name none."""
@@ -168,17 +175,21 @@ class SandboxAccount:
         self.messages.append(message)
         self._by_id[message.uuid] = message
         text = text_of(body, self.templates.find(body.get("template_uuid")))
-        entry = self._note_down(contact, text, "sent", uuid=message.uuid)
+        item = self._write(contact, text, "sent", uuid=message.uuid)
+        item.message = message
+        item.attachments = [] if body["type"] == "text" else [body["content"]["url"]]
         self.open(contact)
         assigned = body.get("assigned_user") or contact.assigned_user, body.get("team_uuid") or contact.team
         if assigned != (contact.assigned_user, contact.team):
             contact.assigned_user, contact.team = assigned
-            webhook_events.contact_updated(self, contact)
+            self.emit("contact_updated", contact)
         self.set_bot(contact, body.get("bot_status"))
-        webhook_events.message_sent(self, message, contact, entry)
+        self.emit("message_created", item)
         return message, contact
 
-    def receive(self, text: str, *, sender: str, channel: str = "whatsapp", attachments: Sequence[str] = ()) -> Entry:
+    def receive(
+        self, text: str, *, sender: str, channel: str = "whatsapp", attachments: Sequence[str] = ()
+    ) -> HistoryItem:
         """A customer writes: the contact is there from now on, and the 24 hours for answering it begin.
 
         `attachments` are URLs, which only the webhook is told.
@@ -186,9 +197,10 @@ class SandboxAccount:
         contact = self._contact_of({"to": sender, "from": channel})
         contact.last_reply = self.calendar.elapsed()
         self.open(contact)
-        entry = self._note_down(contact, text, "received", uuid=f"wamid.{new_id()}")
-        webhook_events.message_received(self, contact, entry, attachments)
-        return entry
+        item = self._write(contact, text, "received", uuid=f"wamid.{new_id()}")
+        item.attachments = list(attachments)
+        self.emit("message_created", item)
+        return item
 
     def message(self, uuid: str) -> SandboxMessage | None:
         """The accepted message with this uuid."""
@@ -218,13 +230,13 @@ class SandboxAccount:
 
     def note(self, contact: SandboxContact, text: str) -> None:
         """Write a note into the contact's history."""
-        self._note_down(contact, text, "note")
+        self._write(contact, text, "note")
 
     def open(self, contact: SandboxContact) -> None:
         """Open the contact's conversation, if it is closed."""
         if contact.closed_at is not None:
             contact.closed_at = None
-            webhook_events.conversation_opened(self, contact)
+            self.emit("conversation_opened", contact)
 
     def set_bot(self, contact: SandboxContact, bot_status: str | None) -> None:
         """Start or end the contact's bot, or leave it."""
@@ -238,14 +250,15 @@ class SandboxAccount:
             contact = SandboxContact(identifier=to, name=to or bsuid or "", source=source, bsuid=None if to else bsuid)
             contact.channel = body.get("channel_uuid")
             self.add(contact)
-            webhook_events.contact_created(self, contact)
-            webhook_events.conversation_opened(self, contact)
+            self.emit("contact_created", contact)
+            self.emit("conversation_opened", contact)
         return contact
 
-    def _note_down(self, contact: SandboxContact, text: str, status: Any, *, uuid: str | None = None) -> Entry:
+    def _write(self, contact: SandboxContact, text: str, status: Any, *, uuid: str | None = None) -> HistoryItem:
         theirs, ours = contact.identifier or contact.bsuid or "", self._number_of(contact)
         sender, recipient = {"sent": (ours, theirs), "received": (theirs, ours), "note": (theirs, theirs)}[status]
-        entry = Entry(
+        item = HistoryItem(
+            contact=contact,
             text=text,
             status=status,
             channel=contact.source,
@@ -254,8 +267,8 @@ class SandboxAccount:
             created_at=self.calendar.now(),
             uuid=uuid,
         )
-        contact.history.append(entry)
-        return entry
+        contact.history.append(item)
+        return item
 
     def _number_of(self, contact: SandboxContact) -> str:
         own = self.channels.find(contact.channel)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from callbell_async.sandbox.exchange import refusal
-from callbell_async.sandbox.records import Entry, SandboxContact, same_recipient
+from callbell_async.sandbox.records import HistoryItem, SandboxContact, same_recipient
 
 __all__ = ["People"]
 
@@ -60,7 +60,7 @@ class People:
         """By its WhatsApp Business Suite User ID."""
         return None if bsuid is None else self._by_bsuid.get(bsuid)
 
-    def entry(self, identifier: str) -> tuple[SandboxContact, Entry] | None:
+    def entry(self, identifier: str) -> tuple[SandboxContact, HistoryItem] | None:
         """A message in the history of any contact, by its uuid or its external id."""
         for contact in self:
             for entry in contact.history:

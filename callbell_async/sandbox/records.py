@@ -14,7 +14,7 @@ from callbell_async.sandbox.message_lifecycle import DeliveryFailure
 
 __all__ = [
     "BotSession",
-    "Entry",
+    "HistoryItem",
     "SandboxChannel",
     "SandboxContact",
     "SandboxCustomField",
@@ -130,8 +130,11 @@ class SandboxCustomField:
 
 
 @attrs.define(kw_only=True)
-class Entry:
-    """One line of a contact's history; a note has no uuid."""
+class HistoryItem:
+    """One line of a contact's history; a note has no uuid.
+
+    `message` is the accepted message that this line shows; `None` for a note and for what a customer wrote.
+    """
 
     text: str
     status: Literal["sent", "received", "note"]
@@ -139,7 +142,10 @@ class Entry:
     sender: str
     recipient: str
     created_at: datetime
+    contact: SandboxContact = attrs.field(eq=False, repr=False)
     uuid: str | None = None
+    attachments: Sequence[str] = ()
+    message: SandboxMessage | None = attrs.field(default=None, eq=False, repr=False)
 
 
 @attrs.define(kw_only=True)
@@ -173,7 +179,7 @@ class SandboxContact:
     conversation: str = attrs.field(factory=new_id)
     uuid: str = attrs.field(factory=new_id)
     bot: BotSession = attrs.field(factory=BotSession)
-    history: list[Entry] = attrs.field(factory=list)
+    history: list[HistoryItem] = attrs.field(factory=list)
     last_reply: float | None = None
     number: int = 0
     """Its place among all contacts there ever were; cursors stand on it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from callbell_async.sandbox.account import SandboxAccount
-from callbell_async.sandbox.webhook_events import emit
 from callbell_async.sandbox.webhook_sender import WebhookSender
 
 __all__ = ["Sender"]
@@ -28,7 +27,7 @@ class Sender:
 
     def emit(self, event: str, payload: Any) -> None:
         """Deliver an event of a test's own, if it is subscribed to; one that Callbell doesn't document goes to any webhook."""
-        emit(self.account, event, payload)
+        self.deliveries.emit(event, payload)
 
     async def probe(self) -> int | None:
         """Post what is no event, as Callbell does to see whether the webhook is there; gives the status, `None` for no answer.

@@ -14,12 +14,20 @@ from typing import Any
 import attrs
 import orjson
 
+from callbell_async.models.message_status import MessageStatus
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api.validation import is_loopback
 from callbell_async.sandbox.progress import Progress, Timers
-from callbell_async.sandbox.records import SandboxContact, SandboxMessage, SandboxWebhook, SandboxWebhookDelivery
+from callbell_async.sandbox.records import (
+    HistoryItem,
+    SandboxContact,
+    SandboxMessage,
+    SandboxUser,
+    SandboxWebhook,
+    SandboxWebhookDelivery,
+)
 from callbell_async.sandbox.webhook_client import Answer, Courier
-from callbell_async.sandbox.webhook_events import message_status_updated, subscriber
+from callbell_async.sandbox.webhook_events import render, render_status, subscriber
 
 __all__ = ["SIGNATURE", "WebhookSender", "sign"]
 
@@ -71,6 +79,7 @@ class WebhookSender:
         self._unsettled = 0
         self._twice = 0.0
         self._draws = random.Random(0)  # noqa: S311 - chance that repeats is the point
+        self._running = False
 
     @property
     def waiting(self) -> int:
@@ -87,8 +96,21 @@ class WebhookSender:
         self._twice = probability
         self._draws = random.Random(seed)  # noqa: S311 - as above
 
-    def send(self, event: str, payload: Any) -> None:
-        """Deliver an event; `payload` is what JSON can say."""
+    def emit(self, event: str, payload: Any) -> None:
+        """Deliver an event, if the sandbox runs and a webhook is subscribed to it; `payload` is what JSON can say."""
+        if self._is_wanted(event):
+            self._send(event, payload)
+
+    def _handle_event(self, event: str, record: SandboxContact | SandboxUser | HistoryItem) -> None:
+        if self._is_wanted(event):
+            self._send(event, render(self._account, event, record))
+        if isinstance(record, HistoryItem) and record.message is not None and self._is_wanted("message_status_updated"):
+            self._follow(record.message, record.contact)
+
+    def _is_wanted(self, event: str) -> bool:
+        return self._running and subscriber(self._account.webhook, event) is not None
+
+    def _send(self, event: str, payload: Any) -> None:
         body = orjson.dumps({"event": event, "payload": payload})
         # What is noted down is what is sent, whatever becomes of its parts.
         payload = orjson.loads(body)["payload"]
@@ -96,18 +118,19 @@ class WebhookSender:
             self._unsettled += 1
             self._put(_Delivery(event, payload, body))
 
-    def follow(self, message: SandboxMessage, contact: SandboxContact) -> None:
-        """Tell each change of a message's status, when the account's pace brings it."""
-        account = self._account
-        tell = functools.partial(message_status_updated, account, message, contact)
-        self._progress.follow(message, account.pace, tell)
+    def _follow(self, message: SandboxMessage, contact: SandboxContact) -> None:
+        def tell(status: MessageStatus, after: float) -> None:
+            if self._is_wanted("message_status_updated"):
+                self._send("message_status_updated", render_status(self._account, message, contact, status, after))
+
+        self._progress.follow(message, self._account.pace, tell)
 
     async def probe(self) -> int | None:
         """Post `{}`, which is no event, and give the status it is answered; `None` if there is no answer. It is not noted down."""
         webhook = self._account.webhook
         if webhook is None or not is_loopback(webhook.url):
             raise LookupError("no webhook on this machine is subscribed")
-        if self._account.outlet is not self:
+        if not self._running:
             raise RuntimeError("the sandbox is not running")
         answer = await self._post(webhook, b"{}")
         return None if answer is None else answer.code
@@ -121,11 +144,13 @@ class WebhookSender:
     def start(self) -> None:
         """Deliver from now on, on the running loop."""
         self._settled = asyncio.Event()
-        self._account.outlet = self
+        self._running = True
+        self._account.on_event = self._handle_event
 
     async def stop(self) -> None:
         """Deliver nothing more, and leave nothing behind."""
-        self._account.outlet = None
+        self._running = False
+        self._account.on_event = None
         self._timers.cancel()
         self._queue.clear()
         workers = tuple(self._workers)

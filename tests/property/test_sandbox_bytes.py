@@ -74,7 +74,7 @@ async def test_every_request_is_answered_over_http(asked: Sequence[RawRequest]) 
     """
     async with Sandbox(clock=Clock(), limit=None) as sandbox:
         # Events that wait to be delivered would change the account at any time.
-        sandbox.account.outlet = None
+        sandbox.account.on_event = None
         seed(sandbox.account)
         for raw in asked:
             before, count = everything(sandbox.account), len(sandbox.requests)

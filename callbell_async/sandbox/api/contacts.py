@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from callbell_async.sandbox import webhook_events
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses, validation
 from callbell_async.sandbox.api.pagination import cut_contacts
@@ -53,7 +52,7 @@ def post_contact(account: SandboxAccount, request: SandboxRequest) -> SandboxRes
     contact = account.add(SandboxContact(identifier=identifier, name=name, source=source, channel=channel))
     _change(contact, changes)
     account.set_bot(contact, bot_status)
-    webhook_events.contact_created(account, contact)
+    account.emit("contact_created", contact)
     return SandboxResponse(200, {"contact": [responses.contact(account, contact)]})
 
 
@@ -95,7 +94,7 @@ def patch_contact(account: SandboxAccount, request: SandboxRequest, uuid: str) -
     if unassign:
         contact.assigned_user = None
     account.set_bot(contact, bot_status)
-    webhook_events.contact_updated(account, contact)
+    account.emit("contact_updated", contact)
     return SandboxResponse(200, {"contact": [responses.contact(account, contact)]})
 
 
@@ -103,7 +102,7 @@ def delete_contact(account: SandboxAccount, request: SandboxRequest, uuid: str) 
     """It is gone, with its history."""
     contact = account.people.get(uuid)
     account.people.remove(contact)
-    webhook_events.contact_deleted(account, contact)
+    account.emit("contact_deleted", contact)
     return SandboxResponse(200, {"status": "contact was destroyed"})
 
 

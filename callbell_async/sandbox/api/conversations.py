@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from callbell_async.sandbox import webhook_events
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses, validation
 from callbell_async.sandbox.api.pagination import cut
@@ -31,7 +30,7 @@ def close_conversation(account: SandboxAccount, request: SandboxRequest, uuid: s
     contact = account.people.get(uuid)
     if contact.closed_at is None:
         contact.closed_at = account.calendar.now()
-        webhook_events.conversation_closed(account, contact, contact.closed_at)
+        account.emit("conversation_closed", contact)
     always = ("funnelId", "closedAt", "team")
     return SandboxResponse(200, {"contact": responses.contact(account, contact, always=always, chat=False)})
 
@@ -55,7 +54,7 @@ def update_funnel(account: SandboxAccount, request: SandboxRequest, uuid: str) -
         fields.complain("funnel_id", "is unknown")
     fields.done()
     contact.funnel = funnel
-    webhook_events.contact_updated(account, contact)
+    account.emit("contact_updated", contact)
     always = ("closedAt", "funnelId", "team")
     return SandboxResponse(200, {"contact": [responses.contact(account, contact, always=always, chat=False)]})
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.clock import local, local_millis, utc
 from callbell_async.sandbox.records import (
-    Entry,
+    HistoryItem,
     SandboxChannel,
     SandboxContact,
     SandboxCustomField,
@@ -20,9 +21,6 @@ from callbell_async.sandbox.records import (
     SandboxWebhook,
     SandboxWebhookDelivery,
 )
-
-if TYPE_CHECKING:
-    from callbell_async.sandbox.account import SandboxAccount
 
 __all__ = [
     "bot",
@@ -121,7 +119,7 @@ def conversation(contact: SandboxContact) -> dict[str, Any]:
     }
 
 
-def entry(entry: Entry) -> dict[str, Any]:
+def entry(entry: HistoryItem) -> dict[str, Any]:
     """A line of a contact's history; notes have no uuid."""
     return {
         "text": entry.text,

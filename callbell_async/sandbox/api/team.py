@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from callbell_async.sandbox import webhook_events
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses, validation
 from callbell_async.sandbox.api.pagination import cut
@@ -86,7 +85,7 @@ def delete_custom_status(account: SandboxAccount, request: SandboxRequest, ident
     for user in account.users:
         if user.custom_status == identifier:
             user.custom_status = user.custom_status_at = None
-            webhook_events.agent_status_updated(account, user)
+            account.emit("agent_status_updated", user)
     return SandboxResponse(200, {"status": "custom status was destroyed"})
 
 
@@ -104,7 +103,7 @@ def put_user_status(account: SandboxAccount, request: SandboxRequest, uuid: str)
         user.available, user.updated_at = available, now
     if "custom_status_uuid" in fields:
         user.custom_status, user.custom_status_at = custom, None if custom is None else now
-    webhook_events.agent_status_updated(account, user)
+    account.emit("agent_status_updated", user)
     return SandboxResponse(200, {"user_status": responses.user_status(account, user)})
 
 
@@ -112,7 +111,7 @@ def delete_user_status(account: SandboxAccount, request: SandboxRequest, uuid: s
     """A user gives the custom status back."""
     user = account.users.get(uuid)
     user.custom_status = user.custom_status_at = None
-    webhook_events.agent_status_updated(account, user)
+    account.emit("agent_status_updated", user)
     return SandboxResponse(204)
 
 
