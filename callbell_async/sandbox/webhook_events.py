@@ -33,21 +33,16 @@ def render(account: SandboxAccount, event: str, record: SandboxContact | Sandbox
 
 
 def render_status(
-    account: SandboxAccount, message: SandboxMessage, contact: SandboxContact, status: MessageStatus, after: float
+    account: SandboxAccount, message: SandboxMessage, status: MessageStatus, after: float
 ) -> dict[str, Any]:
     """Return the payload of `message_status_updated` for a status reached `after` seconds after the acceptance."""
     return {
         "uuid": message.uuid,
         "status": status.value,
-        **_metadata(message),
+        **responses.metadata(message),
         "messageStatusPayload": account.report(message, status, after),
-        "contact": responses.contact(account, contact),
+        "contact": responses.contact(account, message.contact),
     }
-
-
-def _metadata(message: SandboxMessage | None) -> dict[str, Any]:
-    metadata = None if message is None else message.body.get("metadata")
-    return {} if metadata is None else {"metadata": metadata}
 
 
 def _contact(account: SandboxAccount, contact: SandboxContact) -> dict[str, Any]:
@@ -77,7 +72,7 @@ def _message(account: SandboxAccount, item: HistoryItem) -> dict[str, Any]:
         "status": item.status,
         "channel": item.channel,
         "contact": responses.contact(account, item.contact),
-        **_metadata(item.message),
+        **({} if item.message is None else responses.metadata(item.message)),
         "createdAt": local_millis(item.created_at),
     }
 

@@ -124,3 +124,10 @@ def test_a_port_that_is_taken_is_said() -> None:
         result = CliRunner().invoke(app, ["sandbox", "--port", str(port)])
     assert result.exit_code == 2
     assert result.output.startswith(f"callbell-async: --port: {port} can't be used")
+
+
+def test_a_blank_secret_is_reported() -> None:
+    """A blank webhook secret ends the command with status 2 and the reason."""
+    result = CliRunner().invoke(app, ["sandbox", "--webhook-secret", " "])
+    assert result.exit_code == 2
+    assert result.output.startswith("callbell-async: --webhook-secret: a webhook secret must be")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callbell_async.sandbox import SandboxAccount
-from callbell_async.sandbox.api.router import answer
+from callbell_async.sandbox.api.router import route
 from callbell_async.sandbox.api.validation import check_message
 from callbell_async.sandbox.exchange import SandboxRequest, SandboxResponse
 from tests.fixtures.sandbox import GOOD, Clock, number
@@ -32,7 +32,7 @@ def test_every_request_is_answered_as_documented(request_: SandboxRequest) -> No
     """Any request at all has a documented answer that can be written as JSON; one that is refused changes nothing."""
     account = seeded_account()
     before = everything(account)
-    reply = answer(account, request_)
+    reply = route(account, request_)
     assert is_documented(reply)
     assert isinstance(reply.content, bytes)
     if reply.status >= 400 or request_.method == "GET":
@@ -45,11 +45,11 @@ def test_a_message_is_taken_or_complained_of(body: dict[str, Any]) -> None:
     """A body nearly right is either accepted, and is in the contact's history, or refused with complaints about keys that exist."""
     account = seeded_account()
     request_ = SandboxRequest(method="POST", path="/messages/send", body=json.dumps(body).encode())
-    reply = answer(account, request_)
+    reply = route(account, request_)
     if reply.status == 200:
         (message,) = account.messages
         assert message.body == body
-        assert account.people.entry(message.uuid) is not None
+        assert account.contacts.find_message(message.uuid) is not None
     else:
         assert not account.messages
         complaints = reply.document["error"]
@@ -85,11 +85,11 @@ def test_the_state_holds_together(done: list[Step]) -> None:
     closed: set[str] = set()
 
     def call(method: str, path: str, **body: Any) -> SandboxResponse:
-        return answer(account, SandboxRequest(method=method, path=path, body=json.dumps(body).encode()))
+        return route(account, SandboxRequest(method=method, path=path, body=json.dumps(body).encode()))
 
     for step in done:
         to = number(step.place)
-        found = account.people.by_identifier("whatsapp", to)
+        found = account.contacts.by_identifier("whatsapp", to)
         assert (found is not None) == (to in alive)
         path = f"/contacts/{'nobody' if found is None else found.uuid}"
         match step.name:

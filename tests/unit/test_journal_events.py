@@ -197,7 +197,7 @@ async def test_statuses_are_asked_for(callbell: CallbellClient, sandbox: Sandbox
     messages = [TextMessage(to=f"+3161234567{number}", text="Hello!") for number in range(5)]
     await callbell.send_many(messages, journal=journal)
     assert await callbell.refresh(journal) == RefreshReport(asked=5, changed=0, failed=0)
-    sandbox.account.fail(sandbox.messages[0], DeliveryFailure(reason="no such user"))
+    sandbox.messages[0].failure = DeliveryFailure(reason="no such user")
     current_loop().advance(6.0)
     assert await callbell.refresh(journal) == RefreshReport(asked=5, changed=5, failed=0)
     funnel = await journal.funnel()

@@ -28,7 +28,7 @@ from callbell_async import (
     UnprocessableEntityError,
 )
 from callbell_async.sandbox import Fault, SandboxResponse
-from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import (
     answer,
     close_after_reading,
@@ -142,7 +142,7 @@ async def test_an_answer_whose_rest_never_comes(status: int, raises: type[Callbe
     async def time_is_over(*_: object) -> None:
         half_a_minute_passes()
 
-    half = no_response(after=head(SandboxResponse(status, None, HTML), 2 * len(PAGE)) + PAGE)
+    half = no_response(after=response_head(SandboxResponse(status, None, HTML), 2 * len(PAGE)) + PAGE)
     async with (
         local_callbell(half) as server,
         session_telling(on_request_end=time_is_over) as session,

@@ -106,7 +106,7 @@ BAD_MESSAGES = ({"to": ""}, {"channel_uuid": "nowhere"})
 @pytest.mark.parametrize("bad", BAD_MESSAGES, ids=["a wrong field", "a wrong reference"])
 async def test_the_next_accepted_message_fails(sandbox: Sandbox, bad: dict[str, Any]) -> None:
     """A failed delivery waits for a message that is accepted: neither a message with something wrong nor another request uses it up."""
-    sandbox.account.add(SandboxChannel(title="The only one"))
+    sandbox.account.seed(SandboxChannel(title="The only one"))
     rule = sandbox.inject(faults.failed_delivery(DeliveryFailure(reason="no")), times=1)
     assert await statuses(sandbox, 1, **bad) == [400]
     assert (await ask(sandbox, "POST", "/contacts", json=GOOD))[0] == 400
@@ -184,7 +184,7 @@ async def test_a_request_that_is_never_whole_uses_no_fault_up(sandbox: Sandbox, 
     rule = sandbox.inject(faults.answer(500), times=1)
     _, writer = await asyncio.open_connection("127.0.0.1", int(sandbox.url.split(":")[2].split("/")[0]))
     writer.write(
-        b"POST /v1/messages/send HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sandbox\r\nContent-Length: 500\r\n\r\n{"
+        b"POST /v1/messages/send HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sandbox\r\nContent-Length: 500\r\n\r\n{"
     )
     await until(lambda: rule.over)
     assert await statuses(sandbox, 1) == [200]

@@ -40,7 +40,7 @@ async def raw_answer(sandbox: Sandbox, body: bytes | None = None, head: str = ""
     """Everything the sandbox says to a good request until it ends the connection; a reset is `b"reset"` at the end."""
     content = b'{"to": "1", "from": "whatsapp", "type": "text", "content": {"text": "x"}}' if body is None else body
     reader, writer = await asyncio.open_connection("127.0.0.1", int(sandbox.url.split(":")[2].split("/")[0]))
-    request = f"POST /v1/messages/send HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {sandbox.token}\r\n"
+    request = f"POST /v1/messages/send HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {sandbox.token}\r\n"
     writer.write(f"{request}{head or f'Content-Length: {len(content)}'}\r\n\r\n".encode() + content)
     said = b""
     try:
@@ -202,7 +202,7 @@ async def test_silence_until_a_fault(sandbox: Sandbox, accept: bool) -> None:
     sandbox.assert_sent(2 + accept)
     told = {document["message"]["uuid"] for status, document in answers if status == 200}
     assert told <= {message.uuid for message in sandbox.messages}
-    assert sandbox.requests[0].fault == "silence, then answer 503"
+    assert sandbox.requests[0].fault == "no_response, then answer 503"
 
 
 async def test_silence_is_over_when_the_client_has_left(sandbox: Sandbox) -> None:
@@ -259,7 +259,7 @@ async def test_whoever_waits_is_let_go_at_the_end() -> None:
             sandbox.inject(fault)
             port = int(sandbox.url.split(":")[2].split("/")[0])
             _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"GET /v1/plan HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sandbox\r\n\r\n")
+            writer.write(b"GET /v1/plan HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sandbox\r\n\r\n")
             await until_read(sandbox)
         assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         writer.close()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from callbell_async.models.failures import read_failure
 from callbell_async.sandbox import DeliveryFailure, Sandbox, SandboxChannel, StatusTimings, faults
 from tests.fixtures.sandbox import GOOD, Clock, ask, get, number, seed, send
 
@@ -58,7 +60,7 @@ async def test_the_pace_is_the_test_s(clock: Clock) -> None:
     """How fast a message goes on can be chosen; dates begin where they are told to."""
     start = datetime(2030, 5, 17, 8, 30, tzinfo=UTC)
     async with Sandbox(
-        clock=clock, start=start, pace=StatusTimings(reported=0, sent=0, delivered=0, read=60)
+        clock=clock, start=start, status_timings=StatusTimings(reported=0, sent=0, delivered=0, read=60)
     ) as sandbox:
         uuid = await send(sandbox)
         message = (await get(sandbox, f"/messages/status/{uuid}"))["message"]
@@ -68,7 +70,7 @@ async def test_the_pace_is_the_test_s(clock: Clock) -> None:
         assert (await get(sandbox, f"/messages/status/{uuid}"))["message"]["status"] == "read"
         await send(sandbox, to=number(2))
         dates = [contact["createdAt"] for contact in (await get(sandbox, "/contacts"))["contacts"]]
-        assert dates == ["2030-05-17T08:30:00Z", "2030-05-17T08:31:30Z"]
+        assert dates == ["2030-05-17T08:31:30Z", "2030-05-17T08:30:00Z"]
 
 
 @pytest.mark.parametrize("shape", ["gupshup", "meta"])
@@ -92,7 +94,7 @@ async def test_a_failed_delivery_says_why(sandbox: Sandbox, clock: Clock, shape:
 
 async def test_the_24_hours_after_a_reply(sandbox: Sandbox, clock: Clock) -> None:
     """A day after a customer's last words only templates are delivered; anything else fails with 131047."""
-    sandbox.account.receive("Where is my parcel?", sender="+31612345678")
+    sandbox.account.receive_message("Where is my parcel?", sender="+31612345678")
     clock.now += 24 * 3600 - 1
     in_time = await send(sandbox)
     clock.now += 1
@@ -155,7 +157,7 @@ async def test_a_message_assigns_and_starts_the_bot(sandbox: Sandbox) -> None:
     """A message's user, team and bot status are its contact's afterwards."""
     seed(sandbox.account)
     await send(sandbox, to="123456789", assigned_user="john1@gmail.com", team_uuid="team", bot_status="bot_start")
-    (contact,) = (await get(sandbox, "/contacts/contact"))["contact"]
+    contact = (await get(sandbox, "/contacts/contact"))["contact"]
     assert (contact["assignedUser"], contact["team"]["name"]) == ("john1@gmail.com", "General")
     assert (await get(sandbox, "/contacts/contact/bot"))["bot"]["status"] == "in_progress"
     await ask(sandbox, "POST", "/contacts/contact/bot", json={"status": "bot_end"})
@@ -164,12 +166,84 @@ async def test_a_message_assigns_and_starts_the_bot(sandbox: Sandbox) -> None:
 
 async def test_a_message_comes_from_its_channel(sandbox: Sandbox) -> None:
     """The history says which number a message came from: the main channel's of its kind, or else the first one's."""
-    sandbox.account.add(SandboxChannel(title="gone", discarded=True, number="1"))
-    sandbox.account.add(SandboxChannel(title="second", number="2"))
-    sandbox.account.add(SandboxChannel(title="main", main=True, number="3"))
-    sandbox.account.add(SandboxChannel(title="telegram", type="telegram", number="4"))
+    sandbox.account.seed(SandboxChannel(title="gone", discarded=True, number="1"))
+    sandbox.account.seed(SandboxChannel(title="second", number="2"))
+    sandbox.account.seed(SandboxChannel(title="main", main=True, number="3"))
+    sandbox.account.seed(SandboxChannel(title="telegram", type="telegram", number="4"))
     await send(sandbox)
     await send(sandbox, **{"from": "telegram"})
     await send(sandbox, **{"from": "instagram"})
-    senders = [contact.history[0].sender for contact in sandbox.account.people]
-    assert senders == ["3", "4", ""]
+    senders = {contact.source: contact.history[0].sender for contact in sandbox.account.contacts}
+    assert senders == {"whatsapp": "3", "telegram": "4", "instagram": ""}
+
+
+async def test_metadata_in_responses(sandbox: Sandbox) -> None:
+    """The responses to sending and to asking for the status have the message's metadata; without any, no key."""
+    metadata = {"order": "4711"}
+    for body, expected in (({**GOOD, "metadata": metadata}, metadata), (GOOD, None)):
+        _, sent = await ask(sandbox, "POST", "/messages/send", json=body)
+        found = await get(sandbox, f"/messages/status/{sent['message']['uuid']}")
+        assert [document["message"].get("metadata") for document in (sent, found)] == [expected] * 2
+
+
+async def test_the_contact_in_a_status(sandbox: Sandbox) -> None:
+    """A status has the contact and the conversation, as `fields` of the message do; an account can be set to the documented form."""
+    body = {**GOOD, "fields": "contact,conversation"}
+    _, sent = await ask(sandbox, "POST", "/messages/send", json=body)
+    path = f"/messages/status/{sent['message']['uuid']}"
+    found = (await get(sandbox, path))["message"]
+    assert {name: found[name] for name in ("contact", "conversation")} == {
+        name: sent["message"][name] for name in ("contact", "conversation")
+    }
+    sandbox.account.status_has_contact = False
+    assert (await get(sandbox, path))["message"].keys() == {"uuid", "status"}
+    sandbox.account.status_has_contact = True
+    await ask(sandbox, "DELETE", f"/contacts/{found['contact']['uuid']}")
+    assert (await get(sandbox, path))["message"].keys() == {"uuid", "status"}
+
+
+async def test_successes_in_the_form_of_meta(sandbox: Sandbox, clock: Clock) -> None:
+    """An account on Meta's Cloud API reports successes in Meta's form, from `sent` on; the library reads no failure from it."""
+    sandbox.account.report_shape = "meta"
+    uuid = await send(sandbox)
+    reports = []
+    for seconds in (2.0, 1.0, 2.0, 5.0):
+        clock.now += seconds
+        reports.append((await get(sandbox, f"/messages/status/{uuid}"))["message"].get("messageStatusPayload"))
+    at = int(datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp())
+    assert reports == [
+        None,
+        *(
+            {
+                "messaging": {
+                    "value": {
+                        "statuses": [
+                            {
+                                "id": f"wamid.{uuid}",
+                                "status": status,
+                                "timestamp": str(at + after),
+                                "recipient_id": "31612345678",
+                            }
+                        ]
+                    }
+                }
+            }
+            for status, after in (("sent", 3), ("delivered", 5), ("read", 10))
+        ),
+    ]
+    assert [read_failure(report) for report in reports] == [None] * 4
+
+
+async def test_notes_in_the_history(sandbox: Sandbox) -> None:
+    """A colleague's note has a uuid and its `from` is not its `to`; a system note has no uuid, and they are equal."""
+    seed(sandbox.account)
+    await ask(sandbox, "POST", "/contacts/contact/conversation/note", json={"text": "Call back"})
+    contact = sandbox.account.contacts.get("contact")
+    sandbox.account.add_note(contact, "Assigned to John One", system=True)
+    system, colleague = (await get(sandbox, "/contacts/contact/messages"))["messages"]
+    assert (colleague["status"], colleague["text"]) == ("note", "Call back")
+    assert re.fullmatch("[0-9a-f]{32}", colleague["uuid"])
+    assert (colleague["from"], colleague["to"]) == ("+390000000001", "+123 456 789")
+    assert (system["status"], system["from"], system["to"]) == ("note", "+123 456 789", "+123 456 789")
+    assert "uuid" not in system
+    assert (await ask(sandbox, "DELETE", f"/messages/{colleague['uuid']}"))[0] == 404

@@ -19,9 +19,13 @@ async def sandbox() -> AsyncIterator[Sandbox]:
     clock = Clock()
     async with Sandbox(clock=clock) as running:
         seed(running.account)
+        running.account.history_has_meta = running.account.status_has_contact = False
+        running.account.contact_in_list = True
         await ask(running, "POST", "/messages/send", json={**GOOD, "to": "+123456789"})
-        running.account.note(running.account.people.get("contact"), "Conversation was assigned to John Doe")
-        running.account.receive("Hello there", sender="+123456789")
+        running.account.add_note(
+            running.account.contacts.get("contact"), "Conversation was assigned to John Doe", system=True
+        )
+        running.account.receive_message("Hello there", sender="+123456789")
         await ask(running, "POST", "/contacts/contact/bot", json={"status": "bot_start"})
         await ask(running, "POST", "/webhooks/subscribe", json=WEBHOOK)
         clock.now += 2.0

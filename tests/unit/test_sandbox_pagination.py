@@ -5,19 +5,20 @@ from __future__ import annotations
 import pytest
 
 from callbell_async.sandbox import Sandbox, SandboxContact
-from tests.fixtures.sandbox import Clock, ask, get, number, seed
+from tests.fixtures.sandbox import Clock, ask, get, number, seed, send
 
 
 def many(sandbox: Sandbox, count: int) -> list[str]:
-    """So many contacts; their names."""
-    return [
-        sandbox.account.add(
+    """Create contacts and return their names in the order of the list: the last one first."""
+    names = [
+        sandbox.account.seed(
             SandboxContact(
                 identifier=number(place), name=str(place), tags=["even"] if place % 2 == 0 else ["odd", "strange"]
             )
         ).name
         for place in range(count)
     ]
+    return names[::-1]
 
 
 async def test_contacts_by_page(sandbox: Sandbox) -> None:
@@ -41,7 +42,7 @@ async def test_the_page_limit(sandbox: Sandbox) -> None:
 
 
 async def test_contacts_by_cursor(sandbox: Sandbox) -> None:
-    """Cursors lead through all contacts, each once, although some come and go on the way; `null` ends it."""
+    """A walk by cursor finds each contact once, although contacts are deleted and write meanwhile; later contacts are left out."""
     names = many(sandbox, 45)
     found: list[str] = []
     path = "/contacts"
@@ -52,9 +53,31 @@ async def test_contacts_by_cursor(sandbox: Sandbox) -> None:
             break
         if len(found) == 20:
             await ask(sandbox, "DELETE", f"/contacts/{page['contacts'][-1]['uuid']}")
-            sandbox.account.add(SandboxContact(identifier="+1", name="late"))
+            sandbox.account.seed(SandboxContact(identifier="+1", name="late"))
+            for place in (0, 10, 44):
+                sandbox.account.receive_message("Hi", sender=number(place))
         path = f"/contacts?after={page['meta']['next']}"
-    assert found == [*names, "late"]
+    assert found == names
+
+
+async def test_the_most_recent_conversation_comes_first(sandbox: Sandbox) -> None:
+    """Contacts are ordered by their last message, or by their creation; a conversation that is opened again counts, a note does not."""
+    for place in range(4):
+        sandbox.account.seed(SandboxContact(identifier=number(place), name=str(place), uuid=str(place)))
+
+    async def names() -> list[str]:
+        return [contact["name"] for contact in (await get(sandbox, "/contacts"))["contacts"]]
+
+    assert await names() == ["3", "2", "1", "0"]
+    await send(sandbox, to=number(1))
+    assert await names() == ["1", "3", "2", "0"]
+    sandbox.account.receive_message("Hi", sender=number(0))
+    assert await names() == ["0", "1", "3", "2"]
+    await ask(sandbox, "POST", "/contacts/2/conversation/note", json={"text": "Call back"})
+    await ask(sandbox, "POST", "/contacts/2/conversation/close")
+    assert await names() == ["0", "1", "3", "2"]
+    await ask(sandbox, "POST", "/contacts/2/conversation/open")
+    assert await names() == ["2", "0", "1", "3"]
 
 
 async def test_filters_hold_beside_a_cursor(sandbox: Sandbox) -> None:
@@ -62,7 +85,7 @@ async def test_filters_hold_beside_a_cursor(sandbox: Sandbox) -> None:
     names = many(sandbox, 90)
     first = await get(sandbox, "/contacts?tags=odd,strange&source=whatsapp")
     second = await get(sandbox, f"/contacts?tags=odd,strange&source=whatsapp&after={first['meta']['next']}")
-    assert [contact["name"] for page in (first, second) for contact in page["contacts"]] == names[1:80:2]
+    assert [contact["name"] for page in (first, second) for contact in page["contacts"]] == names[:80:2]
     assert (await get(sandbox, "/contacts?tags=odd,even"))["contacts"] == []
     assert (await get(sandbox, "/contacts?team_uuid=x"))["contacts"] == []
 
@@ -95,9 +118,10 @@ async def test_a_page_s_leading_zeros(sandbox: Sandbox) -> None:
     assert (await get(sandbox, f"/webhooks/events?page=01&items={zeros}10"))["meta"] == {"page": 1, "pages": 1}
 
 
-@pytest.mark.parametrize("has_meta", [False, True])
+@pytest.mark.parametrize("has_meta", [True, False])
 async def test_history_by_page(sandbox: Sandbox, clock: Clock, has_meta: bool) -> None:
-    """A history comes newest first, in pages, without `meta` as documented or with it as seen."""
+    """A history comes newest first, in pages, with `meta` as the service does, or without it as documented."""
+    assert sandbox.account.history_has_meta
     sandbox.account.history_has_meta = has_meta
     seed(sandbox.account)
     for place in range(25):

@@ -57,7 +57,7 @@ async def test_a_webhook_is_checked(sandbox: Sandbox, url: Any, subscriptions: A
 async def test_webhook_events_are_filtered(sandbox: Sandbox) -> None:
     """Deliveries come newest first, by success and by event, so many a page."""
     for event, good in [("message_created", True), ("contact_created", False), ("contact_deleted", True)]:
-        sandbox.account.add(SandboxWebhookDelivery(event=event, payload={}, success=good))
+        sandbox.account.seed(SandboxWebhookDelivery(event=event, payload={}, success=good))
 
     async def found(query: str) -> list[str]:
         return [event["event"] for event in (await get(sandbox, f"/webhooks/events?{query}"))["webhook_events"]]

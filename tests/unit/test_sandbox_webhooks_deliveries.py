@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from callbell_async import CallbellClient, TextMessage
+from callbell_async import CallbellClient, ConfigurationError, TextMessage
 from callbell_async.sandbox import Sandbox, SandboxWebhook, SandboxWebhookDelivery
 from callbell_async.sandbox.api.validation import EVENTS
 from tests.fixtures.sandbox import get, send
@@ -56,7 +56,7 @@ async def listen(sandbox: Sandbox) -> AsyncIterator[Listen]:
     async def begin(*answers: int | web.Response | None) -> WebhookListener:
         listener = await WebhookListener(*answers).__aenter__()
         listeners.append(listener)
-        sandbox.account.add(webhook(listener.url))
+        sandbox.account.seed(webhook(listener.url))
         return listener
 
     yield begin
@@ -90,7 +90,7 @@ async def test_a_signature_is_of_now(listen: Listen) -> None:
     """The time in a signature is the real one if nobody says otherwise, whatever the sandbox's clock and date are."""
     listener = await listen()
     async with Sandbox(webhook_secret=SECRET, clock=lambda: 0.0) as sandbox:
-        sandbox.account.add(webhook(listener.url))
+        sandbox.account.seed(webhook(listener.url))
         sandbox.emit("message_created", {})
         await sandbox.wait_delivered()
     at = int(listener.posts[0].headers["X-Callbell-Signature"].partition(",")[0].removeprefix("t="))
@@ -111,8 +111,8 @@ async def test_each_attempt_is_signed_anew(listen: Listen) -> None:
     listener = await listen(500)
     now = 1_000.0
     async with Sandbox(webhook_secret="whsec_old", webhook_time=lambda: now) as sandbox:
-        sandbox.account.add(webhook(listener.url))
-        sandbox.deliveries.waits = (HOUR,)
+        sandbox.account.seed(webhook(listener.url))
+        sandbox.deliveries.retry_delays = (HOUR,)
         sandbox.emit("message_created", {})
         await failures(sandbox, 1)
         now, sandbox.webhook_secret = 1_001.0, "whsec_new"
@@ -155,16 +155,16 @@ async def test_the_url_is_kept(sandbox: Sandbox, listen: Listen) -> None:
 async def test_what_is_not_taken_is_sent_again(sandbox: Sandbox, listen: Listen) -> None:
     """All but 2xx is sent again, after the waits that are set, until it is taken; a redirect is not followed."""
     listener = await listen(500, web.Response(status=302, headers={"Location": "/elsewhere"}), 404, 204)
-    sandbox.deliveries.waits = (HOUR, 2 * HOUR, 4 * HOUR)
+    sandbox.deliveries.retry_delays = (HOUR, 2 * HOUR, 4 * HOUR)
     sandbox.emit("message_created", {"text": "Hi"})
-    for number, wait in enumerate(sandbox.deliveries.waits, start=1):
+    for number, wait in enumerate(sandbox.deliveries.retry_delays, start=1):
         await failures(sandbox, number)
         assert sandbox.deliveries.waiting == 1
         current_loop().advance(wait)
     await sandbox.wait_delivered()
     assert (sandbox.deliveries.delivered, sandbox.deliveries.failed, sandbox.deliveries.given_up) == (1, 3, 0)
     gaps = [later.at - earlier.at for earlier, later in itertools.pairwise(listener.posts)]
-    assert all(gap >= wait for gap, wait in zip(gaps, sandbox.deliveries.waits, strict=True))
+    assert all(gap >= wait for gap, wait in zip(gaps, sandbox.deliveries.retry_delays, strict=True))
     assert {post.body for post in listener.posts} == {b'{"event":"message_created","payload":{"text":"Hi"}}'}
 
 
@@ -199,9 +199,9 @@ async def test_what_is_not_answered_is_sent_again(sandbox: Sandbox, listen: List
 
 async def test_nobody_there_is_no_answer(sandbox: Sandbox) -> None:
     """A webhook that refuses connections has failed; so it is told."""
-    sandbox.deliveries.waits = ()
+    sandbox.deliveries.retry_delays = ()
     with nobody_listening() as url:
-        sandbox.account.add(webhook(url))
+        sandbox.account.seed(webhook(url))
         sandbox.emit("message_created", {})
         await sandbox.wait_delivered()
         assert await sandbox.probe() is None
@@ -210,8 +210,8 @@ async def test_nobody_there_is_no_answer(sandbox: Sandbox) -> None:
 
 async def test_a_url_that_can_not_be_called_is_no_answer(sandbox: Sandbox) -> None:
     """A webhook with an address that is none has failed, like one that isn't there."""
-    sandbox.deliveries.waits = ()
-    sandbox.account.add(webhook("http://127.0.0.1:99999/"))
+    sandbox.deliveries.retry_delays = ()
+    sandbox.account.seed(webhook("http://127.0.0.1:99999/"))
     sandbox.emit("message_created", {})
     await sandbox.wait_delivered()
     assert (sandbox.deliveries.failed, sandbox.deliveries.given_up) == (1, 1)
@@ -220,7 +220,7 @@ async def test_a_url_that_can_not_be_called_is_no_answer(sandbox: Sandbox) -> No
 async def test_a_subscription_that_ended_is_tried_no_more(sandbox: Sandbox, listen: Listen) -> None:
     """What waits for its next attempt goes to the webhook of then; without one, it is let go."""
     first = await listen(500, 500)
-    sandbox.deliveries.waits = (HOUR, HOUR)
+    sandbox.deliveries.retry_delays = (HOUR, HOUR)
     sandbox.emit("message_created", {})
     await failures(sandbox, 1)
     second = await listen(500)
@@ -242,6 +242,77 @@ async def test_an_event_is_what_it_was_when_it_happened(sandbox: Sandbox, listen
     await sandbox.wait_delivered()
     assert listener.payloads("contact_updated") == [{"tags": ["Lead"]}]
     assert sandbox.account.webhook_events[0].payload == {"tags": ["Lead"]}
+
+
+@pytest.mark.parametrize("answer", [500, 401, None])
+async def test_repeated_failures_disable_the_webhook(sandbox: Sandbox, listen: Listen, answer: int | None) -> None:
+    """After ten events given up in a row the webhook is disabled, and further events are not posted, until it is enabled again."""
+    listener = await listen(*[answer] * 10)
+    sandbox.deliveries.retry_delays, sandbox.deliveries.timeout = (), HOUR
+    webhook = sandbox.account.webhook
+    assert webhook is not None
+    for number in range(10):
+        assert (webhook.enabled, webhook.disabled_at, webhook.failed_events) == (True, None, number)
+        sandbox.emit("message_created", {})
+        await listener.posted(number + 1)
+        if answer is None:
+            current_loop().advance(HOUR + 1.0)
+        await sandbox.wait_delivered()
+    assert (webhook.enabled, webhook.failed_events) == (False, 10)
+    last = sandbox.account.webhook_events[0].created_at
+    assert last is not None
+    assert webhook.disabled_at is not None
+    assert webhook.disabled_at >= last
+    sandbox.emit("message_created", {})
+    assert sandbox.deliveries.waiting == 0
+    webhook.enable()
+    sandbox.emit("message_created", {})
+    await sandbox.wait_delivered()
+    assert (webhook.enabled, webhook.disabled_at, webhook.failed_events, len(listener.posts)) == (True, None, 0, 11)
+
+
+async def test_a_new_subscription_enables_the_webhook(sandbox: Sandbox, listen: Listen) -> None:
+    """A disabled webhook that is subscribed again is enabled, and the API shows it; events that waited are delivered to it."""
+    listener = await listen(500, 500)
+    sandbox.deliveries.retry_delays, sandbox.deliveries.disable_after = (), 2
+    for _ in range(2):
+        sandbox.emit("message_created", {})
+        await sandbox.wait_delivered()
+    assert sandbox.account.webhook is not None
+    assert not sandbox.account.webhook.enabled
+    async with CallbellClient(sandbox.token, base_url=sandbox.url) as callbell:
+        webhook = await callbell.webhooks.subscribe(listener.url, ["message_created"])
+    assert webhook.enabled
+    sandbox.emit("message_created", {})
+    await sandbox.wait_delivered()
+    assert len(listener.posts) == 3
+
+
+async def test_a_success_forgets_the_failures(sandbox: Sandbox, listen: Listen) -> None:
+    """Only events given up in a row disable the webhook; one delivery in between begins the count anew, and `None` never disables."""
+    await listen(*[500, 200] * 3, *[500] * 20)
+    sandbox.deliveries.retry_delays, sandbox.deliveries.disable_after = (), 2
+    webhook = sandbox.account.webhook
+    assert webhook is not None
+    for _ in range(6):
+        sandbox.emit("message_created", {})
+        await sandbox.wait_delivered()
+    assert webhook.enabled
+    sandbox.deliveries.disable_after = None
+    for _ in range(20):
+        sandbox.emit("message_created", {})
+        await sandbox.wait_delivered()
+    assert (webhook.enabled, webhook.failed_events) == (True, 20)
+
+
+@pytest.mark.parametrize("secret", ["", " "])
+def test_a_blank_secret_is_refused(secret: str) -> None:
+    """A blank secret is refused when it is set, and not in the background."""
+    with pytest.raises(ConfigurationError, match="webhook secret"):
+        Sandbox(webhook_secret=secret)
+    sandbox = Sandbox()
+    with pytest.raises(ConfigurationError, match="webhook secret"):
+        sandbox.webhook_secret = secret
 
 
 # --- what is noted down -------------------------------------------------------------------------------------------------
@@ -291,7 +362,7 @@ async def test_any_answer_can_be_told(sandbox: Sandbox, header: bytes, sent: str
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()
-        sandbox.account.add(webhook(f"http://{host}:{port}/"))
+        sandbox.account.seed(webhook(f"http://{host}:{port}/"))
         sandbox.emit("message_created", {"text": "Hi"})
         await sandbox.wait_delivered()
         (event,) = (await get(sandbox, "/webhooks/events"))["webhook_events"]
@@ -301,7 +372,7 @@ async def test_any_answer_can_be_told(sandbox: Sandbox, header: bytes, sent: str
 async def test_the_client_reads_what_was_delivered(sandbox: Sandbox, listen: Listen) -> None:
     """The client's list of deliveries, with those that failed, and the newest first."""
     await listen(503)
-    sandbox.deliveries.waits = (0.0,)
+    sandbox.deliveries.retry_delays = (0.0,)
     sandbox.emit("message_created", {})
     await sandbox.wait_delivered()
     async with CallbellClient(sandbox.token, base_url=sandbox.url) as callbell:
@@ -313,7 +384,7 @@ async def test_the_client_reads_what_was_delivered(sandbox: Sandbox, listen: Lis
 async def test_the_last_ten_thousand_are_kept(sandbox: Sandbox) -> None:
     """What is noted down is bounded: the oldest go."""
     for number in range(10_001):
-        sandbox.account.add(SandboxWebhookDelivery(event="message_created", payload=number))
+        sandbox.account.seed(SandboxWebhookDelivery(event="message_created", payload=number))
     kept = sandbox.account.webhook_events
     assert (len(kept), kept[0].payload, kept[-1].payload) == (10_000, 10_000, 1)
 
@@ -334,7 +405,7 @@ async def test_a_slow_webhook_does_not_stop_the_rest(sandbox: Sandbox, listen: L
 async def test_so_many_are_under_way_at_once(sandbox: Sandbox, listen: Listen) -> None:
     """No more than `concurrency` events wait for an answer; the others follow when there is room."""
     listener = await listen(None, None, None)
-    sandbox.deliveries.concurrency, sandbox.deliveries.timeout, sandbox.deliveries.waits = 3, HOUR, (HOUR,)
+    sandbox.deliveries.concurrency, sandbox.deliveries.timeout, sandbox.deliveries.retry_delays = 3, HOUR, (HOUR,)
     for number in range(5):
         sandbox.emit("message_created", {"number": number})
     await listener.posted(3)
@@ -415,7 +486,7 @@ async def test_a_probe_needs_a_webhook(sandbox: Sandbox) -> None:
     """Without a webhook on this machine there is nothing to probe, and it is never one elsewhere."""
     with pytest.raises(LookupError, match="no webhook on this machine"):
         await sandbox.probe()
-    sandbox.account.add(webhook("https://example.com/"))
+    sandbox.account.seed(webhook("https://example.com/"))
     with pytest.raises(LookupError, match="no webhook on this machine"):
         await sandbox.probe()
 
@@ -423,7 +494,7 @@ async def test_a_probe_needs_a_webhook(sandbox: Sandbox) -> None:
 async def test_a_probe_needs_a_running_sandbox() -> None:
     """A sandbox that does not run says so."""
     sandbox = Sandbox()
-    sandbox.account.add(webhook("http://127.0.0.1:9/"))
+    sandbox.account.seed(webhook("http://127.0.0.1:9/"))
     with pytest.raises(RuntimeError, match="not running"):
         await sandbox.probe()
 
@@ -435,11 +506,11 @@ async def test_it_stops_with_the_sandbox() -> None:
     """What is under way, queued, to be sent again or still to change ends with the sandbox, which can run again afterwards."""
     sandbox = Sandbox(limit=None)
     sandbox.deliveries.concurrency = 2
-    sandbox.deliveries.waits = (HOUR,)
+    sandbox.deliveries.retry_delays = (HOUR,)
     async with WebhookListener(500, None, None) as listener:
         before = asyncio.all_tasks()
         async with sandbox:
-            sandbox.account.add(webhook(listener.url))
+            sandbox.account.seed(webhook(listener.url))
             sandbox.emit("message_created", {})
             await failures(sandbox, 1)
             for _ in range(3):
@@ -466,8 +537,8 @@ def test_it_can_run_on_another_loop() -> None:
 
     async def run() -> int:
         async with WebhookListener(500) as listener, sandbox:
-            sandbox.deliveries.waits = (0.0,)
-            sandbox.account.add(webhook(listener.url))
+            sandbox.deliveries.retry_delays = (0.0,)
+            sandbox.account.seed(webhook(listener.url))
             sandbox.emit("message_created", {})
             await sandbox.wait_delivered()
             return len(listener.posts)

@@ -44,8 +44,8 @@ async def listener() -> AsyncIterator[WebhookListener]:
 async def sandbox(listener: WebhookListener) -> AsyncIterator[Sandbox]:
     """A sandbox on the loop's time, which tells the listener everything."""
     pace = StatusTimings(reported=HOUR, sent=2 * HOUR, delivered=3 * HOUR, read=4 * HOUR)
-    async with Sandbox(clock=asyncio.get_running_loop().time, limit=None, pace=pace) as running:
-        running.account.add(SandboxWebhook(url=listener.url, subscriptions=list(EVENTS)))
+    async with Sandbox(clock=asyncio.get_running_loop().time, limit=None, status_timings=pace) as running:
+        running.account.seed(SandboxWebhook(url=listener.url, subscriptions=list(EVENTS)))
         yield running
 
 
@@ -108,7 +108,7 @@ async def test_tells_of_attachments(sandbox: Sandbox, listener: WebhookListener)
 
 async def test_tells_of_a_message_that_is_received(sandbox: Sandbox, listener: WebhookListener) -> None:
     """What a customer writes is told as `received`, with the customer in `from` and the external id as its uuid."""
-    entry = sandbox.account.receive("Hi", sender="+31612345678", attachments=["https://example.com/voice.mp3"])
+    entry = sandbox.account.receive_message("Hi", sender="+31612345678", attachments=["https://example.com/voice.mp3"])
     await sandbox.wait_delivered()
     (payload,) = listener.payloads("message_created")
     assert (payload["status"], payload["from"], payload["to"]) == ("received", "+31612345678", "390000000000")
@@ -184,7 +184,7 @@ async def changes(sandbox: Sandbox, listener: WebhookListener) -> dict[str, Any]
 
 async def test_a_message_outside_the_window_is_told_to_fail(sandbox: Sandbox, listener: WebhookListener) -> None:
     """A text 24 hours after the customer's last reply is accepted, and told as failed with Meta's code."""
-    sandbox.account.receive("Hi", sender="+31612345678")
+    sandbox.account.receive_message("Hi", sender="+31612345678")
     await pass_by(sandbox, 24 * HOUR)
     await send(sandbox)
     error = {"code": 131047}
@@ -199,7 +199,7 @@ async def test_what_is_decided_later_is_told(sandbox: Sandbox, listener: Webhook
     await pass_by(sandbox, 2 * HOUR)
     await listener.posted(4)
     assert listener.payloads("message_status_updated")[-1]["status"] == "sent"
-    sandbox.account.fail(sandbox.messages[0], DeliveryFailure(reason="blocked"))
+    sandbox.messages[0].failure = DeliveryFailure(reason="blocked")
     assert set(await changes(sandbox, listener)) == {"sent", "failed"}
 
 
@@ -230,7 +230,7 @@ async def test_the_pace_may_be_anything(
     sandbox: Sandbox, listener: WebhookListener, pace: StatusTimings, told: set[str]
 ) -> None:
     """A status whose time is infinite never comes, and is not waited for; those that come at once are told one by one."""
-    sandbox.account.pace = pace
+    sandbox.account.status_timings = pace
     await send(sandbox)
     assert set(await changes(sandbox, listener)) == told
     assert len(listener.payloads("message_status_updated")) == len(told)
@@ -268,11 +268,11 @@ async def test_operations_are_told(
     sandbox: Sandbox, listener: WebhookListener, requests: list[tuple[str, str, Any]], told: list[str]
 ) -> None:
     """Each operation that changes something has its event; what is refused, changes nothing or only asks has none."""
-    sandbox.account.add(SandboxContact(uuid="contact", identifier="+31612345678", name="John Doe"))
-    sandbox.account.add(SandboxCustomStatus(uuid="status", name="Vacationing"))
-    sandbox.account.add(SandboxUser(uuid="user", email="john@example.com", custom_status="status"))
-    sandbox.account.add(SandboxUser(uuid="other", email="jane@example.com"))
-    sandbox.account.add(SandboxFunnel(uuid="funnel", name="Awareness"))
+    sandbox.account.seed(SandboxContact(uuid="contact", identifier="+31612345678", name="John Doe"))
+    sandbox.account.seed(SandboxCustomStatus(uuid="status", name="Vacationing"))
+    sandbox.account.seed(SandboxUser(uuid="user", email="john@example.com", custom_status="status"))
+    sandbox.account.seed(SandboxUser(uuid="other", email="jane@example.com"))
+    sandbox.account.seed(SandboxFunnel(uuid="funnel", name="Awareness"))
     for method, path, body in requests:
         await ask(sandbox, method, path, json=body)
     await sandbox.wait_delivered()
@@ -283,7 +283,7 @@ async def test_a_first_message_begins_a_conversation(sandbox: Sandbox, listener:
     """A message to or from somebody new creates the contact and opens the conversation; the next one does neither."""
     for _ in range(2):
         await send(sandbox)
-        sandbox.account.receive("Hi", sender="+31687654321")
+        sandbox.account.receive_message("Hi", sender="+31687654321")
     await sandbox.wait_delivered()
     told = sorted(listener.events)
     assert told == ["contact_created"] * 2 + ["conversation_opened"] * 2 + ["message_created"] * 4
@@ -291,7 +291,7 @@ async def test_a_first_message_begins_a_conversation(sandbox: Sandbox, listener:
 
 async def test_a_message_reopens_a_conversation(sandbox: Sandbox, listener: WebhookListener) -> None:
     """A message in a closed conversation opens it again."""
-    contact = sandbox.account.add(SandboxContact(identifier="+31612345678", name="John Doe"))
+    contact = sandbox.account.seed(SandboxContact(identifier="+31612345678", name="John Doe"))
     contact.closed_at = sandbox.account.calendar.now()
     await send(sandbox)
     await sandbox.wait_delivered()
@@ -300,7 +300,7 @@ async def test_a_message_reopens_a_conversation(sandbox: Sandbox, listener: Webh
 
 async def test_a_message_that_assigns_somebody_updates_the_contact(sandbox: Sandbox, listener: WebhookListener) -> None:
     """A message that assigns a collaborator or a team changes its contact, once."""
-    sandbox.account.add(SandboxContact(identifier="+31612345678", name="John Doe"))
+    sandbox.account.seed(SandboxContact(identifier="+31612345678", name="John Doe"))
     for _ in range(2):
         await send(sandbox, assigned_user="john@example.com")
     await sandbox.wait_delivered()
@@ -327,12 +327,12 @@ FORMS = Path(__file__).parents[1] / "fixtures" / "events"
 async def test_payloads_are_like_the_documented_ones(sandbox: Sandbox, listener: WebhookListener, event: str) -> None:
     """Every key of Callbell's own example is there, in its form; a contact has all keys that contacts have."""
     account = sandbox.account
-    account.add(SandboxCustomStatus(uuid="status", name="Vacationing"))
-    account.add(
+    account.seed(SandboxCustomStatus(uuid="status", name="Vacationing"))
+    account.seed(
         SandboxUser(uuid="user", email="john@example.com", name="John Doe", custom_status="status")
     ).custom_status_at = account.calendar.now()
     await send(sandbox)
-    uuid = next(iter(account.people)).uuid
+    uuid = next(iter(account.contacts)).uuid
     await pass_by(sandbox, 2 * HOUR)
     await ask(sandbox, "PATCH", f"/contacts/{uuid}", json={"tags": ["Lead"]})
     await ask(sandbox, "POST", f"/contacts/{uuid}/conversation/close")
@@ -368,7 +368,7 @@ async def test_any_event_can_be_told_by_hand(sandbox: Sandbox, listener: Webhook
 
 async def test_only_what_is_subscribed_is_told(sandbox: Sandbox, listener: WebhookListener) -> None:
     """Events that are not subscribed to are not posted, nor by hand; an event that nobody can subscribe to goes to every webhook."""
-    sandbox.account.add(SandboxWebhook(url=listener.url, subscriptions=["contact_created"]))
+    sandbox.account.seed(SandboxWebhook(url=listener.url, subscriptions=["contact_created"]))
     await send(sandbox)
     sandbox.emit("contact_deleted", {})
     sandbox.emit("contact_painted", {})
@@ -392,7 +392,7 @@ async def test_without_a_webhook_nothing_happens(sandbox: Sandbox, webhook: Sand
     sandbox.account.webhook = webhook
     before = asyncio.all_tasks()
     await send(sandbox)
-    sandbox.account.receive("Hi", sender="+31612345678")
+    sandbox.account.receive_message("Hi", sender="+31612345678")
     sandbox.emit("contact_painted", {})
     assert (sandbox.deliveries.waiting, sandbox.deliveries.changing) == (0, 0)
     assert {task for task in asyncio.all_tasks() - before if "Deliveries" in repr(task)} == set()
@@ -403,8 +403,8 @@ async def test_without_a_webhook_nothing_happens(sandbox: Sandbox, webhook: Sand
 async def test_a_sandbox_that_does_not_run_tells_nothing(listener: WebhookListener) -> None:
     """Before it runs and afterwards an account can be changed, and nothing is posted."""
     sandbox = Sandbox()
-    sandbox.account.add(SandboxWebhook(url=listener.url, subscriptions=list(EVENTS)))
-    sandbox.account.receive("Hi", sender="+31612345678")
+    sandbox.account.seed(SandboxWebhook(url=listener.url, subscriptions=list(EVENTS)))
+    sandbox.account.receive_message("Hi", sender="+31612345678")
     async with sandbox:
         pass
     sandbox.emit("contact_painted", {})

@@ -16,7 +16,7 @@ from callbell_async import (
     ServerError,
 )
 from callbell_async.sandbox import Exchange, Fault, SandboxResponse
-from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import (
     answer,
     close_after_reading,
@@ -98,7 +98,9 @@ async def test_the_head_of_a_refusal_that_never_ended_tells_no_secret() -> None:
         half_a_minute_passes()
 
     async with (
-        local_callbell(no_response(after=head(SandboxResponse(403, None, {"X-Echo": EVERYTHING}), 99))) as server,
+        local_callbell(
+            no_response(after=response_head(SandboxResponse(403, None, {"X-Echo": EVERYTHING}), 99))
+        ) as server,
         session_telling(on_request_end=time_is_over) as session,
         client_for(server.url, session=session) as callbell,
     ):

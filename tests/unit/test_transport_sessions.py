@@ -26,7 +26,7 @@ from callbell_async import (
     ResponseDecodeError,
 )
 from callbell_async.sandbox import Exchange, Fault, SandboxResponse
-from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import answer, no_response, raw
 from tests.support.calls import MESSAGE, ONCE, TOKEN, client_for, session_telling, ticks, until
 from tests.support.clock import current_loop
@@ -158,7 +158,7 @@ async def test_a_session_that_is_closed_in_mid_answer(status: int, raises: type[
 
     sessions.append(session_telling(on_request_end=close_it))
     async with (
-        local_callbell(no_response(after=head(SandboxResponse(status), 99))) as server,
+        local_callbell(no_response(after=response_head(SandboxResponse(status), 99))) as server,
         client_for(server.url, session=sessions[0]) as callbell,
     ):
         with pytest.raises(raises) as caught:
@@ -226,7 +226,7 @@ async def test_an_answer_that_unpacks_to_very_much_is_bounded(status: int, raise
 
 UNDER_WAY = {
     "waiting for an answer": no_response(),
-    "in mid-answer": no_response(after=head(SandboxResponse(200), 99) + b'{"message"'),
+    "in mid-answer": no_response(after=response_head(SandboxResponse(200), 99) + b'{"message"'),
     "between two chunks": no_response(after=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
 }
 
