@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @fixture
 async def callbell_sandbox() -> AsyncIterator[Sandbox]:
-    """A Callbell on this machine, new for each test."""
+    """A mock Callbell server on 127.0.0.1, new for each test."""
     from callbell_async.sandbox import Sandbox
 
     async with Sandbox() as sandbox:
@@ -30,7 +30,7 @@ async def callbell_sandbox() -> AsyncIterator[Sandbox]:
 
 @fixture
 async def callbell_client(callbell_sandbox: Sandbox) -> AsyncIterator[CallbellClient]:
-    """A client of that Callbell, closed after the test."""
+    """A client of `callbell_sandbox`, closed after the test."""
     from callbell_async.client import CallbellClient
 
     async with CallbellClient(callbell_sandbox.token, base_url=callbell_sandbox.url) as client:

@@ -25,7 +25,6 @@ from callbell_async.sandbox.message_lifecycle import DeliveryFailure
 __all__ = [
     "Fault",
     "accept_then_close",
-    "answer",
     "close_after_reading",
     "close_before_reading",
     "delay",
@@ -39,6 +38,7 @@ __all__ = [
     "raw",
     "reset_after_reading",
     "reset_before_reading",
+    "respond",
     "slow_response",
     "token_revoked",
     "truncated_response",
@@ -87,7 +87,7 @@ def _response(status: int, body: bytes | Mapping[str, Any], headers: Mapping[str
     return SandboxResponse(status, dict(body), headers or {})
 
 
-def answer(
+def respond(
     status: int,
     body: bytes | Mapping[str, Any] = b"",
     headers: Mapping[str, str] | None = None,
@@ -109,14 +109,14 @@ def answer(
             exchange.execute()
         await exchange.send(response)
 
-    return Fault(f"answer {status}", act)
+    return Fault(f"respond {status}", act)
 
 
 def html(
     status: int = 502, page: bytes = b"<html><body><h1>Bad Gateway</h1></body></html>", *, accept: bool = False
 ) -> Fault:
     """Return a fault that sends an HTML page, as a proxy does; `accept`: whether the request is executed first."""
-    return attrs.evolve(answer(status, page, {"Content-Type": "text/html"}, accept=accept), name=f"HTML {status}")
+    return attrs.evolve(respond(status, page, {"Content-Type": "text/html"}, accept=accept), name=f"HTML {status}")
 
 
 def token_revoked() -> Fault:
@@ -131,7 +131,7 @@ def token_revoked() -> Fault:
 def depleted_credit() -> Fault:
     """Return a fault that sends 402 with `whatsapp_wallet_depleted_credit`, to valid template messages only, as Callbell does."""
     body = {"error": "the WhatsApp wallet has no credit left", "code": "whatsapp_wallet_depleted_credit"}
-    return attrs.evolve(answer(402, body), name="depleted_credit", applies_to=_has_template, valid_messages_only=True)
+    return attrs.evolve(respond(402, body), name="depleted_credit", applies_to=_has_template, valid_messages_only=True)
 
 
 def failed_delivery(failure: DeliveryFailure) -> Fault:

@@ -148,7 +148,7 @@ class Sandbox(Assertions):
             The rule, which counts (`met`) and ends (`remove()`).
 
         Raises:
-            ValueError: There is no fault, or `probability` is not from 0 to 1.
+            ValueError: No fault is given, or `probability` is not from 0 to 1.
         """
         if not faults:
             raise ValueError("faults: give at least one, such as faults.accept_then_close()")

@@ -73,7 +73,7 @@ def test_what_is_not_sent_is_one_line(sandbox: Sandbox) -> None:
     result = run("send", "nobody", "--text", "Hi", environment=environment)
     assert result.exit_code == 2
     assert result.stderr.startswith("callbell-async: to: is not a telephone number")
-    sandbox.inject(faults.answer(400, {"error": f"to {NUMBER}"}), faults.accept_then_close())
+    sandbox.inject(faults.respond(400, {"error": f"to {NUMBER}"}), faults.accept_then_close())
     result = run("send", NUMBER, "--text", "Hi", environment=environment)
     assert (result.exit_code, result.stderr) == (1, "callbell-async: POST /messages/send: 400 to … (refused)\n")
     result = run("send", NUMBER, "--text", "Hi", environment=environment)
@@ -104,7 +104,7 @@ def test_an_interrupt_says_whether_it_may_have_been_accepted(sandbox: Sandbox, n
 
 def test_an_interrupt_between_two_attempts_says_so(sandbox: Sandbox) -> None:
     """A signal while a refused message waits for its next attempt: it was not sent, and the status is the signal's."""
-    sandbox.inject(faults.answer(429, {"error": "later"}, {"Retry-After": "60"}))
+    sandbox.inject(faults.respond(429, {"error": "later"}, {"Retry-After": "60"}))
     with started("send", NUMBER, "--text", "Hi", environment=environment_for(sandbox)) as process:
         assert process.stderr is not None
         # The client's own word that it waits.
@@ -343,7 +343,7 @@ def test_what_was_written_stays(sandbox: Sandbox) -> None:
     """When Callbell breaks off, the pages until then are written, and the status is 1."""
     for number in range(30):
         sandbox.account.seed(SandboxContact(identifier=f"+44770091{number:04}", name=str(number)))
-    sandbox.inject(faults.answer(403, {"error": "no"}), when=lambda request: "after" in request.query)
+    sandbox.inject(faults.respond(403, {"error": "no"}), when=lambda request: "after" in request.query)
     result = run("contacts", "export", environment=environment_for(sandbox))
     assert result.exit_code == 1
     assert len(result.stdout.splitlines()) == 21

@@ -448,7 +448,7 @@ def test_the_input_is_no_journal(file: Path, sandbox: Sandbox) -> None:
 def sent(file: Path, journal: Path, sandbox: Sandbox) -> Path:
     """A journal of ten messages: one refused, one not to be delivered, the others read as soon as anybody asks."""
     sandbox.account.status_timings = StatusTimings(reported=0, sent=0, delivered=0, read=0)
-    sandbox.inject(faults.answer(400, {"error": "no"}), when=lambda request: request.to == NUMBERS[1])
+    sandbox.inject(faults.respond(400, {"error": "no"}), when=lambda request: request.to == NUMBERS[1])
     sandbox.inject(
         faults.failed_delivery(DeliveryFailure(reason="no such number")), when=lambda request: request.to == NUMBERS[2]
     )
@@ -478,7 +478,7 @@ def test_status_is_a_funnel(sent: Path, sandbox: Sandbox) -> None:
 
 def test_status_as_json(sent: Path, sandbox: Sandbox) -> None:
     """`--json` gives both counts as one object; what Callbell can't tell makes the status 1."""
-    sandbox.inject(faults.answer(404, {"error": "not found"}), when=lambda request: request.method == "GET", times=1)
+    sandbox.inject(faults.respond(404, {"error": "not found"}), when=lambda request: request.method == "GET", times=1)
     result = run("status", sent, "--json", "--refresh", environment=environment_for(sandbox))
     assert result.exit_code == 1
     assert json_lines(result.stdout)[0]["outcomes"]["accepted"] == 9

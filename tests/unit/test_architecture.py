@@ -253,7 +253,7 @@ AIOHTTPS_CLIENT = {"http.transport", "client", "sandbox.webhook_client"}
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in AIOHTTPS_CLIENT])
 def test_one_module_knows_aiohttps_client(name: str) -> None:
-    """Only `transport` uses aiohttp's client, and the sandbox's courier; `client` names its session type; what serves imports aiohttp's server."""
+    """Only `transport` uses aiohttp's client, and the sandbox's webhook client; `client` names its session type; what serves imports aiohttp's server."""
     assert {
         found
         for found in imported(MODULES[name].tree)

@@ -22,7 +22,7 @@ from callbell_async import (
     ServerError,
 )
 from callbell_async.sandbox import Exchange, Fault
-from callbell_async.sandbox.faults import answer, close_after_reading, no_fault, no_response, reset_after_reading
+from callbell_async.sandbox.faults import close_after_reading, no_fault, no_response, reset_after_reading, respond
 from tests.support.calls import MESSAGE, NUMBER, TEXT, TOKEN, client_for, ticks, until
 from tests.support.clock import current_loop
 from tests.support.sandbox_factory import local_callbell
@@ -55,7 +55,7 @@ async def test_unknown_stays_unknown_when_the_next_attempt_is_refused(
 ) -> None:
     """A first attempt that may have been accepted leaves the call `UNKNOWN`, though the later ones were refused."""
     async with (
-        local_callbell(reset_after_reading(), answer(status)) as server,
+        local_callbell(reset_after_reading(), respond(status)) as server,
         client_for(server.url, retry=RESENDING) as callbell,
     ):
         with pytest.raises(raises) as caught:
@@ -66,7 +66,7 @@ async def test_unknown_stays_unknown_when_the_next_attempt_is_refused(
 
 async def test_a_retry_that_may_have_been_accepted_is_the_last() -> None:
     """After a 503 the message is tried again; once that may have been accepted, no more."""
-    async with local_callbell(answer(503), reset_after_reading()) as server, client_for(server.url) as callbell:
+    async with local_callbell(respond(503), reset_after_reading()) as server, client_for(server.url) as callbell:
         with pytest.raises(ConnectionLostError) as caught:
             await callbell.send(MESSAGE)
     assert (caught.value.outcome, caught.value.attempts) == (Outcome.UNKNOWN, 2)
@@ -98,7 +98,7 @@ async def test_what_may_change_something_twice_is_not_repeated(method: str, body
 async def test_redirects_are_not_followed(status: int) -> None:
     """A redirect is a refusal: the body is not sent a second time, to the place it names or to any other."""
     async with local_callbell() as elsewhere:
-        away = answer(status, b"", {"Location": f"{elsewhere.url}/messages/send"})
+        away = respond(status, b"", {"Location": f"{elsewhere.url}/messages/send"})
         async with local_callbell(away) as server, client_for(server.url) as callbell:
             with pytest.raises(APIError) as caught:
                 await callbell.send(MESSAGE)
@@ -135,13 +135,13 @@ in_each_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 
 def asking(seconds: float) -> Fault:
     """A 429 that asks to wait so many seconds."""
-    return answer(429, {"error": "slower"}, {"Retry-After": f"{seconds}"})
+    return respond(429, {"error": "slower"}, {"Retry-After": f"{seconds}"})
 
 
 @in_each_form
 async def test_retry_after_is_never_undercut(form: Form, stops: Callable[[], int]) -> None:
     """The next request comes when Callbell asked for it, not earlier, in whichever form it asked."""
-    async with local_callbell(answer(429, b"", form(60)), no_fault()) as server, client_for(server.url) as callbell:
+    async with local_callbell(respond(429, b"", form(60)), no_fault()) as server, client_for(server.url) as callbell:
         sending = asyncio.create_task(callbell.send(MESSAGE))
         await until(stops)
         current_loop().advance(40)
@@ -157,7 +157,7 @@ async def test_retry_after_is_never_undercut(form: Form, stops: Callable[[], int
 @in_each_form
 async def test_a_wait_past_the_policys_timeout_is_not_begun(form: Form) -> None:
     """Where Callbell asks for more than the policy's time, the refusal is raised at once, and says how much was asked for."""
-    async with local_callbell(answer(429, b"", form(1000))) as server, client_for(server.url) as callbell:
+    async with local_callbell(respond(429, b"", form(1000))) as server, client_for(server.url) as callbell:
         with pytest.raises(RateLimitError) as caught:
             await callbell.send(MESSAGE)
     assert (caught.value.outcome, caught.value.attempts, len(server.requests)) == (Outcome.REJECTED, 1, 1)
@@ -167,7 +167,7 @@ async def test_a_wait_past_the_policys_timeout_is_not_begun(form: Form) -> None:
 
 async def test_503_with_retry_after_is_not_undercut_either() -> None:
     """`Retry-After` counts on every status that is repeated, and gives up past the policy's time."""
-    async with local_callbell(answer(503, b"", {"Retry-After": "121"})) as server, client_for(server.url) as callbell:
+    async with local_callbell(respond(503, b"", {"Retry-After": "121"})) as server, client_for(server.url) as callbell:
         with pytest.raises(ServerError, match="asks to wait 121 s"):
             await callbell.send(MESSAGE)
     assert len(server.requests) == 1
@@ -229,10 +229,10 @@ async def test_the_log_tells_of_retries_and_no_secrets(caplog: pytest.LogCapture
     """Each retry and each stop leaves a line in the log, without the token, the recipient's number or the message's text."""
     caplog.set_level(logging.DEBUG)
     path = f"/contacts/phone/{NUMBER}"
-    echo = answer(503, {"error": f"{NUMBER} {TEXT} {TOKEN}"})
+    echo = respond(503, {"error": f"{NUMBER} {TEXT} {TOKEN}"})
     async with local_callbell(echo, asking(0), no_fault()) as server, client_for(server.url) as callbell:
         await callbell.send(MESSAGE)
-    async with local_callbell(close_after_reading(), answer(200, b"{}")) as server, client_for(server.url) as callbell:
+    async with local_callbell(close_after_reading(), respond(200, b"{}")) as server, client_for(server.url) as callbell:
         await callbell.request("GET", path)
     said = caplog.text
     assert [record.levelname for record in caplog.records if record.name == "callbell_async"] == [

@@ -425,7 +425,7 @@ async def test_only_what_may_be_the_same_holds_a_message_back(
     other = TemplateMessage(bsuid="NL.2", template_uuid=template.uuid, optin_contact=True, key="other")
     await send_into_the_dark(callbell, sandbox, journal, text())
     if not known:
-        sandbox.inject(faults.answer(500), when=lambda request: request.path.startswith("/templates/"))
+        sandbox.inject(faults.respond(500), when=lambda request: request.path.startswith("/templates/"))
     arrived, answered = asyncio.Event(), asyncio.Event()
     silence = faults.no_response(arrived.set, until=answered)
     sandbox.inject(silence, times=1, when=lambda request: request.path == "/messages/send")
@@ -481,7 +481,7 @@ async def test_an_accepted_one_that_cannot_be_looked_for(
     bsuid = TextMessage(bsuid="NL.1", text="Hello!", key="bsuid")
     await send_into_the_dark(callbell, sandbox, journal, text(), bsuid)
     journal.see("bsuid", None, None)
-    sandbox.inject(faults.answer(status), when=lambda request: "/bsuid/" in request.path)
+    sandbox.inject(faults.respond(status), when=lambda request: "/bsuid/" in request.path)
     found = await callbell.reconcile(journal)
     assert found.accepted == accepted
     assert [(item.entry.key, item.reason) for item in found.unresolved] == [("k0", MEANWHILE)][accepted:]
@@ -593,7 +593,7 @@ async def test_a_bsuid_is_looked_up(callbell: CallbellClient, sandbox: Sandbox, 
 async def test_one_failure_stops_no_other(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
     """A contact that can't be asked for is told as unresolved, without its number, and the others are settled."""
     await send_into_the_dark(callbell, sandbox, journal, text(0), text(1))
-    sandbox.inject(faults.answer(500), when=lambda request: request.path.endswith("70"))
+    sandbox.inject(faults.respond(500), when=lambda request: request.path.endswith("70"))
     found = await callbell.reconcile(journal)
     assert found.accepted == 1
     (unresolved,) = found.unresolved

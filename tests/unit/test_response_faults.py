@@ -30,7 +30,6 @@ from callbell_async import (
 from callbell_async.sandbox import Fault, SandboxResponse
 from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import (
-    answer,
     close_after_reading,
     no_fault,
     no_response,
@@ -38,6 +37,7 @@ from callbell_async.sandbox.faults import (
     raw,
     reset_after_reading,
     reset_before_reading,
+    respond,
     slow_response,
     truncated_response,
 )
@@ -75,14 +75,14 @@ IN_DOUBT = {
     ),
     "closed in mid-head": Doubt(raw(b"HTTP/1.1 200 OK\r\nContent-"), ConnectionLostError, "the connection broke"),
     "no answer until the timeout": Doubt(no_response(half_a_minute_passes), RequestTimeoutError, "no answer in time"),
-    "200 with HTML": Doubt(answer(200, PAGE, HTML), ResponseDecodeError, "not JSON"),
-    "200 with half a body": Doubt(answer(200, RECEIPT[:40], JSON), ResponseDecodeError, "not JSON"),
-    "200 without a body": Doubt(answer(200, b"", JSON), ResponseDecodeError, "not JSON"),
-    "204": Doubt(answer(204), ResponseDecodeError, "not JSON"),
-    "200 without uuid": Doubt(answer(200, b'{"message": {"status": "enqueued"}}'), ResponseDecodeError, "uuid"),
-    "200 with a list": Doubt(answer(200, b"[1, 2]", JSON), ResponseDecodeError, "message"),
+    "200 with HTML": Doubt(respond(200, PAGE, HTML), ResponseDecodeError, "not JSON"),
+    "200 with half a body": Doubt(respond(200, RECEIPT[:40], JSON), ResponseDecodeError, "not JSON"),
+    "200 without a body": Doubt(respond(200, b"", JSON), ResponseDecodeError, "not JSON"),
+    "204": Doubt(respond(204), ResponseDecodeError, "not JSON"),
+    "200 without uuid": Doubt(respond(200, b'{"message": {"status": "enqueued"}}'), ResponseDecodeError, "uuid"),
+    "200 with a list": Doubt(respond(200, b"[1, 2]", JSON), ResponseDecodeError, "message"),
     "200 with what is not gzip": Doubt(
-        answer(200, RECEIPT, {**JSON, "Content-Encoding": "gzip"}), ConnectionLostError, "in mid-answer"
+        respond(200, RECEIPT, {**JSON, "Content-Encoding": "gzip"}), ConnectionLostError, "in mid-answer"
     ),
     "200 in chunks that are none": Doubt(
         raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), ConnectionLostError, "not HTTP|broke"
@@ -156,7 +156,7 @@ async def test_an_answer_whose_rest_never_comes(status: int, raises: type[Callbe
 
 async def test_a_decode_error_holds_what_came() -> None:
     """An unreadable success keeps its status, its headers with lower-case names and its bytes."""
-    async with local_callbell(answer(201, PAGE, HTML)) as server, client_for(server.url) as callbell:
+    async with local_callbell(respond(201, PAGE, HTML)) as server, client_for(server.url) as callbell:
         with pytest.raises(ResponseDecodeError) as caught:
             await callbell.send(MESSAGE)
     assert (caught.value.status, caught.value.body) == (201, PAGE)
@@ -196,7 +196,7 @@ DEPLETED = "whatsapp_wallet_depleted_credit"
 
 def error(status: int, body: Any = b"", headers: Mapping[str, str] = JSON) -> Fault:
     """An error of Callbell's."""
-    return answer(status, body, headers)
+    return respond(status, body, headers)
 
 
 REFUSALS = {
@@ -243,8 +243,8 @@ REFUSALS = {
     "403 with what is not gzip": Refusal(
         error(403, b"no", {**JSON, "Content-Encoding": "gzip"}), PermissionDeniedError, 403
     ),
-    "101": Refusal(answer(101, b"", {"Connection": "upgrade", "Upgrade": "other"}), APIError, 101),
-    "304": Refusal(answer(304), APIError, 304),
+    "101": Refusal(respond(101, b"", {"Connection": "upgrade", "Upgrade": "other"}), APIError, 101),
+    "304": Refusal(respond(304), APIError, 304),
 }
 
 

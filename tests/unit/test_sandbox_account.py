@@ -29,8 +29,8 @@ async def test_channels_are_filtered(sandbox: Sandbox) -> None:
     assert (await ask(sandbox, "GET", "/channels?active=perhaps"))[0] == 400
 
 
-async def test_seeds_take_the_place_of_what_every_sandbox_has(sandbox: Sandbox) -> None:
-    """An account is of use as it comes; the first seed of a kind makes an end of that, of this kind only."""
+async def test_seeds_replace_the_defaults(sandbox: Sandbox) -> None:
+    """A new account has defaults; the first seed of a kind replaces those of its kind only."""
     assert len((await get(sandbox, "/channels"))["channels"]) == 4
     assert len((await get(sandbox, "/templates"))["templates"]) == 1
     sandbox.account.seed(SandboxChannel(title="mine"))
@@ -54,7 +54,7 @@ async def test_lists_are_paged(sandbox: Sandbox) -> None:
 
 
 async def test_members_and_their_statuses(sandbox: Sandbox, clock: Clock) -> None:
-    """A status that a user takes is seen among the team's members, and gone when it is given back or destroyed."""
+    """A user's custom status is shown among the team's members, and not after it was removed or deleted."""
     seed(sandbox.account)
     sandbox.account.seed(SandboxTeam(uuid="night", name="Night"))
     sandbox.account.seed(SandboxUser(email="owl@example.com", teams=["night"]))
@@ -62,14 +62,14 @@ async def test_members_and_their_statuses(sandbox: Sandbox, clock: Clock) -> Non
     assert [team["members"] for team in (await get(sandbox, "/teams"))["teams"]] == [2, 1]
     clock.now += 60
     body = {"available": False, "custom_status_uuid": "status"}
-    _, answered = await ask(sandbox, "PUT", "/users/user/status", json=body)
-    assert answered["user_status"]["appearance"]["last_updated_at"] == "2026-01-01T13:01:00.000+01:00"
+    _, changed = await ask(sandbox, "PUT", "/users/user/status", json=body)
+    assert changed["user_status"]["appearance"]["last_updated_at"] == "2026-01-01T13:01:00.000+01:00"
     away = (await get(sandbox, "/teams/team/members?status=away"))["users"]
     assert [user["userCustomStatus"]["name"] for user in away] == ["Vacationing", "Vacationing"]
     assert (await get(sandbox, "/teams/team/members?status=available"))["users"] == []
     assert (await ask(sandbox, "GET", "/teams/team/members?status=asleep"))[0] == 400
-    _, given_back = await ask(sandbox, "PUT", "/users/user/status", json={"custom_status_uuid": None})
-    assert given_back["user_status"]["custom_status"] is None
+    _, removed = await ask(sandbox, "PUT", "/users/user/status", json={"custom_status_uuid": None})
+    assert removed["user_status"]["custom_status"] is None
     assert (await ask(sandbox, "PUT", "/users/user/status", json={"custom_status_uuid": "x"}))[0] == 400
     await ask(sandbox, "DELETE", "/custom_statuses/status")
     members = (await get(sandbox, "/teams/team/members"))["users"]
@@ -77,7 +77,7 @@ async def test_members_and_their_statuses(sandbox: Sandbox, clock: Clock) -> Non
 
 
 async def test_custom_statuses_change(sandbox: Sandbox, clock: Clock) -> None:
-    """A custom status is created, changed with its date, and gone once destroyed."""
+    """A custom status is created, changed with its date, and not found after it was deleted."""
     _, created = await ask(sandbox, "POST", "/custom_statuses", json={"name": "Lunch", "emoji": "🍙"})
     path = f"/custom_statuses/{created['customStatus']['id']}"
     clock.now += 60
@@ -101,8 +101,8 @@ async def test_a_custom_status_without_emoji(sandbox: Sandbox) -> None:
     assert (await get(sandbox, f"/custom_statuses/{status['id']}"))["customStatus"] == status
 
 
-async def test_titles_stay_changed(sandbox: Sandbox) -> None:
-    """New titles and names of channels, templates and teams are there the next time."""
+async def test_titles_are_changed(sandbox: Sandbox) -> None:
+    """A new title or name of a channel, template or team is found by the next request."""
     seed(sandbox.account)
     await ask(sandbox, "PATCH", "/channels/channel", json={"title": "New"})
     await ask(sandbox, "PATCH", "/templates/template", json={"title": "New"})

@@ -1,4 +1,4 @@
-"""The sandbox's contacts: what is done to one is seen wherever it is asked for."""
+"""The sandbox's contacts: every change is visible in each response that contains the contact."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.fixtures.sandbox import Clock, ask, get, seed
 
 
 async def test_a_contact_s_life(sandbox: Sandbox, clock: Clock) -> None:
-    """A contact is created, changed only where it is said, closed, opened, moved and destroyed, and each step is seen afterwards."""
+    """A contact is created, changed in the given fields only, closed, opened, moved and deleted, and each step is visible afterwards."""
     seed(sandbox.account)
     body = {"identifier": "+44 7700 900001", "source": "whatsapp", "name": "Ann", "tags": ["a"], "note": "VIP"}
     _, created = await ask(sandbox, "POST", "/contacts", json={**body, "custom_fields": {"Size": "M"}})
@@ -51,8 +51,8 @@ async def test_a_contact_s_life(sandbox: Sandbox, clock: Clock) -> None:
     assert (await ask(sandbox, "POST", "/contacts", json=body))[0] == 200
 
 
-async def test_seeded_contacts_with_one_name(sandbox: Sandbox) -> None:
-    """A number or a bsuid that two seeded contacts share leads to the last one, and still does when the first one is deleted."""
+async def test_seeded_contacts_with_one_identifier(sandbox: Sandbox) -> None:
+    """A number or a bsuid that two seeded contacts share leads to the last one, also after the first one was deleted."""
     first, last = (
         sandbox.account.seed(SandboxContact(identifier="+31612345678", name=name, bsuid="NL.1")) for name in "AB"
     )
@@ -100,7 +100,7 @@ async def test_contacts_by_tag(sandbox: Sandbox, query: str) -> None:
 
 
 async def test_field_types(sandbox: Sandbox) -> None:
-    """Types and options of custom fields come when they are asked for; a checkbox's value is a list only there."""
+    """The types and options of custom fields are included on request; a checkbox has a list only there."""
     seed(sandbox.account)
     contact = (await get(sandbox, "/contacts/contact?include_field_types=true"))["contact"]
     assert contact["customFieldsMetadata"] == {
@@ -116,7 +116,7 @@ async def test_field_types(sandbox: Sandbox) -> None:
 
 
 async def test_a_contact_s_channel(sandbox: Sandbox) -> None:
-    """A contact created for a channel tells it, and is found by its number on that channel only."""
+    """A contact created for a channel contains it, and is found by its number on that channel only."""
     seed(sandbox.account)
     body = {"identifier": "447700900001", "source": "whatsapp", "name": "Ann", "channel_uuid": "channel"}
     _, created = await ask(sandbox, "POST", "/contacts", json=body)
@@ -151,7 +151,7 @@ async def test_a_contact_s_channel(sandbox: Sandbox) -> None:
     ],
 )
 async def test_a_contact_s_fields_are_checked(sandbox: Sandbox, change: dict[str, Any], field: str) -> None:
-    """Each documented rule has its complaint, and nothing is created."""
+    """Each documented rule has its error, and nothing is created."""
     seed(sandbox.account)
     body = {"identifier": "447700900001", "source": "whatsapp", "name": "Ann", **change}
     status, document = await ask(sandbox, "POST", "/contacts", json=body)

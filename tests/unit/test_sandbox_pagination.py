@@ -1,4 +1,4 @@
-"""The sandbox's pages and cursors: through every list, each thing once."""
+"""The sandbox's pages and cursors: each list has each record once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def many(sandbox: Sandbox, count: int) -> list[str]:
 
 
 async def test_contacts_by_page(sandbox: Sandbox) -> None:
-    """Contacts come 20 a page, each once; past the last page there are none."""
+    """A page has 20 contacts, each contact is on one page, and a page after the last one is empty."""
     names = many(sandbox, 45)
     pages = [await get(sandbox, f"/contacts?page={page}") for page in (1, 2, 3, 4)]
     assert [len(page["contacts"]) for page in pages] == [20, 20, 5, 0]
@@ -32,7 +32,7 @@ async def test_contacts_by_page(sandbox: Sandbox) -> None:
 
 
 async def test_the_page_limit(sandbox: Sandbox) -> None:
-    """Page 500 of the contacts is the last that can be asked for, unless a cursor makes the page meaningless."""
+    """Page 500 of the contacts is the last one that can be requested; beside a cursor, `page` is ignored."""
     many(sandbox, 21)
     assert (await get(sandbox, "/contacts?page=500"))["contacts"] == []
     limit = (400, {"error": "Pagination limit exceeded"})
@@ -80,8 +80,8 @@ async def test_the_most_recent_conversation_comes_first(sandbox: Sandbox) -> Non
     assert await names() == ["2", "0", "1", "3"]
 
 
-async def test_filters_hold_beside_a_cursor(sandbox: Sandbox) -> None:
-    """The filters are not in the cursor: they are sent with it each time."""
+async def test_filters_apply_beside_a_cursor(sandbox: Sandbox) -> None:
+    """The cursor does not contain the filters: they are sent with it each time."""
     names = many(sandbox, 90)
     first = await get(sandbox, "/contacts?tags=odd,strange&source=whatsapp")
     second = await get(sandbox, f"/contacts?tags=odd,strange&source=whatsapp&after={first['meta']['next']}")
@@ -92,12 +92,12 @@ async def test_filters_hold_beside_a_cursor(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("cursor", ["", "x", "%00", "é", "Y29udGFjdHM6MQ", "a" * 5000])
 async def test_a_bad_cursor(sandbox: Sandbox, cursor: str) -> None:
-    """A cursor that the sandbox did not give is refused in Callbell's words."""
+    """A cursor that is not the sandbox's is refused with Callbell's text."""
     assert await ask(sandbox, "GET", f"/contacts?after={cursor}") == (400, {"error": "Invalid pagination cursor"})
 
 
 async def test_an_account_without_cursors(sandbox: Sandbox) -> None:
-    """Such accounts exist: their answers have no `next`, and they are paged by number."""
+    """The responses of such an account have no `next`, and its lists are paged by number."""
     many(sandbox, 21)
     sandbox.account.contacts_have_cursors = False
     assert (await get(sandbox, "/contacts?page=2&after=x"))["meta"] == {"page": 2, "pages": 2}
@@ -105,14 +105,14 @@ async def test_an_account_without_cursors(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("page", ["0", "-1", "x", "1.5", "", "٣", "9" * 5000])
 async def test_a_bad_page(sandbox: Sandbox, page: str) -> None:
-    """A page that is no number from 1 is refused by field, in every list."""
+    """A page must be a number from 1, in every list; the error names the field."""
     expected = (400, {"error": {"page": ["must be a whole number from 1"]}})
     assert await ask(sandbox, "GET", f"/contacts?page={page}") == expected
     assert await ask(sandbox, "GET", f"/channels?page={page}") == expected
 
 
 async def test_a_page_s_leading_zeros(sandbox: Sandbox) -> None:
-    """Zeros before a number mean nothing, however many there are."""
+    """Leading zeros of a number are ignored."""
     zeros = "0" * 5000
     assert (await get(sandbox, f"/channels?page={zeros}1"))["meta"] == {"page": 1, "pages": 1}
     assert (await get(sandbox, f"/webhooks/events?page=01&items={zeros}10"))["meta"] == {"page": 1, "pages": 1}

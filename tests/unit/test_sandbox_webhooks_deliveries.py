@@ -1,4 +1,4 @@
-"""How the sandbox delivers to a webhook: signed, again, many at once, and not a task longer than it runs."""
+"""The sandbox's deliveries to a webhook: signatures, retries, concurrency, and the end."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from tests.support.clock import current_loop
 from tests.support.webhook_listener import Post, WebhookListener
 
 HOUR = 3600.0
-"""A time that does not go by while a test runs."""
+"""Seconds that do not elapse while a test runs."""
 
 SECRET = "whsec_0123456789abcdef"
 
 
 def webhook(url: str) -> SandboxWebhook:
-    """A subscription to everything."""
+    """Return a webhook that is subscribed to all events."""
     return SandboxWebhook(url=url, subscriptions=list(EVENTS))
 
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A sandbox on the loop's time that signs, at a time that stands still."""
+    """A sandbox on the loop's clock that signs with a constant time."""
     clock = asyncio.get_running_loop().time
     async with Sandbox(clock=clock, limit=None, webhook_secret=SECRET, webhook_time=lambda: 1_700_000_000.9) as running:
         yield running
@@ -50,7 +50,7 @@ Listen = Callable[..., Awaitable[WebhookListener]]
 
 @pytest.fixture
 async def listen(sandbox: Sandbox) -> AsyncIterator[Listen]:
-    """Have the sandbox tell everything to a listener with these answers."""
+    """Returns a listener with these responses, which is subscribed to all events of the sandbox."""
     listeners = []
 
     async def begin(*answers: int | web.Response | None) -> WebhookListener:
@@ -65,12 +65,12 @@ async def listen(sandbox: Sandbox) -> AsyncIterator[Listen]:
 
 
 def signature(post: Post, secret: str, at: int) -> str:
-    """What the header of a post should be."""
+    """Return the expected header of a post."""
     return f"t={at},v1={hmac.new(secret.encode(), f'{at}.'.encode() + post.body, hashlib.sha256).hexdigest()}"
 
 
 async def failures(sandbox: Sandbox, count: int) -> None:
-    """Return when so many attempts have failed."""
+    """Return when `count` attempts have failed."""
     await until(lambda: sandbox.deliveries.failed >= count)
 
 
@@ -78,7 +78,7 @@ async def failures(sandbox: Sandbox, count: int) -> None:
 
 
 async def test_events_are_signed(sandbox: Sandbox, listen: Listen) -> None:
-    """The header has the time in whole seconds, and the HMAC of time and raw body, keyed with the whole secret."""
+    """The header has the time in whole seconds, and the HMAC of the time and the raw body, keyed with the whole secret."""
     listener = await listen()
     sandbox.emit("message_created", {"text": "Grüße 🌴"})
     await sandbox.wait_delivered()
@@ -86,8 +86,8 @@ async def test_events_are_signed(sandbox: Sandbox, listen: Listen) -> None:
     assert post.headers["X-Callbell-Signature"] == signature(post, SECRET, 1_700_000_000)
 
 
-async def test_a_signature_is_of_now(listen: Listen) -> None:
-    """The time in a signature is the real one if nobody says otherwise, whatever the sandbox's clock and date are."""
+async def test_a_signature_has_the_machine_s_time(listen: Listen) -> None:
+    """By default a signature has the machine's time, independent of the sandbox's clock and date."""
     listener = await listen()
     async with Sandbox(webhook_secret=SECRET, clock=lambda: 0.0) as sandbox:
         sandbox.account.seed(webhook(listener.url))
@@ -98,7 +98,7 @@ async def test_a_signature_is_of_now(listen: Listen) -> None:
 
 
 async def test_without_a_secret_nothing_is_signed(sandbox: Sandbox, listen: Listen) -> None:
-    """An account without signing has no such header."""
+    """An account without a secret sends no such header."""
     listener = await listen()
     sandbox.webhook_secret = None
     sandbox.emit("message_created", {})
@@ -106,8 +106,8 @@ async def test_without_a_secret_nothing_is_signed(sandbox: Sandbox, listen: List
     assert "X-Callbell-Signature" not in listener.posts[0].headers
 
 
-async def test_each_attempt_is_signed_anew(listen: Listen) -> None:
-    """What is sent again has the time of then, and the secret of then: the old one signs nothing more."""
+async def test_each_attempt_is_signed_again(listen: Listen) -> None:
+    """A further attempt is signed with its own time and the current secret; the old secret signs nothing more."""
     listener = await listen(500)
     now = 1_000.0
     async with Sandbox(webhook_secret="whsec_old", webhook_time=lambda: now) as sandbox:
@@ -126,7 +126,7 @@ async def test_each_attempt_is_signed_anew(listen: Listen) -> None:
 
 
 async def test_the_secret_is_not_shown(sandbox: Sandbox, listen: Listen) -> None:
-    """No repr tells the secret, and no delivery that is noted down."""
+    """The secret is in no repr and in no recorded attempt."""
     await listen()
     sandbox.emit("message_created", {})
     await sandbox.wait_delivered()
@@ -142,18 +142,18 @@ async def test_the_secret_is_not_shown(sandbox: Sandbox, listen: Listen) -> None
 
 
 async def test_the_url_is_kept(sandbox: Sandbox, listen: Listen) -> None:
-    """The address is called as it was subscribed: without signatures a secret in it is all that there is."""
+    """The URL is called exactly as it was subscribed: without signatures, receivers may compare a secret in it."""
     listener = await listen()
     sandbox.emit("message_created", {})
     await sandbox.wait_delivered()
     assert listener.url.endswith(listener.posts[0].path)
 
 
-# --- again --------------------------------------------------------------------------------------------------------------
+# --- retries --------------------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_not_taken_is_sent_again(sandbox: Sandbox, listen: Listen) -> None:
-    """All but 2xx is sent again, after the waits that are set, until it is taken; a redirect is not followed."""
+async def test_a_failed_attempt_is_repeated(sandbox: Sandbox, listen: Listen) -> None:
+    """An event is sent again after each delay until the response is 2xx; a redirect is not followed."""
     listener = await listen(500, web.Response(status=302, headers={"Location": "/elsewhere"}), 404, 204)
     sandbox.deliveries.retry_delays = (HOUR, 2 * HOUR, 4 * HOUR)
     sandbox.emit("message_created", {"text": "Hi"})
@@ -169,7 +169,7 @@ async def test_what_is_not_taken_is_sent_again(sandbox: Sandbox, listen: Listen)
 
 
 async def test_it_gives_up(sandbox: Sandbox, listen: Listen) -> None:
-    """After the last wait there is one more attempt, and then no other; six in all, if nobody says otherwise."""
+    """The attempt after the last delay is the final one: six attempts by default."""
     listener = await listen(*[500] * 7)
     sandbox.emit("message_created", {})
     for number in range(1, 6):
@@ -180,8 +180,8 @@ async def test_it_gives_up(sandbox: Sandbox, listen: Listen) -> None:
     assert len(listener.posts) == 6
 
 
-async def test_what_is_not_answered_is_sent_again(sandbox: Sandbox, listen: Listen) -> None:
-    """An attempt without an answer in time has failed, and is noted down without a code."""
+async def test_an_attempt_without_response_is_repeated(sandbox: Sandbox, listen: Listen) -> None:
+    """An attempt without a response in time has failed, and is recorded without a code."""
     listener = await listen(None)
     sandbox.deliveries.timeout = HOUR
     sandbox.emit("message_created", {})
@@ -197,8 +197,8 @@ async def test_what_is_not_answered_is_sent_again(sandbox: Sandbox, listen: List
     assert (bad["success"], bad["response"]) == (False, {"body": {}, "code": None, "headers": {}})
 
 
-async def test_nobody_there_is_no_answer(sandbox: Sandbox) -> None:
-    """A webhook that refuses connections has failed; so it is told."""
+async def test_a_refused_connection_is_a_failure(sandbox: Sandbox) -> None:
+    """An attempt to a webhook that refuses connections has failed, and a probe returns no status."""
     sandbox.deliveries.retry_delays = ()
     with nobody_listening() as url:
         sandbox.account.seed(webhook(url))
@@ -208,8 +208,8 @@ async def test_nobody_there_is_no_answer(sandbox: Sandbox) -> None:
     assert (sandbox.deliveries.failed, sandbox.deliveries.given_up) == (1, 1)
 
 
-async def test_a_url_that_can_not_be_called_is_no_answer(sandbox: Sandbox) -> None:
-    """A webhook with an address that is none has failed, like one that isn't there."""
+async def test_a_url_that_can_not_be_called_is_a_failure(sandbox: Sandbox) -> None:
+    """An attempt to an invalid URL has failed, like one to a webhook that refuses connections."""
     sandbox.deliveries.retry_delays = ()
     sandbox.account.seed(webhook("http://127.0.0.1:99999/"))
     sandbox.emit("message_created", {})
@@ -217,8 +217,8 @@ async def test_a_url_that_can_not_be_called_is_no_answer(sandbox: Sandbox) -> No
     assert (sandbox.deliveries.failed, sandbox.deliveries.given_up) == (1, 1)
 
 
-async def test_a_subscription_that_ended_is_tried_no_more(sandbox: Sandbox, listen: Listen) -> None:
-    """What waits for its next attempt goes to the webhook of then; without one, it is let go."""
+async def test_an_event_goes_to_the_current_webhook(sandbox: Sandbox, listen: Listen) -> None:
+    """An event that waits for its next attempt goes to the webhook at that time; without one, it is dropped."""
     first = await listen(500, 500)
     sandbox.deliveries.retry_delays = (HOUR, HOUR)
     sandbox.emit("message_created", {})
@@ -233,8 +233,8 @@ async def test_a_subscription_that_ended_is_tried_no_more(sandbox: Sandbox, list
     assert (sandbox.deliveries.delivered, sandbox.deliveries.waiting) == (0, 0)
 
 
-async def test_an_event_is_what_it_was_when_it_happened(sandbox: Sandbox, listen: Listen) -> None:
-    """An event says what was then, however the account changes until it is posted, and so does what is noted down."""
+async def test_an_event_has_the_state_when_it_happened(sandbox: Sandbox, listen: Listen) -> None:
+    """An event has the state of the account when it happened, and so does its record."""
     listener = await listen()
     tags = ["Lead"]
     sandbox.emit("contact_updated", {"tags": tags})
@@ -268,7 +268,9 @@ async def test_repeated_failures_disable_the_webhook(sandbox: Sandbox, listen: L
     webhook.enable()
     sandbox.emit("message_created", {})
     await sandbox.wait_delivered()
-    assert (webhook.enabled, webhook.disabled_at, webhook.failed_events, len(listener.posts)) == (True, None, 0, 11)
+    enabled = sandbox.account.webhook
+    assert enabled is webhook
+    assert (enabled.enabled, enabled.disabled_at, enabled.failed_events, len(listener.posts)) == (True, None, 0, 11)
 
 
 async def test_a_new_subscription_enables_the_webhook(sandbox: Sandbox, listen: Listen) -> None:
@@ -315,7 +317,7 @@ def test_a_blank_secret_is_refused(secret: str) -> None:
         sandbox.webhook_secret = secret
 
 
-# --- what is noted down -------------------------------------------------------------------------------------------------
+# --- records -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -328,8 +330,8 @@ def test_a_blank_secret_is_refused(secret: str) -> None:
         (web.Response(body=b"x" * 1_000_000), "x" * 65_536),
     ],
 )
-async def test_each_attempt_is_noted_down(sandbox: Sandbox, listen: Listen, answer: web.Response, body: Any) -> None:
-    """`GET /webhooks/events` has the event, the payload, and the answer's code, headers and body, of which it keeps 64 KiB."""
+async def test_each_attempt_is_recorded(sandbox: Sandbox, listen: Listen, answer: web.Response, body: Any) -> None:
+    """`GET /webhooks/events` has the event, the payload, and the response's code, headers and body, of which it keeps 64 KiB."""
     answer.headers["X-Receiver"] = "mine"
     await listen(answer)
     sandbox.emit("message_created", {"text": "Hi"})
@@ -352,8 +354,8 @@ async def test_each_attempt_is_noted_down(sandbox: Sandbox, listen: Listen, answ
     ],
     ids=["a header in Latin-1", "a header in UTF-8", "deep JSON", "JSON almost too deep", "JSON not so deep"],
 )
-async def test_any_answer_can_be_told(sandbox: Sandbox, header: bytes, sent: str, body: bytes, told: Any) -> None:
-    """Whatever bytes a webhook answers, `GET /webhooks/events` tells them as JSON can: what is no UTF-8 is replaced, and JSON too deep is text."""
+async def test_any_response_can_be_recorded(sandbox: Sandbox, header: bytes, sent: str, body: bytes, told: Any) -> None:
+    """Any bytes of a response are valid JSON in `GET /webhooks/events`: invalid UTF-8 is replaced, and JSON that is too deep is a text."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b'{"text":"Hi"}}')
@@ -370,7 +372,7 @@ async def test_any_answer_can_be_told(sandbox: Sandbox, header: bytes, sent: str
 
 
 async def test_the_client_reads_what_was_delivered(sandbox: Sandbox, listen: Listen) -> None:
-    """The client's list of deliveries, with those that failed, and the newest first."""
+    """The client lists the attempts, the newest first, and the failed ones on request."""
     await listen(503)
     sandbox.deliveries.retry_delays = (0.0,)
     sandbox.emit("message_created", {})
@@ -382,18 +384,18 @@ async def test_the_client_reads_what_was_delivered(sandbox: Sandbox, listen: Lis
 
 
 async def test_the_last_ten_thousand_are_kept(sandbox: Sandbox) -> None:
-    """What is noted down is bounded: the oldest go."""
+    """At most 10,000 attempts are kept; the oldest are dropped."""
     for number in range(10_001):
         sandbox.account.seed(SandboxWebhookDelivery(event="message_created", payload=number))
     kept = sandbox.account.webhook_events
     assert (len(kept), kept[0].payload, kept[-1].payload) == (10_000, 10_000, 1)
 
 
-# --- many at once -------------------------------------------------------------------------------------------------------
+# --- concurrency -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_slow_webhook_does_not_stop_the_rest(sandbox: Sandbox, listen: Listen) -> None:
-    """While one event is not answered, the others are delivered."""
+async def test_a_slow_response_does_not_stop_the_others(sandbox: Sandbox, listen: Listen) -> None:
+    """While one attempt waits for its response, other events are delivered."""
     listener = await listen(None)
     sandbox.deliveries.timeout = HOUR
     for number in range(100):
@@ -402,14 +404,14 @@ async def test_a_slow_webhook_does_not_stop_the_rest(sandbox: Sandbox, listen: L
     assert (sandbox.deliveries.waiting, len(listener.posts)) == (1, 100)
 
 
-async def test_so_many_are_under_way_at_once(sandbox: Sandbox, listen: Listen) -> None:
-    """No more than `concurrency` events wait for an answer; the others follow when there is room."""
+async def test_the_concurrency_is_bounded(sandbox: Sandbox, listen: Listen) -> None:
+    """At most `concurrency` attempts are in flight; the other events follow when one has ended."""
     listener = await listen(None, None, None)
     sandbox.deliveries.concurrency, sandbox.deliveries.timeout, sandbox.deliveries.retry_delays = 3, HOUR, (HOUR,)
     for number in range(5):
         sandbox.emit("message_created", {"number": number})
     await listener.posted(3)
-    # A probe is not one of them; when it is answered, so would be whatever was sent before.
+    # A probe does not count; when its response has arrived, earlier posts would have arrived, too.
     assert await sandbox.probe() == 200
     assert (len(listener.posts), sandbox.deliveries.waiting) == (4, 5)
     # aiohttp rounds long timeouts up to a whole second.
@@ -420,8 +422,8 @@ async def test_so_many_are_under_way_at_once(sandbox: Sandbox, listen: Listen) -
     assert (sandbox.deliveries.delivered, sandbox.deliveries.failed) == (5, 3)
 
 
-async def test_an_event_may_come_when_the_last_one_is_done(sandbox: Sandbox, listen: Listen) -> None:
-    """An event that happens in the very moment in which the only worker finds nothing more to do is delivered too."""
+async def test_an_event_may_come_when_the_last_worker_ends(sandbox: Sandbox, listen: Listen) -> None:
+    """An event that happens at the moment when the only worker finds an empty queue is delivered, too."""
     listener = await listen()
     sandbox.deliveries.concurrency = 1
     for number in range(20):
@@ -431,7 +433,7 @@ async def test_an_event_may_come_when_the_last_one_is_done(sandbox: Sandbox, lis
 
 
 async def test_a_thousand_events_at_once(sandbox: Sandbox, listen: Listen) -> None:
-    """A thousand events in one burst are delivered, each once, over no more connections than are under way at once."""
+    """A thousand events in one burst are delivered, each once."""
     listener = await listen()
     for number in range(1000):
         sandbox.emit("message_created", {"number": number})
@@ -440,7 +442,7 @@ async def test_a_thousand_events_at_once(sandbox: Sandbox, listen: Listen) -> No
 
 
 async def test_an_event_may_come_twice(sandbox: Sandbox, listen: Listen) -> None:
-    """When it is told so, the sandbox delivers each event twice, with the same body, so that a receiver's deduplication can be tried."""
+    """After `duplicate()`, each event is delivered twice with the same body, so that a test can check a receiver's deduplication."""
     listener = await listen()
     sandbox.deliveries.duplicate()
     uuid = await send(sandbox)
@@ -454,7 +456,7 @@ async def test_an_event_may_come_twice(sandbox: Sandbox, listen: Listen) -> None
 
 
 async def test_some_events_come_twice(sandbox: Sandbox, listen: Listen) -> None:
-    """With a probability some events come twice, and with the same seed the same ones."""
+    """With a probability some events are delivered twice, and the same ones with the same seed."""
     runs = []
     for _ in range(2):
         listener = await listen()
@@ -471,8 +473,8 @@ async def test_some_events_come_twice(sandbox: Sandbox, listen: Listen) -> None:
 # --- probes -------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_probe_is_no_event(sandbox: Sandbox, listen: Listen) -> None:
-    """A probe is a signed POST that is no event; its status is given, and it is not noted down."""
+async def test_a_probe_is_not_an_event(sandbox: Sandbox, listen: Listen) -> None:
+    """A probe posts a signed `{}`, returns the status of the response, and is not recorded."""
     listener = await listen(200, 503)
     assert [await sandbox.probe(), await sandbox.probe()] == [200, 503]
     for post in listener.posts:
@@ -483,7 +485,7 @@ async def test_a_probe_is_no_event(sandbox: Sandbox, listen: Listen) -> None:
 
 
 async def test_a_probe_needs_a_webhook(sandbox: Sandbox) -> None:
-    """Without a webhook on this machine there is nothing to probe, and it is never one elsewhere."""
+    """Without a webhook on this machine a probe raises an error."""
     with pytest.raises(LookupError, match="no webhook on this machine"):
         await sandbox.probe()
     sandbox.account.seed(webhook("https://example.com/"))
@@ -492,7 +494,7 @@ async def test_a_probe_needs_a_webhook(sandbox: Sandbox) -> None:
 
 
 async def test_a_probe_needs_a_running_sandbox() -> None:
-    """A sandbox that does not run says so."""
+    """A probe of a sandbox that is not running raises an error."""
     sandbox = Sandbox()
     sandbox.account.seed(webhook("http://127.0.0.1:9/"))
     with pytest.raises(RuntimeError, match="not running"):
@@ -503,7 +505,7 @@ async def test_a_probe_needs_a_running_sandbox() -> None:
 
 
 async def test_it_stops_with_the_sandbox() -> None:
-    """What is under way, queued, to be sent again or still to change ends with the sandbox, which can run again afterwards."""
+    """All deliveries, retries and changes of statuses end with the sandbox, which can run again afterwards."""
     sandbox = Sandbox(limit=None)
     sandbox.deliveries.concurrency = 2
     sandbox.deliveries.retry_delays = (HOUR,)
@@ -532,7 +534,7 @@ async def test_it_stops_with_the_sandbox() -> None:
 
 
 def test_it_can_run_on_another_loop() -> None:
-    """A sandbox that ran on one event loop runs on the next one as well, with its webhook."""
+    """A sandbox that ran on one event loop runs on another one as well, with its webhook."""
     sandbox = Sandbox()
 
     async def run() -> int:
@@ -547,7 +549,7 @@ def test_it_can_run_on_another_loop() -> None:
 
 
 async def test_the_command_signs() -> None:
-    """`callbell-async sandbox` posts to a webhook on this machine, signed with the secret from the environment, which it doesn't say."""
+    """`callbell-async sandbox` posts to a webhook on this machine, signed with the secret from the environment, and does not print it."""
     command = [sys.executable, "-m", "callbell_async", "sandbox", "--token", "token"]
     environment = {**os.environ, "CALLBELL_WEBHOOK_SECRET": SECRET}
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment)

@@ -18,11 +18,11 @@ from callbell_async import (
 from callbell_async.sandbox import Exchange, Fault, SandboxResponse
 from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import (
-    answer,
     close_after_reading,
     no_response,
     raw,
     reset_after_reading,
+    respond,
     truncated_response,
 )
 from tests.support.calls import (
@@ -63,7 +63,7 @@ INDISCREET = {
     "the head of half an answer": raw(f"{OK}X-Echo: {EVERYTHING}\r\n".encode()),
     "a head that is too long": raw(f"{OK}X-Echo: {EVERYTHING * 500}".encode()),
     "a chunk": raw(f"{OK}Transfer-Encoding: chunked\r\n\r\n{EVERYTHING}\r\n".encode()),
-    "a refusal that can't be unpacked": answer(403, b"no", {"Content-Encoding": "gzip", "X-Echo": EVERYTHING}),
+    "a refusal that can't be unpacked": respond(403, b"no", {"Content-Encoding": "gzip", "X-Echo": EVERYTHING}),
     "half an answer": truncated_response(SandboxResponse(200, raw=EVERYTHING.encode())),
     "a reset": reset_after_reading(),
     "an end": close_after_reading(),
@@ -146,7 +146,7 @@ async def test_what_the_system_said_is_passed_on() -> None:
 async def test_a_refusals_body_is_kept_but_for_the_token() -> None:
     """An exception keeps the answer as it came, except where the token stood in it."""
     body = f'{{"error": "{NUMBER} is not known to {TOKEN}", "code": "{TOKEN}"}}'.encode()
-    async with local_callbell(answer(500, body)) as server, client_for(server.url, retry=ONCE) as callbell:
+    async with local_callbell(respond(500, body)) as server, client_for(server.url, retry=ONCE) as callbell:
         with pytest.raises(ServerError) as caught:
             await callbell.send(MESSAGE)
     assert caught.value.body == body.replace(TOKEN.encode(), "…".encode())
@@ -157,7 +157,7 @@ async def test_a_refusals_body_is_kept_but_for_the_token() -> None:
 async def test_a_word_for_a_token_is_left_in_place() -> None:
     """A token too short to be one is not cut out of other words."""
     async with (
-        local_callbell(answer(401, {"error": "bad token"})) as server,
+        local_callbell(respond(401, {"error": "bad token"})) as server,
         CallbellClient("token", base_url=server.url) as callbell,
     ):
         with pytest.raises(AuthenticationError, match="bad token"):

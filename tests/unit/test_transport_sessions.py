@@ -27,7 +27,7 @@ from callbell_async import (
 )
 from callbell_async.sandbox import Exchange, Fault, SandboxResponse
 from callbell_async.sandbox.exchange import response_head
-from callbell_async.sandbox.faults import answer, no_response, raw
+from callbell_async.sandbox.faults import no_response, raw, respond
 from tests.support.calls import MESSAGE, ONCE, TOKEN, client_for, session_telling, ticks, until
 from tests.support.clock import current_loop
 from tests.support.memory import traced_memory
@@ -41,7 +41,7 @@ RECEIPT = {"message": {"uuid": "f00d", "status": "enqueued"}}
 
 async def test_a_callers_session_stays_open() -> None:
     """A session that was passed in is used, and not closed with the client."""
-    async with local_callbell(answer(200, RECEIPT)) as server, session_telling() as session:
+    async with local_callbell(respond(200, RECEIPT)) as server, session_telling() as session:
         async with client_for(server.url, session=session) as callbell:
             await callbell.send(MESSAGE)
         assert not session.closed
@@ -81,7 +81,7 @@ async def test_a_callers_session_may_be_set_up_otherwise(options: dict[str, Any]
         await exchange.send(packed)
 
     async with (
-        local_callbell(Fault("refused slowly", refuse_slowly), answer(200, RECEIPT)) as server,
+        local_callbell(Fault("refused slowly", refuse_slowly), respond(200, RECEIPT)) as server,
         aiohttp.ClientSession(**options) as session,
         client_for(server.url, session=session) as callbell,
     ):
@@ -199,7 +199,7 @@ async def test_packed_answers_are_unpacked(own: bool) -> None:
     """An answer in gzip is read like any other."""
     body = gzipped(b'{"message": {"uuid": "f00d", "status": "enqueued"}}')
     async with (
-        local_callbell(answer(200, body, {"Content-Encoding": "gzip"})) as server,
+        local_callbell(respond(200, body, {"Content-Encoding": "gzip"})) as server,
         session_telling() as session,
         client_for(server.url, session=None if own else session) as callbell,
     ):
@@ -211,7 +211,7 @@ async def test_an_answer_that_unpacks_to_very_much_is_bounded(status: int, raise
     """Of 60 MB packed into 60 KB no more is unpacked than is wanted of such an answer."""
     bomb = gzipped(bytes(60_000_000))
     async with (
-        local_callbell(answer(status, bomb, {"Content-Encoding": "gzip"})) as server,
+        local_callbell(respond(status, bomb, {"Content-Encoding": "gzip"})) as server,
         client_for(server.url, retry=ONCE) as callbell,
     ):
         with traced_memory():
