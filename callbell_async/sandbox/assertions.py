@@ -8,8 +8,9 @@ from typing import Any
 
 import orjson
 
+from callbell_async.models.validation import is_same_recipient, normalize_recipient
 from callbell_async.sandbox.exchange import SandboxRequest
-from callbell_async.sandbox.records import SandboxMessage, same_recipient
+from callbell_async.sandbox.records import SandboxMessage
 
 __all__ = ["Assertions"]
 
@@ -33,15 +34,14 @@ class Assertions:
 
     def messages_to(self, to: str) -> list[SandboxMessage]:
         """Return the accepted messages to a recipient; any spelling of a number will do."""
-        wanted = same_recipient(to)
-        return [message for message in self.messages if same_recipient(message.recipient) == wanted]
+        return [message for message in self.messages if is_same_recipient(message.recipient, to)]
 
     def copies(self) -> Counter[str]:
         """Return the number of accepted messages for each recipient, by the first spelling of the number."""
         spellings: dict[str, str] = {}
         counts: Counter[str] = Counter()
         for message in self.messages:
-            counts[spellings.setdefault(same_recipient(message.recipient), message.recipient)] += 1
+            counts[spellings.setdefault(normalize_recipient(message.recipient), message.recipient)] += 1
         return counts
 
     def assert_sent(self, count: int) -> None:

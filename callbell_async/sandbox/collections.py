@@ -6,8 +6,9 @@ import bisect
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
+from callbell_async.models.validation import normalize_recipient
 from callbell_async.sandbox.exchange import refusal
-from callbell_async.sandbox.records import HistoryItem, SandboxContact, same_recipient
+from callbell_async.sandbox.records import HistoryItem, SandboxContact
 
 __all__ = ["Collection", "ContactBook"]
 
@@ -105,7 +106,7 @@ class ContactBook:
         contact.activity = []
         self.touch(contact)
         if contact.identifier:
-            self._by_identifier[contact.source, same_recipient(contact.identifier)] = contact
+            self._by_identifier[contact.source, normalize_recipient(contact.identifier)] = contact
         if contact.bsuid:
             self._by_bsuid[contact.bsuid] = contact
 
@@ -120,7 +121,7 @@ class ContactBook:
         """Remove a contact with its history."""
         del self._contacts[contact.uuid]
         # Seeded contacts may share an identifier, which leads to the last one.
-        key = contact.source, same_recipient(contact.identifier)
+        key = contact.source, normalize_recipient(contact.identifier)
         if self._by_identifier.get(key) is contact:
             del self._by_identifier[key]
         if self.by_bsuid(contact.bsuid) is contact:
@@ -139,7 +140,7 @@ class ContactBook:
 
     def by_identifier(self, source: str, identifier: str) -> SandboxContact | None:
         """Return the contact of a channel type with this number, in any spelling, or this identifier."""
-        return self._by_identifier.get((source, same_recipient(identifier)))
+        return self._by_identifier.get((source, normalize_recipient(identifier)))
 
     def by_bsuid(self, bsuid: str | None) -> SandboxContact | None:
         """Return the contact with this WhatsApp Business Suite User ID."""

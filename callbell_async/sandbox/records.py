@@ -27,7 +27,6 @@ __all__ = [
     "SandboxWebhook",
     "SandboxWebhookDelivery",
     "new_id",
-    "same_recipient",
 ]
 
 ChannelType = Literal["whatsapp", "facebook", "instagram", "telegram"]
@@ -40,14 +39,6 @@ def new_id() -> str:
 
 def _dashed() -> str:
     return str(uuid.uuid4())
-
-
-def same_recipient(identifier: str) -> str:
-    """Return a value that is equal for all spellings of one telephone number; any other identifier is unchanged."""
-    bare = "".join(char for char in identifier if char not in " -.()+\u00a0")
-    if not bare.isdecimal():
-        return identifier
-    return bare.removeprefix("00")
 
 
 @attrs.define(kw_only=True)

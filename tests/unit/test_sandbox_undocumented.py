@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from callbell_async.sandbox import DeliveryFailure, Sandbox, SandboxContact, faults
-from tests.fixtures.sandbox import GOOD, Clock, ask, get, seed, send
+from tests.fixtures.sandbox import GOOD, Clock, ask, get, number, seed, send
 
 
 @pytest.fixture
@@ -106,14 +106,14 @@ async def test_responds_as_assumed(sandbox: Sandbox, assumed: Assumed) -> None:
 
 async def test_a_number_on_a_channel(sandbox: Sandbox) -> None:
     """With a channel, a contact with this channel or without one is found; without a channel, any WhatsApp contact."""
-    sandbox.account.seed(SandboxContact(identifier="+1", name="None"))
-    sandbox.account.seed(SandboxContact(identifier="+2", name="Other", channel="old-channel"))
-    sandbox.account.seed(SandboxContact(identifier="+3", name="Telegram", source="telegram"))
-    asked = [
-        (place, (await ask(sandbox, "GET", f"/contacts/phone/{place}?channel_uuid=channel"))[0]) for place in (1, 2, 3)
+    sandbox.account.seed(SandboxContact(identifier=number(1), name="None"))
+    sandbox.account.seed(SandboxContact(identifier=number(2), name="Other", channel="old-channel"))
+    sandbox.account.seed(SandboxContact(identifier=number(3), name="Telegram", source="telegram"))
+    statuses = [
+        (await ask(sandbox, "GET", f"/contacts/phone/{number(place)}?channel_uuid=channel"))[0] for place in (1, 2, 3)
     ]
-    assert asked == [(1, 200), (2, 404), (3, 404)]
-    assert (await get(sandbox, "/contacts/phone/2"))["contact"]["name"] == "Other"
+    assert statuses == [200, 404, 404]
+    assert (await get(sandbox, f"/contacts/phone/{number(2)}"))["contact"]["name"] == "Other"
 
 
 @pytest.mark.parametrize(
