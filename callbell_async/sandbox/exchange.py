@@ -145,6 +145,7 @@ class Exchange(Protocol):
         Args:
             failure: If the request is a message, why it will not be delivered.
         """
+        ...
 
     async def send(self, response: SandboxResponse) -> None:
         """Send a complete response; the connection stays open."""

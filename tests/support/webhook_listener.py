@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from aiohttp import web
 
-__all__ = ["Post", "WebhookListener"]
+from callbell_async.sandbox import Sandbox, SandboxWebhook
+from callbell_async.sandbox.api.validation import EVENTS
+from tests.support.calls import until
+
+__all__ = ["Listen", "Post", "WebhookListener", "failures", "subscribed_to_all"]
 
 
 class Post(NamedTuple):
@@ -80,3 +85,17 @@ class WebhookListener:
         if isinstance(response, web.Response):
             return response
         return web.json_response({"status": "ok"}, status=response or 200)
+
+
+Listen = Callable[..., Awaitable[WebhookListener]]
+"""The type of the fixture `listen`."""
+
+
+def subscribed_to_all(url: str) -> SandboxWebhook:
+    """Return a webhook that is subscribed to all events."""
+    return SandboxWebhook(url=url, subscriptions=list(EVENTS))
+
+
+async def failures(sandbox: Sandbox, count: int) -> None:
+    """Return when `count` attempts have failed."""
+    await until(lambda: sandbox.deliveries.failed >= count)

@@ -203,7 +203,7 @@ async def test_the_contact_in_a_status(sandbox: Sandbox) -> None:
 
 
 async def test_successes_in_the_form_of_meta(sandbox: Sandbox, clock: Clock) -> None:
-    """An account on Meta's Cloud API reports successes in Meta's form, from `sent` on; the library reads no failure from it."""
+    """An account on Meta's Cloud API reports successes in Meta's form, from `sent` on, and the library reads such a status."""
     sandbox.account.report_shape = "meta"
     uuid = await send(sandbox)
     reports = []

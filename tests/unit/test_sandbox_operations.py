@@ -148,7 +148,7 @@ CASES = [
 def example_for(case: Case) -> Any:
     """Return the documented body; those of the field types are excerpts, which are merged with the complete ones."""
     assert case.example is not None
-    example = documented(case.example)
+    example: dict[str, Any] = documented(case.example)
     if case.example.endswith(".include_field_types"):
         whole = documented(case.example.removesuffix(".include_field_types"))
         ((key, documents),) = example.items()

@@ -1,4 +1,4 @@
-"""The sandbox's deliveries to a webhook: signatures, retries, concurrency, and the end."""
+"""The sandbox's deliveries to a webhook: signatures, records, concurrency, probes, and the end."""
 
 from __future__ import annotations
 
@@ -6,35 +6,28 @@ import asyncio
 import gc
 import hashlib
 import hmac
-import itertools
 import json
 import os
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from callbell_async import CallbellClient, ConfigurationError, TextMessage
-from callbell_async.sandbox import Sandbox, SandboxWebhook, SandboxWebhookDelivery
-from callbell_async.sandbox.api.validation import EVENTS
+from callbell_async.sandbox import Sandbox, SandboxWebhookDelivery
 from tests.fixtures.sandbox import get, send
-from tests.support.calls import nobody_listening, until
+from tests.support.calls import until
 from tests.support.clock import current_loop
-from tests.support.webhook_listener import Post, WebhookListener
+from tests.support.webhook_listener import Listen, Post, WebhookListener, failures, subscribed_to_all
 
 HOUR = 3600.0
 """Seconds that do not elapse while a test runs."""
 
 SECRET = "whsec_0123456789abcdef"
-
-
-def webhook(url: str) -> SandboxWebhook:
-    """Return a webhook that is subscribed to all events."""
-    return SandboxWebhook(url=url, subscriptions=list(EVENTS))
 
 
 @pytest.fixture
@@ -45,33 +38,9 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         yield running
 
 
-Listen = Callable[..., Awaitable[WebhookListener]]
-
-
-@pytest.fixture
-async def listen(sandbox: Sandbox) -> AsyncIterator[Listen]:
-    """Returns a listener with these responses, which is subscribed to all events of the sandbox."""
-    listeners = []
-
-    async def begin(*answers: int | web.Response | None) -> WebhookListener:
-        listener = await WebhookListener(*answers).__aenter__()
-        listeners.append(listener)
-        sandbox.account.seed(webhook(listener.url))
-        return listener
-
-    yield begin
-    for listener in listeners:
-        await listener.__aexit__(None, None, None)
-
-
 def signature(post: Post, secret: str, at: int) -> str:
     """Return the expected header of a post."""
     return f"t={at},v1={hmac.new(secret.encode(), f'{at}.'.encode() + post.body, hashlib.sha256).hexdigest()}"
-
-
-async def failures(sandbox: Sandbox, count: int) -> None:
-    """Return when `count` attempts have failed."""
-    await until(lambda: sandbox.deliveries.failed >= count)
 
 
 # --- signatures ---------------------------------------------------------------------------------------------------------
@@ -90,7 +59,7 @@ async def test_a_signature_has_the_machine_s_time(listen: Listen) -> None:
     """By default a signature has the machine's time, independent of the sandbox's clock and date."""
     listener = await listen()
     async with Sandbox(webhook_secret=SECRET, clock=lambda: 0.0) as sandbox:
-        sandbox.account.seed(webhook(listener.url))
+        sandbox.account.seed(subscribed_to_all(listener.url))
         sandbox.emit("message_created", {})
         await sandbox.wait_delivered()
     at = int(listener.posts[0].headers["X-Callbell-Signature"].partition(",")[0].removeprefix("t="))
@@ -111,7 +80,7 @@ async def test_each_attempt_is_signed_again(listen: Listen) -> None:
     listener = await listen(500)
     now = 1_000.0
     async with Sandbox(webhook_secret="whsec_old", webhook_time=lambda: now) as sandbox:
-        sandbox.account.seed(webhook(listener.url))
+        sandbox.account.seed(subscribed_to_all(listener.url))
         sandbox.deliveries.retry_delays = (HOUR,)
         sandbox.emit("message_created", {})
         await failures(sandbox, 1)
@@ -147,164 +116,6 @@ async def test_the_url_is_kept(sandbox: Sandbox, listen: Listen) -> None:
     sandbox.emit("message_created", {})
     await sandbox.wait_delivered()
     assert listener.url.endswith(listener.posts[0].path)
-
-
-# --- retries --------------------------------------------------------------------------------------------------------------
-
-
-async def test_a_failed_attempt_is_repeated(sandbox: Sandbox, listen: Listen) -> None:
-    """An event is sent again after each delay until the response is 2xx; a redirect is not followed."""
-    listener = await listen(500, web.Response(status=302, headers={"Location": "/elsewhere"}), 404, 204)
-    sandbox.deliveries.retry_delays = (HOUR, 2 * HOUR, 4 * HOUR)
-    sandbox.emit("message_created", {"text": "Hi"})
-    for number, wait in enumerate(sandbox.deliveries.retry_delays, start=1):
-        await failures(sandbox, number)
-        assert sandbox.deliveries.waiting == 1
-        current_loop().advance(wait)
-    await sandbox.wait_delivered()
-    assert (sandbox.deliveries.delivered, sandbox.deliveries.failed, sandbox.deliveries.given_up) == (1, 3, 0)
-    gaps = [later.at - earlier.at for earlier, later in itertools.pairwise(listener.posts)]
-    assert all(gap >= wait for gap, wait in zip(gaps, sandbox.deliveries.retry_delays, strict=True))
-    assert {post.body for post in listener.posts} == {b'{"event":"message_created","payload":{"text":"Hi"}}'}
-
-
-async def test_it_gives_up(sandbox: Sandbox, listen: Listen) -> None:
-    """The attempt after the last delay is the final one: six attempts by default."""
-    listener = await listen(*[500] * 7)
-    sandbox.emit("message_created", {})
-    for number in range(1, 6):
-        await failures(sandbox, number)
-        current_loop().advance(2.0 ** (number - 1))
-    await sandbox.wait_delivered()
-    assert (sandbox.deliveries.delivered, sandbox.deliveries.failed, sandbox.deliveries.given_up) == (0, 6, 1)
-    assert len(listener.posts) == 6
-
-
-async def test_an_attempt_without_response_is_repeated(sandbox: Sandbox, listen: Listen) -> None:
-    """An attempt without a response in time has failed, and is recorded without a code."""
-    listener = await listen(None)
-    sandbox.deliveries.timeout = HOUR
-    sandbox.emit("message_created", {})
-    await listener.posted(1)
-    assert sandbox.deliveries.failed == 0
-    # aiohttp rounds long timeouts up to a whole second.
-    current_loop().advance(HOUR + 1.0)
-    await failures(sandbox, 1)
-    current_loop().advance(1.0)
-    await sandbox.wait_delivered()
-    good, bad = (await get(sandbox, "/webhooks/events"))["webhook_events"]
-    assert (good["success"], good["response"]["code"]) == (True, 200)
-    assert (bad["success"], bad["response"]) == (False, {"body": {}, "code": None, "headers": {}})
-
-
-async def test_a_refused_connection_is_a_failure(sandbox: Sandbox) -> None:
-    """An attempt to a webhook that refuses connections has failed, and a probe returns no status."""
-    sandbox.deliveries.retry_delays = ()
-    with nobody_listening() as url:
-        sandbox.account.seed(webhook(url))
-        sandbox.emit("message_created", {})
-        await sandbox.wait_delivered()
-        assert await sandbox.probe() is None
-    assert (sandbox.deliveries.failed, sandbox.deliveries.given_up) == (1, 1)
-
-
-async def test_a_url_that_can_not_be_called_is_a_failure(sandbox: Sandbox) -> None:
-    """An attempt to an invalid URL has failed, like one to a webhook that refuses connections."""
-    sandbox.deliveries.retry_delays = ()
-    sandbox.account.seed(webhook("http://127.0.0.1:99999/"))
-    sandbox.emit("message_created", {})
-    await sandbox.wait_delivered()
-    assert (sandbox.deliveries.failed, sandbox.deliveries.given_up) == (1, 1)
-
-
-async def test_an_event_goes_to_the_current_webhook(sandbox: Sandbox, listen: Listen) -> None:
-    """An event that waits for its next attempt goes to the webhook at that time; without one, it is dropped."""
-    first = await listen(500, 500)
-    sandbox.deliveries.retry_delays = (HOUR, HOUR)
-    sandbox.emit("message_created", {})
-    await failures(sandbox, 1)
-    second = await listen(500)
-    current_loop().advance(HOUR)
-    await failures(sandbox, 2)
-    sandbox.account.webhook = None
-    current_loop().advance(HOUR)
-    await sandbox.wait_delivered()
-    assert (len(first.posts), len(second.posts)) == (1, 1)
-    assert (sandbox.deliveries.delivered, sandbox.deliveries.waiting) == (0, 0)
-
-
-async def test_an_event_has_the_state_when_it_happened(sandbox: Sandbox, listen: Listen) -> None:
-    """An event has the state of the account when it happened, and so does its record."""
-    listener = await listen()
-    tags = ["Lead"]
-    sandbox.emit("contact_updated", {"tags": tags})
-    tags.append("Sale")
-    await sandbox.wait_delivered()
-    assert listener.payloads("contact_updated") == [{"tags": ["Lead"]}]
-    assert sandbox.account.webhook_events[0].payload == {"tags": ["Lead"]}
-
-
-@pytest.mark.parametrize("answer", [500, 401, None])
-async def test_repeated_failures_disable_the_webhook(sandbox: Sandbox, listen: Listen, answer: int | None) -> None:
-    """After ten events given up in a row the webhook is disabled, and further events are not posted, until it is enabled again."""
-    listener = await listen(*[answer] * 10)
-    sandbox.deliveries.retry_delays, sandbox.deliveries.timeout = (), HOUR
-    webhook = sandbox.account.webhook
-    assert webhook is not None
-    for number in range(10):
-        assert (webhook.enabled, webhook.disabled_at, webhook.failed_events) == (True, None, number)
-        sandbox.emit("message_created", {})
-        await listener.posted(number + 1)
-        if answer is None:
-            current_loop().advance(HOUR + 1.0)
-        await sandbox.wait_delivered()
-    assert (webhook.enabled, webhook.failed_events) == (False, 10)
-    last = sandbox.account.webhook_events[0].created_at
-    assert last is not None
-    assert webhook.disabled_at is not None
-    assert webhook.disabled_at >= last
-    sandbox.emit("message_created", {})
-    assert sandbox.deliveries.waiting == 0
-    webhook.enable()
-    sandbox.emit("message_created", {})
-    await sandbox.wait_delivered()
-    enabled = sandbox.account.webhook
-    assert enabled is webhook
-    assert (enabled.enabled, enabled.disabled_at, enabled.failed_events, len(listener.posts)) == (True, None, 0, 11)
-
-
-async def test_a_new_subscription_enables_the_webhook(sandbox: Sandbox, listen: Listen) -> None:
-    """A disabled webhook that is subscribed again is enabled, and the API shows it; events that waited are delivered to it."""
-    listener = await listen(500, 500)
-    sandbox.deliveries.retry_delays, sandbox.deliveries.disable_after = (), 2
-    for _ in range(2):
-        sandbox.emit("message_created", {})
-        await sandbox.wait_delivered()
-    assert sandbox.account.webhook is not None
-    assert not sandbox.account.webhook.enabled
-    async with CallbellClient(sandbox.token, base_url=sandbox.url) as callbell:
-        webhook = await callbell.webhooks.subscribe(listener.url, ["message_created"])
-    assert webhook.enabled
-    sandbox.emit("message_created", {})
-    await sandbox.wait_delivered()
-    assert len(listener.posts) == 3
-
-
-async def test_a_success_forgets_the_failures(sandbox: Sandbox, listen: Listen) -> None:
-    """Only events given up in a row disable the webhook; one delivery in between begins the count anew, and `None` never disables."""
-    await listen(*[500, 200] * 3, *[500] * 20)
-    sandbox.deliveries.retry_delays, sandbox.deliveries.disable_after = (), 2
-    webhook = sandbox.account.webhook
-    assert webhook is not None
-    for _ in range(6):
-        sandbox.emit("message_created", {})
-        await sandbox.wait_delivered()
-    assert webhook.enabled
-    sandbox.deliveries.disable_after = None
-    for _ in range(20):
-        sandbox.emit("message_created", {})
-        await sandbox.wait_delivered()
-    assert (webhook.enabled, webhook.failed_events) == (True, 20)
 
 
 @pytest.mark.parametrize("secret", ["", " "])
@@ -364,7 +175,7 @@ async def test_any_response_can_be_recorded(sandbox: Sandbox, header: bytes, sen
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()
-        sandbox.account.seed(webhook(f"http://{host}:{port}/"))
+        sandbox.account.seed(subscribed_to_all(f"http://{host}:{port}/"))
         sandbox.emit("message_created", {"text": "Hi"})
         await sandbox.wait_delivered()
         (event,) = (await get(sandbox, "/webhooks/events"))["webhook_events"]
@@ -488,7 +299,7 @@ async def test_a_probe_needs_a_webhook(sandbox: Sandbox) -> None:
     """Without a webhook on this machine a probe raises an error."""
     with pytest.raises(LookupError, match="no webhook on this machine"):
         await sandbox.probe()
-    sandbox.account.seed(webhook("https://example.com/"))
+    sandbox.account.seed(subscribed_to_all("https://example.com/"))
     with pytest.raises(LookupError, match="no webhook on this machine"):
         await sandbox.probe()
 
@@ -496,7 +307,7 @@ async def test_a_probe_needs_a_webhook(sandbox: Sandbox) -> None:
 async def test_a_probe_needs_a_running_sandbox() -> None:
     """A probe of a sandbox that is not running raises an error."""
     sandbox = Sandbox()
-    sandbox.account.seed(webhook("http://127.0.0.1:9/"))
+    sandbox.account.seed(subscribed_to_all("http://127.0.0.1:9/"))
     with pytest.raises(RuntimeError, match="not running"):
         await sandbox.probe()
 
@@ -512,7 +323,7 @@ async def test_it_stops_with_the_sandbox() -> None:
     async with WebhookListener(500, None, None) as listener:
         before = asyncio.all_tasks()
         async with sandbox:
-            sandbox.account.seed(webhook(listener.url))
+            sandbox.account.seed(subscribed_to_all(listener.url))
             sandbox.emit("message_created", {})
             await failures(sandbox, 1)
             for _ in range(3):
@@ -540,7 +351,7 @@ def test_it_can_run_on_another_loop() -> None:
     async def run() -> int:
         async with WebhookListener(500) as listener, sandbox:
             sandbox.deliveries.retry_delays = (0.0,)
-            sandbox.account.seed(webhook(listener.url))
+            sandbox.account.seed(subscribed_to_all(listener.url))
             sandbox.emit("message_created", {})
             await sandbox.wait_delivered()
             return len(listener.posts)
