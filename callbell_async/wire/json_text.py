@@ -30,7 +30,7 @@ def load_json(body: bytes) -> Any:
     Raises:
         WireError: the body is not JSON even so, or is nested more than 254 levels deep.
     """
-    problem = ""
+    document, problem = None, ""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:

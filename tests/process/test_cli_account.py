@@ -263,7 +263,7 @@ def test_what_callbell_refuses_is_one_line(sandbox: Sandbox, command: list[str])
         (["--token", "Bearer secret secret"], "the token has blanks or line breaks in it; give the key alone"),
         (["--token", "CALLBELL_TOKEN=secret"], "the token begins like a line of .env; give only what stands behind"),
         (["--token", "secret" * 700], "the token has 4200 characters, far more than an API key; give the key alone"),
-        (["--token", "sécret"], "token: has characters that can't stand in a header"),
+        (["--token", "sécret"], "token: a header can't hold it"),
         (["--token", "  "], "no token; set CALLBELL_TOKEN or give --token-file FILE, or try it out with --sandbox"),
         ([], "no token; set CALLBELL_TOKEN or give --token-file FILE, or try it out with --sandbox"),
     ],
