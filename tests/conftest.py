@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
+from aiohttp import web
 
 from callbell_async.sandbox import Sandbox
 from tests.fixtures.sandbox import Clock
 from tests.support.clock import AdvancingLoop, VirtualTimeLoop
+from tests.support.webhook_listener import Listen, WebhookListener, subscribed_to_all
 
 
 def pytest_asyncio_loop_factories(
@@ -39,3 +41,19 @@ async def sandbox(clock: Clock) -> AsyncIterator[Sandbox]:
     """A sandbox as it comes, on a clock that moves when it is told to, without a limit."""
     async with Sandbox(clock=clock, limit=None) as running:
         yield running
+
+
+@pytest.fixture
+async def listen(sandbox: Sandbox) -> AsyncIterator[Listen]:
+    """Starts a webhook listener with the given responses, which is subscribed to all events of the sandbox."""
+    listeners = []
+
+    async def begin(*responses: int | web.Response | None) -> WebhookListener:
+        listener = await WebhookListener(*responses).__aenter__()
+        listeners.append(listener)
+        sandbox.account.seed(subscribed_to_all(listener.url))
+        return listener
+
+    yield begin
+    for listener in listeners:
+        await listener.__aexit__(None, None, None)

@@ -73,7 +73,7 @@ def test_what_is_not_sent_is_one_line(sandbox: Sandbox) -> None:
     result = run("send", "nobody", "--text", "Hi", environment=environment)
     assert result.exit_code == 2
     assert result.stderr.startswith("callbell-async: to: is not a telephone number")
-    sandbox.inject(faults.answer(400, {"error": f"to {NUMBER}"}), faults.accept_then_close())
+    sandbox.inject(faults.respond(400, {"error": f"to {NUMBER}"}), faults.accept_then_close())
     result = run("send", NUMBER, "--text", "Hi", environment=environment)
     assert (result.exit_code, result.stderr) == (1, "callbell-async: POST /messages/send: 400 to … (refused)\n")
     result = run("send", NUMBER, "--text", "Hi", environment=environment)
@@ -104,7 +104,7 @@ def test_an_interrupt_says_whether_it_may_have_been_accepted(sandbox: Sandbox, n
 
 def test_an_interrupt_between_two_attempts_says_so(sandbox: Sandbox) -> None:
     """A signal while a refused message waits for its next attempt: it was not sent, and the status is the signal's."""
-    sandbox.inject(faults.answer(429, {"error": "later"}, {"Retry-After": "60"}))
+    sandbox.inject(faults.respond(429, {"error": "later"}, {"Retry-After": "60"}))
     with started("send", NUMBER, "--text", "Hi", environment=environment_for(sandbox)) as process:
         assert process.stderr is not None
         # The client's own word that it waits.
@@ -177,7 +177,7 @@ def test_me_says_whose_key_it_is_and_not_the_key(sandbox: Sandbox, more: list[st
 
 def test_lists_are_lines_with_tabs(sandbox: Sandbox) -> None:
     """Where output is no terminal a list is a line each, with tabs; what others wrote can't break a line."""
-    sandbox.account.add(SandboxTemplate(uuid="t1", title="Par\ncel\x1b[2J", text="Hello {{1}}"))
+    sandbox.account.seed(SandboxTemplate(uuid="t1", title="Par\ncel\x1b[2J", text="Hello {{1}}"))
     result = run("templates", environment=environment_for(sandbox))
     assert result.stdout == "t1\tPar\\ncel\\x1b[2J\tapproved\ttext\tMARKETING\tHello {{1}}\n"
     result = run("channels", environment=environment_for(sandbox))
@@ -311,11 +311,11 @@ def test_a_line_is_a_line(text: str, line: str) -> None:
 
 def test_contacts_are_exported_page_after_page(sandbox: Sandbox, tmp_path: Path) -> None:
     """All contacts as CSV, by cursor: tags with commas, custom fields as JSON, and whatever stands in a name."""
-    sandbox.account.add(
+    for number in range(44):
+        sandbox.account.seed(SandboxContact(identifier=f"+44770091{number:04}", name=str(number)))
+    sandbox.account.seed(
         SandboxContact(identifier=NUMBER, name='Zoë "Z",\nSmith', tags=["a", "b"], custom_fields={"Größe": "7"})
     )
-    for number in range(44):
-        sandbox.account.add(SandboxContact(identifier=f"+44770091{number:04}", name=str(number)))
     result = run("contacts", "export", "--csv", environment=environment_for(sandbox))
     assert result.exit_code == 0
     assert result.stderr == "45 contacts\n"
@@ -342,8 +342,8 @@ def test_filters_go_to_callbell(sandbox: Sandbox) -> None:
 def test_what_was_written_stays(sandbox: Sandbox) -> None:
     """When Callbell breaks off, the pages until then are written, and the status is 1."""
     for number in range(30):
-        sandbox.account.add(SandboxContact(identifier=f"+44770091{number:04}", name=str(number)))
-    sandbox.inject(faults.answer(403, {"error": "no"}), when=lambda request: "after" in request.query)
+        sandbox.account.seed(SandboxContact(identifier=f"+44770091{number:04}", name=str(number)))
+    sandbox.inject(faults.respond(403, {"error": "no"}), when=lambda request: "after" in request.query)
     result = run("contacts", "export", environment=environment_for(sandbox))
     assert result.exit_code == 1
     assert len(result.stdout.splitlines()) == 21
@@ -381,10 +381,10 @@ def test_the_export_takes_no_memory_for_each_contact(sandbox: Sandbox, tmp_path:
     """Twice the contacts take no more memory: each is written and let go."""
 
     def most(count: int) -> int:
-        while len(sandbox.account.people) < count:
-            number = len(sandbox.account.people)
+        while len(sandbox.account.contacts) < count:
+            number = len(sandbox.account.contacts)
             # The names alone are 1000 bytes each.
-            sandbox.account.add(SandboxContact(identifier=f"+4477{number:08}", name="x" * 1_000))
+            sandbox.account.seed(SandboxContact(identifier=f"+4477{number:08}", name="x" * 1_000))
         # In a process of its own, without the sandbox's memory.
         command = [sys.executable, "-c", PEAK, "contacts", "export", "--output", str(tmp_path / "contacts.csv")]
         environment = {**os.environ, **environment_for(sandbox)}

@@ -121,11 +121,11 @@ def test_what_may_have_been_accepted_is_neither_sent_again_nor_done(
 def test_resume_sends_the_rest(file: Path, journal: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """`resume` needs the journal and the token: file, texts and address are in it, the token is not."""
     monkeypatch.chdir(file.parent)
-    sandbox.inject(faults.token_revoked(), when=lambda request: len(sandbox.messages) >= 4)
+    rule = sandbox.inject(faults.token_revoked(), when=lambda request: len(sandbox.messages) >= 4)
     arguments = ["send-many", file.name, "--text", "Hi {name}", "--journal", journal, "--concurrency", "1"]
     assert run(*arguments, environment=environment_for(sandbox)).exit_code == 1
     assert len(sandbox.messages) == 4
-    sandbox._plan._rules.clear()
+    rule.remove()
     monkeypatch.chdir("/")
     result = run("resume", journal, environment={"CALLBELL_TOKEN": TOKEN})
     assert result.exit_code == 0
@@ -447,8 +447,8 @@ def test_the_input_is_no_journal(file: Path, sandbox: Sandbox) -> None:
 @pytest.fixture
 def sent(file: Path, journal: Path, sandbox: Sandbox) -> Path:
     """A journal of ten messages: one refused, one not to be delivered, the others read as soon as anybody asks."""
-    sandbox.account.pace = StatusTimings(reported=0, sent=0, delivered=0, read=0)
-    sandbox.inject(faults.answer(400, {"error": "no"}), when=lambda request: request.to == NUMBERS[1])
+    sandbox.account.status_timings = StatusTimings(reported=0, sent=0, delivered=0, read=0)
+    sandbox.inject(faults.respond(400, {"error": "no"}), when=lambda request: request.to == NUMBERS[1])
     sandbox.inject(
         faults.failed_delivery(DeliveryFailure(reason="no such number")), when=lambda request: request.to == NUMBERS[2]
     )
@@ -478,7 +478,7 @@ def test_status_is_a_funnel(sent: Path, sandbox: Sandbox) -> None:
 
 def test_status_as_json(sent: Path, sandbox: Sandbox) -> None:
     """`--json` gives both counts as one object; what Callbell can't tell makes the status 1."""
-    sandbox.inject(faults.answer(404, {"error": "not found"}), when=lambda request: request.method == "GET", times=1)
+    sandbox.inject(faults.respond(404, {"error": "not found"}), when=lambda request: request.method == "GET", times=1)
     result = run("status", sent, "--json", "--refresh", environment=environment_for(sandbox))
     assert result.exit_code == 1
     assert json_lines(result.stdout)[0]["outcomes"]["accepted"] == 9

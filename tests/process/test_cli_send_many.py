@@ -124,7 +124,7 @@ def test_failed_rows_can_be_fed_in_again(tmp_path: Path, sandbox: Sandbox) -> No
     """Rows that were not accepted are written as they came, with what became of them, and are a good input themselves."""
     file, failed, again = tmp_path / "in.csv", tmp_path / "failed.csv", tmp_path / "again.csv"
     file.write_text(f'to;name;note\n{ADA};"A;da ";x\n{GRACE};Grace;y\n123;Bob;z\n')
-    sandbox.inject(faults.answer(400, {"error": "no"}), times=1, when=lambda request: request.to == ADA)
+    sandbox.inject(faults.respond(400, {"error": "no"}), times=1, when=lambda request: request.to == ADA)
     environment = environment_for(sandbox)
     result = run("send-many", file, "--text", "Hi {name}", "--failed-to", failed, environment=environment)
     assert result.exit_code == 1
@@ -289,7 +289,7 @@ def test_files_and_pipes_get_utf_8(tmp_path: Path) -> None:
 
 def test_json_has_an_object_a_result(file: Path, sandbox: Sandbox) -> None:
     """`--json`: line, key, outcome, uuid, attempts and reason of each on standard output, and the counts at the end."""
-    sandbox.inject(faults.answer(400, {"error": "no"}), when=lambda request: request.to == GRACE)
+    sandbox.inject(faults.respond(400, {"error": "no"}), when=lambda request: request.to == GRACE)
     result = run("send-many", file, "--text", "Hi", "--json", environment=environment_for(sandbox))
     assert result.exit_code == 1
     *results, counts = json_lines(result.stdout)
@@ -320,7 +320,7 @@ def test_neither_numbers_nor_texts_nor_the_token_are_told(tmp_path: Path, sandbo
     file = tmp_path / "in.csv"
     file.write_text(f"to,name\n{ADA},Ada Lovelace\nAda Lovelace,x\n{GRACE},Ada Lovelace\n")
     sandbox.inject(
-        faults.answer(400, {"error": f"to {ADA} can't be sent: Dear Ada Lovelace"}), faults.accept_then_close()
+        faults.respond(400, {"error": f"to {ADA} can't be sent: Dear Ada Lovelace"}), faults.accept_then_close()
     )
     for more in ([], ["--json"]):
         result = run("send-many", file, "--text", "Dear {name}", *more, environment=environment_for(sandbox))
@@ -449,7 +449,7 @@ def test_rows_are_not_lost_when_nobody_reads_the_results(tmp_path: Path, sandbox
     file, failed = tmp_path / "in.csv", tmp_path / "failed.csv"
     file.write_text("to\n" + "".join(f"{number}\n" for number in numbers))
     refused = set(numbers[::7])
-    sandbox.inject(faults.answer(400, {"error": "no"}), when=lambda request: request.to in refused)
+    sandbox.inject(faults.respond(400, {"error": "no"}), when=lambda request: request.to in refused)
     arguments = ["send-many", file, "--text", "Hi", "--failed-to", failed, "--json", "--concurrency", "20"]
     with started(*arguments, environment=environment_for(sandbox)) as process:
         err = leave_after_a_line(process)
@@ -498,7 +498,7 @@ def test_counts_that_can_not_be_written_are_told_elsewhere(
     """Where standard output is full, standard error has the counts, and how to go on where something is left to do."""
     journal = tmp_path / "spring.db"
     if refused:
-        sandbox.inject(faults.answer(400, {"error": "no"}), when=lambda request: request.to == GRACE)
+        sandbox.inject(faults.respond(400, {"error": "no"}), when=lambda request: request.to == GRACE)
     arguments = ["send-many", file, "--text", "Hi", "--journal", journal]
     with (
         Path("/dev/full").open("w") as full,

@@ -1,4 +1,4 @@
-"""`callbell-async sandbox`: a Callbell on this machine, for programs in any language."""
+"""`callbell-async sandbox`: a mock Callbell server for programs in any language."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import click
 
 from callbell_async.cli.output import counted
+from callbell_async.errors import ConfigurationError
 from callbell_async.sandbox import Sandbox
 
 __all__ = ["sandbox"]
@@ -16,23 +17,28 @@ __all__ = ["sandbox"]
 WRONG_USE = 2
 
 
-@click.command(short_help="Run a Callbell on this machine.")
+@click.command(short_help="Run a mock Callbell server on this machine.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="The port on 127.0.0.1; 0 for a free one.")
-@click.option("--token", help="The only token it accepts; any, if not given.")
+@click.option("--token", help="The only accepted token. Without it, any token is accepted.")
 @click.option("--limit", default=300, show_default=True, type=click.IntRange(min=1), help="Requests in any second.")
 @click.option(
     "--webhook-secret",
     envvar="CALLBELL_WEBHOOK_SECRET",
-    help="What webhook events are signed with; better in the environment, CALLBELL_WEBHOOK_SECRET. Not signed, if not given.",
+    help="The secret that signs webhook events; better set CALLBELL_WEBHOOK_SECRET. Without it, events are not signed.",
 )
 def sandbox(port: int, token: str | None, limit: int, webhook_secret: str | None) -> None:
-    """Run a Callbell on this machine, in memory, until SIGINT or SIGTERM.
+    """Run a mock Callbell server on this machine, in memory, until SIGINT or SIGTERM.
 
-    Its base URL is the first line of output. Nothing that is sent to it goes anywhere but to a webhook on this machine.
+    The first line of output is its base URL. Messages reach no customer. Webhook events are posted to a webhook on this machine only.
     """
     now = datetime.now(UTC)
     try:
-        asyncio.run(_serve(Sandbox(token=token, port=port, limit=limit, start=now, webhook_secret=webhook_secret)))
+        server = Sandbox(token=token, port=port, limit=limit, start=now, webhook_secret=webhook_secret)
+    except ConfigurationError as error:
+        click.echo(f"callbell-async: --webhook-secret: {error}", err=True)
+        raise SystemExit(WRONG_USE) from None
+    try:
+        asyncio.run(_serve(server))
     except OSError as error:
         click.echo(f"callbell-async: --port: {port} can't be used ({error.strerror})", err=True)
         raise SystemExit(WRONG_USE) from None
