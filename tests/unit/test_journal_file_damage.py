@@ -232,7 +232,7 @@ async def test_an_older_copy_with_the_same_messages_sends_nothing(
     sandbox: Sandbox, callbell: CallbellClient, path: Path
 ) -> None:
     """A run that only sends known messages again leaves a newer journal, too: the copy from before it is refused."""
-    refusing = sandbox.inject(faults.answer(400, {"error": "no"}))
+    refusing = sandbox.inject(faults.respond(400, {"error": "no"}))
     await callbell.send_many(MESSAGES, journal=Journal(path))
     refusing.remove()
     copy = path.read_bytes()
