@@ -15,14 +15,14 @@ from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
 from callbell_async.cli.failed_rows import FailedRows, Outputs
 from callbell_async.cli.input_rows import Row, RowFile
 from callbell_async.cli.message_form import MessagePlan, plan_for_rows
-from callbell_async.cli.notes import Order
-from callbell_async.cli.output import UNWRITABLE, say, tell_json
+from callbell_async.cli.notes import SendJob
+from callbell_async.cli.output import OUTPUT_FAILED, info, result_json
 from callbell_async.cli.progress import View, view_for
-from callbell_async.cli.row_results import NOT_TRIED, Tally, Verdict, verdict_on
-from callbell_async.cli.saved_run import go_on, send_again
-from callbell_async.cli.signals import Interrupts
+from callbell_async.cli.row_results import NOT_TRIED, Counts, RowResult, row_result
+from callbell_async.cli.saved_run import attach_journal, allow_resend
+from callbell_async.cli.signals import ShutdownSignals
 from callbell_async.cli.stream import waited_for
-from callbell_async.cli.summary import tell_counts, tell_how_to_go_on, tell_kept_back
+from callbell_async.cli.summary import write_counts, explain_rest, explain_withheld
 from callbell_async.client import CallbellClient
 from callbell_async.errors import JournalError, Outcome
 from callbell_async.journal import Journal
@@ -30,7 +30,7 @@ from callbell_async.models.messages import Message
 from callbell_async.models.results import Item, SendReport, SendResult
 from callbell_async.wire import dump_keyed_message
 
-__all__ = ["SHOWN_FAILURES", "Campaign", "conduct", "open_input"]
+__all__ = ["SHOWN_FAILURES", "Campaign", "run_campaign", "open_input"]
 
 SHOWN_FAILURES = 20
 """How many failures are told one by one; a campaign whose every message fails should not scroll the reason away."""
@@ -39,7 +39,7 @@ GRACE = 30.0
 """Seconds that the first Ctrl-C gives to what is under way: as long as one attempt may take."""
 
 
-def open_input(order: Order) -> tuple[RowFile, MessagePlan]:
+def open_input(order: SendJob) -> tuple[RowFile, MessagePlan]:
     """The rows of an order and what becomes of each; raises `ConfigurationError` for what doesn't go together."""
     plan = plan_for_rows(
         order.form, to_column=order.to_column, bsuid_column=order.bsuid_column, key_column=order.key_column
@@ -50,8 +50,8 @@ def open_input(order: Order) -> tuple[RowFile, MessagePlan]:
     return rows, plan
 
 
-def conduct(
-    order: Order,
+def run_campaign(
+    order: SendJob,
     connection: Connection,
     outputs: Outputs,
     *,
@@ -63,42 +63,42 @@ def conduct(
     connection = attrs.evolve(connection, sandbox=order.sandbox, base_url=order.base_url).ready()
     failed = outputs.failed_rows(rows, journal=journal)
     total = rows.count()
-    with Interrupts() as interrupts:
+    with ShutdownSignals() as signals:
         campaign = Campaign(
-            rows, plan, view=view_for(total), interrupts=interrupts, failed=failed, as_json=outputs.as_json
+            rows, plan, view=view_for(total), signals=signals, failed=failed, as_json=outputs.as_json
         )
         try:
             asyncio.run(campaign.run(order, connection, journal=journal, resend=resend))
         finally:
             if failed is not None:
-                tell_kept_back(failed.kept_back)
-            if campaign.is_broken_off:
-                say(f"{UNWRITABLE}; so far: {campaign.tally.words() or 'nothing was tried'}")
-            if ended_by := _ended_by(campaign, interrupts, journal):
-                tell_how_to_go_on(
+                explain_withheld(failed.kept_back)
+            if campaign.output_failed:
+                info(f"{OUTPUT_FAILED}; so far: {campaign.counts.words() or 'nothing was tried'}")
+            if ended_by := _ended_by(campaign, signals, journal):
+                explain_rest(
                     ended_by,
                     last_line=campaign.last_line,
-                    not_sent=campaign.tally.not_sent,
+                    not_sent=campaign.counts.not_sent,
                     journal=journal,
                     is_stream=rows.is_stream,
                     failed_to=outputs.failed_to,
                 )
-    return interrupts.status or (DONE if campaign.tally.done == campaign.tally.total else NOT_ALL_DONE)
+    return signals.status or (DONE if campaign.counts.complete == campaign.counts.total else NOT_ALL_DONE)
 
 
-def _ended_by(campaign: Campaign, interrupts: Interrupts, journal: Path | None) -> str | None:
+def _ended_by(campaign: Campaign, signals: ShutdownSignals, journal: Path | None) -> str | None:
     """What keeps the rest from being sent; `None` where there is no rest, or where nothing is to be said of it."""
-    if campaign.is_broken_off and not (campaign.is_through and campaign.tally.done == campaign.tally.total):
-        return UNWRITABLE
-    if interrupts.count:
+    if campaign.output_failed and not (campaign.input_exhausted and campaign.counts.complete == campaign.counts.total):
+        return OUTPUT_FAILED
+    if signals.count:
         return "interrupted"
     return "the sending was stopped" if campaign.is_stopped and journal is not None else None
 
 
 class Campaign:
-    """One run over one input; `tally` counts its results, and `last_line` is the line of the last row that was given out.
+    """One run over one input; `counts` counts its results, and `last_line` is the line of the last row that was given out.
 
-    `is_broken_off` says that results could not be written any more: nobody reads them, or a disk is full. `is_through`: the whole input was
+    `output_failed` says that results could not be written any more: nobody reads them, or a disk is full. `input_exhausted`: the whole input was
     read and has its results. `is_stopped`: Callbell refused the token, or the wallet is empty, so that the rest was not tried.
     """
 
@@ -108,26 +108,26 @@ class Campaign:
         plan: MessagePlan,
         *,
         view: View,
-        interrupts: Interrupts,
+        signals: ShutdownSignals,
         failed: FailedRows | None = None,
         as_json: bool = False,
     ) -> None:
         self._rows = rows
-        self._unread = rows.rows()
+        self._rows_left = rows.rows()
         self._plan = plan
         self._view = view
-        self._interrupts = interrupts
+        self._interrupts = signals
         self._failed = failed
         self._as_json = as_json
         self._told_failures = 0
         self.last_line = 0
-        self.is_broken_off = self.is_through = self.is_stopped = False
+        self.output_failed = self.input_exhausted = self.is_stopped = False
         # The rows of the messages under way, by index: what is done is forgotten.
         self._under_way: dict[int, Row] = {}
-        self.tally = Tally()
+        self.counts = Counts()
 
     async def run(
-        self, order: Order, connection: Connection, *, journal: Path | None = None, resend: tuple[str, ...] = ()
+        self, order: SendJob, connection: Connection, *, journal: Path | None = None, resend: tuple[str, ...] = ()
     ) -> None:
         """Send them all, and tell the counts at the end, also of a run that was interrupted."""
         async with AsyncExitStack() as stack:
@@ -135,8 +135,8 @@ class Campaign:
             kept = None
             if journal is not None:
                 kept = await stack.enter_async_context(Journal(journal))
-                await go_on(order, kept)
-                await send_again(kept, resend)
+                await attach_journal(order, kept)
+                await allow_resend(kept, resend)
             if self._failed is not None:
                 # Not before the journal is ours: another process may be writing this file.
                 stack.enter_context(self._failed)
@@ -155,30 +155,30 @@ class Campaign:
         try:
             with self._view:
                 async for _ in run:
-                    self._view.show(self.tally)
-            self.is_through = True
+                    self._view.show(self.counts)
+            self.input_exhausted = True
         except asyncio.CancelledError:
             if not self._interrupts.count:
                 raise
         except OSError:
-            self.is_broken_off = True
+            self.output_failed = True
             raise
         finally:
             # What comes now is closing the journal and the connections, which a signal must not break off.
             self._interrupts.release()
             await self._settle_the_rest(journal)
-            if not self.is_broken_off:
+            if not self.output_failed:
                 self._tell_counts(run.report)
 
     # --- what goes in -------------------------------------------------------------------------------------------------
 
     def _items(self) -> Iterator[Item]:
-        for index, row in enumerate(self._unread):
+        for index, row in enumerate(self._rows_left):
             yield self._item(index, row)
 
     async def _waited_for(self) -> AsyncIterator[Item]:
         index = 0
-        async for row in waited_for(self._unread):
+        async for row in waited_for(self._rows_left):
             yield self._item(index, row)
             index += 1
 
@@ -191,51 +191,51 @@ class Campaign:
 
     def _tell_counts(self, report: SendReport) -> None:
         try:
-            tell_counts(report, self.tally, as_json=self._as_json)
+            write_counts(report, self.counts, as_json=self._as_json)
         except OSError:
-            self.is_broken_off = True
+            self.output_failed = True
             raise
 
     def _settled(self, result: SendResult) -> None:
         row = self._under_way.pop(result.index)
-        verdict = verdict_on(row.line, result)
+        verdict = row_result(row.line, result)
         self.is_stopped = self.is_stopped or isinstance(result.error, DEFAULT_STOP_ON)
         self._take(row, verdict)
-        if not verdict.done:
+        if not verdict.complete:
             self._tell_failure(verdict)
 
-    def _take(self, row: Row, verdict: Verdict) -> None:
-        self.tally.add(verdict)
+    def _take(self, row: Row, verdict: RowResult) -> None:
+        self.counts.add(verdict)
         # First, because who reads the results may be gone.
         if self._failed is not None:
             self._failed.add(row, verdict)
-        if self._as_json and not self.is_broken_off:
+        if self._as_json and not self.output_failed:
             try:
-                tell_json(verdict.as_json())
+                result_json(verdict.as_json())
             except OSError:
-                self.is_broken_off = True
+                self.output_failed = True
                 raise
 
     async def _settle_the_rest(self, journal: Journal | None) -> None:
         """Account for the rows of a run that was ended: those that were fetched and not tried, and those still in the file."""
         for _, row in sorted(self._under_way.items()):
             self._take(row, await self._not_tried(row, journal))
-        if self._failed is None or self._rows.is_stream or not (self._interrupts.count or self.is_broken_off):
+        if self._failed is None or self._rows.is_stream or not (self._interrupts.count or self.output_failed):
             return
-        for row in self._unread:
+        for row in self._rows_left:
             if self._interrupts.count > 1:
-                say(f"left at once: the rows from line {row.line} on were not written to --failed-to")
+                info(f"left at once: the rows from line {row.line} on were not written to --failed-to")
                 return
             self._failed.add(row, await self._not_tried(row, journal))
 
-    async def _not_tried(self, row: Row, journal: Journal | None) -> Verdict:
+    async def _not_tried(self, row: Row, journal: Journal | None) -> RowResult:
         """The verdict on a row that was not tried in this run: it may have been in an earlier one."""
         before = None if journal is None else await self._known(row, journal)
-        return Verdict(
+        return RowResult(
             line=row.line,
             outcome=Outcome.SKIPPED,
-            done=before is Outcome.ACCEPTED,
-            unsure=before is Outcome.UNKNOWN,
+            complete=before is Outcome.ACCEPTED,
+            may_be_accepted=before is Outcome.UNKNOWN,
             reason=NOT_TRIED,
         )
 
@@ -251,12 +251,12 @@ class Campaign:
             return Outcome.UNKNOWN
         return None if entry is None else entry.outcome
 
-    def _tell_failure(self, verdict: Verdict) -> None:
+    def _tell_failure(self, verdict: RowResult) -> None:
         self._told_failures += 1
         if self._told_failures <= SHOWN_FAILURES:
             self._view.say(f"line {verdict.line}: {verdict.outcome.value}: {verdict.reason}")
         elif self._told_failures == SHOWN_FAILURES + 1:
-            self._view.say("further failures are only counted")
+            self._view.say("further failures are only pluralize")
 
     def _say_that_it_ends(self) -> None:
         self._view.say(

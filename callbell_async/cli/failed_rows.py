@@ -15,7 +15,7 @@ import attrs
 from callbell_async.cli.input_rows import ADDED, Row, RowFile
 from callbell_async.cli.output import csv_text, json_text
 from callbell_async.cli.paths import are_same, part_of_journal
-from callbell_async.cli.row_results import Verdict
+from callbell_async.cli.row_results import RowResult
 from callbell_async.errors import ConfigurationError, Outcome
 
 __all__ = ["FailedRows", "Outputs"]
@@ -63,14 +63,14 @@ class FailedRows:
         with self._named():
             self._closing.close()
 
-    def add(self, row: Row, verdict: Verdict) -> None:
+    def add(self, row: Row, verdict: RowResult) -> None:
         """Write the row, unless nothing more is needed for it or it must not be sent again."""
-        if verdict.done:
+        if verdict.complete:
             return
-        if verdict.unsure and not self._unknown:
+        if verdict.may_be_accepted and not self._unknown:
             self.kept_back += 1
             return
-        outcome = "unknown" if verdict.unsure else verdict.outcome.value
+        outcome = "unknown" if verdict.may_be_accepted else verdict.outcome.value
         with self._named():
             self._write(row, outcome, verdict.reason or "")
 

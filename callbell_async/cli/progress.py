@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from callbell_async.cli.output import counted, is_terminal, printable, say
-from callbell_async.cli.row_results import Tally
+from callbell_async.cli.output import pluralize, is_terminal, escape_control, info
+from callbell_async.cli.row_results import Counts
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -33,10 +33,10 @@ class View(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
 
-    def show(self, tally: Tally) -> None:
+    def show(self, counts: Counts) -> None:
         """Show how far it is."""
 
-    def say(self, line: str) -> None:
+    def info(self, line: str) -> None:
         """A line for people, above or beside the progress."""
 
 
@@ -59,7 +59,7 @@ class LineView:
         self._next_at = self._began_at + LINE_EVERY
 
     def __enter__(self) -> Self:
-        self.say("sending messages" if self._total is None else f"sending {counted(self._total, 'message')}")
+        self.say("sending messages" if self._total is None else f"sending {pluralize(self._total, 'message')}")
         return self
 
     def __exit__(
@@ -67,21 +67,21 @@ class LineView:
     ) -> None:
         return
 
-    def show(self, tally: Tally) -> None:
+    def show(self, counts: Counts) -> None:
         """Say how far it is, if it is time."""
         now = self._clock()
         if now < self._next_at:
             return
         self._next_at = now + LINE_EVERY
-        rate = tally.total / (now - self._began_at)
-        done, left = f"{tally.total}", ""
+        rate = counts.total / (now - self._began_at)
+        done, left = f"{counts.total}", ""
         if self._total is not None:
-            done, left = f"{tally.total} of {self._total}", f", {_time(max(0, self._total - tally.total) / rate)} left"
-        self.say(f"{done} done, {rate:.0f} a second{left}: {tally.words()}")
+            done, left = f"{counts.total} of {self._total}", f", {_time(max(0, self._total - counts.total) / rate)} left"
+        self.say(f"{done} done, {rate:.0f} a second{left}: {counts.words()}")
 
-    def say(self, line: str) -> None:
+    def info(self, line: str) -> None:
         """A line of its own."""
-        say(printable(line))
+        info(escape_control(line))
 
 
 class BarView:
@@ -134,14 +134,14 @@ class BarView:
     ) -> None:
         self._progress.stop()
 
-    def show(self, tally: Tally) -> None:
+    def show(self, counts: Counts) -> None:
         """Move the bar; it is drawn a few times a second, however often this is called."""
-        self._counts[0] = tally.words()
-        self._progress.update(self._task, completed=tally.total)
+        self._counts[0] = counts.words()
+        self._progress.update(self._task, completed=counts.total)
 
-    def say(self, line: str) -> None:
+    def info(self, line: str) -> None:
         """A line above the bar."""
-        self._progress.console.print(printable(line), markup=False, highlight=False)
+        self._progress.console.print(escape_control(line), markup=False, highlight=False)
 
 
 def _fitting(counts: str, width: int) -> str:

@@ -30,7 +30,7 @@ from callbell_async.cli.input_rows import Row, RowFile
 from callbell_async.cli.message_form import MessageForm, message_to, plan_for_rows
 from callbell_async.cli.output import csv_text
 from callbell_async.cli.placeholders import TextTemplate, split_values
-from callbell_async.cli.row_results import Verdict
+from callbell_async.cli.row_results import RowResult
 from tests.fixtures.strategies import quick
 
 NUMBER = "+447700900001"
@@ -145,7 +145,7 @@ def test_any_cell_comes_back_by_way_of_the_failed_rows(rows: list[list[str]], de
         source = RowFile(first)
         with FailedRows(second, source) as failed:
             for row in source.rows():
-                failed.add(row, Verdict(line=row.line, outcome=Outcome.REJECTED, done=False, unsure=False, reason="x"))
+                failed.add(row, RowResult(line=row.line, outcome=Outcome.REJECTED, complete=False, may_be_accepted=False, reason="x"))
         again = [row.original for row in RowFile(second).rows()]
     assert again == [[*row, "rejected", "x"] for row in rows if any(cell.strip() for cell in row)]
 

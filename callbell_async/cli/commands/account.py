@@ -11,7 +11,7 @@ import click
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.exit_codes import DONE
 from callbell_async.cli.options import json_option
-from callbell_async.cli.output import printable, tell, tell_json, tell_table
+from callbell_async.cli.output import escape_control, result, result_json, result_table
 
 if TYPE_CHECKING:
     from callbell_async.client import CallbellClient
@@ -30,10 +30,10 @@ def me(as_json: bool, connection: Connection) -> int:
     """
     account = asyncio.run(_me(connection.ready()))
     if as_json:
-        tell_json(account)
+        result_json(account)
     else:
         for name, value in account.items():
-            tell(f"{name:<8}{printable(str(value))}")
+            result(f"{name:<8}{escape_control(str(value))}")
     return DONE
 
 
@@ -78,9 +78,9 @@ def _list(
     items = asyncio.run(_fetch(which, connection.ready()))
     if as_json:
         for item in items:
-            tell_json(item.raw)
+            result_json(item.raw)
     else:
-        tell_table(columns, ([getattr(item, column) for column in columns] for item in items))
+        result_table(columns, ([getattr(item, column) for column in columns] for item in items))
     return DONE
 
 

@@ -12,7 +12,7 @@ from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.exit_codes import DONE
 from callbell_async.cli.export_writer import RecordWriter, form_option
 from callbell_async.cli.options import FILE
-from callbell_async.cli.output import counted, json_text, say
+from callbell_async.cli.output import pluralize, json_text, info
 from callbell_async.models.account import Channel
 from callbell_async.models.contacts import Contact
 
@@ -63,7 +63,7 @@ def export(
     connection = connection.ready()
     with RecordWriter(output, as_csv=as_csv, columns=COLUMNS) as writer:
         asyncio.run(_export(connection, filters, writer))
-    say(counted(writer.count, "contact"))
+    info(pluralize(writer.count, "contact"))
     return DONE
 
 

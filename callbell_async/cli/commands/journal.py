@@ -14,14 +14,14 @@ from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
 from callbell_async.cli.export_writer import RecordWriter, form_option
 from callbell_async.cli.funnel import stages
 from callbell_async.cli.options import FILE, json_option
-from callbell_async.cli.output import bar, counted, printable, say, tell, tell_json
+from callbell_async.cli.output import bar, pluralize, escape_control, info, result, result_json
 from callbell_async.cli.paths import part_of_journal
 from callbell_async.errors import ConfigurationError, Outcome
 from callbell_async.journal import Journal
 from callbell_async.models.journal import JournalEntry, ReconcileReport
 from callbell_async.wire import load_json
 
-__all__ = ["existing", "export", "reconcile", "status"]
+__all__ = ["require_journal", "export", "reconcile", "status"]
 
 COLUMNS = ("key", "to", "outcome", "status", "uuid", "attempts", "tried_at", "settled_at", "reason", "body")
 
@@ -36,25 +36,25 @@ def status(journal: Path, refresh: bool, as_json: bool, connection: Connection) 
 
     Exit status: 0 done, 1 Callbell could not tell all, 2 wrong use, 3 the journal can't be used, 130 interrupted.
     """
-    all_told = not refresh or asyncio.run(_refresh(existing(journal), connection.ready()))
-    outcomes, funnel = asyncio.run(_look(existing(journal)))
+    all_told = not refresh or asyncio.run(_refresh(require_journal(journal), connection.ready()))
+    outcomes, funnel = asyncio.run(_look(require_journal(journal)))
     if as_json:
-        tell_json({"outcomes": outcomes, "funnel": funnel})
+        result_json({"outcomes": outcomes, "funnel": funnel})
         return DONE if all_told else NOT_ALL_DONE
     for name, count in outcomes.items():
-        tell(f"{name:<12}{count}")
-    tell("")
+        result(f"{name:<12}{count}")
+    result("")
     most = outcomes[Outcome.ACCEPTED.value]
     for name, count in funnel.items():
         share = f"{100 * count / most:.0f} %" if most else ""
-        tell(f"{printable(name):<12}{count:<9}{share:>6}  {bar(count, most)}".rstrip())
+        result(f"{escape_control(name):<12}{count:<9}{share:>6}  {bar(count, most)}".rstrip())
     return DONE if all_told else NOT_ALL_DONE
 
 
 async def _refresh(path: Path, connection: Connection) -> bool:
     async with Journal(path) as journal, connection.like(await journal.notes()).open() as callbell:
         found = await callbell.refresh(journal)
-    say(f"asked for {counted(found.asked, 'message')}: changed {found.changed}, could not be told {found.failed}")
+    info(f"asked for {pluralize(found.asked, 'message')}: changed {found.changed}, could not be told {found.failed}")
     return not found.failed
 
 
@@ -73,17 +73,17 @@ def reconcile(journal: Path, as_json: bool, connection: Connection) -> int:
 
     Exit status: 0 none is left, 1 some are, 2 wrong use, 3 the journal can't be used, 130 interrupted.
     """
-    found = asyncio.run(_reconcile(existing(journal), connection.ready()))
+    found = asyncio.run(_reconcile(require_journal(journal), connection.ready()))
     for unresolved in found.unresolved:
         key, reason = unresolved.entry.key, unresolved.reason
         if as_json:
-            tell_json({"key": key, "outcome": unresolved.entry.outcome.value, "reason": reason})
+            result_json({"key": key, "outcome": unresolved.entry.outcome.value, "reason": reason})
         else:
-            tell(printable(f"{key}: {reason}"))
+            result(escape_control(f"{key}: {reason}"))
     if as_json:
-        tell_json({"accepted": found.accepted, "unresolved": len(found.unresolved)})
+        result_json({"accepted": found.accepted, "unresolved": len(found.unresolved)})
     else:
-        tell(f"{'accepted':<12}{found.accepted}\n{'unresolved':<12}{len(found.unresolved)}")
+        result(f"{'accepted':<12}{found.accepted}\n{'unresolved':<12}{len(found.unresolved)}")
     return NOT_ALL_DONE if found.unresolved else DONE
 
 
@@ -108,12 +108,12 @@ def export(journal: Path, as_csv: bool, output: Path | None, outcomes: tuple[str
 
     Exit status: 0 done, 2 wrong use, 3 the journal can't be used, 130 interrupted.
     """
-    path = existing(journal)
+    path = require_journal(journal)
     if output is not None and (part := part_of_journal(output, path)):
         raise ConfigurationError(f"--output: {output} {part}; give another file")
     with RecordWriter(output, as_csv=as_csv, columns=COLUMNS) as writer:
         asyncio.run(_export(path, tuple(map(Outcome, outcomes)), writer))
-    say(counted(writer.count, "entry", "entries"))
+    info(pluralize(writer.count, "entry", "entries"))
     return DONE
 
 
@@ -132,7 +132,7 @@ def record_of(entry: JournalEntry, *, as_json: bool) -> dict[str, Any]:
     return {name: record[name] for name in COLUMNS}
 
 
-def existing(journal: Path) -> Path:
+def require_journal(journal: Path) -> Path:
     """The path of a journal that is there; raises `ConfigurationError` for one that is not, instead of making one."""
     if not journal.exists():
         raise ConfigurationError(f"{journal}: there is no such journal")

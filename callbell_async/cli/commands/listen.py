@@ -15,8 +15,8 @@ from callbell_async.cli.connection import read_secret
 from callbell_async.cli.event_format import colour_of, event_line
 from callbell_async.cli.exit_codes import DONE
 from callbell_async.cli.options import FILE, json_option
-from callbell_async.cli.output import put, say, tell_json
-from callbell_async.cli.signals import Interrupts
+from callbell_async.cli.output import write, info, result_json
+from callbell_async.cli.signals import ShutdownSignals
 from callbell_async.errors import ConfigurationError
 from callbell_async.models.events import Event
 
@@ -40,8 +40,8 @@ def listen(port: int, host: str, path: str, secret_file: Path | None, unsigned: 
     if not path.startswith("/") or any(character in path for character in "?#{}"):
         raise ConfigurationError("--path: must begin with a slash, and be a path only, such as /callbell")
     secret = _secret(secret_file, unsigned=unsigned)
-    with Interrupts() as interrupts:
-        asyncio.run(serve_events(interrupts, host, port, path, secret, write_json if as_json else write_line))
+    with ShutdownSignals() as signals:
+        asyncio.run(serve_events(signals, host, port, path, secret, write_json if as_json else write_line))
     return DONE
 
 
@@ -60,7 +60,7 @@ def _secret(file: Path | None, *, unsigned: bool) -> str | None:
 
 
 async def serve_events(
-    interrupts: Interrupts, host: str, port: int, path: str, secret: str | None, write: Callable[[Event], None]
+    signals: ShutdownSignals, host: str, port: int, path: str, secret: str | None, write: Callable[[Event], None]
 ) -> None:
     """Hand every event to `write` until a signal comes, or until `write` raises an `OSError`, which is raised."""
     failures: asyncio.Queue[OSError] = asyncio.Queue()
@@ -73,15 +73,15 @@ async def serve_events(
             failures.put_nowait(error)
 
     async with _serving(host, port, path, handle, secret) as url:
-        say(f"listening on {url}")
-        interrupts.watch(lambda: None)
+        info(f"listening on {url}")
+        signals.watch(lambda: None)
         try:
             raise await failures.get()
         except asyncio.CancelledError:
-            if not interrupts.count:
+            if not signals.count:
                 raise
         finally:
-            interrupts.release()
+            signals.release()
 
 
 @asynccontextmanager
@@ -113,9 +113,9 @@ def write_line(event: Event) -> None:
     """The event on a line for people, on standard output."""
     line = event_line(event, now=datetime.now().astimezone())
     # Colours are for terminals; what is no terminal gets none.
-    put(click.style(line, fg=colour_of(event)) + "\n", color=False if os.environ.get("NO_COLOR") else None)
+    write(click.style(line, fg=colour_of(event)) + "\n", color=False if os.environ.get("NO_COLOR") else None)
 
 
 def write_json(event: Event) -> None:
     """The event's document on a line."""
-    tell_json(event.raw)
+    result_json(event.raw)

@@ -8,11 +8,11 @@ from pathlib import Path
 import attrs
 import click
 
-from callbell_async.cli.campaign import conduct
+from callbell_async.cli.campaign import run_campaign
 from callbell_async.cli.commands.journal import existing
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.failed_rows import Outputs
-from callbell_async.cli.notes import Order, order_in, unchanged
+from callbell_async.cli.notes import SendJob, saved_job, check_unchanged
 from callbell_async.cli.options import FILE, MAX_CONCURRENCY, concurrency_range, output_options
 from callbell_async.cli.saved_run import keys_in
 from callbell_async.journal import Journal
@@ -54,17 +54,17 @@ def resume(
     """
     outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown)
     keys = dict.fromkeys([*resend, *(() if resend_file is None else keys_in(resend_file))])
-    order = asyncio.run(_order(existing(journal)))
-    unchanged(order, journal)
+    order = asyncio.run(_order(require_journal(journal)))
+    check_unchanged(order, journal)
     order = attrs.evolve(
         order,
         rate=rate or order.rate,
         concurrency=min(concurrency or order.concurrency, MAX_CONCURRENCY),
         base_url=connection.base_url or order.base_url,
     )
-    return conduct(order, connection, outputs, journal=journal, resend=tuple(keys))
+    return run_campaign(order, connection, outputs, journal=journal, resend=tuple(keys))
 
 
-async def _order(path: Path) -> Order:
+async def _order(path: Path) -> SendJob:
     async with Journal(path, read_only=True) as journal:
-        return order_in(await journal.notes(), path)
+        return saved_job(await journal.notes(), path)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from callbell_async.cli.output import counted
+from callbell_async.cli.output import pluralize
 from callbell_async.sandbox import Sandbox
 
 __all__ = ["sandbox"]
@@ -47,7 +47,7 @@ async def _serve(server: Sandbox) -> None:
         async with server:
             click.echo(server.url)
             await stop.wait()
-        requests, messages = counted(len(server.requests), "request"), counted(len(server.messages), "message")
+        requests, messages = pluralize(len(server.requests), "request"), pluralize(len(server.messages), "message")
         click.echo(f"stopped; {requests}, {messages} accepted")
     finally:
         for number, handler in before.items():

@@ -10,8 +10,8 @@ from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.exit_codes import DONE, INTERRUPTED, NOT_ALL_DONE
 from callbell_async.cli.message_form import MessageForm, message_to
 from callbell_async.cli.options import json_option, message_options
-from callbell_async.cli.output import UNWRITABLE, printable, say, tell, tell_json
-from callbell_async.cli.signals import Interrupts
+from callbell_async.cli.output import OUTPUT_FAILED, escape_control, info, result, result_json
+from callbell_async.cli.signals import ShutdownSignals
 from callbell_async.errors import APIError, Outcome
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
@@ -35,44 +35,44 @@ def send(to: str, form: MessageForm, as_json: bool, connection: Connection) -> i
     """
     message = message_to(to, form)
     connection = connection.ready()
-    with Interrupts() as interrupts:
-        result = asyncio.run(_send(message, connection, interrupts))
+    with ShutdownSignals() as signals:
+        result = asyncio.run(_send(message, connection, signals))
     if result.receipt is not None:
         return _told(result.receipt, as_json=as_json)
     # Nothing but a signal leaves no error.
-    if result.error is None or (interrupts.count and not isinstance(result.error, APIError)):
+    if result.error is None or (signals.count and not isinstance(result.error, APIError)):
         fate = "may have been accepted" if result.outcome is Outcome.UNKNOWN else "was not sent"
-        say(f"callbell-async: interrupted: the message {fate}")
-        return interrupts.status or INTERRUPTED
+        info(f"callbell-async: interrupted: the message {fate}")
+        return signals.status or INTERRUPTED
     raise result.error
 
 
 def _told(receipt: MessageReceipt, *, as_json: bool) -> int:
     try:
         if as_json:
-            tell_json({"uuid": receipt.uuid, "status": receipt.status})
+            result_json({"uuid": receipt.uuid, "status": receipt.status})
         else:
-            tell(f"{receipt.uuid} {receipt.status}")
+            result(f"{receipt.uuid} {receipt.status}")
     except OSError as error:
         # Who takes this for a failure would send it twice.
-        say(
-            printable(f"{UNWRITABLE} ({error.strerror}), but the message was accepted: {receipt.uuid} {receipt.status}")
+        info(
+            escape_control(f"{OUTPUT_FAILED} ({error.strerror}), but the message was accepted: {receipt.uuid} {receipt.status}")
         )
         return NOT_ALL_DONE
     return DONE
 
 
-async def _send(message: Message, connection: Connection, interrupts: Interrupts) -> SendResult:
+async def _send(message: Message, connection: Connection, signals: ShutdownSignals) -> SendResult:
     """What became of it, also when a signal cut it off: a run of one message knows that."""
     async with connection.open() as callbell:
         run = callbell.send_many([message], concurrency=1, shutdown_timeout=0)
-        interrupts.watch(lambda: None)
+        signals.watch(lambda: None)
         try:
             (result,) = (await run).results
         except asyncio.CancelledError:
-            if not interrupts.count:
+            if not signals.count:
                 raise
             (result,) = run.report.results
         finally:
-            interrupts.release()
+            signals.release()
     return result

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from callbell_async.cli.campaign import conduct, open_input
+from callbell_async.cli.campaign import run_campaign, open_input
 from callbell_async.cli.commands.dry_run import dry_run as check_only
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.failed_rows import Outputs
 from callbell_async.cli.message_form import MessageForm
-from callbell_async.cli.notes import Order
+from callbell_async.cli.notes import SendJob
 from callbell_async.cli.options import FILE, message_options, output_options, pace_options
 from callbell_async.errors import ConfigurationError
 
@@ -59,7 +59,7 @@ def send_many(
     """
     if journal is not None and journal.exists() and file.exists() and journal.samefile(file):
         raise ConfigurationError(f"--journal: {journal} is the file that is read; give another")
-    order = Order(
+    order = SendJob(
         file=file,
         form=form,
         to_column=to_column,
@@ -74,5 +74,5 @@ def send_many(
     if dry_run:
         return check_only(*open_input(order), outputs)
     if journal is not None:
-        order = order.signed()
-    return conduct(order, connection, outputs, journal=journal)
+        order = order.with_digest()
+    return run_campaign(order, connection, outputs, journal=journal)
