@@ -189,7 +189,9 @@ def _check_token(token: str, source: str) -> str:
     """The token without spaces around it; raises `ConfigurationError`, without any part of it, for a text that is not a token."""
     token = token.strip()
     if len(token) > _LONGEST_TOKEN:
-        raise ConfigurationError(f"{source} has more than {_LONGEST_TOKEN} characters, too many for an API key; give the key alone")
+        raise ConfigurationError(
+            f"{source} has more than {_LONGEST_TOKEN} characters, too many for an API key; give the key alone"
+        )
     check_secret(token, source)
     # The dashboard shows the key with this prefix; the client drops it.
     key = token[6:].strip() if token[:6].lower() == "bearer" and token[6:7].isspace() else token
@@ -203,7 +205,9 @@ def check_secret(secret: str, source: str) -> str:
     secret = secret.strip()
     if found := _ASSIGNMENT.match(secret):
         # The name is not secret if it is one of ours; another one may be a part of the secret.
-        raise ConfigurationError(f"{source} begins with {found[1] or 'NAME'}=, like a line of .env; give only the text behind the =")
+        raise ConfigurationError(
+            f"{source} begins with {found[1] or 'NAME'}=, like a line of .env; give only the text behind the ="
+        )
     if secret[:1] in ("'", '"', "“", "‘") or secret[-1:] in ("'", '"', "”", "’"):
         raise ConfigurationError(f"{source} has quotes around it; give it without them")
     return secret

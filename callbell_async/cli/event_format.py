@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from callbell_async.cli.output import json_text, escape_control
+from callbell_async.cli.output import escape_control, json_text
 from callbell_async.models.contacts import Contact
 from callbell_async.models.events import (
     AgentSessionUpdated,

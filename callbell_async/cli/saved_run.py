@@ -24,6 +24,7 @@ __all__ = [
     "attach_journal",
     "check_unchanged",
     "read_keys",
+    "require_journal",
     "saved_job",
     "saved_options",
 ]
@@ -61,6 +62,13 @@ class SendJob:
     def with_digest(self) -> SendJob:
         """The same job with the digest of its file; a stream has none."""
         return attrs.evolve(self, digest=_digest(self.file) if self.file.is_file() else None)
+
+
+def require_journal(path: Path) -> Path:
+    """The path of a journal that exists; raises `ConfigurationError` for another, instead of creating it."""
+    if not path.exists():
+        raise ConfigurationError(f"{path}: there is no such journal")
+    return path
 
 
 def saved_job(notes: Mapping[str, str], journal: Path) -> SendJob:
@@ -117,7 +125,9 @@ async def attach_journal(job: SendJob, journal: Journal) -> None:
             )
     elif before and not job.sandbox and not same_address(before.get("base_url"), job.base_url):
         old, new = full_address(before.get("base_url")), full_address(job.base_url)
-        info(f"{journal.path}: the last run sent to {old}, this one sends to {new}; accepted messages are not sent again")
+        info(
+            f"{journal.path}: the last run sent to {old}, this one sends to {new}; accepted messages are not sent again"
+        )
     await journal.write_notes(job.notes())
 
 

@@ -32,7 +32,9 @@ def dry_run(rows: RowFile, plan: MessagePlan, outputs: Outputs) -> int:
                     _show(row.line, dump_message(item), as_json=outputs.as_json)
                 continue
             bad += 1
-            verdict = RowResult(line=row.line, outcome=Outcome.NEVER_SENT, complete=False, may_be_accepted=False, reason=str(item))
+            verdict = RowResult(
+                line=row.line, outcome=Outcome.NEVER_SENT, complete=False, may_be_accepted=False, reason=str(item)
+            )
             if failed is not None:
                 failed.add(row, verdict)
             if outputs.as_json:
