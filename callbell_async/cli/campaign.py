@@ -13,7 +13,7 @@ from callbell_async.bulk import DEFAULT_STOP_ON
 from callbell_async.cli.connection import Connection
 from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
 from callbell_async.cli.failed_rows import FailedRows, Outputs
-from callbell_async.cli.input_rows import Row, RowFile
+from callbell_async.cli.input_rows import Row, RowFile, read_in_thread
 from callbell_async.cli.message_form import MessagePlan, plan_for_rows
 from callbell_async.cli.notes import Order
 from callbell_async.cli.output import UNWRITABLE, say, tell_json
@@ -21,7 +21,6 @@ from callbell_async.cli.progress import View, view_for
 from callbell_async.cli.row_results import NOT_TRIED, Tally, Verdict, verdict_on
 from callbell_async.cli.saved_run import go_on, send_again
 from callbell_async.cli.signals import Interrupts
-from callbell_async.cli.stream import waited_for
 from callbell_async.cli.summary import tell_counts, tell_how_to_go_on, tell_kept_back
 from callbell_async.client import CallbellClient
 from callbell_async.errors import JournalError, Outcome
@@ -45,8 +44,8 @@ def open_input(order: Order) -> tuple[RowFile, MessagePlan]:
         order.form, to_column=order.to_column, bsuid_column=order.bsuid_column, key_column=order.key_column
     )
     rows = RowFile(order.file)
-    for option, columns in plan.needs():
-        rows.need(columns, option)
+    for option, columns in plan.required_columns():
+        rows.require(columns, option)
     return rows, plan
 
 
@@ -178,7 +177,7 @@ class Campaign:
 
     async def _waited_for(self) -> AsyncIterator[Item]:
         index = 0
-        async for row in waited_for(self._unread):
+        async for row in read_in_thread(self._unread):
             yield self._item(index, row)
             index += 1
 

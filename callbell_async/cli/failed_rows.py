@@ -12,7 +12,7 @@ from typing import Self, TextIO
 
 import attrs
 
-from callbell_async.cli.input_rows import ADDED, Row, RowFile
+from callbell_async.cli.input_rows import ADDED_COLUMNS, Row, RowFile
 from callbell_async.cli.output import csv_text, json_text
 from callbell_async.cli.paths import are_same, part_of_journal
 from callbell_async.cli.row_results import Verdict
@@ -90,11 +90,11 @@ def _nothing(row: Row, outcome: str, reason: str) -> None:
 def _csv_writer(file: TextIO, columns: list[str], delimiter: str) -> Callable[[Row, str, str], None]:
     """What writes a row with two cells more; a heading is written at once."""
     # The file may be one of these itself, fed in a second time.
-    kept = [place for place, name in enumerate(columns) if name not in ADDED]
-    width = len(kept) + len(ADDED)
-    file.write(csv_text([*(columns[place] for place in kept), *ADDED], delimiter))
+    kept = [place for place, name in enumerate(columns) if name not in ADDED_COLUMNS]
+    width = len(kept) + len(ADDED_COLUMNS)
+    file.write(csv_text([*(columns[place] for place in kept), *ADDED_COLUMNS], delimiter))
 
-    added_before = columns[-2:] == [*ADDED]
+    added_before = columns[-2:] == [*ADDED_COLUMNS]
 
     def write(row: Row, outcome: str, reason: str) -> None:
         is_good = len(row.original) == len(columns)
@@ -120,7 +120,7 @@ def _drop_added(cells: list[str]) -> None:
 def _write_json(file: TextIO, row: Row, outcome: str, reason: str) -> None:
     (text,) = row.original
     # Added to the text as it stands: a number that was written 1.10 must not come out as 1.1.
-    whole = _ADDED_TO_JSON.sub("}", text.strip() if row.is_whole else json_text({"row": text.strip()}))
+    whole = _ADDED_TO_JSON.sub("}", text.strip() if row.error is None else json_text({"row": text.strip()}))
     comma = "" if whole[1:-1].isspace() or whole == "{}" else ", "
     file.write(whole[:-1] + comma + json_text({"outcome": outcome, "reason": reason})[1:] + "\n")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from callbell_async.cli.input_rows import STANDARD_INPUT
+from callbell_async.cli.input_text import STANDARD_INPUT
 from callbell_async.cli.message_form import MessageForm
 from callbell_async.errors import ConfigurationError
 

@@ -59,7 +59,7 @@ def keys_in(file: Path) -> Iterator[str]:
     place = None if rows.columns is None else rows.columns.index("key")
     for row in rows.rows():
         # Blanks around a key belong to it: stripped, it would name another message, or none.
-        key = row.cells.get("key") if place is None or row.fault else row.original[place]
-        if row.fault is not None or not key:
-            raise ConfigurationError(f"--resend-file: line {row.line} of {rows.name} {row.fault or 'has no key'}")
+        key = row.cells.get("key") if place is None or row.error else row.original[place]
+        if row.error is not None or not key:
+            raise ConfigurationError(f"--resend-file: line {row.line} of {rows.name} {row.error or 'has no key'}")
         yield key

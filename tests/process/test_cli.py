@@ -59,8 +59,8 @@ def test_tells_a_bad_row_by_line_and_reason(csv_file: Path) -> None:
     csv_file.write_text("to,name\n+447700900001,Ada\n\nnobody,Grace\n+447700900003\n+447700900004,Joan\n")
     result = run("send-many", csv_file, "--text", "Hello {name}!", "--sandbox")
     assert result.exit_code == 1
-    assert "line 4: never_sent: to: is not a telephone number" in result.stderr
-    assert "line 5: never_sent: row: has 1 cells where the heading has 2" in result.stderr
+    assert "line 4: never_sent: column 'to': is not a telephone number" in result.stderr
+    assert "line 5: never_sent: row: has 1 cell, and the header row has 2" in result.stderr
     assert result.stdout.splitlines()[0].split() == ["accepted", "2"]
 
 
@@ -107,7 +107,7 @@ def test_a_refused_token_stops_the_run(csv_file: Path, served_sandbox: Sandbox) 
     [
         ("to\n+447700900001\n", ["--text", "Hi {nme}", "--sandbox"], "--text: there is no column 'nme'"),
         ("phone\n+447700900001\n", ["--text", "Hi", "--sandbox"], "--to-column: there is no column 'to'"),
-        ("to\n+447700900001\n", ["--text", "Hi {to", "--sandbox"], "--text: has a brace alone"),
+        ("to\n+447700900001\n", ["--text", "Hi {to", "--sandbox"], "--text: has a lone brace"),
         ("to\n+447700900001\n", ["--text", "Hi"], "no token; set CALLBELL_TOKEN"),
         ("", ["--text", "Hi", "--sandbox"], "is empty"),
         ("to,to\n1,2\n", ["--text", "Hi", "--sandbox"], "two columns have the same name: to"),

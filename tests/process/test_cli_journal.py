@@ -246,7 +246,7 @@ def test_many_are_sent_again_by_a_file(file: Path, journal: Path, sandbox: Sandb
     [
         ("7a4425f87b79ef4469ff609db2a98132\n", "has no column 'key'; it must be as export writes it, heading and all"),
         ("key,to\nabc,1\n,2\n", "has no key"),
-        ("key,to\nabc\n", "has 1 cells where the heading has 2"),
+        ("key,to\nabc\n", "has 1 cell, and the header row has 2"),
         ('{"key": "abc"}\n{"accepted": 1, "unresolved": 1}\n', "has no key"),
         ("key\nabc\n", "1 of 1 keys name no message whose outcome is unknown; nothing was changed"),
     ],

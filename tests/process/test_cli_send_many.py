@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from callbell_async.cli.input_rows import Row
-from callbell_async.cli.stream import waited_for
+from callbell_async.cli.input_rows import Row, read_in_thread
 from callbell_async.sandbox import Sandbox, faults
 from tests.support.command_line import (
     all_shown,
@@ -198,7 +197,7 @@ def test_who_has_a_user_id_needs_no_number(tmp_path: Path, sandbox: Sandbox) -> 
     result = run("send-many", lines, *arguments, environment=environment_for(sandbox))
     assert result.exit_code == 1
     assert sandbox.messages[-1].body["bsuid"] == "US.3"
-    assert "line 2: never_sent: to: no recipient" in result.stderr
+    assert "line 2: never_sent: column 'to' and column 'id': are both empty" in result.stderr
     alone = tmp_path / "alone.csv"
     alone.write_text("id\nUS.4\n")
     assert run("send-many", alone, *arguments, "--dry-run").exit_code == 0
@@ -344,7 +343,9 @@ def test_a_dry_run_checks_every_row_and_sends_nothing(tmp_path: Path, sandbox: S
     assert (number, json.loads(body)["content"]) == ("line 2", {"text": "Hi Zoë"})
     assert [line.split(":")[0] for line in shown[:5]] == [f"line {number}" for number in range(2, 7)]
     assert [line.split() for line in shown[5:]] == [["good", "30"], ["bad", "30"]]
-    bad = [line for line in result.stderr.splitlines() if ": never_sent: to: is not a telephone number" in line]
+    bad = [
+        line for line in result.stderr.splitlines() if ": never_sent: column 'to': is not a telephone number" in line
+    ]
     assert [line.split(":")[0] for line in bad] == [f"line {number}" for number in range(32, 62)]
     assert len(failed.read_text().splitlines()) == 31
     assert sandbox.requests == []
@@ -585,7 +586,7 @@ def test_a_row_that_comes_too_late_harms_nothing() -> None:
         yield Row(2, {}, [])
 
     async def main() -> None:
-        waiting = asyncio.ensure_future(anext(waited_for(rows())))
+        waiting = asyncio.ensure_future(anext(read_in_thread(rows())))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait([waiting])
@@ -605,7 +606,7 @@ def test_a_row_that_nobody_waits_for_any_more_is_let_go() -> None:
         yield Row(2, {}, [])
 
     async def main() -> None:
-        source = waited_for(rows())
+        source = read_in_thread(rows())
         waiting = asyncio.ensure_future(anext(source))
         await asyncio.sleep(0)
         waiting.cancel()
