@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from callbell_async import ConfigurationError, Outcome
-from callbell_async.cli.failed_rows import FailedRows
+from callbell_async import ConfigurationError
 from callbell_async.cli.input_rows import RowFile, repeated
-from callbell_async.cli.output import csv_text
-from callbell_async.cli.row_results import Verdict
-from tests.fixtures.strategies import quick
 
 NUMBER = "+447700900001"
 
@@ -221,27 +214,6 @@ def test_columns_without_a_name_may_be_many(csv_file: Path) -> None:
     csv_file.write_text("to;name;;\n1;Ada;;\n")
     (row,) = RowFile(csv_file).rows()
     assert (row.cells["to"], row.cells["name"], row.error) == ("1", "Ada", None)
-
-
-_cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20) | st.sampled_from(
-    ["\r", 'a"b', ";", ",\n", "\t", " x "]
-)
-
-
-@quick
-@given(rows=st.lists(st.lists(_cells, min_size=3, max_size=3)), delimiter=st.sampled_from(",;\t"))
-def test_any_cell_comes_back_by_way_of_the_failed_rows(rows: list[list[str]], delimiter: str) -> None:
-    """Whatever stands in a cell, quotes, separators and line ends too, is read as it was written, and written as it was read."""
-    with tempfile.TemporaryDirectory() as folder:
-        first, second = Path(folder) / "first.csv", Path(folder) / "second.csv"
-        with first.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(csv_text(row, delimiter) for row in [["a", "b", "c"], *rows])
-        source = RowFile(first)
-        with FailedRows(second, source) as failed:
-            for row in source.rows():
-                failed.add(row, Verdict(line=row.line, outcome=Outcome.REJECTED, done=False, unsure=False, reason="x"))
-        again = [row.original for row in RowFile(second).rows()]
-    assert again == [[*row, "rejected", "x"] for row in rows if any(cell.strip() for cell in row)]
 
 
 @pytest.mark.parametrize("heading", [f"{NUMBER},Ada", f"{NUMBER},{NUMBER}"])
