@@ -9,17 +9,17 @@ from pathlib import Path
 
 import attrs
 
+from callbell_async.cli.addresses import same_address
 from callbell_async.cli.connection import Connection, warn_of_few_descriptors
 from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
 from callbell_async.cli.failed_rows import FailedRows, Outputs
-from callbell_async.cli.input_rows import Row, RowFile
+from callbell_async.cli.input_rows import Row, RowFile, read_in_thread
 from callbell_async.cli.message_form import MessagePlan, plan_for_rows
 from callbell_async.cli.output import OUTPUT_FAILED, info, result_json
 from callbell_async.cli.progress import View, view_for
 from callbell_async.cli.row_results import Counts, RowResult, row_result
 from callbell_async.cli.saved_run import SendJob, allow_resend, attach_journal
 from callbell_async.cli.signals import ShutdownSignals
-from callbell_async.cli.stream import waited_for
 from callbell_async.cli.summary import Rest, explain_rest, explain_withheld, write_counts
 from callbell_async.client import CallbellClient
 from callbell_async.errors import DuplicateMessageError, JournalError, Outcome
@@ -41,8 +41,8 @@ def open_input(job: SendJob) -> tuple[RowFile, MessagePlan]:
     """The rows of a job, and how each becomes a message; raises `ConfigurationError` for options that contradict each other."""
     plan = plan_for_rows(job.form, to_column=job.to_column, bsuid_column=job.bsuid_column, key_column=job.key_column)
     rows = RowFile(job.file)
-    for option, columns in plan.needs():
-        rows.need(columns, option)
+    for option, columns in plan.required_columns():
+        rows.require(columns, option)
     return rows, plan
 
 
@@ -84,7 +84,7 @@ def run_campaign(
                     is_stream=rows.is_stream,
                     failed_to=outputs.failed_to,
                     journal=journal,
-                    base_url=job.base_url,
+                    base_url=None if same_address(job.base_url, None) else job.base_url,
                 )
                 explain_rest(reason, rest)
     return signals.status or (DONE if campaign.counts.complete == campaign.counts.total else NOT_ALL_DONE)
@@ -193,7 +193,7 @@ class Campaign:
 
     async def _stream(self) -> AsyncIterator[Item]:
         index = 0
-        async for row in waited_for(self._rows.rows()):
+        async for row in read_in_thread(self._rows.rows()):
             yield self._item(index, row)
             index += 1
 
@@ -242,9 +242,9 @@ class Campaign:
     def _show_failure(self, found: RowResult) -> None:
         self._failures += 1
         if self._failures <= SHOWN_FAILURES:
-            self._view.say(f"line {found.line}: {found.outcome.value}: {found.reason}")
+            self._view.info(f"line {found.line}: {found.outcome.value}: {found.reason}")
         elif self._failures == SHOWN_FAILURES + 1:
-            self._view.say("more failures follow, which are only counted")
+            self._view.info("more failures follow, which are only counted")
 
     def _write_counts(self, report: SendReport) -> None:
         try:
@@ -254,7 +254,7 @@ class Campaign:
             raise
 
     def _announce_end(self) -> None:
-        self._view.say(
+        self._view.info(
             f"interrupted: waiting up to {SHUTDOWN_TIMEOUT:.0f} s for requests in flight; interrupt again to stop at once"
         )
 

@@ -12,7 +12,8 @@ import attrs
 
 from callbell_async.cli.addresses import full_address, same_address
 from callbell_async.cli.export_writer import restore_cell
-from callbell_async.cli.input_rows import STANDARD_INPUT, RowFile
+from callbell_async.cli.input_rows import RowFile
+from callbell_async.cli.input_text import STANDARD_INPUT
 from callbell_async.cli.message_form import MessageForm
 from callbell_async.cli.output import info, pluralize
 from callbell_async.errors import ConfigurationError, JournalError, Outcome
@@ -155,9 +156,9 @@ def read_keys(file: Path) -> Iterator[str]:
     column = None if rows.columns is None else rows.columns.index("key")
     for row in rows.rows():
         # Spaces around a key belong to it: without them it would be another key.
-        key = row.cells.get("key") if column is None or row.fault else restore_cell(row.original[column])
-        if row.fault is not None or not key:
-            raise ConfigurationError(f"--resend-file: line {row.line} of {rows.name} {row.fault or 'has no key'}")
+        key = row.cells.get("key") if column is None or row.error else restore_cell(row.original[column])
+        if row.error is not None or not key:
+            raise ConfigurationError(f"--resend-file: line {row.line} of {rows.name} {row.error or 'has no key'}")
         yield key
 
 

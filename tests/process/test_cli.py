@@ -59,18 +59,18 @@ def test_tells_a_bad_row_by_line_and_reason(csv_file: Path) -> None:
     csv_file.write_text("to,name\n+447700900001,Ada\n\nnobody,Grace\n+447700900003\n+447700900004,Joan\n")
     result = run("send-many", csv_file, "--text", "Hello {name}!", "--sandbox")
     assert result.exit_code == 1
-    assert "line 4: never_sent: to: is not a telephone number" in result.stderr
-    assert "line 5: never_sent: row: has 1 cells where the heading has 2" in result.stderr
+    assert "line 4: never_sent: column 'to': is not a telephone number" in result.stderr
+    assert "line 5: never_sent: row: has 1 cell, and the header row has 2" in result.stderr
     assert result.stdout.splitlines()[0].split() == ["accepted", "2"]
 
 
 def test_many_failures_do_not_bury_the_reason(csv_file: Path) -> None:
-    """After twenty failures the rest is only pluralize."""
+    """After twenty failures the rest is only counted."""
     csv_file.write_text("to\n" + "nobody\n" * 30)
     result = run("send-many", csv_file, "--text", "Hello!", "--sandbox")
     assert result.exit_code == 1
     assert result.stderr.count("never_sent") == 20
-    assert "further failures are only pluralize" in result.stderr
+    assert "further failures are only counted" in result.stderr
 
 
 def test_the_same_command_with_a_token_talks_to_the_api(csv_file: Path, served_sandbox: Sandbox) -> None:
@@ -107,7 +107,7 @@ def test_a_refused_token_stops_the_run(csv_file: Path, served_sandbox: Sandbox) 
     [
         ("to\n+447700900001\n", ["--text", "Hi {nme}", "--sandbox"], "--text: there is no column 'nme'"),
         ("phone\n+447700900001\n", ["--text", "Hi", "--sandbox"], "--to-column: there is no column 'to'"),
-        ("to\n+447700900001\n", ["--text", "Hi {to", "--sandbox"], "--text: has a brace alone"),
+        ("to\n+447700900001\n", ["--text", "Hi {to", "--sandbox"], "--text: has a lone brace"),
         ("to\n+447700900001\n", ["--text", "Hi"], "no token; set CALLBELL_TOKEN"),
         ("", ["--text", "Hi", "--sandbox"], "is empty"),
         ("to,to\n1,2\n", ["--text", "Hi", "--sandbox"], "two columns have the same name: to"),
@@ -174,7 +174,9 @@ def counts(**counts: int) -> Counts:
     result = Counts()
     for name, count in counts.items():
         for _ in range(count):
-            result.add(RowResult(line=2, outcome=Outcome(name), complete=name == "accepted", may_be_accepted=name == "unknown"))
+            result.add(
+                RowResult(line=2, outcome=Outcome(name), complete=name == "accepted", may_be_accepted=name == "unknown")
+            )
     return result
 
 
@@ -215,7 +217,7 @@ def test_a_bar_has_rate_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     with view_for(50) as view:
         view.show(counts(accepted=1))
-        view.say("a line\x1b[2J [bold]as it is[/bold]")
+        view.info("a line\x1b[2J [bold]as it is[/bold]")
         view.show(counts(accepted=48, rejected=2))
     shown = terminal.getvalue()
     assert "50/50" in shown

@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 import pytest
 
-from callbell_async.cli.output import bar, json_text, escape_control, result_table
+from callbell_async.cli.output import bar, escape_control, json_text, result_table
 from callbell_async.sandbox import Sandbox, SandboxContact, SandboxTemplate, faults
 from tests.support.command_line import all_shown, environment_for, json_lines, run, started
 from tests.support.threaded_sandbox import sandbox_in_a_thread

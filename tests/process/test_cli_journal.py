@@ -21,9 +21,8 @@ from typing import Any
 import pytest
 
 from callbell_async import Journal, TextMessage
-from callbell_async.cli.funnel import stages
-from callbell_async.cli.notes import saved_options
-from callbell_async.cli.saved_run import keys_in
+from callbell_async.cli.commands.journal import funnel_stages
+from callbell_async.cli.saved_run import read_keys, saved_options
 from callbell_async.sandbox import Sandbox, faults
 from callbell_async.sandbox.clock import Calendar
 from callbell_async.sandbox.message_lifecycle import DeliveryFailure, StatusTimings
@@ -88,7 +87,7 @@ def test_a_row_that_comes_twice_is_sent_once(tmp_path: Path, journal: Path, sand
     assert result.exit_code == 0
     assert [(one["line"], one["outcome"], one["reason"]) for one in json_lines(result.stdout)[:-1]] == [
         (2, "accepted", None),
-        (3, "skipped", "given twice: the first is row 1 of the input, the heading not pluralize"),
+        (3, "skipped", "given twice: the first is row 1 of the input, the heading not counted"),
         (4, "accepted", None),
     ]
     other = journal.with_name("by key.db")
@@ -246,7 +245,7 @@ def test_many_are_sent_again_by_a_file(file: Path, journal: Path, sandbox: Sandb
     [
         ("7a4425f87b79ef4469ff609db2a98132\n", "has no column 'key'; it must be as export writes it, heading and all"),
         ("key,to\nabc,1\n,2\n", "has no key"),
-        ("key,to\nabc\n", "has 1 cells where the heading has 2"),
+        ("key,to\nabc\n", "has 1 cell, and the header row has 2"),
         ('{"key": "abc"}\n{"accepted": 1, "unresolved": 1}\n', "has no key"),
         ("key\nabc\n", "1 of 1 keys name no message whose outcome is unknown; nothing was changed"),
     ],
@@ -271,9 +270,9 @@ def test_a_key_is_its_blanks_too(tmp_path: Path) -> None:
     """A key that a program began with a blank is read from CSV as it is, as from JSONL: it names that message and no other."""
     keys = tmp_path / "keys"
     keys.write_text("to,key\n1, a\n2,a\n")
-    assert list(keys_in(keys)) == [" a", "a"]
+    assert list(read_keys(keys)) == [" a", "a"]
     keys.write_text('{"key": " a"}\n')
-    assert list(keys_in(keys)) == [" a"]
+    assert list(read_keys(keys)) == [" a"]
 
 
 # --- a journal of another Callbell ------------------------------------------------------------------------------------
@@ -511,7 +510,7 @@ def test_a_terminal_gets_bars(sent: Path) -> None:
 )
 def test_a_stage_counts_all_who_came_to_it(statuses: dict[str, int], told: dict[str, int]) -> None:
     """Who has read a message also got it; ends and statuses that nobody knows stand apart, and all were enqueued."""
-    assert stages(statuses) == told
+    assert funnel_stages(statuses) == told
 
 
 # --- reconcile and export ---------------------------------------------------------------------------------------------

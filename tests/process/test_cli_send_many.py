@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from callbell_async.cli.input_rows import Row
-from callbell_async.cli.stream import waited_for
+from callbell_async.cli.input_rows import Row, read_in_thread
 from callbell_async.sandbox import Sandbox, faults
 from tests.support.command_line import (
     all_shown,
@@ -109,7 +108,7 @@ def test_what_a_pipe_has_is_sent_before_it_ends(sandbox: Sandbox) -> None:
 
 
 def test_an_input_that_breaks_off_ends_with_what_is_known(sandbox: Sandbox) -> None:
-    """Standard input can't be looked through beforehand: what was read is sent and pluralize, and the error names the place."""
+    """Standard input can't be looked through beforehand: what was read is sent and counted, and the error names the place."""
     raw = f"to\n{ADA}\n".encode() + b"x" * 9000 + b"\n\xff\n"
     result = run("send-many", "-", "--text", "Hi", environment=environment_for(sandbox), stdin=raw)
     assert result.exit_code == 2
@@ -198,7 +197,7 @@ def test_who_has_a_user_id_needs_no_number(tmp_path: Path, sandbox: Sandbox) -> 
     result = run("send-many", lines, *arguments, environment=environment_for(sandbox))
     assert result.exit_code == 1
     assert sandbox.messages[-1].body["bsuid"] == "US.3"
-    assert "line 2: never_sent: to: no recipient" in result.stderr
+    assert "line 2: never_sent: column 'to' and column 'id': are both empty" in result.stderr
     alone = tmp_path / "alone.csv"
     alone.write_text("id\nUS.4\n")
     assert run("send-many", alone, *arguments, "--dry-run").exit_code == 0
@@ -234,8 +233,8 @@ def test_failed_objects_are_as_they_came(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("recipients.csv", "is the file that is read"),
-        ("failed.jsonl", "the rows are written as they came; name the file failed.csv"),
+        ("recipients.csv", "is the input file; give another file"),
+        ("failed.jsonl", "the rows are written in the form of the input; name the file failed.csv"),
         ("none/failed.csv", "can't be written (No such file or directory)"),
     ],
 )
@@ -253,7 +252,7 @@ def test_failed_unknown_goes_with_a_file(file: Path, command: str) -> None:
     """`--failed-unknown` alone is a mistake."""
     more = ["--text", "Hi", "--sandbox"] if command == "send-many" else []
     result = run(command, file, *more, "--failed-unknown")
-    assert (result.exit_code, result.stderr) == (2, "callbell-async: --failed-unknown: goes with --failed-to\n")
+    assert (result.exit_code, result.stderr) == (2, "callbell-async: --failed-unknown: requires --failed-to\n")
 
 
 def test_results_go_where_they_are_sent_while_a_bar_is_drawn(file: Path) -> None:
@@ -344,7 +343,9 @@ def test_a_dry_run_checks_every_row_and_sends_nothing(tmp_path: Path, sandbox: S
     assert (number, json.loads(body)["content"]) == ("line 2", {"text": "Hi Zoë"})
     assert [line.split(":")[0] for line in shown[:5]] == [f"line {number}" for number in range(2, 7)]
     assert [line.split() for line in shown[5:]] == [["good", "30"], ["bad", "30"]]
-    bad = [line for line in result.stderr.splitlines() if ": never_sent: to: is not a telephone number" in line]
+    bad = [
+        line for line in result.stderr.splitlines() if ": never_sent: column 'to': is not a telephone number" in line
+    ]
     assert [line.split(":")[0] for line in bad] == [f"line {number}" for number in range(32, 62)]
     assert len(failed.read_text().splitlines()) == 31
     assert sandbox.requests == []
@@ -521,8 +522,7 @@ def test_a_full_disk_is_one_line(file: Path, tmp_path: Path) -> None:
     """Where nothing more can be written, the run ends with one line, not with a traceback."""
     source = tmp_path / "bad.jsonl"
     source.write_text('{"to": "nobody"}\n' * 3)
-    target = tmp_path / "failed.jsonl"
-    target.symlink_to("/dev/full")
+    target = Path("/dev/full")
     result = run("send-many", source, "--text", "Hi", "--dry-run", "--failed-to", target)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == f"callbell-async: --failed-to: {target}: No space left on device"
@@ -585,7 +585,7 @@ def test_a_row_that_comes_too_late_harms_nothing() -> None:
         yield Row(2, {}, [])
 
     async def main() -> None:
-        waiting = asyncio.ensure_future(anext(waited_for(rows())))
+        waiting = asyncio.ensure_future(anext(read_in_thread(rows())))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait([waiting])
@@ -605,7 +605,7 @@ def test_a_row_that_nobody_waits_for_any_more_is_let_go() -> None:
         yield Row(2, {}, [])
 
     async def main() -> None:
-        source = waited_for(rows())
+        source = read_in_thread(rows())
         waiting = asyncio.ensure_future(anext(source))
         await asyncio.sleep(0)
         waiting.cancel()

@@ -84,7 +84,7 @@ def send_many(
         bsuid_column=bsuid_column,
         key_column=key_column,
         sandbox=connection.sandbox,
-        base_url=connection.base_url,
+        base_url=None if connection.sandbox else connection.base_url,
         rate=rate,
         concurrency=concurrency,
     )
