@@ -235,8 +235,9 @@ class SendRun:
         if journalled is not None:
             await _uncancelled(journalled.halt, cancellations)
         for index, item in self._feed.rest():
-            result = item if isinstance(item, SendResult) else self._skipped(index, item)
-            self._keep(self._note(item, result))
+            result = self._note(item, item if isinstance(item, SendResult) else self._skipped(index, item))
+            self._keep(result)
+            await self._report_skipped(result, cancellations)
         if journalled is not None:
             try:
                 await _uncancelled(journalled.close, cancellations)
@@ -329,11 +330,40 @@ class SendRun:
         # Before on_result, which may raise: a result that is counted is given out as well.
         full = self._channel is not None and not self._channel.put(result)
         if self._on_result is not None:
-            told = self._on_result(result)
-            if inspect.isawaitable(told):
-                await told
+            await self._report(result)
         if full and self._channel is not None:
             await self._channel.room()
+
+    async def _report(self, result: SendResult) -> None:
+        if self._on_result is not None:
+            returned = self._on_result(result)
+            if inspect.isawaitable(returned):
+                await returned
+
+    async def _report_skipped(self, result: SendResult, cancellations: list[asyncio.CancelledError]) -> None:
+        """Call `on_result` after the workers have ended; after a second cancellation it is not waited for any more."""
+        if self._on_result is None:
+            return
+        try:
+            returned = self._on_result(result)
+        except (Exception, asyncio.CancelledError) as error:
+            self._fail(error)
+            return
+        if not inspect.isawaitable(returned):
+            return
+        task = asyncio.ensure_future(returned)
+        hurried = len(cancellations) > 1
+        for attempt in range(_MOST_CANCELLATIONS):
+            try:
+                # It has begun before it is cancelled.
+                await (asyncio.sleep(0) if hurried and not attempt else asyncio.wait({task}))
+            except asyncio.CancelledError as error:
+                cancellations.append(error)
+            if task.done():
+                break
+            task.cancel()
+        if task.done() and not task.cancelled() and (failure := task.exception()) is not None:
+            self._fail(failure)
 
     def _note(self, item: Any, result: SendResult) -> SendResult:
         """Let the journal know; returns what is true of the message."""

@@ -16,7 +16,7 @@ from callbell_async.cli.input_rows import ADDED_COLUMNS, Row, RowFile
 from callbell_async.cli.input_text import BOM
 from callbell_async.cli.output import csv_text, json_text
 from callbell_async.cli.paths import are_same, part_of_journal
-from callbell_async.cli.row_results import Verdict
+from callbell_async.cli.row_results import RowResult
 from callbell_async.cli.safe_files import open_private
 from callbell_async.errors import ConfigurationError, Outcome
 
@@ -89,16 +89,16 @@ class FailedRows:
         with self._errors_named():
             self._closing.close()
 
-    def add(self, row: Row, verdict: Verdict) -> None:
+    def add(self, row: Row, result: RowResult) -> None:
         """Write the row, unless it is complete or must not be sent again."""
-        if verdict.done:
+        if result.complete:
             return
-        if verdict.unsure and not self._unknown:
+        if result.may_be_accepted and not self._unknown:
             self.kept_back += 1
             return
-        outcome = "unknown" if verdict.unsure else verdict.outcome.value
+        outcome = "unknown" if result.may_be_accepted else result.outcome.value
         with self._errors_named():
-            self._write(row, outcome, verdict.reason or "")
+            self._write(row, outcome, result.reason or "")
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:

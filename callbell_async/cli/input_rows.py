@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import attrs
 
 from callbell_async.cli.input_text import STANDARD_INPUT, TextLines, checked_encoding
-from callbell_async.cli.output import counted
+from callbell_async.cli.output import pluralize
 from callbell_async.errors import ConfigurationError
 
 __all__ = ["ADDED_COLUMNS", "Row", "RowFile", "read_in_thread", "repeated"]
@@ -211,7 +211,7 @@ def _listed(introduction: str, columns: Iterable[str]) -> str:
 def _csv_row(line: int, columns: list[str], cells: list[str]) -> Row:
     error = None
     if len(cells) != len(columns):
-        error = f"has {counted(len(cells), 'cell')}, and the header row has {len(columns)}"
+        error = f"has {pluralize(len(cells), 'cell')}, and the header row has {len(columns)}"
     return Row(line, dict(zip(columns, map(str.strip, cells), strict=False)), cells, error)
 
 

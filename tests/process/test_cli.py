@@ -16,7 +16,7 @@ import pytest
 from callbell_async import __version__
 from callbell_async.cli import main
 from callbell_async.cli.progress import LINE_EVERY, LineView, view_for
-from callbell_async.cli.row_results import Tally, Verdict
+from callbell_async.cli.row_results import Counts, RowResult
 from callbell_async.errors import Outcome
 from callbell_async.sandbox import Sandbox
 from tests.support.command_line import all_shown, counts_in, environment_for, leave_after_a_line, run, started
@@ -65,12 +65,12 @@ def test_tells_a_bad_row_by_line_and_reason(csv_file: Path) -> None:
 
 
 def test_many_failures_do_not_bury_the_reason(csv_file: Path) -> None:
-    """After twenty failures the rest is only counted."""
+    """After twenty failures the rest is only pluralize."""
     csv_file.write_text("to\n" + "nobody\n" * 30)
     result = run("send-many", csv_file, "--text", "Hello!", "--sandbox")
     assert result.exit_code == 1
     assert result.stderr.count("never_sent") == 20
-    assert "further failures are only counted" in result.stderr
+    assert "further failures are only pluralize" in result.stderr
 
 
 def test_the_same_command_with_a_token_talks_to_the_api(csv_file: Path, served_sandbox: Sandbox) -> None:
@@ -169,12 +169,14 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     )
 
 
-def tally(**counts: int) -> Tally:
+def counts(**counts: int) -> Counts:
     """So many of each outcome."""
-    result = Tally()
+    result = Counts()
     for name, count in counts.items():
         for _ in range(count):
-            result.add(Verdict(line=2, outcome=Outcome(name), done=name == "accepted", unsure=name == "unknown"))
+            result.add(
+                RowResult(line=2, outcome=Outcome(name), complete=name == "accepted", may_be_accepted=name == "unknown")
+            )
     return result
 
 
@@ -192,10 +194,10 @@ def test_plain_progress_is_a_line_now_and_then(
     """Without a terminal there is one line every few seconds, however fast it goes: rate, time left, counts by outcome."""
     now = [0.0]
     with LineView(total, clock=lambda: now[0]) as view:
-        view.show(tally(accepted=1))
+        view.show(counts(accepted=1))
         now[0] = LINE_EVERY
-        view.show(tally(accepted=48, rejected=2))
-        view.show(tally(accepted=49, rejected=2))
+        view.show(counts(accepted=48, rejected=2))
+        view.show(counts(accepted=49, rejected=2))
     assert capsys.readouterr().err.splitlines() == said
 
 
@@ -214,9 +216,9 @@ def test_a_bar_has_rate_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     with view_for(50) as view:
-        view.show(tally(accepted=1))
+        view.show(counts(accepted=1))
         view.say("a line\x1b[2J [bold]as it is[/bold]")
-        view.show(tally(accepted=48, rejected=2))
+        view.show(counts(accepted=48, rejected=2))
     shown = terminal.getvalue()
     assert "50/50" in shown
     assert "48 accepted, 2 rejected" in shown
@@ -265,7 +267,7 @@ def test_says_its_version() -> None:
 def test_without_its_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where click is missing, the command ends with the line that installs it."""
     monkeypatch.setitem(sys.modules, "click", None)
-    monkeypatch.delitem(sys.modules, "callbell_async.cli.app")
+    monkeypatch.delitem(sys.modules, "callbell_async.cli.program")
     with pytest.raises(SystemExit, match=r"pip install 'callbell-async\[cli\]'"):
         main()
 
@@ -276,7 +278,7 @@ def test_an_interrupt_while_it_starts_is_no_traceback(monkeypatch: pytest.Monkey
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("callbell_async.cli.app.app", interrupted)
+    monkeypatch.setattr("callbell_async.cli.program.app", interrupted)
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 130
@@ -285,7 +287,7 @@ def test_an_interrupt_while_it_starts_is_no_traceback(monkeypatch: pytest.Monkey
 def test_what_else_is_missing_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the extra's own packages are told to be installed; a package that is broken says so itself."""
     monkeypatch.setitem(sys.modules, "callbell_async.cli.program", None)
-    monkeypatch.delitem(sys.modules, "callbell_async.cli.app")
+    monkeypatch.delitem(sys.modules, "callbell_async.cli.program")
     with pytest.raises(ModuleNotFoundError, match=r"callbell_async\.cli\.program"):
         main()
 

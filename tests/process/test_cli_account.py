@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 import pytest
 
-from callbell_async.cli.output import bar, json_text, printable, tell_table
+from callbell_async.cli.output import bar, escape_control, json_text, result_table
 from callbell_async.sandbox import Sandbox, SandboxContact, SandboxTemplate, faults
 from tests.support.command_line import all_shown, environment_for, json_lines, run, started
 from tests.support.threaded_sandbox import sandbox_in_a_thread
@@ -206,7 +206,7 @@ def test_tables_and_bars_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> N
     """A table has headings and takes no cell for markup; a bar is full at the most, and not empty where there is anything."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    tell_table(("uuid", "title"), [["1", "[bold]a[/bold]"], [None, "b\tc"]])
+    result_table(("uuid", "title"), [["1", "[bold]a[/bold]"], [None, "b\tc"]])
     shown = terminal.getvalue()
     assert "title" in shown
     assert "[bold]a[/bold]" in shown
@@ -303,7 +303,7 @@ def test_the_sandbox_takes_no_other_way(option: str) -> None:
 )
 def test_a_line_is_a_line(text: str, line: str) -> None:
     """Control characters, also those that turn a line around, come out as escapes."""
-    assert printable(text) == line
+    assert escape_control(text) == line
 
 
 # --- contacts export --------------------------------------------------------------------------------------------------
@@ -368,7 +368,7 @@ def test_an_export_that_comes_to_nothing_leaves_the_last_one(sandbox: Sandbox, t
 
 PEAK = """
 import sys, tracemalloc
-from callbell_async.cli.app import app
+from callbell_async.cli.program import app
 tracemalloc.start()
 try:
     app()

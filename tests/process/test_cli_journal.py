@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from callbell_async.cli.notes import saved_options
 
 from callbell_async import Journal, TextMessage
 from callbell_async.cli.funnel import stages
-from callbell_async.cli.notes import options_in
 from callbell_async.cli.saved_run import keys_in
 from callbell_async.sandbox import Sandbox, faults
 from callbell_async.sandbox.clock import Calendar
@@ -88,7 +88,7 @@ def test_a_row_that_comes_twice_is_sent_once(tmp_path: Path, journal: Path, sand
     assert result.exit_code == 0
     assert [(one["line"], one["outcome"], one["reason"]) for one in json_lines(result.stdout)[:-1]] == [
         (2, "accepted", None),
-        (3, "skipped", "given twice: the first is row 1 of the input, the heading not counted"),
+        (3, "skipped", "given twice: the first is row 1 of the input, the heading not pluralize"),
         (4, "accepted", None),
     ]
     other = journal.with_name("by key.db")
@@ -153,7 +153,7 @@ def test_resume_keeps_to_the_bound_of_concurrency(file: Path, journal: Path, san
 
     async def concurrency(more: int | None = None) -> object:
         async with Journal(journal) as opened:
-            options = options_in(await opened.notes())
+            options = saved_options(await opened.notes())
             if more is not None:
                 await opened.write_notes({"options": json.dumps({**options, "concurrency": more})})
             return options["concurrency"]

@@ -21,7 +21,7 @@ import pytest
 
 from callbell_async.cli.commands.listen import serve_events, write_json, write_line
 from callbell_async.cli.event_format import colour_of, event_line
-from callbell_async.cli.signals import Interrupts
+from callbell_async.cli.signals import ShutdownSignals
 from callbell_async.models.events import Event
 from callbell_async.webhooks import SIGNATURE_HEADER, parse_event, sign
 from tests.support.calls import until
@@ -130,7 +130,7 @@ def test_a_signal_ends_the_serving(capsys: pytest.CaptureFixture[str], path: str
     seen: list[Event] = []
 
     async def main() -> str:
-        serving = asyncio.ensure_future(serve_events(interrupts, "127.0.0.1", 0, path, SECRET, seen.append))
+        serving = asyncio.ensure_future(serve_events(signals, "127.0.0.1", 0, path, SECRET, seen.append))
         said = ""
         while not said:
             await asyncio.sleep(0)
@@ -142,7 +142,7 @@ def test_a_signal_ends_the_serving(capsys: pytest.CaptureFixture[str], path: str
         await serving
         return url
 
-    with Interrupts() as interrupts:
+    with ShutdownSignals() as signals:
         url = asyncio.run(main())
     assert [event.name for event in seen] == ["contact_deleted"]
     with pytest.raises(urllib.error.URLError):
@@ -156,7 +156,7 @@ def test_an_output_that_fails_ends_the_serving(capsys: pytest.CaptureFixture[str
         raise BrokenPipeError
 
     async def main(*, cancelled: bool) -> None:
-        serving = asyncio.ensure_future(serve_events(interrupts, "127.0.0.1", 0, "/", None, write))
+        serving = asyncio.ensure_future(serve_events(signals, "127.0.0.1", 0, "/", None, write))
         said = ""
         while not said:
             await asyncio.sleep(0)
@@ -167,9 +167,9 @@ def test_an_output_that_fails_ends_the_serving(capsys: pytest.CaptureFixture[str
             assert await asyncio.to_thread(post, said.split()[-1], read("contact_deleted"), None) == 200
         await serving
 
-    with Interrupts() as interrupts, pytest.raises(BrokenPipeError):
+    with ShutdownSignals() as signals, pytest.raises(BrokenPipeError):
         asyncio.run(main(cancelled=False))
-    with Interrupts() as interrupts, pytest.raises(asyncio.CancelledError):
+    with ShutdownSignals() as signals, pytest.raises(asyncio.CancelledError):
         asyncio.run(main(cancelled=True))
 
 

@@ -108,7 +108,7 @@ def test_what_a_pipe_has_is_sent_before_it_ends(sandbox: Sandbox) -> None:
 
 
 def test_an_input_that_breaks_off_ends_with_what_is_known(sandbox: Sandbox) -> None:
-    """Standard input can't be looked through beforehand: what was read is sent and counted, and the error names the place."""
+    """Standard input can't be looked through beforehand: what was read is sent and pluralize, and the error names the place."""
     raw = f"to\n{ADA}\n".encode() + b"x" * 9000 + b"\n\xff\n"
     result = run("send-many", "-", "--text", "Hi", environment=environment_for(sandbox), stdin=raw)
     assert result.exit_code == 2

@@ -18,8 +18,8 @@ from callbell_async.cli.failed_rows import FailedRows
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.cli.message_form import MessageForm, plan_for_rows
 from callbell_async.cli.progress import LineView
-from callbell_async.cli.signals import Interrupts
-from callbell_async.cli.summary import tell_how_to_go_on
+from callbell_async.cli.signals import ShutdownSignals
+from callbell_async.cli.summary import explain_rest
 from callbell_async.errors import Outcome
 from callbell_async.journal import Journal
 from tests.support.calls import until
@@ -34,9 +34,9 @@ def interrupt(*numbers: signal.Signals) -> None:
         os.kill(os.getpid(), number)
 
 
-async def endure(interrupts: Interrupts, told: list[str]) -> None:
+async def endure(signals: ShutdownSignals, told: list[str]) -> None:
     """A task that survives its first cancellation, as a run does that finishes what is under way."""
-    interrupts.watch(lambda: told.append("said"))
+    signals.watch(lambda: told.append("said"))
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:
@@ -46,7 +46,7 @@ async def endure(interrupts: Interrupts, told: list[str]) -> None:
         except asyncio.CancelledError:
             told.append("second")
     finally:
-        interrupts.release()
+        signals.release()
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -55,7 +55,7 @@ def test_the_second_signal_cancels_again(together: bool) -> None:
     told: list[str] = []
 
     async def main() -> None:
-        task = asyncio.ensure_future(endure(interrupts, told))
+        task = asyncio.ensure_future(endure(signals, told))
         await asyncio.sleep(0)
         interrupt(signal.SIGINT)
         if not together:
@@ -64,43 +64,43 @@ def test_the_second_signal_cancels_again(together: bool) -> None:
         await task
         assert task.cancelling() == 0
 
-    with Interrupts() as interrupts:
+    with ShutdownSignals() as signals:
         asyncio.run(main())
     assert (told[0], told[-1], sorted(told)) == ("first", "second", ["first", "said", "second"])
-    assert interrupts.status == 130
+    assert signals.status == 130
 
 
 def test_a_signal_from_before_is_not_lost() -> None:
     """A signal that comes before there is anything to cancel ends the task as soon as it is watched."""
     told: list[str] = []
-    with Interrupts() as interrupts:
+    with ShutdownSignals() as signals:
         interrupt(signal.SIGTERM)
 
         async def main() -> None:
-            task = asyncio.ensure_future(endure(interrupts, told))
+            task = asyncio.ensure_future(endure(signals, told))
             await until(lambda: "said" in told)
             interrupt(signal.SIGINT)
             await task
 
         asyncio.run(main())
     assert told[0] == "first"
-    assert interrupts.status == 143
+    assert signals.status == 143
 
 
 def test_what_closes_is_let_to_its_end() -> None:
-    """After `release` a signal cancels nothing: it is only counted, and its status is the program's."""
+    """After `release` a signal cancels nothing: it is only pluralize, and its status is the program's."""
 
     async def main() -> str:
-        interrupts.watch(lambda: None)
-        interrupts.release()
+        signals.watch(lambda: None)
+        signals.release()
         interrupt(signal.SIGINT, signal.SIGINT)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         return "closed"
 
-    with Interrupts() as interrupts:
+    with ShutdownSignals() as signals:
         assert asyncio.run(main()) == "closed"
-    assert interrupts.count == 2
+    assert signals.count == 2
 
 
 def test_a_signal_that_is_overtaken_by_the_end_cancels_nothing() -> None:
@@ -108,37 +108,37 @@ def test_a_signal_that_is_overtaken_by_the_end_cancels_nothing() -> None:
 
     async def main() -> None:
         for number in (1, 2):
-            interrupts.watch(lambda: None)
-            interrupts.count = number - 1
+            signals.watch(lambda: None)
+            signals.count = number - 1
             interrupt(signal.SIGINT)
-            interrupts.release()
+            signals.release()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        interrupts.watch(lambda: None)
-        interrupts._cancel(2)
-        interrupts.release()
+        signals.watch(lambda: None)
+        signals._cancel(2)
+        signals.release()
         await asyncio.sleep(0)
 
-    with Interrupts() as interrupts:
+    with ShutdownSignals() as signals:
         asyncio.run(main())
 
 
 def test_the_third_signal_ends_it_where_it_stands() -> None:
     """Whoever presses Ctrl-C three times is not kept waiting by anything."""
-    with pytest.raises(KeyboardInterrupt), Interrupts():
+    with pytest.raises(KeyboardInterrupt), ShutdownSignals():
         interrupt(signal.SIGINT, signal.SIGINT, signal.SIGINT)
 
 
 def test_signals_are_as_before_afterwards() -> None:
     """The handlers that were there before are there again; outside of the main thread there are none to set."""
     before = signal.getsignal(signal.SIGINT)
-    with Interrupts() as interrupts:
+    with ShutdownSignals() as signals:
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before
-    assert interrupts.status is None
+    assert signals.status is None
 
     def elsewhere() -> None:
-        with Interrupts():
+        with ShutdownSignals():
             told.append(signal.getsignal(signal.SIGINT))
 
     told: list[object] = []
@@ -154,7 +154,7 @@ def test_a_second_signal_does_not_read_the_file_to_its_end(tmp_path: Path, capsy
     file.write_text("to,name\n" + "+447700900001,0\n" * 100)
 
     def fate(number: int, attempt: int) -> Fate:
-        if interrupts.count == 0:
+        if signals.count == 0:
             interrupt(signal.SIGINT)
             interrupt(signal.SIGINT)
         return Fate(answering=1_000.0)
@@ -163,18 +163,18 @@ def test_a_second_signal_does_not_read_the_file_to_its_end(tmp_path: Path, capsy
         await campaign.send(FakeClient(fate), concurrency=5)
 
     rows = RowFile(file)
-    with Interrupts() as interrupts, FailedRows(target, rows) as failed:
+    with ShutdownSignals() as signals, FailedRows(target, rows) as failed:
         view = LineView(100)
         plan = plan_for_rows(MessageForm(text="{name}"))
-        campaign = Campaign(rows, plan, view=view, interrupts=interrupts, failed=failed)
+        campaign = Campaign(rows, plan, view=view, signals=signals, failed=failed)
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
             runner.run(main())
             assert runner.get_loop().time() < 1_000_010
-    assert campaign.tally.outcomes[Outcome.ACCEPTED] == 0
-    assert campaign.tally.outcomes[Outcome.UNKNOWN] == failed.kept_back > 0
+    assert campaign.counts.outcomes[Outcome.ACCEPTED] == 0
+    assert campaign.counts.outcomes[Outcome.UNKNOWN] == failed.kept_back > 0
     said = capsys.readouterr().err
-    assert f"left at once: the rows from line {campaign.tally.total + 2} on were not written to --failed-to" in said
-    assert campaign.last_line == campaign.tally.total + 1
+    assert f"left at once: the rows from line {campaign.counts.total + 2} on were not written to --failed-to" in said
+    assert campaign.last_line == campaign.counts.total + 1
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_lines_are_said_to_be_tried_only_if_they_were(
     capsys: pytest.CaptureFixture[str], not_sent: int, failed_to: Path | None, said: str
 ) -> None:
     """Without a journal the last line says what is left, also of the lines that were read already."""
-    tell_how_to_go_on("interrupted", last_line=9, not_sent=not_sent, journal=None, is_stream=False, failed_to=failed_to)
+    explain_rest("interrupted", last_line=9, not_sent=not_sent, journal=None, is_stream=False, failed_to=failed_to)
     assert capsys.readouterr().err == f"interrupted: {said}\n"
 
 
@@ -216,16 +216,16 @@ def test_an_output_that_breaks_loses_no_row(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(sys, "stdout", stdout := Broken())
     with FailedRows(target, rows) as failed:
         plan = plan_for_rows(MessageForm(text="{name}"))
-        campaign = Campaign(rows, plan, view=LineView(50), interrupts=Interrupts(), failed=failed, as_json=True)
+        campaign = Campaign(rows, plan, view=LineView(50), signals=ShutdownSignals(), failed=failed, as_json=True)
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, pytest.raises(BrokenPipeError):
             runner.run(campaign.send(FakeClient(fate), concurrency=10))
-    assert campaign.is_broken_off
+    assert campaign.output_failed
     # The first result made room for one row more; the second could not be told.
     assert campaign.last_line == 12
     assert stdout.getvalue().count("\n") == 1
     left = [line.split(",") for line in target.read_text().splitlines()[1:]]
-    assert [row[2] for row in left] == ["rejected"] * (11 - campaign.tally.done) + ["skipped"] * 39
-    assert campaign.tally.done > 0
+    assert [row[2] for row in left] == ["rejected"] * (11 - campaign.counts.complete) + ["skipped"] * 39
+    assert campaign.counts.complete > 0
     assert {row[0] for row in left[-39:]} == set(numbers[11:])
 
 
@@ -235,7 +235,7 @@ def test_a_row_that_the_journal_can_not_tell_of_is_kept_back(tmp_path: Path) -> 
     file.write_text("to,name\n" + "".join(f"+4477009000{place:02},0\n" for place in range(50)))
 
     def fate(number: int, attempt: int) -> Fate:
-        if interrupts.count == 0:
+        if signals.count == 0:
             interrupt(signal.SIGINT)
         return Fate(answering=1.0)
 
@@ -244,13 +244,13 @@ def test_a_row_that_the_journal_can_not_tell_of_is_kept_back(tmp_path: Path) -> 
         await campaign.send(FakeClient(fate), concurrency=5, journal=Journal(tmp_path / "spring.db"))
 
     rows = RowFile(file)
-    with Interrupts() as interrupts, FailedRows(target, rows) as failed:
+    with ShutdownSignals() as signals, FailedRows(target, rows) as failed:
         plan = plan_for_rows(MessageForm(text="{name}"))
-        campaign = Campaign(rows, plan, view=LineView(50), interrupts=interrupts, failed=failed)
+        campaign = Campaign(rows, plan, view=LineView(50), signals=signals, failed=failed)
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
             runner.run(main())
     assert target.read_text() == "to,name,outcome,reason\n"
-    assert campaign.tally.done + failed.kept_back == 50
+    assert campaign.counts.complete + failed.kept_back == 50
     assert failed.kept_back > 0
 
 
@@ -262,7 +262,7 @@ def test_a_cancellation_of_another_kind_comes_out(tmp_path: Path) -> None:
 
     async def main() -> None:
         plan = plan_for_rows(MessageForm(text="{name}"))
-        campaign = Campaign(rows, plan, view=LineView(10), interrupts=Interrupts())
+        campaign = Campaign(rows, plan, view=LineView(10), signals=ShutdownSignals())
         client = FakeClient(lambda number, attempt: Fate(answering=1.0))
         sending = asyncio.ensure_future(campaign.send(client, concurrency=5))
         await asyncio.sleep(0.5)

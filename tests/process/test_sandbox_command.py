@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from callbell_async.cli.app import app
+from callbell_async.cli.program import app
 from callbell_async.sandbox.api.validation import read_json
 from tests.fixtures.sandbox import GOOD, SEED_PAGE
 

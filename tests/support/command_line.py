@@ -13,7 +13,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from callbell_async.bulk import SendRun
-from callbell_async.cli.app import app
+from callbell_async.cli.program import app
 from callbell_async.client import CallbellClient
 from callbell_async.sandbox import Sandbox
 from tests.support.fake_callbell import FakeCallbell, Fate, new_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -90,7 +90,10 @@ async def test_second_cancellation_cuts_the_grace_short() -> None:
         told.append(result.outcome)
 
     run = new_run(
-        FakeCallbell(lambda number, attempt: Fate(answering=60.0)), texts(9), shutdown_timeout=30.0, on_result=save
+        FakeCallbell(lambda number, attempt: Fate(answering=60.0)),
+        iter(texts(9)),
+        shutdown_timeout=30.0,
+        on_result=save,
     )
     task = await begin(run)
     loop = asyncio.get_running_loop()
@@ -100,7 +103,7 @@ async def test_second_cancellation_cuts_the_grace_short() -> None:
     await cancel(task)
     assert loop.time() - cancelled_at == pytest.approx(1.25)
     assert told == [Outcome.UNKNOWN] * 3
-    assert (run.report.unknown, run.report.skipped) == (3, 6)
+    assert (run.report.unknown, run.report.total) == (3, 3)
 
 
 async def test_third_cancellation_interrupts_on_result() -> None:
@@ -131,7 +134,7 @@ async def test_on_result_of_what_was_cut_off_is_heard_out() -> None:
         saved.append(result.outcome)
 
     run = new_run(
-        FakeCallbell(lambda number, attempt: Fate(answering=60.0)), texts(9), shutdown_timeout=1.0, on_result=save
+        FakeCallbell(lambda number, attempt: Fate(answering=60.0)), iter(texts(9)), shutdown_timeout=1.0, on_result=save
     )
     await cancel(await begin(run))
     assert saved == [Outcome.UNKNOWN] * 3
@@ -205,6 +208,79 @@ async def test_input_that_answers_its_cancellation() -> None:
     assert fake.arrivals == [0]
 
 
+# --- what on_result receives ------------------------------------------------------------------------------------------
+
+
+class BrokenList(list[TextMessage]):
+    """A list whose iterator raises once, after ten items."""
+
+    def __iter__(self) -> Iterator[TextMessage]:
+        return BrokenIterator(super().__iter__())
+
+
+class BrokenIterator(Iterator[TextMessage]):
+    """Raises once, after ten items."""
+
+    def __init__(self, items: Iterator[TextMessage]) -> None:
+        self.items = items
+        self.given = 0
+
+    def __next__(self) -> TextMessage:
+        self.given += 1
+        if self.given == 11:
+            raise OSError("disk")
+        return next(self.items)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    "end", ["cancelled", "timeout", "closed", "stop_on", "input raises", "on_result raises", "break", "complete"]
+)
+async def test_on_result_receives_every_result_of_the_report(end: str, is_async: bool) -> None:
+    """However a run of a list ends, `on_result` receives each result of the report once, the `SKIPPED` ones too."""
+    received: list[SendResult] = []
+
+    def check(result: SendResult) -> None:
+        received.append(result)
+        if end == "on_result raises" and result.index in (4, 60):
+            raise LookupError("no such row")
+
+    async def check_slowly(result: SendResult) -> None:
+        await asyncio.sleep(0.01)
+        check(result)
+
+    fake = FakeCallbell(
+        lambda number, attempt: Fate(answering=1.0, status=401 if end == "stop_on" and number == 4 else 200)
+    )
+    messages = BrokenList(texts(100)) if end == "input raises" else texts(100)
+    run = new_run(fake, messages, on_result=check_slowly if is_async else check, shutdown_timeout=0.5)
+    if end in ("complete", "stop_on"):
+        await run
+    elif end == "break":
+        async for _ in run:
+            break
+        await run.aclose()
+    elif end == "timeout":
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.7):
+                await run
+    else:
+        task = await begin(run, after=1.7)
+        if end == "cancelled":
+            task.cancel()
+        elif end == "closed":
+            await run.aclose()
+        with pytest.raises((asyncio.CancelledError, ClientClosedError, OSError, LookupError)):
+            await task
+    outcomes = Counter(result.outcome.value for result in received)
+    assert sorted(result.index for result in received) == list(range(100))
+    report = run.report
+    assert outcomes == Counter({outcome.value: getattr(report, outcome.value) for outcome in Outcome}) + Counter()
+    assert report.skipped == 0 if end == "complete" else report.skipped > 80
+    if report.results:
+        assert {id(result) for result in report.results} == {id(result) for result in received}
+
+
 # --- ended by its consumer --------------------------------------------------------------------------------------------
 
 
@@ -253,7 +329,7 @@ async def test_break_and_forget() -> None:
     await asyncio.sleep(2.5)
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert len(fake.arrivals) == sent
-    assert sorted(told) == list(range(sent))
+    assert sorted(told) == list(range(50))
 
 
 async def test_consumer_that_raises() -> None:

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from callbell_async.cli import exit_codes
-from callbell_async.cli.app import app
+from callbell_async.cli.program import app
 
 PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
 

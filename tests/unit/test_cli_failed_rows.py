@@ -14,7 +14,7 @@ from callbell_async import ConfigurationError, Outcome
 from callbell_async.cli.failed_rows import FailedRows, Outputs
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.cli.output import csv_text
-from callbell_async.cli.row_results import Verdict
+from callbell_async.cli.row_results import RowResult
 from tests.fixtures.strategies import quick
 
 
@@ -22,7 +22,10 @@ def write_failed(source: RowFile, target: Path, *, force: bool = False) -> None:
     """Write all rows of the source as rejected ones."""
     with FailedRows(target, source, force=force) as failed:
         for row in source.rows():
-            failed.add(row, Verdict(line=row.line, outcome=Outcome.REJECTED, done=False, unsure=False, reason="x"))
+            failed.add(
+                row,
+                RowResult(line=row.line, outcome=Outcome.REJECTED, complete=False, may_be_accepted=False, reason="x"),
+            )
 
 
 _cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20) | st.sampled_from(

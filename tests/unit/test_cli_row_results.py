@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from callbell_async import DuplicateMessageError, JournalEntry, MessageReceipt, Outcome, SendResult, TextMessage
-from callbell_async.cli.row_results import Tally, verdict_on
+from callbell_async.cli.row_results import Counts, row_result
 
 MESSAGE = TextMessage(to="+447700900001", text="Hi")
 
@@ -19,7 +19,7 @@ def duplicate(outcome: Outcome, *, first_index: int | None = None) -> DuplicateM
 
 
 @pytest.mark.parametrize(
-    ("outcome", "error", "done", "unsure", "reason"),
+    ("outcome", "error", "done", "may_be_accepted", "reason"),
     [
         (Outcome.ACCEPTED, None, True, False, None),
         (Outcome.UNKNOWN, OSError("Hi"), False, True, "OSError"),
@@ -33,29 +33,29 @@ def duplicate(outcome: Outcome, *, first_index: int | None = None) -> DuplicateM
             duplicate(Outcome.UNKNOWN, first_index=6),
             True,
             False,
-            "given twice: the first is row 7 of the input, the heading not counted",
+            "given twice: the first is row 7 of the input, the heading not pluralize",
         ),
     ],
 )
 def test_a_verdict_is_what_is_left_to_do(
-    outcome: Outcome, error: Exception | None, done: bool, unsure: bool, reason: str | None
+    outcome: Outcome, error: Exception | None, done: bool, may_be_accepted: bool, reason: str | None
 ) -> None:
-    """Done is what needs nothing more, unsure what may have arrived; of foreign exceptions only the kind is told."""
+    """Done is what needs nothing more, may_be_accepted what may have arrived; of foreign exceptions only the kind is told."""
     receipt = MessageReceipt("u") if outcome is Outcome.ACCEPTED else None
-    verdict = verdict_on(5, SendResult(0, MESSAGE, outcome, receipt=receipt, error=error, key="k"))
-    assert (verdict.done, verdict.unsure, verdict.reason) == (done, unsure, reason)
+    verdict = row_result(5, SendResult(0, MESSAGE, outcome, receipt=receipt, error=error, key="k"))
+    assert (verdict.complete, verdict.may_be_accepted, verdict.reason) == (done, may_be_accepted, reason)
     assert (verdict.line, verdict.key, verdict.uuid) == (5, "k", "u" if receipt else None)
 
 
 def test_a_tally_tells_what_was_done_before() -> None:
-    """Of the skipped, those that need nothing more are counted apart."""
-    tally = Tally()
+    """Of the skipped, those that need nothing more are pluralize apart."""
+    counts = Counts()
     for outcome, error in (
         (Outcome.ACCEPTED, None),
         (Outcome.SKIPPED, duplicate(Outcome.ACCEPTED)),
         (Outcome.SKIPPED, None),
         (Outcome.REJECTED, ValueError()),
     ):
-        tally.add(verdict_on(2, SendResult(0, MESSAGE, outcome, error=error)))
-    assert (tally.total, tally.done, tally.duplicates) == (4, 2, 1)
-    assert tally.words() == "1 accepted, 1 rejected, 1 skipped, 1 already done"
+        counts.add(row_result(2, SendResult(0, MESSAGE, outcome, error=error)))
+    assert (counts.total, counts.complete, counts.duplicates) == (4, 2, 1)
+    assert counts.words() == "1 accepted, 1 rejected, 1 skipped, 1 already done"

@@ -35,7 +35,7 @@ def test_a_new_file_is_its_owners_only(tmp_path: Path) -> None:
 
 
 def test_a_file_that_exists_is_replaced_only_by_force(tmp_path: Path) -> None:
-    """A file with content is refused and unchanged; `--force` replaces it by one that only its owner can read."""
+    """A file with content is refused and check_unchanged; `--force` replaces it by one that only its owner can read."""
     path, other_name = tmp_path / "out.csv", tmp_path / "other.csv"
     path.write_text("old")
     path.chmod(0o644)

@@ -8,8 +8,8 @@ from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
 from callbell_async.cli.failed_rows import Outputs
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.cli.message_form import MessagePlan
-from callbell_async.cli.output import printable, say, tell, tell_json
-from callbell_async.cli.row_results import Verdict
+from callbell_async.cli.output import escape_control, info, result, result_json
+from callbell_async.cli.row_results import RowResult
 from callbell_async.errors import Outcome
 from callbell_async.models.messages import Message
 from callbell_async.wire import dump_message, load_json
@@ -32,23 +32,25 @@ def dry_run(rows: RowFile, plan: MessagePlan, outputs: Outputs) -> int:
                     _show(row.line, dump_message(item), as_json=outputs.as_json)
                 continue
             bad += 1
-            verdict = Verdict(line=row.line, outcome=Outcome.NEVER_SENT, done=False, unsure=False, reason=str(item))
+            verdict = RowResult(
+                line=row.line, outcome=Outcome.NEVER_SENT, complete=False, may_be_accepted=False, reason=str(item)
+            )
             if failed is not None:
                 failed.add(row, verdict)
             if outputs.as_json:
-                tell_json(verdict.as_json())
+                result_json(verdict.as_json())
             else:
-                say(printable(f"line {row.line}: {verdict.outcome.value}: {item}"))
+                info(escape_control(f"line {row.line}: {verdict.outcome.value}: {item}"))
     if outputs.as_json:
-        tell_json({"total": good + bad, "good": good, "bad": bad})
+        result_json({"total": good + bad, "good": good, "bad": bad})
     else:
-        tell(f"{'good':<12}{good}\n{'bad':<12}{bad}")
-        say("dry run: nothing was sent")
+        result(f"{'good':<12}{good}\n{'bad':<12}{bad}")
+        info("dry run: nothing was sent")
     return NOT_ALL_DONE if bad else DONE
 
 
 def _show(line: int, body: bytes, *, as_json: bool) -> None:
     if as_json:
-        tell_json({"line": line, "body": load_json(body)})
+        result_json({"line": line, "body": load_json(body)})
     else:
-        tell(f"line {line}: {printable(body.decode())}")
+        result(f"line {line}: {escape_control(body.decode())}")
