@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -129,6 +130,28 @@ class MessagePlan:
             # A row with a BSUID needs no number.
             if field != "to" or self._bsuid is None:
                 yield value.option, value.columns
+
+    def template_sample(self) -> TemplateMessage | None:
+        """Return a message with the plan's template and as many values and media, to be checked before the rows.
+
+        `None` for a plan without a template, or with a template that is in a column.
+        """
+        if self._kind != "template" or self._texts["template"].columns:
+            return None
+        return TemplateMessage(
+            bsuid="sample",
+            template_uuid=self._texts["template"].fill({}),
+            optin_contact=True,
+            values=tuple("x" for _ in self._values),
+            media=None if self._media_kind is None else _MEDIA[self._media_kind]("https://example.com/"),
+        )
+
+    def with_template(self, uuid: str) -> MessagePlan:
+        """Return the same plan with another template."""
+        plan = copy.copy(self)
+        plan._texts = {**self._texts, "template": Literal(uuid, "--template")}
+        plan._values_by_field = dict(plan._fields())
+        return plan
 
     def item(self, row: Row) -> Item:
         """Return the message for a row, or its error, which names the column."""
