@@ -6,7 +6,7 @@ import asyncio
 import csv
 import json
 import os
-import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,13 +19,14 @@ import pytest
 from callbell_async.cli.input_rows import Row, read_in_thread
 from callbell_async.sandbox import Sandbox, faults
 from tests.support.command_line import (
-    all_shown,
     counts_in,
     environment_for,
     json_lines,
     leave_after_a_line,
+    read_until,
     run,
     started,
+    started_in_terminal,
 )
 from tests.support.threaded_sandbox import sandbox_in_a_thread
 
@@ -255,20 +256,17 @@ def test_failed_unknown_goes_with_a_file(file: Path, command: str) -> None:
     assert (result.exit_code, result.stderr) == (2, "callbell-async: --failed-unknown: requires --failed-to\n")
 
 
-def test_results_go_where_they_are_sent_while_a_bar_is_drawn(file: Path) -> None:
-    """With standard error on a terminal and standard output in a pipe, the bar is in the one and the results in the other."""
-    master, slave = pty.openpty()
+def test_the_bar_and_the_results_are_apart(file: Path) -> None:
+    """With standard error on a terminal and standard output in a pipe, the bar is on the terminal and the results are in the pipe."""
     arguments = ["send-many", file, "--text", "Hi", "--sandbox", "--json"]
     environment = {"TERM": "xterm", "COLUMNS": "120"}
-    with started(*arguments, environment=environment, stdin=slave, stderr=slave) as process:
-        os.close(slave)
+    with started_in_terminal(*arguments, environment=environment, stdout=subprocess.PIPE) as (process, terminal):
         assert process.stdout is not None
         out = process.stdout.read()
-        shown = all_shown(master)
-    os.close(master)
+        shown = terminal.read()
     assert [one.get("outcome") for one in json_lines(out)] == ["accepted"] * 3 + [None]
-    assert b"outcome" not in shown
-    assert b"3/3" in shown
+    assert "outcome" not in shown
+    assert "3/3" in shown
 
 
 def test_files_and_pipes_get_utf_8(tmp_path: Path) -> None:
@@ -372,6 +370,7 @@ def test_the_token_comes_from_a_file(file: Path, tmp_path: Path, sandbox: Sandbo
     """`--token-file` is read, blanks around the token and a BOM are dropped, and it goes before the environment."""
     token = tmp_path / "token"
     token.write_text(f"\ufeff{TOKEN}\n")
+    token.chmod(0o600)
     environment = {"CALLBELL_TOKEN": "wrong", "CALLBELL_BASE_URL": sandbox.url}
     result = run("send-many", file, "--text", "Hi", "--token-file", token, environment=environment)
     assert result.exit_code == 0
@@ -379,26 +378,19 @@ def test_the_token_comes_from_a_file(file: Path, tmp_path: Path, sandbox: Sandbo
 
 
 @pytest.mark.parametrize(
-    ("interrupted", "status", "said"),
-    [(False, 2, b"no token; set CALLBELL_TOKEN or give --token-file FILE"), (True, 130, b"interrupted")],
+    ("interrupted", "status", "text"),
+    [(False, 2, "no token; set CALLBELL_TOKEN or use --token-file FILE"), (True, 130, "interrupted")],
 )
-def test_nothing_typed_at_the_prompt_is_no_interrupt(file: Path, interrupted: bool, status: int, said: bytes) -> None:
-    """Ctrl-D where the token is asked for says that there is none, with the status 2; Ctrl-C is an interrupt."""
-    master, slave = pty.openpty()
-    command = [sys.executable, "-m", "callbell_async", "send-many", str(file), "--text", "Hi"]
-    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True) as process:
-        os.close(slave)
-        shown = b""
-        while b"API key" not in shown:
-            shown += os.read(master, 1024)
+def test_ctrl_d_at_the_prompt_is_no_interrupt(file: Path, interrupted: bool, status: int, text: str) -> None:
+    """Ctrl-D at the prompt for the token means that there is none, with the status 2; Ctrl-C is an interrupt."""
+    with started_in_terminal("send-many", file, "--text", "Hi") as (process, terminal):
+        terminal.read(until="API key")
         if interrupted:
             process.send_signal(signal.SIGINT)
         else:
-            os.write(master, b"\x04")
-        shown += all_shown(master)
-    os.close(master)
-    assert process.returncode == status
-    assert said in shown
+            terminal.type("\x04")
+        assert text in terminal.read()
+        assert process.wait() == status
 
 
 @pytest.mark.parametrize(
@@ -406,9 +398,12 @@ def test_nothing_typed_at_the_prompt_is_no_interrupt(file: Path, interrupted: bo
     [
         (None, "can't be read (No such file or directory)"),
         (b" \n", "is empty"),
-        (b"\xff\xfe", "is no text"),
-        (b"CALLBELL_TOKEN=x", "begins like a line of .env; give only what stands behind CALLBELL_TOKEN="),
-        (b"one two", "has blanks or line breaks in it; give the key alone"),
+        (b"\xff\xfe", "is not a text file"),
+        (b"CALLBELL_TOKEN=x", "begins with CALLBELL_TOKEN=, like a line of .env; give only the text behind the ="),
+        (b"export KEY=x", "begins with NAME=, like a line of .env; give only the text behind the ="),
+        (b"'x'\n", "has quotes around it; give it without them"),
+        (b'"x"', "has quotes around it; give it without them"),
+        (b"one two", "has spaces or line breaks in it; give the key alone"),
     ],
 )
 def test_a_token_file_that_has_none_is_one_line(file: Path, tmp_path: Path, content: bytes | None, said: str) -> None:
@@ -416,29 +411,50 @@ def test_a_token_file_that_has_none_is_one_line(file: Path, tmp_path: Path, cont
     token = tmp_path / "token"
     if content is not None:
         token.write_bytes(content)
+        token.chmod(0o600)
     result = run("send-many", file, "--text", "Hi", "--token-file", token)
     assert (result.exit_code, result.stderr) == (2, f"callbell-async: --token-file: {token} {said}\n")
 
 
+def test_a_token_file_that_others_can_read_is_a_warning(file: Path, tmp_path: Path, sandbox: Sandbox) -> None:
+    """A token file that every user of the machine can read is used, with a warning that has the remedy."""
+    token = tmp_path / "token"
+    token.write_text(f"{TOKEN}\n")
+    token.chmod(0o644)
+    result = run("me", "--token-file", token, environment={"CALLBELL_BASE_URL": sandbox.url})
+    assert result.exit_code == 0
+    assert result.stderr == (
+        f"callbell-async: warning: --token-file: other users can read {token}; run chmod 600 {token}\n"
+    )
+    token.chmod(0o600)
+    assert run("me", "--token-file", token, environment={"CALLBELL_BASE_URL": sandbox.url}).stderr == ""
+
+
+def test_too_few_file_descriptors_are_a_warning(file: Path, sandbox: Sandbox) -> None:
+    """Where the process may open fewer files than messages are in flight at once, a warning names both numbers and the remedy."""
+    limit = f"ulimit -n 120; exec {shlex.join([sys.executable, '-m', 'callbell_async'])} send-many {file} --text Hi"
+    environment = {**os.environ, **environment_for(sandbox)}
+    for concurrency, warned in ((100, True), (20, False)):
+        done = subprocess.run(
+            f"{limit} --concurrency {concurrency}", shell=True, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0
+        assert (
+            "warning: --concurrency: 100 messages in flight need up to 132 open files, and the limit is 120"
+            in done.stderr
+        ) is warned
+
+
 def test_a_terminal_is_asked_for_the_token(file: Path, sandbox: Sandbox) -> None:
-    """Where somebody sits at a terminal and no token is given, it is asked for, and not shown."""
-    master, slave = pty.openpty()
-    command = [sys.executable, "-m", "callbell_async", "send-many", str(file), "--text", "Hi"]
-    environment = {**os.environ, "CALLBELL_BASE_URL": sandbox.url}
-    # In a session of its own, so that the terminal it asks is this one.
-    with subprocess.Popen(
-        command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
-    ) as process:
-        os.close(slave)
-        shown = b""
-        while b"API key" not in shown:
-            shown += os.read(master, 1024)
-        os.write(master, f"{TOKEN}\n".encode())
-        shown += all_shown(master)
-    os.close(master)
-    assert process.returncode == 0
+    """On a terminal, without a token, the command asks for it and does not show it."""
+    environment = {"CALLBELL_BASE_URL": sandbox.url}
+    with started_in_terminal("send-many", file, "--text", "Hi", environment=environment) as (process, terminal):
+        terminal.read(until="API key")
+        terminal.type(f"{TOKEN}\n")
+        shown = terminal.read()
+        assert process.wait() == 0
     assert recipients(sandbox) == [ADA, GRACE, JOAN]
-    assert TOKEN.encode() not in shown
+    assert TOKEN not in shown
 
 
 # --- streams that are closed ------------------------------------------------------------------------------------------
@@ -510,7 +526,8 @@ def test_counts_that_can_not_be_written_are_told_elsewhere(
     said = err.splitlines()
     counts = "2 accepted, 1 rejected" if refused else "3 accepted"
     assert f"the output can't be written; so far: {counts}" in said
-    assert (f"the output can't be written; for the rest: callbell-async resume {journal}" in said) is refused
+    rest = f"the output can't be written; to send the rest: callbell-async resume {journal} --base-url {sandbox.url}"
+    assert (rest in said) is refused
     assert said[-1] == "callbell-async: the output can't be written: No space left on device"
 
 
@@ -560,20 +577,21 @@ def test_two_interrupts_tell_how_many_lines_were_not_sent(file: Path, sandbox: S
     more = ["--failed-to", file.with_name("failed.csv")] if failed_to else []
     arguments = ["send-many", file, "--text", "Hi", "--rate", "2", "--concurrency", "10", *more]
     with started(*arguments, environment=environment_for(sandbox)) as process:
-        assert process.stderr is not None
         taken.acquire()
         process.send_signal(signal.SIGINT)
-        while "interrupted: finishing" not in process.stderr.readline():
-            pass
+        read_until(process.stderr, "interrupted: waiting")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     counts = counts_in(out)
     left = counts["never_sent"] + counts["skipped"]
-    where = "they are in --failed-to" if failed_to else "--failed-to FILE writes down which"
     assert left > 0
+    last = counts["total"] + 1
     assert err.splitlines()[-1] == (
-        f"interrupted: nothing after line {counts['total'] + 1} was tried; up to it, {left} were not sent ({where})"
+        f"interrupted: {left} rows were not sent and are in --failed-to"
+        if failed_to
+        else f"interrupted: {left} rows were not sent up to line {last}, and none after it was tried (--failed-to FILE keeps such rows)"
     )
+    assert (f"stopped at once: rows from line {last + 1} on were not written to --failed-to" in err) is failed_to
 
 
 def test_a_row_that_comes_too_late_harms_nothing() -> None:

@@ -44,7 +44,8 @@ def dry_run(rows: RowFile, plan: MessagePlan, outputs: Outputs) -> int:
     if outputs.as_json:
         result_json({"total": good + bad, "good": good, "bad": bad})
     else:
-        result(f"{'good':<12}{good}\n{'bad':<12}{bad}")
+        result(f"{'good':<12}{good}")
+        result(f"{'bad':<12}{bad}")
         info("dry run: nothing was sent")
     return NOT_ALL_DONE if bad else DONE
 
