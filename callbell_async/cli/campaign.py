@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ import attrs
 
 from callbell_async.cli.addresses import same_address
 from callbell_async.cli.connection import Connection, warn_of_few_descriptors
+from callbell_async.cli.duplicates import DuplicateRowError, DuplicateRows
 from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
 from callbell_async.cli.failed_rows import FailedRows, Outputs
 from callbell_async.cli.input_rows import Row, RowFile, read_in_thread
@@ -20,7 +22,8 @@ from callbell_async.cli.progress import View, view_for
 from callbell_async.cli.row_results import Counts, RowResult, row_result
 from callbell_async.cli.saved_run import SendJob, allow_resend, attach_journal
 from callbell_async.cli.signals import ShutdownSignals
-from callbell_async.cli.summary import Rest, explain_rest, explain_withheld, write_counts
+from callbell_async.cli.summary import Rest, explain_no_rows, explain_rest, explain_withheld, write_counts
+from callbell_async.cli.template_check import check_template
 from callbell_async.client import CallbellClient
 from callbell_async.errors import DuplicateMessageError, JournalError, Outcome
 from callbell_async.journal import Journal
@@ -40,7 +43,7 @@ SHUTDOWN_TIMEOUT = 30.0
 def open_input(job: SendJob) -> tuple[RowFile, MessagePlan]:
     """The rows of a job, and how each becomes a message; raises `ConfigurationError` for options that contradict each other."""
     plan = plan_for_rows(job.form, to_column=job.to_column, bsuid_column=job.bsuid_column, key_column=job.key_column)
-    rows = RowFile(job.file)
+    rows = RowFile(job.file, encoding=job.encoding, delimiter=job.delimiter)
     for option, columns in plan.required_columns():
         rows.require(columns, option)
     return rows, plan
@@ -62,7 +65,14 @@ def run_campaign(
     total = rows.count()
     with ShutdownSignals() as signals:
         campaign = Campaign(
-            rows, plan, view=view_for(total), signals=signals, total=total, failed=failed, as_json=outputs.as_json
+            rows,
+            plan,
+            view=view_for(total),
+            signals=signals,
+            total=total,
+            failed=failed,
+            duplicates=DuplicateRows() if job.duplicates == "skip" else None,
+            as_json=outputs.as_json,
         )
         try:
             asyncio.run(campaign.run(job, connection, journal=journal, resend=resend))
@@ -87,6 +97,9 @@ def run_campaign(
                     base_url=None if same_address(job.base_url, None) else job.base_url,
                 )
                 explain_rest(reason, rest)
+    if campaign.input_exhausted and not campaign.counts.total:
+        explain_no_rows(rows.name)
+        return signals.status or NOT_ALL_DONE
     return signals.status or (DONE if campaign.counts.complete == campaign.counts.total else NOT_ALL_DONE)
 
 
@@ -120,6 +133,7 @@ class Campaign:
         signals: ShutdownSignals,
         total: int | None = None,
         failed: FailedRows | None = None,
+        duplicates: DuplicateRows | None = None,
         as_json: bool = False,
     ) -> None:
         self._rows = rows
@@ -128,9 +142,10 @@ class Campaign:
         self._signals = signals
         self._total = total
         self._failed = failed
+        self._duplicates = duplicates
         self._as_json = as_json
         self._journal: Journal | None = None
-        self._failures = 0
+        self._shown: Counter[str] = Counter()
         # By index, only until their results come.
         self._rows_in_run: dict[int, Row] = {}
         self.counts = Counts()
@@ -144,6 +159,11 @@ class Campaign:
         """Send every row, and write the counts at the end, also when the run is interrupted."""
         async with AsyncExitStack() as stack:
             callbell = await stack.enter_async_context(connection.open(rate=job.rate, concurrency=job.concurrency))
+            if job.check_template:
+                with self._signals.cancelling():
+                    self._plan = await check_template(callbell, self._plan, by_title=job.sandbox)
+                if self._signals.count:
+                    return
             opened = None
             if journal is not None:
                 opened = await stack.enter_async_context(Journal(journal))
@@ -200,13 +220,18 @@ class Campaign:
     def _item(self, index: int, row: Row) -> Item:
         self._rows_in_run[index] = row
         self.last_line = row.line
-        return self._plan.item(row)
+        item = self._plan.item(row)
+        return item if self._duplicates is None else self._duplicates.checked(item, row.line)
 
     # --- the results --------------------------------------------------------------------------------------------------
 
     def _on_result(self, result: SendResult) -> Awaitable[None] | None:
         row = self._rows_in_run.pop(result.index)
         found = row_result(row.line, result)
+        if isinstance(result.message, DuplicateRowError):
+            self._add(row, found)
+            self._show(found, "duplicates")
+            return None
         untried = result.outcome is Outcome.SKIPPED and result.error is None
         if untried and result.key is None and self._journal is not None:
             return self._add_untried(row, found, result.message, self._journal)
@@ -214,7 +239,7 @@ class Campaign:
         if result.outcome is Outcome.SKIPPED and not isinstance(result.error, DuplicateMessageError | None):
             self.is_stopped = True
         if not found.complete and not untried:
-            self._show_failure(found)
+            self._show(found, "failures")
         return None
 
     async def _add_untried(self, row: Row, found: RowResult, message: Item, journal: Journal) -> None:
@@ -239,12 +264,12 @@ class Campaign:
                 self.output_failed = True
                 raise
 
-    def _show_failure(self, found: RowResult) -> None:
-        self._failures += 1
-        if self._failures <= SHOWN_FAILURES:
+    def _show(self, found: RowResult, kind: str) -> None:
+        self._shown[kind] += 1
+        if self._shown[kind] <= SHOWN_FAILURES:
             self._view.info(f"line {found.line}: {found.outcome.value}: {found.reason}")
-        elif self._failures == SHOWN_FAILURES + 1:
-            self._view.info("more failures follow, which are only counted")
+        elif self._shown[kind] == SHOWN_FAILURES + 1:
+            self._view.info(f"more {kind} follow, which are only counted")
 
     def _write_counts(self, report: SendReport) -> None:
         try:

@@ -26,7 +26,7 @@ class DuplicateRowError(InvalidMessageError):
     """
 
     def __init__(self, first_line: int) -> None:
-        super().__init__("row", f"is the same message as line {first_line}")
+        super().__init__("row", f"duplicate of line {first_line}")
         self.first_line = first_line
 
 

@@ -155,23 +155,28 @@ class MessagePlan:
 
     def item(self, row: Row) -> Item:
         """Return the message for a row, or its error, which names the column."""
+        if row.error is not None:
+            return InvalidMessageError("row", row.error)
         try:
-            if row.error is not None:
-                raise InvalidMessageError("row", row.error)
-            return self.message(row.cells)
+            return self._message(row.cells)
         except InvalidMessageError as error:
-            return error
+            return self._with_source(error, row.cells)
 
     def message(self, cells: Mapping[str, str]) -> Message:
         """Return the message for these cells. Raises `InvalidMessageError`, which names the column or the option."""
         try:
             return self._message(cells)
         except InvalidMessageError as error:
-            value = self._values_by_field.get(error.field)
-            if value is None:
-                raise
-            remedy = _number_remedy(value.fill(cells)) if error.field == "to" else None
-            raise InvalidMessageError(value.source, remedy or error.reason) from None
+            raise self._with_source(error, cells) from None
+
+    def _with_source(self, error: InvalidMessageError, cells: Mapping[str, str]) -> InvalidMessageError:
+        """The same error with the column or the option in place of the message's field."""
+        value = self._values_by_field.get(error.field)
+        # A new one in any case: the error that was raised keeps the frames of its traceback in memory.
+        if value is None:
+            return InvalidMessageError(error.field, error.reason)
+        remedy = _number_remedy(value.fill(cells)) if error.field == "to" else None
+        return InvalidMessageError(value.source, remedy or error.reason)
 
     def _message(self, cells: Mapping[str, str]) -> Message:
         shared: dict[str, Any] = {

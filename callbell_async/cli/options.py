@@ -103,17 +103,16 @@ def run_options(command: Command) -> Command:
 
 
 def output_options(command: Command) -> Command:
-    """Give a command `--failed-to`, `--failed-unknown` and `--json`."""
+    """Give a command `--failed-to`, `--failed-unknown`, `--force` and `--json`."""
     return all_options(
-        option(
-            "--failed-to", type=FILE, group="Output", help="Write the rows that were not accepted to this new file."
-        ),
+        option("--failed-to", type=FILE, group="Output", help="Write the rows that were not accepted to this file."),
         option(
             "--failed-unknown",
             is_flag=True,
             group="Output",
             help="Include rows that may have been accepted, marked as unknown.",
         ),
+        option("--force", is_flag=True, group="Output", help="Replace a file that --failed-to has not written."),
         json_option,
     )(command)
 

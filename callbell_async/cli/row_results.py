@@ -7,10 +7,11 @@ from typing import Any
 
 import attrs
 
-from callbell_async.errors import CallbellError, DuplicateMessageError, Outcome
+from callbell_async.cli.duplicates import DuplicateRowError
+from callbell_async.errors import CallbellError, DuplicateMessageError, InvalidMessageError, Outcome
 from callbell_async.models.results import SendResult
 
-__all__ = ["NOT_TRIED", "Counts", "RowResult", "row_result"]
+__all__ = ["NOT_TRIED", "Counts", "RowResult", "row_result", "unsendable_row"]
 
 NOT_TRIED = "the run was stopped before it"
 
@@ -56,6 +57,9 @@ class RowResult:
 
 def row_result(line: int, result: SendResult) -> RowResult:
     """The result of the row on this line."""
+    # Also where the run ended before it: the row must not become a message of the next run.
+    if isinstance(result.message, DuplicateRowError):
+        return unsendable_row(line, result.message)
     complete = result.outcome is Outcome.ACCEPTED or result.is_duplicate
     may_be_accepted = result.outcome is Outcome.UNKNOWN
     if isinstance(result.error, DuplicateMessageError) and not complete:
@@ -69,6 +73,18 @@ def row_result(line: int, result: SendResult) -> RowResult:
         uuid=None if result.receipt is None else result.receipt.uuid,
         attempts=result.attempts,
         reason=None if result.outcome is Outcome.ACCEPTED else _reason(result.error),
+    )
+
+
+def unsendable_row(line: int, error: InvalidMessageError) -> RowResult:
+    """The result of a row that can't become a message, or that is a duplicate of an earlier row."""
+    is_duplicate = isinstance(error, DuplicateRowError)
+    return RowResult(
+        line=line,
+        outcome=Outcome.SKIPPED if is_duplicate else Outcome.NEVER_SENT,
+        complete=is_duplicate,
+        may_be_accepted=False,
+        reason=error.reason if is_duplicate else _reason(error),
     )
 
 

@@ -42,6 +42,10 @@ class SendJob:
     to_column: str = "to"
     bsuid_column: str | None = None
     key_column: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    duplicates: str = "skip"
+    check_template: bool = True
     sandbox: bool = False
     base_url: str | None = None
     rate: int

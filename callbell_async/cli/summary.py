@@ -12,20 +12,25 @@ from callbell_async.cli.row_results import Counts
 from callbell_async.errors import Outcome
 from callbell_async.models.results import SendReport
 
-__all__ = ["Rest", "explain_rest", "explain_withheld", "write_counts"]
+__all__ = ["Rest", "explain_no_rows", "explain_rest", "explain_withheld", "write_counts"]
 
 
 def write_counts(report: SendReport, counts: Counts, *, as_json: bool) -> None:
     """Write the counts by outcome, as part of the result."""
-    by_outcome = {outcome.value: getattr(report, outcome.value) for outcome in Outcome}
+    by_outcome = {outcome.value: counts.outcomes[outcome] for outcome in Outcome}
     if as_json:
         elapsed = round(report.elapsed, 3)
-        result_json({"total": report.total, **by_outcome, "duplicates": counts.duplicates, "elapsed": elapsed})
+        result_json({"total": counts.total, **by_outcome, "duplicates": counts.duplicates, "elapsed": elapsed})
         return
     for name, count in by_outcome.items():
         known = f" ({counts.duplicates} of them already done)" if name == "skipped" and counts.duplicates else ""
         result(f"{name:<12}{count}{known}")
-    result(f"{'total':<12}{report.total} in {report.elapsed:.1f} s, {counts.rate(report.elapsed):.0f} a second")
+    result(f"{'total':<12}{counts.total} in {report.elapsed:.1f} s, {counts.rate(report.elapsed):.0f} a second")
+
+
+def explain_no_rows(name: str) -> None:
+    """Print that an input has a header row only."""
+    info(f"{name}: has a header row and no other row; nothing was sent")
 
 
 def explain_withheld(count: int) -> None:
@@ -58,6 +63,9 @@ class Rest:
 
 def explain_rest(reason: str, rest: Rest) -> None:
     """Print how to send the rest after a run that ended early for this reason, such as "interrupted"."""
+    if not rest.last_line:
+        info(f"{reason}: no row was tried; run the same command again")
+        return
     if rest.journal is not None:
         path = shlex.quote(str(rest.journal))
         if rest.is_stream:

@@ -54,13 +54,14 @@ def resume(
     as_json: bool,
     failed_to: Path | None,
     failed_unknown: bool,
+    force: bool,
     connection: Connection,
 ) -> int:
     """Send the messages of JOURNAL that are still to be sent, from the same file and with the same options as send-many.
 
     Exit status: 0 all messages are accepted by now, 1 some are not, 2 wrong use, 3 journal unusable, 129, 130 or 143 ended by a signal.
     """
-    outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown)
+    outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown, force=force)
     keys = dict.fromkeys([*resend, *(() if resend_file is None else read_keys(resend_file))])
     job = asyncio.run(_read_job(require_journal(journal)))
     check_unchanged(job, journal)

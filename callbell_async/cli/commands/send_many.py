@@ -18,6 +18,8 @@ from callbell_async.errors import ConfigurationError
 
 __all__ = ["send_many"]
 
+DUPLICATES = ("skip", "send")
+
 
 @click.command("send-many", cls=GroupedCommand, short_help="Send a message to each row of a file.")
 @click.argument("file", type=FILE)
@@ -45,6 +47,28 @@ __all__ = ["send_many"]
 )
 @option("--key-column", metavar="NAME", group="Input", help="Column with the key of each message in the journal.")
 @option(
+    "--encoding",
+    metavar="NAME",
+    group="Input",
+    help="Encoding of FILE, such as cp1252.  [default: utf-8]",
+)
+@option(
+    "--delimiter",
+    metavar="CHAR",
+    group="Input",
+    help="Character between the cells of CSV, such as '|', or tab; by default found in the header row.",
+)
+@option("--allow-empty", is_flag=True, group="Input", help="Send texts in which a cell is empty.")
+@option(
+    "--duplicates",
+    type=click.Choice(DUPLICATES),
+    default="skip",
+    show_default=True,
+    group="Input",
+    help="Skip or send rows that become the same message as an earlier row.",
+)
+@option("--no-check", is_flag=True, group="Run", help="Do not check the template before sending.")
+@option(
     "--journal",
     type=FILE,
     group="Run",
@@ -60,11 +84,16 @@ def send_many(
     to_column: str,
     bsuid_column: str | None,
     key_column: str | None,
+    encoding: str | None,
+    delimiter: str | None,
+    duplicates: str,
+    no_check: bool,
     journal: Path | None,
     dry_run: bool,
     as_json: bool,
     failed_to: Path | None,
     failed_unknown: bool,
+    force: bool,
     rate: int,
     concurrency: int,
     connection: Connection,
@@ -77,20 +106,28 @@ def send_many(
     """
     if journal is not None and journal.exists() and file.exists() and journal.samefile(file):
         raise ConfigurationError(f"--journal: {journal} is the input file; give another")
+    if journal is not None and duplicates == "send":
+        raise ConfigurationError(
+            "--duplicates send: can't be combined with --journal, which sends each message once; give each row its own key with --key-column"
+        )
     job = SendJob(
         file=file,
         form=form,
         to_column=to_column,
         bsuid_column=bsuid_column,
         key_column=key_column,
+        encoding=encoding,
+        delimiter=delimiter,
+        duplicates=duplicates,
+        check_template=not no_check,
         sandbox=connection.sandbox,
         base_url=None if connection.sandbox else connection.base_url,
         rate=rate,
         concurrency=concurrency,
     )
-    outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown)
+    outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown, force=force)
     if dry_run:
-        return check_only(*open_input(job), outputs)
+        return check_only(*open_input(job), outputs, skip_duplicates=duplicates == "skip")
     if journal is not None:
         job = job.with_digest()
     return run_campaign(job, connection, outputs, journal=journal)
