@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from callbell_async.http.pagination import Paginator
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import CallState, Request, Response, build_path, build_query, read_response
+from callbell_async.http.requests import CallState, Request, build_path, build_query
+from callbell_async.http.responses import Response, read_response
 from callbell_async.models.pages import Page
 from callbell_async.models.unset import UNSET
 from callbell_async.wire import dump_json
@@ -44,13 +45,13 @@ class Endpoint:
         """Send `json` without what is unset to the path of these parts, and load the answer."""
         body = None if json is None else dump_json(_given(json), field="json")
         request = Request(method, build_path(*path) + build_query(query), body)
-        return await self._caller().call(
+        return await self._caller().run(
             CallState(request), lambda request, answer: read_response(request, answer, load)
         )
 
     async def _forget(self, method: str, *path: str) -> None:
         """The same for a call whose answer says nothing but that it succeeded."""
-        await self._caller().call(CallState(Request(method, build_path(*path))), _read_nothing)
+        await self._caller().run(CallState(Request(method, build_path(*path))), _read_nothing)
 
     def _pages(
         self, *path: str, load: Load[Page[T]], filters: Mapping[str, Any] | None = None, single: bool = False

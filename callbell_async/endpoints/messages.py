@@ -6,7 +6,8 @@ import asyncio
 
 from callbell_async.endpoints.base import Endpoint
 from callbell_async.errors import StatusTimeoutError
-from callbell_async.http.requests import CallState, Request, Response, read_response
+from callbell_async.http.requests import CallState, Request
+from callbell_async.http.responses import Response, read_response
 from callbell_async.models.message_status import MessageStatus, has_reached, pauses
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
@@ -35,7 +36,7 @@ class MessagesEndpoint(Endpoint):
         message never left or may have been accepted. What may have been accepted is not sent again, unless the retry policy says
         so. Source: Callbell's page `POST /messages/send`.
         """
-        return await self._caller().call(CallState(send_request(dump_message(message))), read_receipt)
+        return await self._caller().run(CallState(send_request(dump_message(message))), read_receipt)
 
     async def status(self, uuid: str) -> MessageReceipt:
         """How far a message has come; `failure` says why it was not delivered."""

@@ -14,9 +14,11 @@ from multidict import CIMultiDict
 
 from callbell_async import ConnectError, ConnectionLostError, Outcome, RateLimiter, RetryPolicy, SendResult, TextMessage
 from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
+from callbell_async.http.options import TransportOptions
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import CallState, Response
-from callbell_async.http.transport import Transport, TransportOptions
+from callbell_async.http.requests import CallState
+from callbell_async.http.responses import Response
+from callbell_async.http.transport import Transport
 from callbell_async.journal import Journal
 
 __all__ = ["FakeCallbell", "Fate", "consume", "new_run", "slow_response", "texts"]
@@ -39,6 +41,7 @@ class Fate:
     late: float | None = None
     status: int = 200
     headers: dict[str, str] = attrs.field(factory=dict)
+    body: bytes | None = None
 
 
 class FakeCallbell(Transport):
@@ -100,6 +103,8 @@ class FakeCallbell(Transport):
             raise ConnectionLostError(
                 "the connection broke", method=call.request.method, path=call.request.path, outcome=Outcome.UNKNOWN
             )
+        if fate.body is not None:
+            return Response(fate.status, CIMultiDict(fate.headers), fate.body)
         body = {"message": {"uuid": f"uuid-{number}", "status": "enqueued"}} if fate.status == 200 else {"error": "no"}
         return Response(fate.status, CIMultiDict(fate.headers), orjson.dumps(body))
 
@@ -121,6 +126,7 @@ def new_run(
     on_result: Callable[[SendResult], Any] | None = None,
     stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
     shutdown_timeout: float = 10.0,
+    outage_timeout: float = 0.0,
     runs: set[SendRun] | None = None,
 ) -> SendRun:
     """A run over this transport, with a caller of its own and no retries unless it is told."""
@@ -133,6 +139,7 @@ def new_run(
         on_result=on_result,
         stop_on=stop_on,
         shutdown_timeout=shutdown_timeout,
+        outage_timeout=outage_timeout,
         runs=set() if runs is None else runs,
     )
 

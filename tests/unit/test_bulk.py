@@ -242,7 +242,7 @@ async def test_report_can_be_read_under_way() -> None:
         break
     assert run.report.elapsed == pytest.approx(1.0)
     assert 1 <= run.report.total <= 2
-    assert "under way" in repr(run)
+    assert "running" in repr(run)
     await run.aclose()
     assert "ended, 4 results" in repr(run)
 
