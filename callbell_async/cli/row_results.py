@@ -11,7 +11,7 @@ from callbell_async.cli.duplicates import DuplicateRowError
 from callbell_async.errors import CallbellError, DuplicateMessageError, InvalidMessageError, Outcome
 from callbell_async.models.results import SendResult
 
-__all__ = ["NOT_TRIED", "Counts", "RowResult", "row_result", "unsendable_row"]
+__all__ = ["NOT_TRIED", "Counts", "RowResult", "error_text", "row_result", "unsendable_row"]
 
 NOT_TRIED = "the run was stopped before it"
 
@@ -93,7 +93,11 @@ def _reason(error: BaseException | None) -> str:
         return NOT_TRIED
     if isinstance(error, DuplicateMessageError) and error.first_index is not None:
         return f"duplicate: the first is row {error.first_index + 1} of the input, the header row not counted"
-    # The text of a foreign exception may quote anything.
+    return error_text(error)
+
+
+def error_text(error: BaseException) -> str:
+    """The error on one line; of a foreign exception only the class, because its text may quote anything."""
     return " ".join(str(error).split()) if isinstance(error, CallbellError) else type(error).__name__
 
 

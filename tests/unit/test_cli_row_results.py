@@ -33,7 +33,7 @@ def duplicate(outcome: Outcome, *, first_index: int | None = None) -> DuplicateM
             duplicate(Outcome.UNKNOWN, first_index=6),
             True,
             False,
-            "given twice: the first is row 7 of the input, the heading not counted",
+            "duplicate: the first is row 7 of the input, the header row not counted",
         ),
     ],
 )

@@ -33,18 +33,19 @@ def test_resume_sends_the_rest(file: Path, journal: Path, sandbox: Sandbox, monk
         assert TOKEN.encode() not in part.read_bytes()
 
 
-def test_a_refused_token_tells_how_to_go_on(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """Where Callbell's refusal ends the sending, the last line has the command for the rest; without a journal there is none to give."""
+def test_a_refused_token_ends_with_the_command_for_the_rest(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """Where a refused token stops the run, the last line has the reason and the command for the rest; without a journal, the rows that are left."""
     sandbox.inject(faults.token_revoked(), when=lambda request: len(sandbox.messages) >= 4)
     result = send(file, journal, sandbox, "--concurrency", "1")
     assert result.exit_code == 1
-    assert (
-        result.stderr.splitlines()[-1]
-        == f"the run was stopped; to send the rest: callbell-async resume '{journal}' --base-url {sandbox.url}"
-    )
-    result = run("send-many", file, "--text", "Hi", environment=environment_for(sandbox))
+    reason, rest = result.stderr.splitlines()[-2:]
+    assert reason.startswith("the run was stopped: POST /messages/send: 401 ")
+    assert rest == f"stopped; to send the rest: callbell-async resume '{journal}' --base-url {sandbox.url}"
+    result = run("send-many", file, "--text", "Hi", "--concurrency", "1", environment=environment_for(sandbox))
     assert result.exit_code == 1
-    assert "to send the rest" not in result.stderr
+    assert result.stderr.splitlines()[-1] == (
+        "stopped: 9 rows were not sent up to line 11, and none after it was tried (--failed-to FILE keeps such rows)"
+    )
 
 
 def test_resume_keeps_to_the_bound_of_concurrency(file: Path, journal: Path, sandbox: Sandbox) -> None:

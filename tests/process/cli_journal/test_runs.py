@@ -35,7 +35,7 @@ def test_a_row_that_comes_twice_is_sent_once(tmp_path: Path, journal: Path, sand
     assert result.exit_code == 0
     assert [(one["line"], one["outcome"], one["reason"]) for one in json_lines(result.stdout)[:-1]] == [
         (2, "accepted", None),
-        (3, "skipped", "duplicate: the first is row 1 of the input, the header row not counted"),
+        (3, "skipped", "duplicate of line 2"),
         (4, "accepted", None),
     ]
     other = journal.with_name("by key.db")
