@@ -7,6 +7,7 @@ import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable
 from typing import Any
 
+from callbell_async.arguments import check_count, check_seconds
 from callbell_async.asyncio_tools import CancellationShield
 from callbell_async.bulk.journal_source import JournalSource
 from callbell_async.bulk.result_queue import ResultQueue
@@ -55,10 +56,9 @@ class SendRun:
         runs: set[SendRun],
     ) -> None:
         self._started = True  # Until the arguments are checked: no warning from `__del__`.
-        if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
-            raise ConfigurationError(f"concurrency={concurrency!r}: must be a whole number, 1 or more")
-        _check_seconds("shutdown_timeout", shutdown_timeout)
-        _check_seconds("outage_timeout", outage_timeout)
+        check_count("concurrency", concurrency)
+        check_seconds("shutdown_timeout", shutdown_timeout, endless=True)
+        check_seconds("outage_timeout", outage_timeout, endless=True)
         # These are first used after a message was sent, which is too late for an error.
         if on_result is not None and not callable(on_result):
             raise ConfigurationError(f"on_result={on_result!r}: must be a function that takes a SendResult")
@@ -204,8 +204,3 @@ class SendRun:
     def _raise_failure(self) -> None:
         if self._pool.failure is not None:
             raise self._pool.failure
-
-
-def _check_seconds(name: str, value: float) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
-        raise ConfigurationError(f"{name}={value!r}: must be 0 seconds or more")

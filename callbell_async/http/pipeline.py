@@ -12,18 +12,19 @@ from typing import TypeVar
 from callbell_async.errors import (
     APIError,
     CallbellError,
+    ClientClosedError,
     Outcome,
     RateLimitError,
     RequestTimeoutError,
     ResponseDecodeError,
-    mask_path,
 )
 from callbell_async.http.attempt_gate import AfterFailure, AttemptGate
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import Response
 from callbell_async.http.retry import MAX_PAUSE, RetryBudget, RetryPolicy
 from callbell_async.http.transport import Transport
-from callbell_async.limits.window import RateLimiter
+from callbell_async.limits.base import RateLimiter
+from callbell_async.redaction import mask_path
 
 __all__ = ["RequestPipeline"]
 
@@ -43,6 +44,9 @@ class RequestPipeline:
         self._rate_limit = rate_limit
         self._budget = RetryBudget()
         self._paused_until = 0.0
+        self._limiter_started = rate_limit is None
+        self._limiter_lock = asyncio.Lock()
+        self._ended = False
 
     async def run(
         self,
@@ -69,6 +73,8 @@ class RequestPipeline:
         """
         loop = asyncio.get_running_loop()
         limiter = self._rate_limit
+        if not self._limiter_started:
+            await self._start_limiter()
         started = loop.time()
         held = 0
         while True:
@@ -120,6 +126,26 @@ class RequestPipeline:
                 self._budget.record_success()
                 return value
             await asyncio.sleep(wait)
+
+    async def close(self) -> None:
+        """Close the transport and, if it was started, the rate limiter. May be called twice."""
+        self._ended = True
+        try:
+            await self._transport.close()
+        finally:
+            async with self._limiter_lock:
+                if self._rate_limit is not None and self._limiter_started:
+                    self._limiter_started = False
+                    await self._rate_limit.aclose()
+
+    async def _start_limiter(self) -> None:
+        """Start the rate limiter before the first call; the calls that come in the meantime wait for it."""
+        async with self._limiter_lock:
+            if self._ended:
+                raise ClientClosedError("the client was closed before the rate limiter had started")
+            if self._rate_limit is not None and not self._limiter_started:
+                await self._rate_limit.start()
+                self._limiter_started = True
 
     async def _wait_for_slot(self, call: CallState, deadline: float | None) -> None:
         """Wait for the end of a pause and for a slot; raises `RequestTimeoutError` at the deadline."""

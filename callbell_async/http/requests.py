@@ -9,7 +9,8 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from callbell_async.errors import CallbellError, ConfigurationError, Outcome, mask_path
+from callbell_async.errors import CallbellError, ConfigurationError, Outcome
+from callbell_async.redaction import mask_path
 
 __all__ = ["CallState", "Request", "build_path", "build_query"]
 

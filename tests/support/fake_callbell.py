@@ -57,7 +57,7 @@ class FakeCallbell(Transport):
     ) -> None:
         super().__init__(
             TransportOptions(
-                base_url="http://callbell.invalid",
+                base_url="https://callbell.invalid",
                 headers=CIMultiDict({"Authorization": "Bearer a-test-token"}),
                 timeout=None,
                 connect_timeout=None,

@@ -57,7 +57,7 @@ async def refused() -> AsyncIterator[CallbellClient]:
 @asynccontextmanager
 async def unknown_name() -> AsyncIterator[CallbellClient]:
     """The name does not exist."""
-    async with client_for("http://callbell.invalid", retry=ONCE) as callbell:
+    async with client_for("https://callbell.invalid", retry=ONCE) as callbell:
         yield callbell
 
 
