@@ -10,6 +10,7 @@ from pathlib import Path
 
 import attrs
 
+from callbell_async.cli.addresses import same_address
 from callbell_async.cli.connection import Connection, warn_of_few_descriptors
 from callbell_async.cli.duplicates import DuplicateRowError, DuplicateRows
 from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
@@ -93,7 +94,7 @@ def run_campaign(
                     is_stream=rows.is_stream,
                     failed_to=outputs.failed_to,
                     journal=journal,
-                    base_url=job.base_url,
+                    base_url=None if same_address(job.base_url, None) else job.base_url,
                 )
                 explain_rest(reason, rest)
     if campaign.input_exhausted and not campaign.counts.total:
@@ -266,9 +267,9 @@ class Campaign:
     def _show(self, found: RowResult, kind: str) -> None:
         self._shown[kind] += 1
         if self._shown[kind] <= SHOWN_FAILURES:
-            self._view.say(f"line {found.line}: {found.outcome.value}: {found.reason}")
+            self._view.info(f"line {found.line}: {found.outcome.value}: {found.reason}")
         elif self._shown[kind] == SHOWN_FAILURES + 1:
-            self._view.say(f"more {kind} follow, which are only counted")
+            self._view.info(f"more {kind} follow, which are only counted")
 
     def _write_counts(self, report: SendReport) -> None:
         try:
@@ -278,7 +279,7 @@ class Campaign:
             raise
 
     def _announce_end(self) -> None:
-        self._view.say(
+        self._view.info(
             f"interrupted: waiting up to {SHUTDOWN_TIMEOUT:.0f} s for requests in flight; interrupt again to stop at once"
         )
 

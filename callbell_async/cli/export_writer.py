@@ -20,7 +20,7 @@ from callbell_async.cli.output import csv_text, escape_control, is_terminal, jso
 from callbell_async.cli.safe_files import open_private
 from callbell_async.errors import ConfigurationError
 
-__all__ = ["ExportOptions", "RecordWriter", "export_options", "restore_cell"]
+__all__ = ["ExportOptions", "RecordWriter", "export_options", "neutralize_cell", "restore_cell"]
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 """The start of a cell that a spreadsheet takes for a formula, with the apostrophes that were put before it."""
@@ -43,7 +43,7 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def with_export(*, as_csv: bool, raw: bool, output: Path | None, force: bool, **options: Any) -> Any:
         if force and output is None:
-            raise ConfigurationError("--force: needs --output")
+            raise ConfigurationError("--force: requires --output")
         export = ExportOptions(as_csv=as_csv, raw=raw, output=output, force=force)
         return command(export=export, **options)
 

@@ -80,8 +80,11 @@ def fail(status: int, text: str) -> int:
 # --- standard output --------------------------------------------------------------------------------------------------
 
 
-def write(text: str, *, color: bool | None = None) -> None:
-    """Write text to standard output as it is. Raises `OSError`, also when standard output was closed before the program started."""
+def write(text: str, *, color: bool | None = True) -> None:
+    """Write text to standard output. Raises `OSError`, also when standard output was closed before the program started.
+
+    Escape sequences are data of an export and stay; with `color=None` those of colours go to a terminal only, with `False` nowhere.
+    """
     if sys.stdout is None:
         raise OSError(errno.EBADF, "standard output is closed", OUTPUT_FAILED)
     try:

@@ -37,7 +37,7 @@ class View(Protocol):
     def show(self, counts: Counts) -> None:
         """Show the progress."""
 
-    def say(self, line: str) -> None:
+    def info(self, line: str) -> None:
         """Show a line for people, above or beside the progress."""
 
 
@@ -82,7 +82,7 @@ class LineView:
         self._next_at = clock() + LINE_EVERY
 
     def __enter__(self) -> Self:
-        self.say("sending messages" if self._total is None else f"sending {pluralize(self._total, 'message')}")
+        self.info("sending messages" if self._total is None else f"sending {pluralize(self._total, 'message')}")
         return self
 
     def __exit__(
@@ -99,9 +99,9 @@ class LineView:
         done = f"{counts.total}" if self._total is None else f"{counts.total} of {self._total}"
         left = self._pace.time_left(counts)
         remaining = "" if left is None else f", {left} left"
-        self.say(f"{done} done, {self._pace.rate(counts)} a second{remaining}: {counts.words()}")
+        self.info(f"{done} done, {self._pace.rate(counts)} a second{remaining}: {counts.words()}")
 
-    def say(self, line: str) -> None:
+    def info(self, line: str) -> None:
         """Write a line of its own."""
         info(line)
 
@@ -152,7 +152,7 @@ class BarView:
         pace = f"{self._pace.rate(counts)}/s" + ("" if left is None else f" {left}")
         self._progress.update(self._task, completed=counts.total, pace=pace)
 
-    def say(self, line: str) -> None:
+    def info(self, line: str) -> None:
         """Write a line above the bar."""
         with _closed_terminal_ignored():
             self._progress.console.print(escape_control(line), markup=False, highlight=False)

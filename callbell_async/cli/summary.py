@@ -50,7 +50,7 @@ class Rest:
         is_stream: The input can't be read again.
         failed_to: The file with the rows that were not sent.
         journal: The journal of the run.
-        base_url: The address of the run, if it is not Callbell's own.
+        base_url: The address of the run; `None` for Callbell's own.
     """
 
     last_line: int
@@ -78,7 +78,10 @@ def explain_rest(reason: str, rest: Rest) -> None:
         info(f"{reason}: every row up to line {rest.last_line} was tried, and none after it")
         return
     rows = "row was" if rest.not_sent == 1 else "rows were"
-    where = "--failed-to FILE writes them to a file" if rest.failed_to is None else "they are in --failed-to"
-    info(
-        f"{reason}: {rest.not_sent} {rows} not sent up to line {rest.last_line} ({where}), and none after it was tried"
-    )
+    if rest.failed_to is None:
+        where = f"up to line {rest.last_line}, and none after it was tried (--failed-to FILE keeps such rows)"
+    else:
+        # Of a file all rows are there.
+        unread = f", and no row after line {rest.last_line} was read" if rest.is_stream else ""
+        where = f"and are in --failed-to{unread}"
+    info(f"{reason}: {rest.not_sent} {rows} not sent {where}")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-import pty
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +16,15 @@ from callbell_async.cli.progress import LINE_EVERY, LineView, view_for
 from callbell_async.cli.row_results import Counts, RowResult
 from callbell_async.errors import Outcome
 from callbell_async.sandbox import Sandbox
-from tests.support.command_line import all_shown, counts_in, environment_for, leave_after_a_line, run, started
+from tests.support.command_line import (
+    counts_in,
+    environment_for,
+    leave_after_a_line,
+    read_until,
+    run,
+    started,
+    started_in_terminal,
+)
 from tests.support.threaded_sandbox import sandbox_in_a_thread
 
 RECIPIENTS = Path(__file__).parents[2] / "docs" / "recipients.csv"
@@ -65,12 +70,12 @@ def test_tells_a_bad_row_by_line_and_reason(csv_file: Path) -> None:
 
 
 def test_many_failures_do_not_bury_the_reason(csv_file: Path) -> None:
-    """After twenty failures the rest is only pluralize."""
+    """After twenty failures the rest is only counted."""
     csv_file.write_text("to\n" + "nobody\n" * 30)
     result = run("send-many", csv_file, "--text", "Hello!", "--sandbox")
     assert result.exit_code == 1
     assert result.stderr.count("never_sent") == 20
-    assert "further failures are only pluralize" in result.stderr
+    assert "more failures follow" in result.stderr
 
 
 def test_the_same_command_with_a_token_talks_to_the_api(csv_file: Path, served_sandbox: Sandbox) -> None:
@@ -183,9 +188,9 @@ def counts(**counts: int) -> Counts:
 @pytest.mark.parametrize(
     ("total", "said"),
     [
-        (100, ["sending 100 messages", "50 of 100 done, 10 a second, 0:05 left: 48 accepted, 2 rejected"]),
-        (None, ["sending messages", "50 done, 10 a second: 48 accepted, 2 rejected"]),
-        (72_050, ["sending 72050 messages", "50 of 72050 done, 10 a second, 2:00:00 left: 48 accepted, 2 rejected"]),
+        (100, ["sending 100 messages", "60 of 100 done, 10 a second, 0:04 left: 58 accepted, 2 rejected"]),
+        (None, ["sending messages", "60 done, 10 a second: 58 accepted, 2 rejected"]),
+        (72_060, ["sending 72060 messages", "60 of 72060 done, 10 a second, 2:00:00 left: 58 accepted, 2 rejected"]),
     ],
 )
 def test_plain_progress_is_a_line_now_and_then(
@@ -196,8 +201,8 @@ def test_plain_progress_is_a_line_now_and_then(
     with LineView(total, clock=lambda: now[0]) as view:
         view.show(counts(accepted=1))
         now[0] = LINE_EVERY
-        view.show(counts(accepted=48, rejected=2))
-        view.show(counts(accepted=49, rejected=2))
+        view.show(counts(accepted=58, rejected=2))
+        view.show(counts(accepted=59, rejected=2))
     assert capsys.readouterr().err.splitlines() == said
 
 
@@ -217,7 +222,7 @@ def test_a_bar_has_rate_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     with view_for(50) as view:
         view.show(counts(accepted=1))
-        view.say("a line\x1b[2J [bold]as it is[/bold]")
+        view.info("a line\x1b[2J [bold]as it is[/bold]")
         view.show(counts(accepted=48, rejected=2))
     shown = terminal.getvalue()
     assert "50/50" in shown
@@ -226,18 +231,15 @@ def test_a_bar_has_rate_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_terminal_gets_a_bar(csv_file: Path) -> None:
-    """On a terminal a bar is drawn that ends full, with failures told above it."""
+    """On a terminal a bar is drawn that ends full, with the failures above it."""
     csv_file.write_text("to\n+447700900001\nnobody\n")
-    master, slave = pty.openpty()
-    command = [sys.executable, "-m", "callbell_async", "send-many", str(csv_file), "--text", "Hi", "--sandbox"]
-    process = subprocess.Popen(
-        command, stdin=slave, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    )
-    os.close(slave)
-    shown = all_shown(master)
-    os.close(master)
-    assert process.wait() == 1
-    text = shown.decode()
+    environment = {"TERM": "xterm", "COLUMNS": "100"}
+    with started_in_terminal("send-many", csv_file, "--text", "Hi", "--sandbox", environment=environment) as (
+        process,
+        terminal,
+    ):
+        text = terminal.read()
+        assert process.wait() == 1
     assert "━" in text
     assert "2/2" in text
     assert "1 accepted, 1 never_sent" in text
@@ -245,18 +247,35 @@ def test_a_terminal_gets_a_bar(csv_file: Path) -> None:
 
 
 def test_an_interrupt_ends_with_the_counts(csv_file: Path) -> None:
-    """Ctrl-C stops the feeding, lets what is under way end, tells the counts, and gives the status 130."""
+    """Ctrl-C stops the run, waits for requests in flight, writes the counts, and gives the status 130."""
     csv_file.write_text("to\n" + "+447700900001\n" * 100_000)
     with started("send-many", csv_file, "--text", "Hi", "--sandbox", "--rate", "50") as process:
-        assert process.stderr is not None
-        assert process.stderr.readline() == "sending 100000 messages\n"
+        read_until(process.stderr, "sending 100000 messages")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert process.returncode == 130
-    assert "interrupted: everything up to line" in err
+    assert "interrupted: every row up to line" in err
     assert "Traceback" not in err
     counts = counts_in(out)
     assert counts["accepted"] == counts["total"] < 100_000
+
+
+def test_a_closed_terminal_ends_a_run_in_order(csv_file: Path, tmp_path: Path, served_sandbox: Sandbox) -> None:
+    """SIGHUP ends a run as SIGTERM does, though the terminal takes no output any more: the rest is in `--failed-to`, the status is 129."""
+    numbers = [f"+44770090{place:04}" for place in range(500)]
+    csv_file.write_text("to\n" + "".join(f"{number}\n" for number in numbers))
+    failed = tmp_path / "failed.csv"
+    environment = {**environment_for(served_sandbox), "TERM": "xterm", "COLUMNS": "100"}
+    arguments = ["send-many", csv_file, "--text", "Hi", "--failed-to", failed, "--rate", "20"]
+    with started_in_terminal(*arguments, environment=environment) as (process, terminal):
+        terminal.read(until="accepted")
+        terminal.close()
+        process.send_signal(signal.SIGHUP)
+        assert process.wait() == 129
+    left = [line.split(",")[0] for line in failed.read_text().splitlines()[1:]]
+    accepted = [message.recipient for message in served_sandbox.messages]
+    assert left
+    assert sorted([*accepted, *left]) == numbers
 
 
 def test_says_its_version() -> None:
@@ -287,7 +306,6 @@ def test_an_interrupt_while_it_starts_is_no_traceback(monkeypatch: pytest.Monkey
 def test_what_else_is_missing_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the extra's own packages are told to be installed; a package that is broken says so itself."""
     monkeypatch.setitem(sys.modules, "callbell_async.cli.program", None)
-    monkeypatch.delitem(sys.modules, "callbell_async.cli.program")
     with pytest.raises(ModuleNotFoundError, match=r"callbell_async\.cli\.program"):
         main()
 

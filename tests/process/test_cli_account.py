@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import os
-import pty
 import shlex
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -19,9 +19,10 @@ from types import MappingProxyType
 
 import pytest
 
+from callbell_async.cli.export_writer import neutralize_cell, restore_cell
 from callbell_async.cli.output import bar, escape_control, json_text, result_table
 from callbell_async.sandbox import Sandbox, SandboxContact, SandboxTemplate, faults
-from tests.support.command_line import all_shown, environment_for, json_lines, run, started
+from tests.support.command_line import environment_for, json_lines, run, started, started_in_terminal
 from tests.support.threaded_sandbox import sandbox_in_a_thread
 
 TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
@@ -72,7 +73,7 @@ def test_what_is_not_sent_is_one_line(sandbox: Sandbox) -> None:
     environment = environment_for(sandbox)
     result = run("send", "nobody", "--text", "Hi", environment=environment)
     assert result.exit_code == 2
-    assert result.stderr.startswith("callbell-async: to: is not a telephone number")
+    assert result.stderr.startswith("callbell-async: TO: is not a telephone number")
     sandbox.inject(faults.answer(400, {"error": f"to {NUMBER}"}), faults.accept_then_close())
     result = run("send", NUMBER, "--text", "Hi", environment=environment)
     assert (result.exit_code, result.stderr) == (1, "callbell-async: POST /messages/send: 400 to … (refused)\n")
@@ -229,15 +230,10 @@ def test_json_holds_what_json_does_not() -> None:
 
 
 def test_a_terminal_gets_a_table(sandbox: Sandbox) -> None:
-    """On a terminal a list is a table with headings; what one copies from it, the uuid, stands on one line, however narrow it is."""
-    master, slave = pty.openpty()
-    environment = {**os.environ, **environment_for(sandbox), "COLUMNS": "200", "TERM": "dumb"}
-    command = [sys.executable, "-m", "callbell_async", "channels"]
-    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment):
-        os.close(slave)
-        shown = all_shown(master)
-    os.close(master)
-    text = shown.decode()
+    """On a terminal a list is a table with a header; the uuid, which users copy, is on one line, however narrow the terminal is."""
+    environment = {**environment_for(sandbox), "COLUMNS": "200", "TERM": "dumb"}
+    with started_in_terminal("channels", environment=environment) as (_, terminal):
+        text = terminal.read()
     assert "discarded" in text
     for channel in sandbox.account.channels:
         assert f" {channel.uuid} " in text
@@ -259,13 +255,13 @@ def test_what_callbell_refuses_is_one_line(sandbox: Sandbox, command: list[str])
     ("options", "said"),
     [
         (["--token", "x", "--base-url", "ftp://nowhere"], "base_url: must be an absolute http or https URL"),
-        (["--token", "secret\nsecret"], "the token has blanks or line breaks in it; give the key alone"),
-        (["--token", "Bearer secret secret"], "the token has blanks or line breaks in it; give the key alone"),
-        (["--token", "CALLBELL_TOKEN=secret"], "the token begins like a line of .env; give only what stands behind"),
-        (["--token", "secret" * 700], "the token has 4200 characters, far more than an API key; give the key alone"),
+        (["--token", "secret\nsecret"], "the token has spaces or line breaks in it; give the key alone"),
+        (["--token", "Bearer secret secret"], "the token has spaces or line breaks in it; give the key alone"),
+        (["--token", "CALLBELL_TOKEN=secret"], "the token begins with CALLBELL_TOKEN=, like a line of .env"),
+        (["--token", "secret" * 700], "the token has more than 4096 characters, too many for an API key"),
         (["--token", "sécret"], "token: has characters that can't stand in a header"),
-        (["--token", "  "], "no token; set CALLBELL_TOKEN or give --token-file FILE, or try it out with --sandbox"),
-        ([], "no token; set CALLBELL_TOKEN or give --token-file FILE, or try it out with --sandbox"),
+        (["--token", "  "], "no token; set CALLBELL_TOKEN or use --token-file FILE, or try it with --sandbox"),
+        ([], "no token; set CALLBELL_TOKEN or use --token-file FILE, or try it with --sandbox"),
     ],
 )
 def test_a_way_that_leads_nowhere_is_one_line(options: list[str], said: str) -> None:
@@ -288,7 +284,7 @@ def test_the_sandbox_takes_no_other_way(option: str) -> None:
     result = run("me", "--sandbox", option, "http://127.0.0.1:9")
     assert (result.exit_code, result.stderr) == (
         2,
-        f"callbell-async: --sandbox: does not go with {option}; it is a Callbell of its own, and needs no account\n",
+        f"callbell-async: --sandbox: can't be used together with {option}\n",
     )
     environment = {"CALLBELL_TOKEN": "x", "CALLBELL_BASE_URL": "http://127.0.0.1:9"}
     assert run("me", "--sandbox", environment=environment).exit_code == 0
@@ -350,20 +346,72 @@ def test_what_was_written_stays(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("refused", [True, False])
-def test_an_export_that_comes_to_nothing_leaves_the_last_one(sandbox: Sandbox, tmp_path: Path, refused: bool) -> None:
-    """Without a token, or with one that is refused, an older file stays as it is; an empty account makes a heading."""
+def test_a_failed_export_leaves_the_last_one(sandbox: Sandbox, tmp_path: Path, refused: bool) -> None:
+    """Without a token, or with one that is refused, the file that `--force` would replace stays; an empty account gives a header row."""
     target = tmp_path / "contacts.csv"
     target.write_text("of yesterday")
     environment = environment_for(sandbox) if not refused else {**environment_for(sandbox), "CALLBELL_TOKEN": "wrong"}
-    result = run("contacts", "export", "--output", target, environment=environment)
+    result = run("contacts", "export", "--output", target, "--force", environment=environment)
     assert result.exit_code == int(refused)
     assert (target.read_text() == "of yesterday") is refused
     if refused:
-        assert run("contacts", "export", "--output", target).exit_code == 2
+        assert run("contacts", "export", "--output", target, "--force").exit_code == 2
         assert target.read_text() == "of yesterday"
     else:
         assert target.read_text().startswith("uuid,name,")
         assert result.stderr == "0 contacts\n"
+
+
+def test_an_export_replaces_a_file_only_by_force(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A file that exists is refused and unchanged; `--force` replaces it; a new one can be read by its owner only."""
+    target = tmp_path / "contacts.csv"
+    target.write_text("precious")
+    result = run("contacts", "export", "--output", target, environment=environment_for(sandbox))
+    assert result.exit_code == 2
+    assert "already exists; give another file, or --force to replace it" in result.stderr
+    assert target.read_text() == "precious"
+    assert run("contacts", "export", "--output", target, "--force", environment=environment_for(sandbox)).exit_code == 0
+    assert target.read_text().startswith("uuid,name,")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    result = run("contacts", "export", "--force")
+    assert (result.exit_code, result.stderr) == (2, "callbell-async: --force: requires --output\n")
+
+
+FORMULAS = ["=1+1", "@SUM(A1)", "-1", "+1-2", "\t=1", "\r=1", "＝1", "'=1"]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_formula_in_a_name_is_neutralized(sandbox: Sandbox, raw: bool) -> None:
+    """A cell that a spreadsheet takes for a formula gets an apostrophe; numbers stay as they are, and `--raw` leaves everything unchanged."""
+    for index, name in enumerate(FORMULAS):
+        sandbox.account.add(SandboxContact(identifier=f"+44770091{index:04}", name=name))
+    result = run("contacts", "export", *(["--raw"] if raw else []), environment=environment_for(sandbox))
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert sorted(row["name"] for row in rows) == sorted(FORMULAS if raw else [f"'{name}" for name in FORMULAS])
+    assert {restore_cell(row["name"]) for row in rows} >= (set() if raw else set(FORMULAS))
+    assert all(row["phone_number"][0] in "+4" for row in rows)
+
+
+@pytest.mark.parametrize("text", [*FORMULAS, "+31612345678", "Ada", "''-", "'a", "", "a=b"])
+def test_a_neutralized_cell_can_be_restored(text: str) -> None:
+    """Every cell is read back as it was."""
+    assert restore_cell(neutralize_cell(text)) == text
+
+
+@pytest.mark.parametrize("options", [["--csv"], ["--csv", "--raw"], ["--jsonl"]])
+def test_no_control_character_reaches_a_terminal(sandbox: Sandbox, options: list[str]) -> None:
+    """A contact's name with escape sequences is shown as escapes, in CSV and JSON too; a file has it as it is."""
+    name = "Ada\x1b[2J\x07\x7f\x9b\u202e!"
+    sandbox.account.add(SandboxContact(identifier=NUMBER, name=name))
+    with started_in_terminal("contacts", "export", *options, environment=environment_for(sandbox)) as (_, terminal):
+        shown = terminal.read().replace("\r\n", "\n")
+    assert "Ada" in shown
+    assert [character for character in shown if character != "\n" and not character.isprintable()] == []
+    result = run("contacts", "export", *options, environment=environment_for(sandbox))
+    if "--csv" in options:
+        assert name in result.stdout
+    else:
+        assert json_lines(result.stdout)[0]["name"] == name
 
 
 PEAK = """
@@ -386,7 +434,16 @@ def test_the_export_takes_no_memory_for_each_contact(sandbox: Sandbox, tmp_path:
             # The names alone are 1000 bytes each.
             sandbox.account.add(SandboxContact(identifier=f"+4477{number:08}", name="x" * 1_000))
         # In a process of its own, without the sandbox's memory.
-        command = [sys.executable, "-c", PEAK, "contacts", "export", "--output", str(tmp_path / "contacts.csv")]
+        command = [
+            sys.executable,
+            "-c",
+            PEAK,
+            "contacts",
+            "export",
+            "--output",
+            str(tmp_path / "contacts.csv"),
+            "--force",
+        ]
         environment = {**os.environ, **environment_for(sandbox)}
         done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
         assert done.stderr == f"{count} contacts\n"

@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callbell_async.cli.notes import saved_options
 
 from callbell_async import Journal, TextMessage
-from callbell_async.cli.funnel import stages
-from callbell_async.cli.saved_run import keys_in
+from callbell_async.cli.commands.journal import funnel_stages
+from callbell_async.cli.saved_run import read_keys, saved_options
 from callbell_async.sandbox import Sandbox, faults
 from callbell_async.sandbox.clock import Calendar
 from callbell_async.sandbox.message_lifecycle import DeliveryFailure, StatusTimings
@@ -88,7 +87,7 @@ def test_a_row_that_comes_twice_is_sent_once(tmp_path: Path, journal: Path, sand
     assert result.exit_code == 0
     assert [(one["line"], one["outcome"], one["reason"]) for one in json_lines(result.stdout)[:-1]] == [
         (2, "accepted", None),
-        (3, "skipped", "given twice: the first is row 1 of the input, the heading not pluralize"),
+        (3, "skipped", "given twice: the first is row 1 of the input, the heading not counted"),
         (4, "accepted", None),
     ]
     other = journal.with_name("by key.db")
@@ -271,9 +270,9 @@ def test_a_key_is_its_blanks_too(tmp_path: Path) -> None:
     """A key that a program began with a blank is read from CSV as it is, as from JSONL: it names that message and no other."""
     keys = tmp_path / "keys"
     keys.write_text("to,key\n1, a\n2,a\n")
-    assert list(keys_in(keys)) == [" a", "a"]
+    assert list(read_keys(keys)) == [" a", "a"]
     keys.write_text('{"key": " a"}\n')
-    assert list(keys_in(keys)) == [" a"]
+    assert list(read_keys(keys)) == [" a"]
 
 
 # --- a journal of another Callbell ------------------------------------------------------------------------------------
@@ -511,7 +510,7 @@ def test_a_terminal_gets_bars(sent: Path) -> None:
 )
 def test_a_stage_counts_all_who_came_to_it(statuses: dict[str, int], told: dict[str, int]) -> None:
     """Who has read a message also got it; ends and statuses that nobody knows stand apart, and all were enqueued."""
-    assert stages(statuses) == told
+    assert funnel_stages(statuses) == told
 
 
 # --- reconcile and export ---------------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def test_a_command_brings_in_no_other(command: str) -> None:
 
 
 def test_a_row_is_what_a_spreadsheet_shows(tmp_path: Path) -> None:
-    """The same file through the whole command: what is pluralize is what is sent."""
+    """The same file through the whole command: what is counted is what is sent."""
     file = written(tmp_path / "rows.csv", 200, "csv")
     result = run("send-many", file, "--text", "Hi {name}", "--dry-run")
     assert [line.split() for line in result.stdout.splitlines()[-3:]] == [

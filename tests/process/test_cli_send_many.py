@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,13 +16,14 @@ import pytest
 
 from callbell_async.sandbox import Sandbox, faults
 from tests.support.command_line import (
-    all_shown,
     counts_in,
     environment_for,
     json_lines,
     leave_after_a_line,
+    read_until,
     run,
     started,
+    started_in_terminal,
 )
 from tests.support.recipients import ADA, GRACE, TOKEN, recipients, write_recipients
 from tests.support.threaded_sandbox import sandbox_in_a_thread
@@ -41,20 +42,17 @@ def file(tmp_path: Path) -> Path:
     return write_recipients(tmp_path)
 
 
-def test_results_go_where_they_are_sent_while_a_bar_is_drawn(file: Path) -> None:
-    """With standard error on a terminal and standard output in a pipe, the bar is in the one and the results in the other."""
-    master, slave = pty.openpty()
+def test_the_bar_and_the_results_are_apart(file: Path) -> None:
+    """With standard error on a terminal and standard output in a pipe, the bar is on the terminal and the results are in the pipe."""
     arguments = ["send-many", file, "--text", "Hi", "--sandbox", "--json"]
     environment = {"TERM": "xterm", "COLUMNS": "120"}
-    with started(*arguments, environment=environment, stdin=slave, stderr=slave) as process:
-        os.close(slave)
+    with started_in_terminal(*arguments, environment=environment, stdout=subprocess.PIPE) as (process, terminal):
         assert process.stdout is not None
         out = process.stdout.read()
-        shown = all_shown(master)
-    os.close(master)
+        shown = terminal.read()
     assert [one.get("outcome") for one in json_lines(out)] == ["accepted"] * 3 + [None]
-    assert b"outcome" not in shown
-    assert b"3/3" in shown
+    assert "outcome" not in shown
+    assert "3/3" in shown
 
 
 def test_files_and_pipes_get_utf_8(tmp_path: Path) -> None:
@@ -67,9 +65,6 @@ def test_files_and_pipes_get_utf_8(tmp_path: Path) -> None:
     out = subprocess.run(command, env=environment, check=True, capture_output=True).stdout
     assert json.loads(out.splitlines()[0])["body"]["content"]["text"] == "Hi Zoë 😀"
     assert "Zoë 😀".encode() in out
-
-
-# --- --json, and what is never said ------------------------------------------------------------------------------------
 
 
 def test_json_has_an_object_a_result(file: Path, sandbox: Sandbox) -> None:
@@ -114,7 +109,19 @@ def test_neither_numbers_nor_texts_nor_the_token_are_told(tmp_path: Path, sandbo
             assert secret not in result.output
 
 
-# --- streams that are closed ------------------------------------------------------------------------------------------
+def test_too_few_file_descriptors_are_a_warning(file: Path, sandbox: Sandbox) -> None:
+    """Where the process may open fewer files than messages are in flight at once, a warning names both numbers and the remedy."""
+    limit = f"ulimit -n 120; exec {shlex.join([sys.executable, '-m', 'callbell_async'])} send-many {file} --text Hi"
+    environment = {**os.environ, **environment_for(sandbox)}
+    for concurrency, warned in ((100, True), (20, False)):
+        done = subprocess.run(
+            f"{limit} --concurrency {concurrency}", shell=True, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0
+        assert (
+            "warning: --concurrency: 100 messages in flight need up to 132 open files, and the limit is 120"
+            in done.stderr
+        ) is warned
 
 
 def test_rows_are_not_lost_when_nobody_reads_the_results(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -183,11 +190,9 @@ def test_counts_that_can_not_be_written_are_told_elsewhere(
     said = err.splitlines()
     counts = "2 accepted, 1 rejected" if refused else "3 accepted"
     assert f"the output can't be written; so far: {counts}" in said
-    assert (f"the output can't be written; for the rest: callbell-async resume {journal}" in said) is refused
+    rest = f"the output can't be written; to send the rest: callbell-async resume {journal} --base-url {sandbox.url}"
+    assert (rest in said) is refused
     assert said[-1] == "callbell-async: the output can't be written: No space left on device"
-
-
-# --- ends --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", [["send-many", "-", "--text", "Hi", "--sandbox"], ["resume", "none.db"]])
@@ -207,17 +212,18 @@ def test_two_interrupts_tell_how_many_lines_were_not_sent(file: Path, sandbox: S
     more = ["--failed-to", file.with_name("failed.csv")] if failed_to else []
     arguments = ["send-many", file, "--text", "Hi", "--rate", "2", "--concurrency", "10", *more]
     with started(*arguments, environment=environment_for(sandbox)) as process:
-        assert process.stderr is not None
         taken.acquire()
         process.send_signal(signal.SIGINT)
-        while "interrupted: finishing" not in process.stderr.readline():
-            pass
+        read_until(process.stderr, "interrupted: waiting")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     counts = counts_in(out)
     left = counts["never_sent"] + counts["skipped"]
-    where = "they are in --failed-to" if failed_to else "--failed-to FILE writes down which"
     assert left > 0
+    last = counts["total"] + 1
     assert err.splitlines()[-1] == (
-        f"interrupted: nothing after line {counts['total'] + 1} was tried; up to it, {left} were not sent ({where})"
+        f"interrupted: {left} rows were not sent and are in --failed-to"
+        if failed_to
+        else f"interrupted: {left} rows were not sent up to line {last}, and none after it was tried (--failed-to FILE keeps such rows)"
     )
+    assert (f"stopped at once: rows from line {last + 1} on were not written to --failed-to" in err) is failed_to

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +10,8 @@ import pytest
 
 from callbell_async.sandbox import Sandbox
 from tests.support.command_line import (
-    all_shown,
     run,
+    started_in_terminal,
 )
 from tests.support.recipients import ADA, GRACE, JOAN, TOKEN, recipients, write_recipients
 from tests.support.threaded_sandbox import sandbox_in_a_thread
@@ -38,6 +34,7 @@ def test_the_token_comes_from_a_file(file: Path, tmp_path: Path, sandbox: Sandbo
     """`--token-file` is read, blanks around the token and a BOM are dropped, and it goes before the environment."""
     token = tmp_path / "token"
     token.write_text(f"\ufeff{TOKEN}\n")
+    token.chmod(0o600)
     environment = {"CALLBELL_TOKEN": "wrong", "CALLBELL_BASE_URL": sandbox.url}
     result = run("send-many", file, "--text", "Hi", "--token-file", token, environment=environment)
     assert result.exit_code == 0
@@ -45,26 +42,19 @@ def test_the_token_comes_from_a_file(file: Path, tmp_path: Path, sandbox: Sandbo
 
 
 @pytest.mark.parametrize(
-    ("interrupted", "status", "said"),
-    [(False, 2, b"no token; set CALLBELL_TOKEN or give --token-file FILE"), (True, 130, b"interrupted")],
+    ("interrupted", "status", "text"),
+    [(False, 2, "no token; set CALLBELL_TOKEN or use --token-file FILE"), (True, 130, "interrupted")],
 )
-def test_nothing_typed_at_the_prompt_is_no_interrupt(file: Path, interrupted: bool, status: int, said: bytes) -> None:
-    """Ctrl-D where the token is asked for says that there is none, with the status 2; Ctrl-C is an interrupt."""
-    master, slave = pty.openpty()
-    command = [sys.executable, "-m", "callbell_async", "send-many", str(file), "--text", "Hi"]
-    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True) as process:
-        os.close(slave)
-        shown = b""
-        while b"API key" not in shown:
-            shown += os.read(master, 1024)
+def test_ctrl_d_at_the_prompt_is_no_interrupt(file: Path, interrupted: bool, status: int, text: str) -> None:
+    """Ctrl-D at the prompt for the token means that there is none, with the status 2; Ctrl-C is an interrupt."""
+    with started_in_terminal("send-many", file, "--text", "Hi") as (process, terminal):
+        terminal.read(until="API key")
         if interrupted:
             process.send_signal(signal.SIGINT)
         else:
-            os.write(master, b"\x04")
-        shown += all_shown(master)
-    os.close(master)
-    assert process.returncode == status
-    assert said in shown
+            terminal.type("\x04")
+        assert text in terminal.read()
+        assert process.wait() == status
 
 
 @pytest.mark.parametrize(
@@ -72,9 +62,12 @@ def test_nothing_typed_at_the_prompt_is_no_interrupt(file: Path, interrupted: bo
     [
         (None, "can't be read (No such file or directory)"),
         (b" \n", "is empty"),
-        (b"\xff\xfe", "is no text"),
-        (b"CALLBELL_TOKEN=x", "begins like a line of .env; give only what stands behind CALLBELL_TOKEN="),
-        (b"one two", "has blanks or line breaks in it; give the key alone"),
+        (b"\xff\xfe", "is not a text file"),
+        (b"CALLBELL_TOKEN=x", "begins with CALLBELL_TOKEN=, like a line of .env; give only the text behind the ="),
+        (b"export KEY=x", "begins with NAME=, like a line of .env; give only the text behind the ="),
+        (b"'x'\n", "has quotes around it; give it without them"),
+        (b'"x"', "has quotes around it; give it without them"),
+        (b"one two", "has spaces or line breaks in it; give the key alone"),
     ],
 )
 def test_a_token_file_that_has_none_is_one_line(file: Path, tmp_path: Path, content: bytes | None, said: str) -> None:
@@ -82,26 +75,32 @@ def test_a_token_file_that_has_none_is_one_line(file: Path, tmp_path: Path, cont
     token = tmp_path / "token"
     if content is not None:
         token.write_bytes(content)
+        token.chmod(0o600)
     result = run("send-many", file, "--text", "Hi", "--token-file", token)
     assert (result.exit_code, result.stderr) == (2, f"callbell-async: --token-file: {token} {said}\n")
 
 
+def test_a_token_file_that_others_can_read_is_a_warning(file: Path, tmp_path: Path, sandbox: Sandbox) -> None:
+    """A token file that every user of the machine can read is used, with a warning that has the remedy."""
+    token = tmp_path / "token"
+    token.write_text(f"{TOKEN}\n")
+    token.chmod(0o644)
+    result = run("me", "--token-file", token, environment={"CALLBELL_BASE_URL": sandbox.url})
+    assert result.exit_code == 0
+    assert result.stderr == (
+        f"callbell-async: warning: --token-file: other users can read {token}; run chmod 600 {token}\n"
+    )
+    token.chmod(0o600)
+    assert run("me", "--token-file", token, environment={"CALLBELL_BASE_URL": sandbox.url}).stderr == ""
+
+
 def test_a_terminal_is_asked_for_the_token(file: Path, sandbox: Sandbox) -> None:
-    """Where somebody sits at a terminal and no token is given, it is asked for, and not shown."""
-    master, slave = pty.openpty()
-    command = [sys.executable, "-m", "callbell_async", "send-many", str(file), "--text", "Hi"]
-    environment = {**os.environ, "CALLBELL_BASE_URL": sandbox.url}
-    # In a session of its own, so that the terminal it asks is this one.
-    with subprocess.Popen(
-        command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
-    ) as process:
-        os.close(slave)
-        shown = b""
-        while b"API key" not in shown:
-            shown += os.read(master, 1024)
-        os.write(master, f"{TOKEN}\n".encode())
-        shown += all_shown(master)
-    os.close(master)
-    assert process.returncode == 0
+    """On a terminal, without a token, the command asks for it and does not show it."""
+    environment = {"CALLBELL_BASE_URL": sandbox.url}
+    with started_in_terminal("send-many", file, "--text", "Hi", environment=environment) as (process, terminal):
+        terminal.read(until="API key")
+        terminal.type(f"{TOKEN}\n")
+        shown = terminal.read()
+        assert process.wait() == 0
     assert recipients(sandbox) == [ADA, GRACE, JOAN]
-    assert TOKEN.encode() not in shown
+    assert TOKEN not in shown

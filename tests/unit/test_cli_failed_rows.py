@@ -71,7 +71,7 @@ def test_the_form_of_the_input_is_kept(tmp_path: Path, raw: bytes, encoding: str
 
 @pytest.mark.parametrize("name", ["in.csv", "in.jsonl"])
 def test_its_own_file_is_replaced_and_no_other(tmp_path: Path, name: str) -> None:
-    """A file of an earlier `--failed-to` is replaced; any other is refused and unchanged, unless `--force` is given."""
+    """A file of an earlier `--failed-to` is replaced; any other is refused and check_unchanged, unless `--force` is given."""
     source, target = tmp_path / name, tmp_path / f"failed{Path(name).suffix}"
     source.write_text('{"to": 1}\n' if name == "in.jsonl" else "to\n1\n")
     write_failed(RowFile(source), target)

@@ -33,7 +33,7 @@ def duplicate(outcome: Outcome, *, first_index: int | None = None) -> DuplicateM
             duplicate(Outcome.UNKNOWN, first_index=6),
             True,
             False,
-            "given twice: the first is row 7 of the input, the heading not pluralize",
+            "given twice: the first is row 7 of the input, the heading not counted",
         ),
     ],
 )
@@ -48,7 +48,7 @@ def test_a_verdict_is_what_is_left_to_do(
 
 
 def test_a_tally_tells_what_was_done_before() -> None:
-    """Of the skipped, those that need nothing more are pluralize apart."""
+    """Of the skipped, those that need nothing more are counted apart."""
     counts = Counts()
     for outcome, error in (
         (Outcome.ACCEPTED, None),

@@ -121,7 +121,7 @@ def send_many(
         duplicates=duplicates,
         check_template=not no_check,
         sandbox=connection.sandbox,
-        base_url=connection.base_url,
+        base_url=None if connection.sandbox else connection.base_url,
         rate=rate,
         concurrency=concurrency,
     )
