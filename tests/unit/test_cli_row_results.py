@@ -28,13 +28,10 @@ def duplicate(outcome: Outcome, *, first_index: int | None = None) -> DuplicateM
         (Outcome.SKIPPED, duplicate(Outcome.ACCEPTED), True, False, "known"),
         (Outcome.SKIPPED, duplicate(Outcome.UNKNOWN), False, True, "known"),
         (Outcome.SKIPPED, duplicate(Outcome.REJECTED), False, False, "known"),
-        (
-            Outcome.SKIPPED,
-            duplicate(Outcome.UNKNOWN, first_index=6),
-            True,
-            False,
-            "given twice: the first is row 7 of the input, the heading not counted",
-        ),
+        (Outcome.SKIPPED, duplicate(Outcome.UNKNOWN, first_index=6), True, False, "known"),
+        (Outcome.NEVER_SENT, DuplicateRowError(3), True, False, "duplicate of line 3"),
+        (Outcome.SKIPPED, DuplicateRowError(3), True, False, "duplicate of line 3"),
+        (Outcome.NEVER_SENT, InvalidMessageError("column 'to'", "x"), False, False, "column 'to': x"),
     ],
 )
 def test_a_verdict_is_what_is_left_to_do(
