@@ -86,7 +86,6 @@ if TYPE_CHECKING:
         TeamMembershipUpdated,
         UnknownEvent,
     )
-    from callbell_async.models.failures import MessageFailure
     from callbell_async.models.journal import JournalEntry, ReconcileReport, RefreshReport, UnresolvedEntry
     from callbell_async.models.message_parts import (
         Attachment,
@@ -117,7 +116,7 @@ if TYPE_CHECKING:
         VideoMessage,
     )
     from callbell_async.models.pages import Page
-    from callbell_async.models.receipts import MessageReceipt
+    from callbell_async.models.receipts import MessageFailure, MessageReceipt
     from callbell_async.models.results import SendReport, SendResult
     from callbell_async.models.unset import UNSET
 
@@ -196,7 +195,6 @@ _HOMES = {
         "TeamMembershipUpdated",
         "UnknownEvent",
     ),
-    "callbell_async.models.failures": ("MessageFailure",),
     "callbell_async.models.journal": ("JournalEntry", "ReconcileReport", "RefreshReport", "UnresolvedEntry"),
     "callbell_async.models.messages": (
         "AudioMessage",
@@ -226,7 +224,7 @@ _HOMES = {
         "ReplyButton",
         "ReplyOption",
     ),
-    "callbell_async.models.receipts": ("MessageReceipt",),
+    "callbell_async.models.receipts": ("MessageFailure", "MessageReceipt"),
     "callbell_async.models.results": ("SendReport", "SendResult"),
     "callbell_async.models.message_status": ("MessageStatus",),
     "callbell_async.models.unset": ("UNSET",),

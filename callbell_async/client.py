@@ -14,8 +14,13 @@ import aiohttp
 from multidict import CIMultiDict
 
 from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
-from callbell_async.endpoints.account import AuthEndpoint, FunnelsEndpoint, PlanEndpoint, UsersEndpoint
-from callbell_async.endpoints.channels import ChannelsEndpoint
+from callbell_async.endpoints.account import (
+    AuthEndpoint,
+    ChannelsEndpoint,
+    FunnelsEndpoint,
+    PlanEndpoint,
+    UsersEndpoint,
+)
 from callbell_async.endpoints.contacts import ContactsEndpoint
 from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.endpoints.teams import CustomStatusesEndpoint, TeamsEndpoint

@@ -72,8 +72,6 @@ def details(event: Event) -> str:
             return _joined(event.team and event.team.name, event.reason, event.user and event.user.email)
         case UnknownEvent():
             return json_text(event.payload)
-        case _:
-            return json_text(event.raw)
 
 
 def _content(message: MessageCreated) -> str:

@@ -29,9 +29,9 @@ from callbell_async.journal.store import (
     Verdict,
 )
 from callbell_async.models.events import Event, MessageCreated, MessageStatusUpdated
-from callbell_async.models.failures import MessageFailure
 from callbell_async.models.journal import JournalEntry
 from callbell_async.models.message_status import MessageStatus
+from callbell_async.models.receipts import MessageFailure
 from callbell_async.models.results import SendResult
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from callbell_async.errors import JournalError, Outcome
 from callbell_async.journal.file_lock import FileLock, beside
 from callbell_async.journal.tally import Tally
-from callbell_async.models.message_status import is_news
+from callbell_async.models.message_status import supersedes
 
 __all__ = ["COLUMNS", "Doubtful", "Intent", "Known", "LeftOver", "Row", "Settled", "Sighting", "Store", "Verdict"]
 
@@ -401,7 +401,7 @@ class Store:
             return
         # It has the message's key: whatever was thought of it, Callbell has it.
         accepted = row.state != "accepted"
-        newer = is_news(sighting.status, row.status)
+        newer = supersedes(sighting.status, row.status)
         # The code of a failure may come after it.
         says_more = sighting.status == row.status and (sighting.reason or "").startswith(row.reason or "")
         self._connection.execute(

@@ -298,13 +298,6 @@ def test_what_is_missing_or_strange_has_a_line_too(event: str, payload: Any, lin
     assert line_of({"event": event, "payload": payload}) == (line, colour)
 
 
-def test_an_event_of_a_new_kind_is_what_was_sent() -> None:
-    """An event that the library may come to know later, and this command not, is shown as it came."""
-    event = Event(name="new_thing", key="k", raw={"event": "new_thing"})
-    assert event_line(event, now=NOW) == '03:04:05 new_thing {"event": "new_thing"}'
-    assert colour_of(event) == "yellow"
-
-
 def test_a_long_line_is_cut() -> None:
     """A text of any length stays a line."""
     line, _ = line_of({"event": "message_created", "payload": {"status": "received", "text": "x" * 5_000}})

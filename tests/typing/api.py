@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, assert_type
+from typing import Any, assert_never, assert_type
 
 import aiohttp
 from aiohttp import web
 
 from callbell_async import (
+    AgentSessionUpdated,
+    AgentStatusUpdated,
     APIError,
     Attachment,
     AudioMessage,
@@ -19,7 +21,12 @@ from callbell_async import (
     CallbellClient,
     CallbellError,
     Contact,
+    ContactCreated,
+    ContactDeleted,
+    ContactUpdated,
     Conversation,
+    ConversationClosed,
+    ConversationOpened,
     CustomMessage,
     Document,
     DocumentMessage,
@@ -45,6 +52,7 @@ from callbell_async import (
     SendReport,
     SendResult,
     SendRun,
+    TeamMembershipUpdated,
     TemplateMessage,
     TextMessage,
     TransportError,
@@ -208,6 +216,32 @@ async def keep_a_journal(callbell: CallbellClient, messages: Sequence[TextMessag
         assert_type(await callbell.reconcile(journal), ReconcileReport)
         assert_type(await callbell.refresh(journal), RefreshReport)
     await callbell.send_many(messages, journal="spring.db")  # type: ignore[arg-type]
+
+
+def describe(event: Event) -> str | None:
+    """A `match` over all kinds of events is exhaustive: a type checker accepts `assert_never`, and the missing `return`."""
+    match event:
+        case MessageCreated() | MessageStatusUpdated():
+            return event.uuid
+        case ContactCreated() | ContactUpdated() | ConversationOpened() | ConversationClosed():
+            return None if event.contact is None else event.contact.uuid
+        case ContactDeleted():
+            return event.uuid
+        case AgentStatusUpdated() | AgentSessionUpdated() | TeamMembershipUpdated():
+            return None if event.user is None else event.user.email
+        case UnknownEvent():
+            return event.name
+        case _:
+            assert_never(event)
+
+
+def describe_some(event: Event) -> str | None:
+    """A `match` that leaves out a kind of event is an error for a type checker."""
+    match event:
+        case MessageCreated() | MessageStatusUpdated():
+            return event.uuid
+        case _:
+            assert_never(event)  # type: ignore[arg-type]
 
 
 async def take_events(app: web.Application, body: bytes) -> None:

@@ -34,14 +34,14 @@ from callbell_async import (
     VideoMessage,
     __version__,
 )
-from tests.fixtures import answer_body, answer_names, request_body, request_names
+from tests.fixtures import request_body, request_names, response_body, response_names
 
 TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
 TO = "+31612345678"
 BSUID = "US.13491208655302741918"
 # Read beforehand: a test's event loop reads no files.
 BODIES = {name: request_body(name) for name in request_names()}
-ANSWERS = {name: answer_body("messages", name) for name in answer_names("messages")}
+ANSWERS = {name: response_body("messages", name) for name in response_names("messages")}
 TEMPLATE: dict[str, Any] = {"to": TO, "template_uuid": "d980fb66fd5043d3ace1aa06ba044342", "optin_contact": True}
 
 
