@@ -362,10 +362,13 @@ TEMPLATE = "d980fb66fd5043d3ace1aa06ba044342"
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (["--template", "T"], "--template: there is no such template (--no-check skips this check)"),
-        (["--template", "Template title"], "--template: there is no such template"),
-        (["--template", TEMPLATE], "--values: the template has 1 placeholders, and 0 values are given"),
-        (["--template", TEMPLATE, "--values", "{name},b"], "--values: the template has 1 placeholders, and 2 values"),
+        (
+            ["--template", "T"],
+            "--template: the template does not exist; check its identifier (--no-check skips this check)",
+        ),
+        (["--template", "Template title"], "--template: the template does not exist"),
+        (["--template", TEMPLATE], "--values: the template has 1 placeholders, but 0 values are given"),
+        (["--template", TEMPLATE, "--values", "{name},b"], "--values: the template has 1 placeholders, but 2 values"),
         (
             ["--template", TEMPLATE, "--values", "a", "--image", "https://example.com/a.png"],
             "--image, --document or --video: the template has text only",
@@ -405,7 +408,7 @@ def test_a_refused_template_is_named(file: Path, sandbox: Sandbox) -> None:
     sandbox.account.add(SandboxTemplate(title="Spring", text="Hello", status="rejected", uuid="t"))
     result = run("send-many", file, "--template", "t", "--optin", environment=environment_for(sandbox))
     assert result.exit_code == 2
-    assert "--template: the template is 'rejected'; only approved ones are sent" in result.stderr
+    assert "--template: the template is 'rejected'; only an approved one can be sent" in result.stderr
     assert sandbox.messages == []
 
 

@@ -236,6 +236,24 @@ def test_an_error_names_the_column(form: MessageForm, cells: dict[str, str], err
 
 
 @pytest.mark.parametrize(
+    ("form", "cell", "error"),
+    [
+        (MessageForm(template="T", optin=True, values="x,{name}"), "a\nb", "column 'name': has a line break"),
+        (MessageForm(template="T", optin=True, values="{name}"), "a\tb", "column 'name': has a tab"),
+        (MessageForm(template="T", optin=True, values="{name}"), "a     b", "column 'name': has more than four blanks"),
+        (MessageForm(template="T", optin=True, values="Hi {name}"), "a\nb", "--values with column 'name': has a line"),
+        (MessageForm(text="{name}"), "x" * 4097, "column 'name': has 4097 characters; WhatsApp takes at most 4096"),
+        (MessageForm(text="Hi {name}"), "x" * 4096, "--text with column 'name': has 4099 characters"),
+        (MessageForm(text="x" * 4097), "Ada", "--text: has 4097 characters"),
+        (MessageForm(image=URL, caption="{name}"), "x" * 1025, "column 'name': has 1025 characters; WhatsApp takes"),
+    ],
+)
+def test_a_message_that_whatsapp_would_refuse_is_an_error(form: MessageForm, cell: str, error: str) -> None:
+    """Callbell accepts such a message and WhatsApp does not deliver it, so it is reported and not sent."""
+    assert error_in(form, {"name": cell}).startswith(error)
+
+
+@pytest.mark.parametrize(
     ("number", "remedy"),
     [
         ("3.46E+10", "is in scientific notation, and its last digits are lost; in the spreadsheet, format the column"),
