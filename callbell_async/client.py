@@ -27,10 +27,12 @@ from callbell_async.endpoints.teams import CustomStatusesEndpoint, TeamsEndpoint
 from callbell_async.endpoints.templates import TemplatesEndpoint
 from callbell_async.endpoints.webhooks import WebhooksEndpoint
 from callbell_async.errors import ClientClosedError, ConfigurationError
+from callbell_async.http.options import TransportOptions, default_user_agent
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import CallState, Request, build_query, read_any
+from callbell_async.http.requests import CallState, Request, build_query
+from callbell_async.http.responses import read_any
 from callbell_async.http.retry import RetryPolicy
-from callbell_async.http.transport import Transport, TransportOptions, default_user_agent
+from callbell_async.http.transport import Transport
 from callbell_async.journal import Journal, reconcile, refresh
 from callbell_async.limits.window import RateLimiter, WindowRateLimiter
 from callbell_async.models.journal import ReconcileReport, RefreshReport
@@ -137,7 +139,7 @@ class CallbellClient:
     def __del__(self) -> None:
         # One whose arguments were refused has no door.
         door = getattr(self, "_door", None)
-        if door is not None and not door.closed and self._transport.abandon():
+        if door is not None and not door.closed and self._transport.close_nowait():
             warnings.warn(
                 f"unclosed {self!r}; use `async with` or `await close()`", ResourceWarning, source=self, stacklevel=2
             )
@@ -217,7 +219,7 @@ class CallbellClient:
             raise ConfigurationError("path: must begin with a slash, and stand without the base URL")
         body = None if json is None else dump_json(json, field="json")
         request = Request(method.upper(), path + build_query(query), body)
-        return await self._door().call(CallState(request), read_any)
+        return await self._door().run(CallState(request), read_any)
 
 
 class _Door:

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import unquote
 
 __all__ = [
@@ -76,11 +76,12 @@ class Outcome(StrEnum):
     ACCEPTED = "accepted"
     """Callbell enqueued it (not: it was delivered)."""
     REJECTED = "rejected"
-    """Callbell answered, and refused it."""
+    """Callbell refused it, or a gateway that never reached Callbell did."""
     NEVER_SENT = "never_sent"
     """It provably never left: sending it again can't make a second copy."""
     UNKNOWN = "unknown"
-    """It may have been accepted: it was written, and no answer that can be read came back."""
+    """It may have been accepted: it was written, and no readable response came back, or a gateway responded
+    without knowing whether Callbell accepted it (502, 504, 520, 522, 524)."""
     SKIPPED = "skipped"
     """It was not tried: a journal has it already, or the run was stopped before it."""
 
@@ -232,7 +233,8 @@ class ConnectionLostError(TransportError):
 class ResponseDecodeError(TransportError):
     """Callbell answered with success, but the answer can't be read.
 
-    `status`, `headers` and `body` (bytes, cut at 64 KiB) are what came.
+    `status`, `headers` and `body` (bytes, cut at 64 KiB) are what came. `from_callbell` is False if it is HTML: the
+    base URL leads elsewhere, or a proxy responded.
     """
 
     def __init__(
@@ -245,11 +247,13 @@ class ResponseDecodeError(TransportError):
         headers: Mapping[str, str],
         body: bytes,
         outcome: Outcome = Outcome.UNKNOWN,
+        from_callbell: bool = True,
     ) -> None:
         super().__init__(reason, method=method, path=path, outcome=outcome)
         self.status = status
         self.headers = dict(headers)
         self.body = body
+        self.from_callbell = from_callbell
 
 
 class APIError(CallbellError):
@@ -258,11 +262,13 @@ class APIError(CallbellError):
     `status` is the HTTP status; `code` Callbell's stable error code, when there is one (branch on this); `message` its
     words, and `errors` its complaints by field, both as they came; `body` the bytes of the answer, cut at 64 KiB; `headers` the
     answer's headers with lower-case names; `retry_after` the seconds Callbell asks to wait, or `None`; `summary` is what of its code
-    and words may be said aloud, in the error's text. Source: Callbell's pages on errors and on rate limits.
+    and words may be said aloud, in the error's text. `hint` names a likely cause or a remedy. `from_callbell` is False if the
+    response shows that requests do not reach Callbell's API, which no retry changes: a redirect, HTML from a proxy or firewall, a
+    base URL without `/v1`. A 429 or a 5xx passes, and counts as Callbell's. Source: Callbell's pages on errors and on rate limits.
     """
 
     outcome: Outcome = Outcome.REJECTED
-    hint: ClassVar[str] = ""
+    hint: str = ""
 
     def __init__(
         self,
@@ -277,6 +283,8 @@ class APIError(CallbellError):
         headers: Mapping[str, str] | None = None,
         retry_after: float | None = None,
         summary: str = "",
+        hint: str = "",
+        from_callbell: bool = True,
     ) -> None:
         super().__init__(summary)
         self.status = status
@@ -289,6 +297,9 @@ class APIError(CallbellError):
         self.headers = dict(headers or {})
         self.retry_after = retry_after
         self.summary = summary
+        if hint:
+            self.hint = hint
+        self.from_callbell = from_callbell
 
     def __str__(self) -> str:
         parts = [f"{self.method} {mask_path(self.path)}: {self.status}"]

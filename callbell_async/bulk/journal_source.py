@@ -30,8 +30,9 @@ class Intended:
     """
 
     message: Message
-    key: str
-    body: bytes
+    # A traceback may show local variables.
+    key: str = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
     number: int
     in_doubt: bool = False
 

@@ -315,7 +315,7 @@ class SendRun:
         except Exception as error:
             return SendResult(index, message, Outcome.NEVER_SENT, error=error)
         try:
-            receipt = await caller.call(call, read_receipt, patient=True)
+            receipt = await caller.run(call, read_receipt, limit_queue_time=False)
         except Exception as error:
             return SendResult(index, message, call.outcome, error=error, attempts=call.attempts, key=key)
         except asyncio.CancelledError:

@@ -14,9 +14,11 @@ from multidict import CIMultiDict
 
 from callbell_async import ConnectError, ConnectionLostError, Outcome, RateLimiter, RetryPolicy, SendResult, TextMessage
 from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
+from callbell_async.http.options import TransportOptions
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import CallState, Response
-from callbell_async.http.transport import Transport, TransportOptions
+from callbell_async.http.requests import CallState
+from callbell_async.http.responses import Response
+from callbell_async.http.transport import Transport
 from callbell_async.journal import Journal
 
 __all__ = ["FakeCallbell", "Fate", "consume", "new_run", "slow_response", "texts"]

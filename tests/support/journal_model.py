@@ -25,8 +25,10 @@ from callbell_async import (
     TextMessage,
 )
 from callbell_async.bulk import SendRun
-from callbell_async.http.requests import CallState, Response
-from callbell_async.http.transport import Transport, TransportOptions
+from callbell_async.http.options import TransportOptions
+from callbell_async.http.requests import CallState
+from callbell_async.http.responses import Response
+from callbell_async.http.transport import Transport
 from callbell_async.journal import Journal
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA, dump_keyed_message
 from tests.support.fake_callbell import new_run, slow_response
