@@ -75,7 +75,6 @@ def run_campaign(
             signals=signals,
             total=total,
             failed=failed,
-            duplicates=DuplicateRows() if job.duplicates == "skip" else None,
             as_json=outputs.as_json,
         )
         try:
@@ -139,7 +138,6 @@ class Campaign:
         signals: ShutdownSignals,
         total: int | None = None,
         failed: FailedRows | None = None,
-        duplicates: DuplicateRows | None = None,
         as_json: bool = False,
     ) -> None:
         self._rows = rows
@@ -148,7 +146,7 @@ class Campaign:
         self._signals = signals
         self._total = total
         self._failed = failed
-        self._duplicates = duplicates
+        self._duplicates: DuplicateRows | None = None
         self._as_json = as_json
         self._journal: Journal | None = None
         self._shown: Counter[str] = Counter()
@@ -171,6 +169,8 @@ class Campaign:
                     self._plan = await check_template(callbell, self._plan, by_title=job.sandbox)
                 if self._signals.count:
                     return
+            if job.duplicates == "skip":
+                self._duplicates = stack.enter_context(DuplicateRows())
             opened = None
             if journal is not None:
                 opened = await stack.enter_async_context(Journal(journal))

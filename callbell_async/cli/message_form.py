@@ -27,6 +27,7 @@ from callbell_async.models.messages import (
     VideoMessage,
 )
 from callbell_async.models.results import Item
+from callbell_async.models.template_validation import check_message
 
 __all__ = ["MessageForm", "MessagePlan", "message_to", "plan_for_rows"]
 
@@ -179,6 +180,12 @@ class MessagePlan:
         return InvalidMessageError(value.source, remedy or error.reason)
 
     def _message(self, cells: Mapping[str, str]) -> Message:
+        message = self._build(cells)
+        for fault in check_message(message):
+            raise fault
+        return message
+
+    def _build(self, cells: Mapping[str, str]) -> Message:
         shared: dict[str, Any] = {
             **self._recipient(cells),
             "channel": self._channel,

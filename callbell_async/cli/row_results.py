@@ -91,8 +91,6 @@ def unsendable_row(line: int, error: InvalidMessageError) -> RowResult:
 def _reason(error: BaseException | None) -> str:
     if error is None:
         return NOT_TRIED
-    if isinstance(error, DuplicateMessageError) and error.first_index is not None:
-        return f"duplicate: the first is row {error.first_index + 1} of the input, the header row not counted"
     return error_text(error)
 
 

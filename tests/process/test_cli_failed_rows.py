@@ -33,13 +33,13 @@ def file(tmp_path: Path) -> Path:
 
 
 def cells_in(file: Path) -> list[list[str]]:
-    """The cells of a file with semicolons."""
+    """The cells of a CSV file with semicolons."""
     with file.open(encoding="utf-8", newline="") as lines:
         return list(csv.reader(lines, delimiter=";"))
 
 
-def test_failed_rows_can_be_fed_in_again(tmp_path: Path, sandbox: Sandbox) -> None:
-    """Rows that were not accepted are written as they came, with what became of them, and are a good input themselves."""
+def test_failed_rows_can_be_sent_again(tmp_path: Path, sandbox: Sandbox) -> None:
+    """Rows that were not accepted are written unchanged, with their outcomes, and the file is an input itself."""
     file, failed, again = tmp_path / "in.csv", tmp_path / "failed.csv", tmp_path / "again.csv"
     file.write_text(f'to;name;note\n{ADA};"A;da ";x\n{GRACE};Grace;y\n123;Bob;z\n')
     sandbox.inject(faults.answer(400, {"error": "no"}), times=1, when=lambda request: request.to == ADA)
@@ -57,8 +57,8 @@ def test_failed_rows_can_be_fed_in_again(tmp_path: Path, sandbox: Sandbox) -> No
     assert recipients(sandbox) == [ADA, GRACE]
 
 
-def test_what_may_have_been_accepted_is_not_among_them(file: Path, tmp_path: Path, sandbox: Sandbox) -> None:
-    """A row whose fate is unknown is left out, and said to be; with `--failed-unknown` it is there, and marked."""
+def test_rows_that_may_have_been_accepted_are_left_out(file: Path, tmp_path: Path, sandbox: Sandbox) -> None:
+    """A row with an unknown outcome is left out and counted; with `--failed-unknown` it is written, and marked."""
     failed = tmp_path / "failed.csv"
     arguments = ["send-many", file, "--text", "Hi", "--failed-to", failed]
     sandbox.inject(faults.accept_then_close(), when=lambda request: request.to == ADA)
@@ -72,7 +72,7 @@ def test_what_may_have_been_accepted_is_not_among_them(file: Path, tmp_path: Pat
 
 
 def test_rows_of_a_wrong_length_stay_wrong(tmp_path: Path) -> None:
-    """A row with too few or too many cells keeps those it has, and is refused again, also by a file that has been through it."""
+    """A row with too few or too many cells keeps its cells, and is refused again, however often the file is sent."""
     file, failed, again = tmp_path / "in.csv", tmp_path / "failed.csv", tmp_path / "again.csv"
     file.write_text(f"to,name,outcome,reason\n{ADA},Ada\n{GRACE},Grace,x,y,z\n{JOAN}\n")
     for source, target in ((file, failed), (failed, again)):
@@ -82,7 +82,7 @@ def test_rows_of_a_wrong_length_stay_wrong(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_wrong_length_do_not_grow(tmp_path: Path) -> None:
-    """However often a row with too few or too many cells goes through it, it has one outcome and one reason."""
+    """A row with too few or too many cells has one outcome and one reason, however often the file is sent."""
     file, failed, again = (tmp_path / name for name in ("in.csv", "failed.csv", "again.csv"))
     file.write_text(f"to,name\n{ADA}\n{GRACE},Grace,x\n{JOAN},Joan,x,y\n")
     for source, target in ((file, failed), (failed, again), (again, failed)):
@@ -99,8 +99,8 @@ def test_rows_of_a_wrong_length_do_not_grow(tmp_path: Path) -> None:
     assert (counts_in(result.stdout)["accepted"], counts_in(result.stdout)["never_sent"]) == (2, 1)
 
 
-def test_failed_objects_are_as_they_came(tmp_path: Path) -> None:
-    """Rows of JSONL are written as they stand, numbers to the last 0, with two keys more; again and again no more than these."""
+def test_failed_objects_are_unchanged(tmp_path: Path) -> None:
+    """Rows of JSONL are written unchanged, numbers to the last 0, with two keys more, however often the file is sent."""
     file, failed, again = tmp_path / "in.jsonl", tmp_path / "failed.jsonl", tmp_path / "again.jsonl"
     rows = [
         '{"to": 12, "sum": 1.10, "deep": {"a": [1e400]}, "half": "\\ud800", "name": "Zoë"}',
@@ -122,25 +122,25 @@ def test_failed_objects_are_as_they_came(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "error"),
     [
         ("recipients.csv", "is the input file; give another file"),
         ("failed.jsonl", "the rows are written in the form of the input; name the file failed.csv"),
         ("none/failed.csv", "can't be written (No such file or directory)"),
     ],
 )
-def test_a_wrong_place_for_failed_rows_is_one_line(file: Path, target: str, said: str) -> None:
-    """The input is not overwritten, and a name does not promise another form."""
+def test_a_wrong_place_for_failed_rows_is_one_line(file: Path, target: str, error: str) -> None:
+    """The input is not overwritten, and the file's name must fit its form."""
     result = run("send-many", file, "--text", "Hi", "--sandbox", "--failed-to", file.parent / target)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert error in result.stderr
     assert result.stderr.count("\n") == 1
     assert file.read_text().count("\n") == 4
 
 
 @pytest.mark.parametrize("command", ["send-many", "resume"])
-def test_failed_unknown_goes_with_a_file(file: Path, command: str) -> None:
-    """`--failed-unknown` alone is a mistake."""
+def test_failed_unknown_requires_a_file(file: Path, command: str) -> None:
+    """`--failed-unknown` without `--failed-to` is an error."""
     more = ["--text", "Hi", "--sandbox"] if command == "send-many" else []
     result = run(command, file, *more, "--failed-unknown")
     assert (result.exit_code, result.stderr) == (2, "callbell-async: --failed-unknown: requires --failed-to\n")
@@ -148,7 +148,7 @@ def test_failed_unknown_goes_with_a_file(file: Path, command: str) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 def test_a_full_disk_is_one_line(file: Path, tmp_path: Path) -> None:
-    """Where nothing more can be written, the run ends with one line, not with a traceback."""
+    """A full disk ends the run with one line, not with a traceback."""
     source = tmp_path / "bad.jsonl"
     source.write_text('{"to": "nobody"}\n' * 3)
     target = Path("/dev/full")

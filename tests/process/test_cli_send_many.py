@@ -56,7 +56,7 @@ def test_the_bar_and_the_results_are_apart(file: Path) -> None:
 
 
 def test_files_and_pipes_get_utf_8(tmp_path: Path) -> None:
-    """Whatever the locale says, what is written elsewhere than to a terminal is UTF-8."""
+    """Output to a file or a pipe is UTF-8, whatever the locale."""
     file = tmp_path / "in.csv"
     file.write_text(f"to,name\n{ADA},Zoë 😀\n", encoding="utf-8")
     arguments = ["send-many", file, "--text", "Hi {name}", "--dry-run", "--json"]
@@ -65,9 +65,6 @@ def test_files_and_pipes_get_utf_8(tmp_path: Path) -> None:
     out = subprocess.run(command, env=environment, check=True, capture_output=True).stdout
     assert json.loads(out.splitlines()[0])["body"]["content"]["text"] == "Hi Zoë 😀"
     assert "Zoë 😀".encode() in out
-
-
-# --- --json, and what is never said ------------------------------------------------------------------------------------
 
 
 def test_json_has_an_object_a_result(file: Path, sandbox: Sandbox) -> None:
@@ -98,8 +95,8 @@ def test_json_has_an_object_a_result(file: Path, sandbox: Sandbox) -> None:
     }
 
 
-def test_neither_numbers_nor_texts_nor_the_token_are_told(tmp_path: Path, sandbox: Sandbox) -> None:
-    """Results and errors name the line; what Callbell echoes of a message is left out."""
+def test_no_output_has_a_number_a_text_or_the_token(tmp_path: Path, sandbox: Sandbox) -> None:
+    """Results and errors name the line, and never contain the parts of a message that Callbell repeats in an error."""
     file = tmp_path / "in.csv"
     file.write_text(f"to,name\n{ADA},Ada Lovelace\nAda Lovelace,x\n{GRACE},Ada Lovelace\n")
     sandbox.inject(
@@ -112,11 +109,23 @@ def test_neither_numbers_nor_texts_nor_the_token_are_told(tmp_path: Path, sandbo
             assert secret not in result.output
 
 
-# --- streams that are closed ------------------------------------------------------------------------------------------
+def test_too_few_file_descriptors_are_a_warning(file: Path, sandbox: Sandbox) -> None:
+    """Where the process may open fewer files than messages are in flight at once, a warning names both numbers and the remedy."""
+    limit = f"ulimit -n 120; exec {shlex.join([sys.executable, '-m', 'callbell_async'])} send-many {file} --text Hi"
+    environment = {**os.environ, **environment_for(sandbox)}
+    for concurrency, warned in ((100, True), (20, False)):
+        done = subprocess.run(
+            f"{limit} --concurrency {concurrency}", shell=True, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0
+        assert (
+            "warning: --concurrency: 100 messages in flight need up to 132 open files, and the limit is 120"
+            in done.stderr
+        ) is warned
 
 
 def test_rows_are_not_lost_when_nobody_reads_the_results(tmp_path: Path, sandbox: Sandbox) -> None:
-    """When the reader of `--json` leaves, the status is 1, the last line says how far it came, and each row was accepted or is among the failed."""
+    """When the reader of `--json` closes the pipe, the status is 1, standard error has the counts, and each row was accepted or is in `--failed-to`."""
     numbers = [f"+44770090{place:04}" for place in range(2_000)]
     file, failed = tmp_path / "in.csv", tmp_path / "failed.csv"
     file.write_text("to\n" + "".join(f"{number}\n" for number in numbers))
@@ -134,7 +143,7 @@ def test_rows_are_not_lost_when_nobody_reads_the_results(tmp_path: Path, sandbox
 
 
 def test_streams_that_were_closed_before_are_no_traceback(file: Path, sandbox: Sandbox) -> None:
-    """Without standard input, output or error it does what can be done, and says what can't where somebody can read it."""
+    """Without standard input, output or error the command does what is possible, and reports the rest on the stream that is open."""
     command = f"{sys.executable} -m callbell_async send-many"
     environment = {**os.environ, **environment_for(sandbox)}
 
@@ -150,7 +159,6 @@ def test_streams_that_were_closed_before_are_no_traceback(file: Path, sandbox: S
     status, out, _ = shell(f"{file} --text Hi 2>&-")
     assert (status, counts_in(out)["accepted"]) == (0, 3)
     status, _, err = shell(f"{file} --text Hi >&-")
-    # What nobody could read is told where somebody may.
     assert (status, err.splitlines()[1:]) == (
         1,
         [
@@ -164,10 +172,10 @@ def test_streams_that_were_closed_before_are_no_traceback(file: Path, sandbox: S
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 @pytest.mark.parametrize("refused", [False, True])
-def test_counts_that_can_not_be_written_are_told_elsewhere(
+def test_counts_are_on_standard_error_if_the_output_is_full(
     file: Path, tmp_path: Path, sandbox: Sandbox, refused: bool
 ) -> None:
-    """Where standard output is full, standard error has the counts, and how to go on where something is left to do."""
+    """If standard output is full, standard error has the counts, and the command for the rest if there is a rest."""
     journal = tmp_path / "spring.db"
     if refused:
         sandbox.inject(faults.answer(400, {"error": "no"}), when=lambda request: request.to == GRACE)
@@ -178,28 +186,25 @@ def test_counts_that_can_not_be_written_are_told_elsewhere(
     ):
         _, err = process.communicate()
     assert process.returncode == 1
-    said = err.splitlines()
+    lines = err.splitlines()
     counts = "2 accepted, 1 rejected" if refused else "3 accepted"
-    assert f"the output can't be written; so far: {counts}" in said
+    assert f"the output can't be written; so far: {counts}" in lines
     rest = f"the output can't be written; to send the rest: callbell-async resume {journal} --base-url {sandbox.url}"
-    assert (rest in said) is refused
-    assert said[-1] == "callbell-async: the output can't be written: No space left on device"
-
-
-# --- ends --------------------------------------------------------------------------------------------------------------
+    assert (rest in lines) is refused
+    assert lines[-1] == "callbell-async: the output can't be written: No space left on device"
 
 
 @pytest.mark.parametrize("command", [["send-many", "-", "--text", "Hi", "--sandbox"], ["resume", "none.db"]])
 def test_concurrency_has_a_bound(command: list[str]) -> None:
-    """What would take all the machine's memory is refused."""
+    """A concurrency that could need all memory of the machine is refused."""
     result = run(*command, "--concurrency", "10001")
     assert result.exit_code == 2
     assert "10001 is not in the range 1<=x<=10000" in result.stderr
 
 
 @pytest.mark.parametrize("failed_to", [False, True])
-def test_two_interrupts_tell_how_many_lines_were_not_sent(file: Path, sandbox: Sandbox, failed_to: bool) -> None:
-    """What waited for its turn and never left is not said to have been tried."""
+def test_two_interrupts_count_the_rows_that_were_not_sent(file: Path, sandbox: Sandbox, failed_to: bool) -> None:
+    """A row that waited for the rate limiter and was never sent is counted as not sent."""
     file.write_text("to\n" + "".join(f"+44770090{place:04}\n" for place in range(200)))
     taken = threading.Semaphore(0)
     sandbox.inject(faults.no_response(taken.release, accept=True))
@@ -221,18 +226,3 @@ def test_two_interrupts_tell_how_many_lines_were_not_sent(file: Path, sandbox: S
         else f"interrupted: {left} rows were not sent up to line {last}, and none after it was tried (--failed-to FILE keeps such rows)"
     )
     assert (f"stopped at once: rows from line {last + 1} on were not written to --failed-to" in err) is failed_to
-
-
-def test_too_few_file_descriptors_are_a_warning(file: Path, sandbox: Sandbox) -> None:
-    """Where the process may open fewer files than messages are in flight at once, a warning names both numbers and the remedy."""
-    limit = f"ulimit -n 120; exec {shlex.join([sys.executable, '-m', 'callbell_async'])} send-many {file} --text Hi"
-    environment = {**os.environ, **environment_for(sandbox)}
-    for concurrency, warned in ((100, True), (20, False)):
-        done = subprocess.run(
-            f"{limit} --concurrency {concurrency}", shell=True, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0
-        assert (
-            "warning: --concurrency: 100 messages in flight need up to 132 open files, and the limit is 120"
-            in done.stderr
-        ) is warned

@@ -68,8 +68,8 @@ def test_a_template_with_values_of_the_row(file: Path, sandbox: Sandbox) -> None
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_standard_input_is_sent_as_it_comes(sandbox: Sandbox, form: str) -> None:
-    """`-` reads CSV or JSONL from standard input; how many there are is not known before the end."""
+def test_standard_input_is_sent(sandbox: Sandbox, form: str) -> None:
+    """`-` reads CSV or JSONL from standard input; the number of rows is not known before the end."""
     rows = {
         "csv": f"to,name\n{ADA},Ada\n{GRACE},Grace\n",
         "jsonl": f'{{"to":"{ADA}","name":1}}\n{{"to":"{GRACE}","name":"x"}}\n',
@@ -80,8 +80,8 @@ def test_standard_input_is_sent_as_it_comes(sandbox: Sandbox, form: str) -> None
     assert "sending messages\n" in result.stderr
 
 
-def test_what_a_pipe_has_is_sent_before_it_ends(sandbox: Sandbox) -> None:
-    """A row that is there is sent, though the next is not: the input is waited for beside the sending."""
+def test_rows_of_a_pipe_are_sent_before_it_ends(sandbox: Sandbox) -> None:
+    """A row is sent although the next one has not arrived: waiting for input does not stop the sending."""
     arguments = ["send-many", "-", "--text", "Hi", "--json"]
     with started(*arguments, environment=environment_for(sandbox), stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
@@ -95,8 +95,8 @@ def test_what_a_pipe_has_is_sent_before_it_ends(sandbox: Sandbox) -> None:
         assert process.wait() == 0
 
 
-def test_an_input_that_breaks_off_ends_with_what_is_known(sandbox: Sandbox) -> None:
-    """Standard input can't be looked through beforehand: what was read is sent and pluralize, and the error names the place."""
+def test_an_input_that_breaks_off_keeps_the_results(sandbox: Sandbox) -> None:
+    """Standard input can't be checked beforehand: the rows before the error are sent and counted, and the error names the line."""
     raw = f"to\n{ADA}\n".encode() + b"x" * 9000 + b"\n\xff\n"
     result = run("send-many", "-", "--text", "Hi", environment=environment_for(sandbox), stdin=raw)
     assert result.exit_code == 2
@@ -104,8 +104,8 @@ def test_an_input_that_breaks_off_ends_with_what_is_known(sandbox: Sandbox) -> N
     assert counts_in(result.stdout)["accepted"] == len(sandbox.messages) == 1
 
 
-def test_who_has_a_user_id_needs_no_number(tmp_path: Path, sandbox: Sandbox) -> None:
-    """With `--bsuid-column` a row has a number, a BSUID, or both; one with neither is a bad row, and a column that is not there a mistake."""
+def test_a_row_with_a_user_id_needs_no_number(tmp_path: Path, sandbox: Sandbox) -> None:
+    """With `--bsuid-column` a row has a number, a BSUID, or both. A row with neither is an error, and so is a missing column."""
     file = tmp_path / "in.csv"
     file.write_text(f"to,id\n{ADA},\n,US.1\n{GRACE},US.2\n,x\n".replace(",x", ","))
     arguments = ["--text", "Hi", "--bsuid-column", "id", "--concurrency", "1"]
@@ -133,7 +133,7 @@ def test_who_has_a_user_id_needs_no_number(tmp_path: Path, sandbox: Sandbox) -> 
 
 
 def test_an_interrupt_before_anything_is_sent(tmp_path: Path) -> None:
-    """Ctrl-C while the beginning of the input is waited for ends it with the status 130."""
+    """Ctrl-C ends a command that waits for its input with the status 130."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with started("send-many", pipe, "--text", "Hi", "--dry-run") as process:
@@ -146,8 +146,8 @@ def test_an_interrupt_before_anything_is_sent(tmp_path: Path) -> None:
     assert (out, err.strip()) == ("", "callbell-async: interrupted")
 
 
-def test_a_row_that_comes_too_late_harms_nothing() -> None:
-    """The thread that waits for a row ends when the loop it would tell is gone."""
+def test_a_row_that_arrives_after_the_loop_is_dropped() -> None:
+    """The thread that waits for a row ends when the event loop is closed."""
     late = threading.Event()
 
     def rows() -> Iterator[Row]:
@@ -166,8 +166,8 @@ def test_a_row_that_comes_too_late_harms_nothing() -> None:
     thread.join()
 
 
-def test_a_row_that_nobody_waits_for_any_more_is_let_go() -> None:
-    """A row that comes after its run has ended is dropped, and the thread ends."""
+def test_a_row_that_arrives_after_the_run_is_dropped() -> None:
+    """A row that arrives after its run has ended is dropped, and the thread ends."""
     late = threading.Event()
 
     def rows() -> Iterator[Row]:
@@ -194,7 +194,7 @@ def test_a_row_that_nobody_waits_for_any_more_is_let_go() -> None:
 
 
 def test_a_dry_run_checks_every_row_and_sends_nothing(tmp_path: Path, sandbox: Sandbox) -> None:
-    """`--dry-run` shows the first bodies, tells every bad row by line and reason, and asks nobody, nor for a token."""
+    """`--dry-run` shows the first messages and every error with its line, contacts nobody and needs no token."""
     file, failed = tmp_path / "in.csv", tmp_path / "failed.csv"
     good = "".join(f"{ADA},Zoë {number}\n" for number in range(30))
     file.write_text(f"to,name\n{good}" + "nobody,x\n" * 30)
@@ -215,7 +215,7 @@ def test_a_dry_run_checks_every_row_and_sends_nothing(tmp_path: Path, sandbox: S
 
 
 def test_a_dry_run_as_json(tmp_path: Path) -> None:
-    """With `--json` bodies, bad rows and counts are objects; a body that can't be written is a bad row; all good is status 0."""
+    """With `--json`, messages, errors and counts are objects; without an error the status is 0."""
     file = tmp_path / "in.jsonl"
     file.write_text(f'{{"to": "{ADA}"}}\n{{"to": "x"}}\n')
     result = run("send-many", file, "--text", "Hi", "--dry-run", "--json")
@@ -242,12 +242,25 @@ def test_a_header_row_alone_is_an_error(tmp_path: Path, sandbox: Sandbox) -> Non
 
 
 def test_encoding_and_delimiter_reach_the_message(tmp_path: Path, sandbox: Sandbox) -> None:
-    """A file in cp1252 with bars between its cells is sent as it is meant."""
+    """A file in cp1252 with bars between its cells is read with `--encoding` and `--delimiter`."""
     file = tmp_path / "in.csv"
     file.write_bytes(f"to|name\n{ADA}|Zoë\n".encode("cp1252"))
     arguments = ["--text", "Hi {name}", "--encoding", "cp1252", "--delimiter", "|"]
     assert run("send-many", file, *arguments, environment=environment_for(sandbox)).exit_code == 0
     assert sandbox.messages[0].body["content"] == {"text": "Hi Zoë"}
+
+
+def test_resume_reads_the_file_as_before(tmp_path: Path, sandbox: Sandbox) -> None:
+    """`resume` has the input options of its run: encoding, delimiter, `--allow-empty`, and the check of the template."""
+    file, journal = tmp_path / "in.csv", tmp_path / "spring.db"
+    file.write_bytes(f"to|name\n{ADA}|Zoë\n{GRACE}|\n".encode("cp1252"))
+    options = ["--encoding", "cp1252", "--delimiter", "|", "--allow-empty", "--template", "T", "--no-check", "--optin"]
+    arguments = [file, *options, "--values", "Hi {name}!", "--journal", journal]
+    sandbox.inject(faults.answer(400, {"error": "no"}), times=2)
+    assert run("send-many", *arguments, environment=environment_for(sandbox)).exit_code == 1
+    result = run("resume", journal, "--base-url", sandbox.url, environment=environment_for(sandbox))
+    assert result.exit_code == 0
+    assert sorted(message.body["content"]["text"] for message in sandbox.messages) == ["Hi !", "Hi Zoë!"]
 
 
 # --- duplicates -------------------------------------------------------------------------------------------------------
@@ -362,10 +375,13 @@ TEMPLATE = "d980fb66fd5043d3ace1aa06ba044342"
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (["--template", "T"], "--template: there is no such template (--no-check skips this check)"),
-        (["--template", "Template title"], "--template: there is no such template"),
-        (["--template", TEMPLATE], "--values: the template has 1 placeholders, and 0 values are given"),
-        (["--template", TEMPLATE, "--values", "{name},b"], "--values: the template has 1 placeholders, and 2 values"),
+        (
+            ["--template", "T"],
+            "--template: the template does not exist; check its identifier (--no-check skips this check)",
+        ),
+        (["--template", "Template title"], "--template: the template does not exist"),
+        (["--template", TEMPLATE], "--values: the template has 1 placeholders, but 0 values are given"),
+        (["--template", TEMPLATE, "--values", "{name},b"], "--values: the template has 1 placeholders, but 2 values"),
         (
             ["--template", TEMPLATE, "--values", "a", "--image", "https://example.com/a.png"],
             "--image, --document or --video: the template has text only",
@@ -405,12 +421,12 @@ def test_a_refused_template_is_named(file: Path, sandbox: Sandbox) -> None:
     sandbox.account.add(SandboxTemplate(title="Spring", text="Hello", status="rejected", uuid="t"))
     result = run("send-many", file, "--template", "t", "--optin", environment=environment_for(sandbox))
     assert result.exit_code == 2
-    assert "--template: the template is 'rejected'; only approved ones are sent" in result.stderr
+    assert "--template: the template is 'rejected'; only an approved one can be sent" in result.stderr
     assert sandbox.messages == []
 
 
 def test_the_sandbox_knows_a_template_by_its_title(file: Path) -> None:
-    """With `--sandbox`, `--template` takes the title as well, because a UUID would be of no use; another name is answered with the titles."""
+    """With `--sandbox`, `--template` accepts the title of a template as well; the error for another name lists the titles."""
     arguments = ["send-many", file, "--sandbox", "--optin", "--values", "{name}", "--template"]
     for name in ("Template title", TEMPLATE):
         result = run(*arguments, name)

@@ -58,7 +58,7 @@ def test_ctrl_d_at_the_prompt_is_no_interrupt(file: Path, interrupted: bool, sta
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "error"),
     [
         (None, "can't be read (No such file or directory)"),
         (b" \n", "is empty"),
@@ -70,14 +70,14 @@ def test_ctrl_d_at_the_prompt_is_no_interrupt(file: Path, interrupted: bool, sta
         (b"one two", "has spaces or line breaks in it; give the key alone"),
     ],
 )
-def test_a_token_file_that_has_none_is_one_line(file: Path, tmp_path: Path, content: bytes | None, said: str) -> None:
-    """What is wrong with the file is said, and nothing of what is in it."""
+def test_a_token_file_that_has_none_is_one_line(file: Path, tmp_path: Path, content: bytes | None, error: str) -> None:
+    """The error gives the fault of the file, and nothing of its content."""
     token = tmp_path / "token"
     if content is not None:
         token.write_bytes(content)
         token.chmod(0o600)
     result = run("send-many", file, "--text", "Hi", "--token-file", token)
-    assert (result.exit_code, result.stderr) == (2, f"callbell-async: --token-file: {token} {said}\n")
+    assert (result.exit_code, result.stderr) == (2, f"callbell-async: --token-file: {token} {error}\n")
 
 
 def test_a_token_file_that_others_can_read_is_a_warning(file: Path, tmp_path: Path, sandbox: Sandbox) -> None:

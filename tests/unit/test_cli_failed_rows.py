@@ -35,8 +35,8 @@ _cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size
 
 @quick
 @given(rows=st.lists(st.lists(_cells, min_size=3, max_size=3)), delimiter=st.sampled_from(",;\t"))
-def test_any_cell_comes_back_by_way_of_the_failed_rows(rows: list[list[str]], delimiter: str) -> None:
-    """Whatever stands in a cell, quotes, separators and line ends too, is read as it was written, and written as it was read."""
+def test_any_cell_is_unchanged_in_the_failed_rows(rows: list[list[str]], delimiter: str) -> None:
+    """Any cell, with quotes, delimiters and line ends too, is read as it was written, and written as it was read."""
     with tempfile.TemporaryDirectory() as folder:
         first, second = Path(folder) / "first.csv", Path(folder) / "second.csv"
         with first.open("w", encoding="utf-8", newline="") as file:

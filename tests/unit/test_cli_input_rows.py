@@ -16,13 +16,13 @@ NUMBER = "+447700900001"
 
 @pytest.fixture
 def csv_file(tmp_path: Path) -> Path:
-    """A file to write recipients into."""
+    """A CSV file that the test writes."""
     return tmp_path / "recipients.csv"
 
 
 @pytest.fixture
 def jsonl_file(tmp_path: Path) -> Path:
-    """A file to write objects into."""
+    """A JSONL file that the test writes."""
     return tmp_path / "recipients.jsonl"
 
 
@@ -40,8 +40,8 @@ def jsonl_file(tmp_path: Path) -> Path:
         ("to,name\n1,Zoë\n\n2, Søren \n".encode(), ["Zoë", "Søren"]),
     ],
 )
-def test_reads_what_spreadsheets_write(csv_file: Path, raw: bytes, names: list[str]) -> None:
-    """With and without a BOM, commas, semicolons and tabs, quotes, and empty lines."""
+def test_files_of_spreadsheets_are_read(csv_file: Path, raw: bytes, names: list[str]) -> None:
+    """CSV is read with and without a byte order mark, with commas, semicolons and tabs, quotes, and empty lines."""
     csv_file.write_bytes(raw)
     rows = RowFile(csv_file)
     assert rows.columns == ["to", "name"]
@@ -198,28 +198,28 @@ def test_repeated_columns_and_keys_are_refused(csv_file: Path) -> None:
 
 
 def test_lines_are_those_of_an_editor(csv_file: Path) -> None:
-    """Empty lines, also before the heading, and cells of several lines count: a row is named by the line it begins on."""
+    """A row has the number of the line on which it begins, as an editor shows it: empty lines and cells of several lines count."""
     csv_file.write_text('\n\nto,name\n1,Ada\n\n2,"Grace\nHopper"\n3,Joan\n')
     assert [row.line for row in RowFile(csv_file).rows()] == [4, 6, 8]
 
 
-def test_separators_within_quotes_of_the_heading_are_none(csv_file: Path) -> None:
-    """The separator is found outside of the heading's quotes."""
+def test_delimiters_inside_quotes_of_the_header_row_do_not_count(csv_file: Path) -> None:
+    """The delimiter is searched outside of the quotes of the header row."""
     csv_file.write_text('"to, or number";name\n1;Ada\n')
     assert RowFile(csv_file).columns == ["to, or number", "name"]
 
 
 def test_columns_without_a_name_may_be_many(csv_file: Path) -> None:
-    """Spreadsheets leave empty columns behind: they are no reason to refuse a file."""
+    """Several columns without a name, as spreadsheets leave them behind, are accepted."""
     csv_file.write_text("to;name;;\n1;Ada;;\n")
     (row,) = RowFile(csv_file).rows()
     assert (row.cells["to"], row.cells["name"], row.error) == ("1", "Ada", None)
 
 
-@pytest.mark.parametrize("heading", [f"{NUMBER},Ada", f"{NUMBER},{NUMBER}"])
-def test_a_forgotten_heading_is_not_told(csv_file: Path, heading: str) -> None:
-    """Where the first line is a recipient already, the error says what belongs there, and not who it is."""
-    csv_file.write_text(f"{heading}\n+447700900002,Grace\n")
+@pytest.mark.parametrize("header", [f"{NUMBER},Ada", f"{NUMBER},{NUMBER}"])
+def test_a_missing_header_row_shows_no_recipient(csv_file: Path, header: str) -> None:
+    """Where the first line is a recipient, the error asks for a header row and does not show the number."""
+    csv_file.write_text(f"{header}\n+447700900002,Grace\n")
     with pytest.raises(ConfigurationError, match=r"its first line must name the columns, such as: to,name$") as raised:
         RowFile(csv_file).require(["to"], "--to-column")
     assert NUMBER not in str(raised.value)
@@ -230,7 +230,7 @@ def test_a_forgotten_heading_is_not_told(csv_file: Path, heading: str) -> None:
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.NDJSON", "rows", "rows.txt"])
 def test_objects_fill_the_same_placeholders(tmp_path: Path, name: str) -> None:
-    """JSONL, by its name or by its first character: strings as they are, numbers as written, true and false; null is empty."""
+    """A file is JSONL by its name or by its first character. Numbers stay as they are written, booleans become `true` and `false`, null is empty."""
     path = tmp_path / name
     path.write_text('\ufeff{"to": "1", "n": 1.10, "b": true, "x": null, "big": 12345678901234567890}\n\n{"to": 2}\n')
     rows = RowFile(path)
@@ -242,8 +242,8 @@ def test_objects_fill_the_same_placeholders(tmp_path: Path, name: str) -> None:
     assert rows.count() == 2
 
 
-def test_an_object_that_was_among_the_failed_rows_may_say_so_twice(jsonl_file: Path) -> None:
-    """`outcome` and `reason` are what `--failed-to` adds, also to an object that has its own: it is a good row again."""
+def test_an_object_from_failed_rows_may_have_an_outcome_twice(jsonl_file: Path) -> None:
+    """`--failed-to` adds `outcome` and `reason` also to an object that has its own; the row stays a good row."""
     jsonl_file.write_text(f'{{"outcome": 1, "to": "{NUMBER}", "outcome": "rejected", "reason": "x"}}\n')
     (row,) = RowFile(jsonl_file).rows()
     assert (row.error, row.cells["to"]) == (None, NUMBER)
@@ -253,7 +253,7 @@ def test_an_object_that_was_among_the_failed_rows_may_say_so_twice(jsonl_file: P
 
 
 def test_a_pipe_is_read_once_and_not_counted(tmp_path: Path) -> None:
-    """What is no plain file is a stream: its heading is known at once, its number of rows never."""
+    """A pipe is a stream: its columns are known at once, the number of its rows is not, and its rows come once."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     writer = threading.Thread(target=path.write_text, args=("to,name\n1,Ada\n2,Grace\n",))
@@ -265,7 +265,7 @@ def test_a_pipe_is_read_once_and_not_counted(tmp_path: Path) -> None:
     assert list(rows.rows()) == []
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    """A folder is refused as what can't be read."""
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    """A folder can't be read, and the error gives the reason."""
     with pytest.raises(ConfigurationError, match=r"can't be read \(Is a directory\)"):
         RowFile(tmp_path)

@@ -33,19 +33,19 @@ NUMBER = "+447700900001"
 
 @pytest.fixture
 def jsonl_file(tmp_path: Path) -> Path:
-    """A file to write objects into."""
+    """A JSONL file that the test writes."""
     return tmp_path / "recipients.jsonl"
 
 
 def test_a_template_fills_columns_and_keeps_double_braces() -> None:
-    """`{column}` is replaced once; double braces stand for single ones, and cells are never read as templates."""
+    """`{column}` is replaced once, double braces become single ones, and cells are never read as templates."""
     template = TextTemplate("{{code}}: {code} for {full name}", "--text")
     assert template.columns == ["code", "full name"]
     assert template.fill({"code": "{full name}", "full name": "Ada"}) == "{code}: {full name} for Ada"
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "error"),
     [
         ('{"to": ', "row: is not JSON"),
         ("[" * 100_000, "row: is not JSON"),
@@ -59,12 +59,12 @@ def test_a_template_fills_columns_and_keeps_double_braces() -> None:
         ('{"to": ["+447700900001"], "name": "Ada"}', "column 'to': is missing, or is not a string, number or boolean"),
     ],
 )
-def test_a_bad_object_is_one_bad_row(jsonl_file: Path, line: str, said: str) -> None:
-    """A line that is no object, or lacks what is needed, says so, and the others are sent."""
+def test_a_bad_object_is_one_bad_row(jsonl_file: Path, line: str, error: str) -> None:
+    """A line that is not an object, or lacks a column, is an error with its reason, and the others are sent."""
     jsonl_file.write_text(f'{line}\n{{"to": "{NUMBER}", "name": "Ada"}}\n')
     plan = plan_for_rows(MessageForm(text="Hi {name}"))
     bad, good = map(plan.item, RowFile(jsonl_file).rows())
-    assert str(bad).startswith(said)
+    assert str(bad).startswith(error)
     assert good == TextMessage(to=NUMBER, text="Hi Ada")
 
 
@@ -118,7 +118,7 @@ URL = "https://example.com/a.png"
     ids=lambda value: type(value).__name__,
 )
 def test_a_row_becomes_its_message(form: MessageForm, message: object) -> None:
-    """Each kind of message, with its placeholders filled; what is optional may be empty in a row."""
+    """Each kind of message has its placeholders filled; optional fields may be empty in a row."""
     assert plan_for_rows(form).item(Row(2, CELLS, [])) == message
 
 
@@ -132,7 +132,7 @@ def test_a_key_is_a_cell() -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "said"),
+    ("form", "error"),
     [
         ({}, "there is nothing to send; give one of --text, --template, --image"),
         ({"text": "x", "image": "y"}, "--text and --image can't be combined; give one of"),
@@ -152,15 +152,15 @@ def test_a_key_is_a_cell() -> None:
         ),
     ],
 )
-def test_options_that_do_not_go_together_are_named(form: dict[str, Any], said: str) -> None:
-    """What is asked for in two ways, or in half a way, is refused with the options' names."""
+def test_options_that_can_not_be_combined_are_named(form: dict[str, Any], error: str) -> None:
+    """Options that contradict each other, or lack another option, are refused by name."""
     with pytest.raises(ConfigurationError) as raised:
         plan_for_rows(MessageForm(**form))
-    assert str(raised.value).startswith(said)
+    assert str(raised.value).startswith(error)
 
 
-def test_every_option_says_which_columns_it_needs() -> None:
-    """A column that is not there is known before anything is sent, with the option that wants it."""
+def test_every_option_has_its_required_columns() -> None:
+    """Each required column is known before anything is sent, with the option that names it."""
     form = MessageForm(template="{t}", values="{a},{b}", optin=True, image="{i}", team="{team}", metadata=("m", "n=o"))
     needs = list(plan_for_rows(form, to_column="number", key_column="k").required_columns())
     assert needs == [
@@ -176,8 +176,8 @@ def test_every_option_says_which_columns_it_needs() -> None:
     ]
 
 
-def test_one_message_takes_its_texts_as_they_stand() -> None:
-    """Without rows there are no placeholders: braces stand for themselves, and metadata has its values."""
+def test_one_message_has_no_placeholders() -> None:
+    """Without rows, braces are braces, and `--metadata` has values in place of columns."""
     message = message_to(NUMBER, MessageForm(text="{{Hi}} {", metadata=("a=b=c",)))
     assert message == TextMessage(to=NUMBER, text="{{Hi}} {", metadata={"a": "b=c"})
     with pytest.raises(ConfigurationError, match="--metadata: write NAME=VALUE"):
@@ -189,7 +189,7 @@ def test_one_message_takes_its_texts_as_they_stand() -> None:
 @quick
 @given(cells=st.dictionaries(st.text(), st.text()))
 def test_no_cell_is_read_as_a_template(cells: dict[str, str]) -> None:
-    """Whatever a customer's name is, it comes out as it went in."""
+    """A cell is sent unchanged, whatever characters it has."""
     names = [name for name in cells if name and "{" not in name and "}" not in name]
     template = TextTemplate("|".join(f"{{{name}}}" for name in names), "--text", allow_empty=True)
     assert template.fill(cells) == "|".join(cells[name] for name in names)
@@ -233,6 +233,24 @@ TEMPLATE = MessageForm(template="T", values="{name},Dear {first} {last}", optin=
 def test_an_error_names_the_column(form: MessageForm, cells: dict[str, str], error: str) -> None:
     """The error of a row names the column, or the option with its columns, and never a field of the library."""
     assert error_in(form, cells).startswith(error)
+
+
+@pytest.mark.parametrize(
+    ("form", "cell", "error"),
+    [
+        (MessageForm(template="T", optin=True, values="x,{name}"), "a\nb", "column 'name': has a line break"),
+        (MessageForm(template="T", optin=True, values="{name}"), "a\tb", "column 'name': has a tab"),
+        (MessageForm(template="T", optin=True, values="{name}"), "a     b", "column 'name': has more than four blanks"),
+        (MessageForm(template="T", optin=True, values="Hi {name}"), "a\nb", "--values with column 'name': has a line"),
+        (MessageForm(text="{name}"), "x" * 4097, "column 'name': has 4097 characters; WhatsApp takes at most 4096"),
+        (MessageForm(text="Hi {name}"), "x" * 4096, "--text with column 'name': has 4099 characters"),
+        (MessageForm(text="x" * 4097), "Ada", "--text: has 4097 characters"),
+        (MessageForm(image=URL, caption="{name}"), "x" * 1025, "column 'name': has 1025 characters; WhatsApp takes"),
+    ],
+)
+def test_a_message_that_whatsapp_would_refuse_is_an_error(form: MessageForm, cell: str, error: str) -> None:
+    """Callbell accepts such a message and WhatsApp does not deliver it, so it is reported and not sent."""
+    assert error_in(form, {"name": cell}).startswith(error)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from callbell_async import DuplicateMessageError, JournalEntry, MessageReceipt, Outcome, SendResult, TextMessage
+from callbell_async import (
+    DuplicateMessageError,
+    InvalidMessageError,
+    JournalEntry,
+    MessageReceipt,
+    Outcome,
+    SendResult,
+    TextMessage,
+)
+from callbell_async.cli.duplicates import DuplicateRowError
 from callbell_async.cli.row_results import Counts, row_result
 
 MESSAGE = TextMessage(to="+447700900001", text="Hi")
@@ -28,23 +37,22 @@ def duplicate(outcome: Outcome, *, first_index: int | None = None) -> DuplicateM
         (Outcome.SKIPPED, duplicate(Outcome.ACCEPTED), True, False, "known"),
         (Outcome.SKIPPED, duplicate(Outcome.UNKNOWN), False, True, "known"),
         (Outcome.SKIPPED, duplicate(Outcome.REJECTED), False, False, "known"),
-        (
-            Outcome.SKIPPED,
-            duplicate(Outcome.UNKNOWN, first_index=6),
-            True,
-            False,
-            "duplicate: the first is row 7 of the input, the header row not counted",
-        ),
+        (Outcome.SKIPPED, duplicate(Outcome.UNKNOWN, first_index=6), True, False, "known"),
+        (Outcome.NEVER_SENT, DuplicateRowError(3), True, False, "duplicate of line 3"),
+        (Outcome.SKIPPED, DuplicateRowError(3), True, False, "duplicate of line 3"),
+        (Outcome.NEVER_SENT, InvalidMessageError("column 'to'", "x"), False, False, "column 'to': x"),
     ],
 )
 def test_a_verdict_is_what_is_left_to_do(
     outcome: Outcome, error: Exception | None, done: bool, may_be_accepted: bool, reason: str | None
 ) -> None:
-    """Done is what needs nothing more, may_be_accepted what may have arrived; of foreign exceptions only the kind is told."""
+    """A result states whether something is left to do, and whether the message may have arrived; of foreign exceptions it has only the kind."""
     receipt = MessageReceipt("u") if outcome is Outcome.ACCEPTED else None
-    verdict = row_result(5, SendResult(0, MESSAGE, outcome, receipt=receipt, error=error, key="k"))
-    assert (verdict.complete, verdict.may_be_accepted, verdict.reason) == (done, may_be_accepted, reason)
-    assert (verdict.line, verdict.key, verdict.uuid) == (5, "k", "u" if receipt else None)
+    message = error if isinstance(error, InvalidMessageError) else MESSAGE
+    found = row_result(5, SendResult(0, message, outcome, receipt=receipt, error=error, key="k"))
+    assert (found.complete, found.may_be_accepted, found.reason) == (done, may_be_accepted, reason)
+    assert (found.line, found.uuid) == (5, "u" if receipt else None)
+    assert found.key == (None if isinstance(error, DuplicateRowError) else "k")
 
 
 def test_a_tally_tells_what_was_done_before() -> None:
