@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
+from callbell_async.arguments import check_base_url, is_insecure
 from callbell_async.errors import ConfigurationError
 
-__all__ = ["address_for_journal", "check_encrypted", "full_address", "is_loopback", "same_address"]
+__all__ = ["address_for_journal", "check_encrypted", "full_address", "same_address"]
 
 
 def full_address(base_url: str | None) -> str:
@@ -25,26 +24,12 @@ def same_address(one: str | None, other: str | None) -> bool:
     return full_address(one) == full_address(other)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or an IP address belongs to this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def check_encrypted(base_url: str | None) -> None:
-    """Raise `ConfigurationError` where the token would go to another machine without encryption.
-
-    An invalid URL is left to the client, which explains it.
-    """
-    try:
-        parts = urlsplit(full_address(base_url))
-    except ValueError:
-        return
-    if parts.scheme == "http" and parts.hostname and not is_loopback(parts.hostname):
+    """Raise `ConfigurationError` where the token would go to another machine without encryption."""
+    address = check_base_url(full_address(base_url), example=full_address(None))
+    if is_insecure(address):
         raise ConfigurationError(
-            f"--base-url: {parts.hostname} is another machine, and http would send the API key to it unencrypted; use https"
+            f"--base-url: {address} is another machine, and http would send the API key to it unencrypted; use https"
         )
 
 

@@ -12,7 +12,7 @@ import attrs
 
 from callbell_async.bulk import SendRun
 from callbell_async.cli.addresses import same_address
-from callbell_async.cli.connection import Connection, warn_of_few_descriptors
+from callbell_async.cli.connection import Connection
 from callbell_async.cli.duplicates import DuplicateRowError, DuplicateRows
 from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
 from callbell_async.cli.failed_rows import FailedRows, Outputs
@@ -65,7 +65,6 @@ def run_campaign(
     rows, plan = open_input(job)
     connection = attrs.evolve(connection, sandbox=job.sandbox, base_url=job.base_url).ready()
     failed = outputs.failed_rows(rows, journal=journal)
-    warn_of_few_descriptors(job.concurrency)
     total = rows.count()
     with ShutdownSignals() as signals:
         campaign = Campaign(

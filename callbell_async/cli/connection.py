@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import re
 import stat
 import sys
+import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ import attrs
 import click
 from click.core import ParameterSource
 
+from callbell_async.arguments import check_token
 from callbell_async.cli.addresses import address_for_journal, check_encrypted, full_address, same_address
 from callbell_async.cli.option_groups import option
 from callbell_async.cli.output import info, is_terminal, warn
@@ -28,25 +29,17 @@ __all__ = [
     "DEFAULT_CONCURRENCY",
     "DEFAULT_RATE",
     "Connection",
-    "check_secret",
     "connection_options",
     "read_secret",
-    "warn_of_few_descriptors",
 ]
 
 Command = Callable[..., Any]
 
 DEFAULT_RATE = 300
 DEFAULT_CONCURRENCY = 50
-_POOL = 100
-_OTHER_FILES = 32
-"""File descriptors that a run needs besides its connections: the input, the journal, the event loop, the outputs."""
 
 _LONGEST_TOKEN = 4096
 """Characters; an API key has some dozens, and anything longer is another file."""
-
-_ASSIGNMENT = re.compile(r"(?:export\s+)?(?:(CALLBELL_[A-Z_]+)=|[A-Z][A-Z0-9_]*=(?!=*$))")
-"""A line of a `.env` file or of a shell script. A base64 key may end with `=`."""
 
 
 @attrs.frozen(kw_only=True)
@@ -70,10 +63,10 @@ class Connection:
             secret = read_secret(self.token_file, "--token-file")
             return attrs.evolve(self, token=_check_token(secret, f"--token-file: {self.token_file}"))
         if self.token and not self.token.isspace():
-            return attrs.evolve(self, token=_check_token(self.token, "the token"))
+            return attrs.evolve(self, token=_check_token(self.token, "token"))
         if not is_terminal(sys.stdin):
             raise ConfigurationError(_NO_TOKEN)
-        return attrs.evolve(self, token=_check_token(_ask_for_token(), "the token"))
+        return attrs.evolve(self, token=_check_token(_ask_for_token(), "token"))
 
     def for_journal(self, options: Mapping[str, Any]) -> Connection:
         """The same connection to the address of a journal's messages, whose stored options these are.
@@ -99,9 +92,13 @@ class Connection:
 
                 local = await stack.enter_async_context(Sandbox(start=datetime.now(UTC)))
                 token, base_url = local.token, local.url
-            yield await stack.enter_async_context(
-                CallbellClient(token, base_url=base_url, rate_limit=rate, max_connections=max(concurrency, _POOL))
-            )
+            with warnings.catch_warnings(record=True) as risks:
+                warnings.simplefilter("always")
+                callbell = CallbellClient(token, base_url=base_url, rate_limit=rate, max_connections=concurrency)
+            for risk in risks:
+                # Users of the command line know the client's argument as an option.
+                warn(str(risk.message).replace("max_connections", "--concurrency"))
+            yield await stack.enter_async_context(callbell)
 
 
 def connection_options(*, sandbox: bool = True) -> Callable[[Command], Command]:
@@ -155,21 +152,6 @@ def _check_sandbox_alone() -> None:
             raise ConfigurationError(f"--sandbox: can't be used together with --{name.replace('_', '-')}")
 
 
-def warn_of_few_descriptors(concurrency: int) -> None:
-    """Warn when the process may open fewer files than a run with this concurrency needs."""
-    try:
-        import resource
-    except ModuleNotFoundError:
-        # Only POSIX systems have such a limit.
-        return
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit != resource.RLIM_INFINITY and limit < concurrency + _OTHER_FILES:
-        warn(
-            f"--concurrency: {concurrency} messages in flight need up to {concurrency + _OTHER_FILES} open files, and the limit "
-            f"is {limit}; raise it (ulimit -n) or lower --concurrency"
-        )
-
-
 # --- secrets ----------------------------------------------------------------------------------------------------------
 
 _NO_TOKEN = "no token; set CALLBELL_TOKEN or use --token-file FILE, or try it with --sandbox"  # noqa: S105 - an error
@@ -187,30 +169,12 @@ def _ask_for_token() -> str:
 
 def _check_token(token: str, source: str) -> str:
     """The token without spaces around it; raises `ConfigurationError`, without any part of it, for a text that is not a token."""
-    token = token.strip()
     if len(token) > _LONGEST_TOKEN:
-        raise ConfigurationError(
-            f"{source} has more than {_LONGEST_TOKEN} characters, too many for an API key; give the key alone"
-        )
-    check_secret(token, source)
-    # The dashboard shows the key with this prefix; the client drops it.
-    key = token[6:].strip() if token[:6].lower() == "bearer" and token[6:7].isspace() else token
-    if any(map(str.isspace, key)):
-        raise ConfigurationError(f"{source} has spaces or line breaks in it; give the key alone")
-    return token
-
-
-def check_secret(secret: str, source: str) -> str:
-    """The secret without spaces around it; raises `ConfigurationError`, without any part of it, for quotes or `NAME=` around it."""
-    secret = secret.strip()
-    if found := _ASSIGNMENT.match(secret):
-        # The name is not secret if it is one of ours; another one may be a part of the secret.
-        raise ConfigurationError(
-            f"{source} begins with {found[1] or 'NAME'}=, like a line of .env; give only the text behind the ="
-        )
-    if secret[:1] in ("'", '"', "“", "‘") or secret[-1:] in ("'", '"', "”", "’"):
-        raise ConfigurationError(f"{source} has quotes around it; give it without them")
-    return secret
+        raise ConfigurationError(f"{source}: has more than {_LONGEST_TOKEN} characters, too many for an API key")
+    try:
+        return check_token(token)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{source}: {str(error).removeprefix('token: ')}") from None
 
 
 def read_secret(path: Path, name: str) -> str:

@@ -238,10 +238,10 @@ def test_wrong_use_is_one_line(options: list[str], said: str) -> None:
     [
         ("", "no webhook secret"),
         ("  \n", "no webhook secret"),
-        ('"whsec_x"', "CALLBELL_WEBHOOK_SECRET has quotes around it; give it without them"),
+        ('"whsec_x"', "CALLBELL_WEBHOOK_SECRET: has quotation marks around it; remove them"),
         (
             "CALLBELL_WEBHOOK_SECRET=whsec_x",
-            "CALLBELL_WEBHOOK_SECRET begins with CALLBELL_WEBHOOK_SECRET=, like a line",
+            "CALLBELL_WEBHOOK_SECRET: has the form NAME=value",
         ),
     ],
 )

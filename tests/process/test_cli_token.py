@@ -60,14 +60,13 @@ def test_ctrl_d_at_the_prompt_is_no_interrupt(file: Path, interrupted: bool, sta
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        (None, "can't be read (No such file or directory)"),
-        (b" \n", "is empty"),
-        (b"\xff\xfe", "is not a text file"),
-        (b"CALLBELL_TOKEN=x", "begins with CALLBELL_TOKEN=, like a line of .env; give only the text behind the ="),
-        (b"export KEY=x", "begins with NAME=, like a line of .env; give only the text behind the ="),
-        (b"'x'\n", "has quotes around it; give it without them"),
-        (b'"x"', "has quotes around it; give it without them"),
-        (b"one two", "has spaces or line breaks in it; give the key alone"),
+        (None, " can't be read (No such file or directory)"),
+        (b" \n", " is empty"),
+        (b"\xff\xfe", " is not a text file"),
+        (b"CALLBELL_TOKEN=x", ": has the form NAME=value; give only the part after the equals sign"),
+        (b"'x'\n", ": has quotation marks around it; remove them"),
+        (b'"x"', ": has quotation marks around it; remove them"),
+        (b"one two", ": has blanks or line breaks in it; give the token alone"),
     ],
 )
 def test_a_token_file_that_has_none_is_one_line(file: Path, tmp_path: Path, content: bytes | None, error: str) -> None:
@@ -77,7 +76,7 @@ def test_a_token_file_that_has_none_is_one_line(file: Path, tmp_path: Path, cont
         token.write_bytes(content)
         token.chmod(0o600)
     result = run("send-many", file, "--text", "Hi", "--token-file", token)
-    assert (result.exit_code, result.stderr) == (2, f"callbell-async: --token-file: {token} {error}\n")
+    assert (result.exit_code, result.stderr) == (2, f"callbell-async: --token-file: {token}{error}\n")
 
 
 def test_a_token_file_that_others_can_read_is_a_warning(file: Path, tmp_path: Path, sandbox: Sandbox) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 
-from callbell_async.cli.addresses import is_loopback
-from callbell_async.cli.connection import check_secret, read_secret
+from callbell_async.arguments import check_secret, is_insecure
+from callbell_async.cli.connection import read_secret
 from callbell_async.cli.event_format import colour_of, event_line
 from callbell_async.cli.exit_codes import DONE
 from callbell_async.cli.options import FILE, json_option
@@ -57,12 +57,12 @@ def _secret(file: Path | None, *, unsigned: bool) -> str | None:
             raise ConfigurationError("--unsigned: can't be used together with --secret-file")
         return None
     if file is not None:
-        return check_secret(read_secret(file, "--secret-file"), f"--secret-file: {file}")
+        return check_secret(f"--secret-file: {file}", read_secret(file, "--secret-file"))
     if not (secret := os.environ.get(_SECRET, "").strip()):
         raise ConfigurationError(
             f"no webhook secret; set {_SECRET} or use --secret-file FILE, or --unsigned if Callbell does not sign the events"
         )
-    return check_secret(secret, _SECRET)
+    return check_secret(_SECRET, secret)
 
 
 async def serve_events(
@@ -79,7 +79,7 @@ async def serve_events(
             failures.put_nowait(error)
 
     async with _serving(host, port, path, handle, secret) as url:
-        if secret is None and not is_loopback(host):
+        if secret is None and is_insecure(url):
             warn(f"--unsigned: anybody who can reach {host} can send events")
         info(f"listening on {url}")
         with signals.cancelling():
