@@ -108,7 +108,7 @@ def run_campaign(
 
 
 def _reason_for_rest(campaign: Campaign, signals: ShutdownSignals) -> str | None:
-    """Why rows were not sent; `None` where none is left, or nothing can be said about them."""
+    """The reason why the run ended early; `None` if it did not."""
     if campaign.output_failed and not (campaign.input_exhausted and campaign.counts.complete == campaign.counts.total):
         return OUTPUT_FAILED
     if signals.count:
@@ -268,7 +268,7 @@ class Campaign:
 
     async def _add_untried(self, row: Row, found: RowResult, message: Item, journal: Journal) -> None:
         """Add a row that was not looked up before the run ended: an earlier run may have sent it."""
-        # Until the journal has told otherwise the row must not be sent again unasked.
+        # This holds if the lookup fails: the row must not be sent again unasked.
         outcome: Outcome | None = Outcome.UNKNOWN
         try:
             outcome = await _earlier_outcome(message, journal)

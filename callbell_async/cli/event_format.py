@@ -44,7 +44,7 @@ def colour_of(event: Event) -> str:
 
 
 def details(event: Event) -> str:
-    """What one wants to know of an event besides its name."""
+    """The important fields of an event, besides its name."""
     match event:
         case MessageCreated(is_incoming=True):
             return f"{event.channel} from {event.sender}: {_content(event)}"

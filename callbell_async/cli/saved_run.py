@@ -142,7 +142,7 @@ async def attach_journal(job: SendJob, journal: Journal) -> None:
 
 
 async def allow_resend(journal: Journal, keys: tuple[str, ...]) -> None:
-    """Allow these messages to be sent again, all or none; raises `ConfigurationError` if one is not `UNKNOWN`."""
+    """Allow the journal to send these messages again, all or none; raises `ConfigurationError` if one is not `UNKNOWN`."""
     if not keys:
         return
     try:

@@ -42,7 +42,7 @@ def explain_withheld(count: int) -> None:
 
 @attrs.frozen(kw_only=True)
 class Rest:
-    """What a run did not send.
+    """The rows that a run did not send.
 
     Attributes:
         last_line: The line of the last row that was read.

@@ -60,8 +60,8 @@ def test_the_documented_file_is_sent_whole() -> None:
     assert result.stdout.splitlines()[0].split() == ["accepted", "600"]
 
 
-def test_tells_a_bad_row_by_line_and_reason(csv_file: Path) -> None:
-    """A row that can't be sent is told by its line; the others go out, and the status is 1."""
+def test_a_bad_row_is_reported_by_line_and_reason(csv_file: Path) -> None:
+    """A row that can't be sent is reported by its line; the others are sent, and the status is 1."""
     csv_file.write_text("to,name\n+447700900001,Ada\n\nnobody,Grace\n+447700900003\n+447700900004,Joan\n")
     result = run("send-many", csv_file, "--text", "Hello {name}!", "--sandbox")
     assert result.exit_code == 1
@@ -120,7 +120,7 @@ def test_a_refused_token_stops_the_run(csv_file: Path, served_sandbox: Sandbox) 
     ],
 )
 def test_wrong_use_is_one_line(csv_file: Path, content: str, arguments: list[str], said: str) -> None:
-    """What is typed wrong is said in one line without a traceback, with the status 2."""
+    """A mistake in the command is one line without a traceback, with the status 2."""
     csv_file.write_text(content)
     result = run("send-many", csv_file, *arguments)
     assert result.exit_code == 2
@@ -139,14 +139,14 @@ def test_wrong_use_is_one_line(csv_file: Path, content: str, arguments: list[str
     ],
 )
 def test_wrong_commands_and_options_are_one_line(arguments: list[str], said: str) -> None:
-    """What the program does not know is said in one line, with the status 2 and the way to its help."""
+    """An unknown command or option is one line, with the status 2 and the command for help."""
     result = run(*arguments)
     assert result.exit_code == 2
     assert result.stderr.replace(": --nothing", " '--nothing'") == said
 
 
 def test_without_a_command_there_is_help() -> None:
-    """The bare program says what it can do."""
+    """Without a command the program prints its help."""
     assert "send-many" in run().output
 
 
@@ -167,7 +167,7 @@ def test_a_closed_output_ends_it_quietly(csv_file: Path) -> None:
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
-    """A file that is not there is said in one line."""
+    """A missing file is one line."""
     result = run("send-many", tmp_path / "none.csv", "--text", "Hi", "--sandbox")
     assert (result.exit_code, result.stderr) == (
         2,
@@ -176,7 +176,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
 
 
 def counts(**counts: int) -> Counts:
-    """So many of each outcome."""
+    """These numbers of each outcome."""
     result = Counts()
     for name, count in counts.items():
         for _ in range(count):
@@ -273,7 +273,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_bar_has_rate_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bar on a terminal says how many of how many, the rate and the counts by outcome; lines stand above it."""
+    """The bar on a terminal has the number of rows, the rate and the counts by outcome; lines are above it."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
@@ -336,7 +336,7 @@ def test_a_closed_terminal_ends_a_run_in_order(csv_file: Path, tmp_path: Path, s
     assert sorted([*accepted, *left]) == numbers
 
 
-def test_says_its_version() -> None:
+def test_version() -> None:
     """`--version` is the package's."""
     assert __version__ in run("--version").output
 
@@ -362,14 +362,14 @@ def test_an_interrupt_while_it_starts_is_no_traceback(monkeypatch: pytest.Monkey
 
 
 def test_what_else_is_missing_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the extra's own packages are told to be installed; a package that is broken says so itself."""
+    """Only packages of the extra get the hint how to install them; a broken package has its own error."""
     monkeypatch.setitem(sys.modules, "callbell_async.cli.program", None)
     with pytest.raises(ModuleNotFoundError, match=r"callbell_async\.cli\.program"):
         main()
 
 
 def test_the_program_is_its_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is installed as `callbell-async` takes the arguments it is given."""
+    """The installed `callbell-async` reads the arguments of its process."""
     monkeypatch.setattr(sys, "argv", ["callbell-async", "--version"])
     with pytest.raises(SystemExit, match="0"):
         main()

@@ -34,7 +34,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 @contextmanager
 def listening(*options: object, **more: Any) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command on a free port, and the URL it says."""
+    """The command on a free port, and its URL."""
     environment = {"CALLBELL_WEBHOOK_SECRET": SECRET, **more.pop("environment", {})}
     with started("listen", "--port", "0", *options, environment=environment, **more) as process:
         assert process.stderr is not None
@@ -204,7 +204,7 @@ def test_an_output_that_fails_ends_the_serving(capsys: pytest.CaptureFixture[str
 
 
 def test_the_command_writes_lines_or_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """What an event becomes where output is no terminal."""
+    """The two forms of an event where standard output is not a terminal."""
     event = parse_event(read("contact_deleted"))
     write_line(event)
     write_json(event)
@@ -226,7 +226,7 @@ def test_the_command_writes_lines_or_json(capsys: pytest.CaptureFixture[str]) ->
     ],
 )
 def test_wrong_use_is_one_line(options: list[str], said: str) -> None:
-    """What keeps it from listening is status 2 and one line."""
+    """A mistake that prevents it from listening is status 2 and one line."""
     result = run("listen", *options)
     assert result.exit_code == 2
     assert result.stderr.startswith(f"callbell-async: {said}")
@@ -350,7 +350,7 @@ def test_each_documented_event_has_its_line(name: str, line: str, colour: str) -
     ],
 )
 def test_what_is_missing_or_strange_has_a_line_too(event: str, payload: Any, line: str, colour: str) -> None:
-    """An event that lacks things, is not known, or holds what would move a cursor is one line all the same."""
+    """An event with missing fields, of an unknown kind, or with control characters is one line, too."""
     assert line_of({"event": event, "payload": payload}) == (line, colour)
 
 

@@ -27,7 +27,7 @@ FEW, MANY = 1_000, 3_000
 
 
 def written(path: Path, count: int, form: str) -> Path:
-    """A file of so many rows, one in fifty of them bad."""
+    """A file with this number of rows, one in fifty of them bad."""
     with path.open("w") as file:
         if form == "csv":
             file.write("to,name\n")
@@ -82,7 +82,7 @@ class Generated:
 
 
 def test_sending_takes_no_memory_for_each_row() -> None:
-    """A campaign of three times the rows takes no more memory: only what is under way is kept."""
+    """A run with three times the rows takes no more memory: only messages in flight are kept."""
 
     def send(count: int) -> Callable[[], object]:
         async def main() -> None:
@@ -117,7 +117,7 @@ def test_the_start_brings_in_no_more_than_it_needs() -> None:
 
 @pytest.mark.parametrize("command", ["me", "send-many"])
 def test_a_command_brings_in_no_other(command: str) -> None:
-    """A command that sends loads no server: the sandbox is for who asks for it."""
+    """A command that sends loads no server: only `--sandbox` does."""
     code = (
         f"import sys\nfrom callbell_async.cli.program import app\n"
         f"try: app(['{command}', '--help'])\nexcept SystemExit: print(*sorted(sys.modules))"

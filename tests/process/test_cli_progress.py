@@ -22,7 +22,7 @@ from callbell_async.cli.row_results import Counts
     ],
 )
 def test_no_number_is_cut(width: int, counts: str) -> None:
-    """Where a terminal is narrow, the bar, the rate and the last counts are left out; what stands there is whole."""
+    """On a narrow terminal the bar, the rate and the last counts are left out; the numbers that are shown are whole."""
     shown = io.StringIO()
     outcomes = Counter({Outcome.ACCEPTED: 124_000, Outcome.REJECTED: 1_500, Outcome.UNKNOWN: 12})
     view = BarView(Console(file=shown, width=width, force_terminal=True, legacy_windows=False), 1_000_000)

@@ -249,7 +249,7 @@ class Broken(io.StringIO):
 
 
 def test_an_output_that_breaks_loses_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When results can't be written any more, what is under way is finished and the rest is written to `--failed-to`; nothing is told twice."""
+    """When results can't be written any more, requests in flight end and the rest is written to `--failed-to`; no result is written twice."""
     file, target = tmp_path / "in.csv", tmp_path / "failed.csv"
     numbers = [f"+4477009000{place:02}" for place in range(50)]
     file.write_text("to,name\n" + "".join(f"{number},0\n" for number in numbers))
@@ -275,7 +275,7 @@ def test_an_output_that_breaks_loses_no_row(tmp_path: Path, monkeypatch: pytest.
     assert {row[0] for row in left[-39:]} == set(numbers[11:])
 
 
-def test_a_row_that_the_journal_can_not_tell_of_is_kept_back(tmp_path: Path) -> None:
+def test_a_row_that_can_not_be_looked_up_is_withheld(tmp_path: Path) -> None:
     """Where the journal itself has failed, a row that was not tried in this run may have been before: it is not among the failed ones."""
     file, target = tmp_path / "in.csv", tmp_path / "failed.csv"
     file.write_text("to,name\n" + "".join(f"+4477009000{place:02},0\n" for place in range(50)))
@@ -286,7 +286,7 @@ def test_a_row_that_the_journal_can_not_tell_of_is_kept_back(tmp_path: Path) -> 
         return Fate(answering=1.0)
 
     async def main() -> None:
-        # One that is not open tells as little as one that is damaged.
+        # A journal that is not open fails as a damaged one does.
         await campaign.send(FakeClient(fate), concurrency=5, journal=Journal(tmp_path / "spring.db"))
 
     rows = RowFile(file)
@@ -301,7 +301,7 @@ def test_a_row_that_the_journal_can_not_tell_of_is_kept_back(tmp_path: Path) -> 
 
 
 def test_a_cancellation_of_another_kind_comes_out(tmp_path: Path) -> None:
-    """What cancels the run without a signal is not taken for one."""
+    """A cancellation without a signal is raised."""
     file = tmp_path / "in.csv"
     file.write_text("to,name\n" + "+447700900001,0\n" * 10)
     rows = RowFile(file)

@@ -62,7 +62,7 @@ class PseudoTerminal:
         self._descriptor: int | None = descriptor
 
     def read(self, until: str | None = None) -> str:
-        """What is shown from now on, up to this text, or until no process has the terminal open any more."""
+        """The output that follows, up to this text, or until no process has the terminal open any more."""
         shown = b""
         while until is None or until.encode() not in shown:
             try:
@@ -129,7 +129,7 @@ def leave_after_a_line(process: subprocess.Popen[str]) -> str:
 
 
 def environment_for(sandbox: Sandbox) -> dict[str, str]:
-    """What leads the command line to a sandbox as it leads it to Callbell."""
+    """The environment that makes the command line use a sandbox in place of Callbell."""
     return {"CALLBELL_TOKEN": sandbox.token, "CALLBELL_BASE_URL": sandbox.url}
 
 
@@ -144,7 +144,7 @@ def json_lines(output: str) -> list[dict[str, Any]]:
 
 
 class FakeClient(CallbellClient):
-    """A client whose Callbell is in memory, does with each request as it is told, and keeps nothing."""
+    """A client whose server is in memory, responds as `fate` decides, and keeps nothing."""
 
     def __init__(self, fate: Callable[[int, int], Fate]) -> None:
         super().__init__("token")

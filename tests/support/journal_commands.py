@@ -15,7 +15,7 @@ NUMBERS = [f"+4477009000{place:02}" for place in range(10)]
 
 
 def recipients(sandbox: Sandbox) -> list[str]:
-    """Who got a message, in order of their numbers."""
+    """The recipients of the messages, sorted."""
     return sorted(message.recipient for message in sandbox.messages)
 
 

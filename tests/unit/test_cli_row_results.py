@@ -1,4 +1,4 @@
-"""What a result means to whoever runs the command."""
+"""The result of a row, and the counts of a run."""
 
 from __future__ import annotations
 

@@ -77,6 +77,6 @@ def test_a_place_that_can_not_be_written_is_named(tmp_path: Path, name: str, rea
 
 
 def test_a_device_is_written_as_it_is() -> None:
-    """A device such as `/dev/null` is no file to be replaced."""
+    """A device such as `/dev/null` is written, not replaced."""
     write(Path(os.devnull))
     assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)

@@ -65,7 +65,7 @@ def resume(
     force: bool,
     connection: Connection,
 ) -> int:
-    """Send the messages of JOURNAL that are still to be sent, from the same file and with the same options as send-many.
+    """Send the messages of JOURNAL that were not sent yet, from the same file and with the same options as send-many.
 
     Exit status: 0 all messages are accepted by now, 1 some are not, 2 wrong use, 3 journal unusable, 129, 130 or 143 ended by a signal.
     """

@@ -30,7 +30,7 @@ class Gate:
         )
 
     def wait_for(self, count: int) -> None:
-        """Return when so many messages wait for their answer."""
+        """Return when this number of messages wait for their response."""
         for _ in range(count):
             self._read.acquire()
 
@@ -44,7 +44,7 @@ class Gate:
 
 
 def interrupt_once(process: subprocess.Popen[str], gate: Gate, number: signal.Signals) -> tuple[list[Any], list[str]]:
-    """Send the signal when five are done and five are under way, let these end, and give what was written."""
+    """Send the signal when five are accepted and five in flight, let these end, and return the results and the lines of standard error."""
     assert process.stdout is not None
     assert process.stderr is not None
     results = [json_lines(process.stdout.readline())[0] for _ in range(5)]
@@ -57,10 +57,10 @@ def interrupt_once(process: subprocess.Popen[str], gate: Gate, number: signal.Si
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_one_interrupt_finishes_what_is_under_way(
+def test_one_signal_waits_for_requests_in_flight(
     file: Path, journal: Path, sandbox: Sandbox, number: signal.Signals
 ) -> None:
-    """The first signal feeds nothing more and waits for what was begun; it says how to resume, and that command sends the rest."""
+    """After the first signal no further row is sent, and requests in flight end; the command on the last line sends the rest."""
     file.write_text("to,name\n" + "".join(f"+44770090{place:04},Ada\n" for place in range(200)))
     arguments = ["send-many", file, "--text", "Hi", "--journal", journal, "--concurrency", "5", "--json"]
     gate = Gate(sandbox)
@@ -101,7 +101,7 @@ def test_two_interrupts_leave_at_once_with_the_journal_whole(file: Path, journal
 
 
 def test_an_interrupt_while_the_input_is_waited_for(journal: Path, sandbox: Sandbox) -> None:
-    """A pipe that says nothing does not hold up the end, and the remedy fits an input that can't be read again."""
+    """A pipe without data does not delay the end, and the remedy fits an input that can't be read again."""
     arguments = ["send-many", "-", "--text", "Hi", "--journal", journal, "--json"]
     with started(*arguments, environment=environment_for(sandbox), stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
@@ -175,7 +175,7 @@ def test_after_a_refused_token_only_what_is_left_is_among_the_rows_left(
 def test_an_interrupted_run_accounts_for_every_row(
     file: Path, journal: Path, sandbox: Sandbox, journalled: bool
 ) -> None:
-    """Whatever the moment, each row was accepted or is among the rows that were not; each that was given out has a result."""
+    """At any moment of the signal, each row was accepted or is in `--failed-to`, and has a result."""
     numbers = [f"+44770090{place:04}" for place in range(200)]
     file.write_text("to,name\n" + "".join(f"{number},Ada\n" for number in numbers))
     failed = file.with_name("failed.csv")
@@ -196,8 +196,8 @@ def test_an_interrupted_run_accounts_for_every_row(
     assert sorted([*recipients(sandbox), *left]) == numbers
 
 
-def test_an_interrupted_stream_says_how_to_go_on(journal: Path, sandbox: Sandbox) -> None:
-    """What comes from standard input is not there a second time for `resume`: the remedy says so."""
+def test_an_interrupted_stream_has_a_remedy(journal: Path, sandbox: Sandbox) -> None:
+    """Standard input can't be read again by `resume`: the remedy is another command, and it works."""
     at_once = asyncio.Event()
     at_once.set()
     interrupt = faults.no_response(lambda: os.kill(os.getpid(), signal.SIGINT), until=at_once)
@@ -211,7 +211,7 @@ def test_an_interrupted_stream_says_how_to_go_on(journal: Path, sandbox: Sandbox
 
 
 def test_a_message_is_what_a_program_would_send(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """A program that goes on with the command line's journal sends nothing twice either: keys come from the message."""
+    """A program that uses the journal of the command line sends nothing twice either: keys are derived from the message."""
     assert send(file, journal, sandbox).exit_code == 0
 
     async def main() -> int:

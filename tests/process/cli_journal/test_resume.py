@@ -49,7 +49,7 @@ def test_a_refused_token_ends_with_the_command_for_the_rest(file: Path, journal:
 
 
 def test_resume_keeps_to_the_bound_of_concurrency(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """A journal that was begun with more messages at once than are allowed goes on with as many as are."""
+    """A journal with a larger concurrency than the maximum is resumed with the maximum."""
     assert send(file, journal, sandbox).exit_code == 0
 
     async def concurrency(more: int | None = None) -> object:
@@ -64,7 +64,7 @@ def test_resume_keeps_to_the_bound_of_concurrency(file: Path, journal: Path, san
     assert asyncio.run(concurrency()) == 10_000
 
 
-def test_resume_says_what_it_needs(file: Path, journal: Path, sandbox: Sandbox) -> None:
+def test_resume_needs_the_unchanged_file(file: Path, journal: Path, sandbox: Sandbox) -> None:
     """A file that is gone or has changed ends it with one line that names the remedy, before anything is sent."""
     assert send(file, journal, sandbox).exit_code == 0
     moved = file.rename(file.with_name("moved.csv"))
@@ -82,7 +82,7 @@ def test_resume_says_what_it_needs(file: Path, journal: Path, sandbox: Sandbox) 
 
 
 def test_standard_input_can_not_be_resumed_but_repeated(journal: Path, sandbox: Sandbox) -> None:
-    """What came from standard input is not there any more: `resume` names the remedy, and the remedy works."""
+    """Standard input can't be read again: `resume` names the remedy, and the remedy works."""
     rows = "to,name\n" + "".join(f"{number},Ada\n" for number in NUMBERS[:3])
     assert send("-", journal, sandbox, stdin=rows).exit_code == 0
     result = run("resume", journal, environment=environment_for(sandbox))
@@ -93,7 +93,7 @@ def test_standard_input_can_not_be_resumed_but_repeated(journal: Path, sandbox: 
 
 
 def test_only_what_send_many_wrote_can_be_resumed(journal: Path, sandbox: Sandbox) -> None:
-    """A journal that a program of one's own wrote does not say where its messages came from."""
+    """A journal of another program has no input file, and can't be resumed."""
 
     async def write() -> None:
         async with Journal(journal):
@@ -105,7 +105,7 @@ def test_only_what_send_many_wrote_can_be_resumed(journal: Path, sandbox: Sandbo
     assert "only a journal of send-many can be resumed" in result.stderr
 
 
-def test_resend_is_said_by_key(file: Path, journal: Path, sandbox: Sandbox) -> None:
+def test_a_message_is_sent_again_by_its_key(file: Path, journal: Path, sandbox: Sandbox) -> None:
     """`resume --resend KEY` sends one again that may have been accepted, that one only; a key that is not so is refused."""
     rule = sandbox.inject(faults.close_after_reading(), when=lambda request: request.to in NUMBERS[:2])
     assert send(file, journal, sandbox).exit_code == 1
@@ -121,7 +121,7 @@ def test_resend_is_said_by_key(file: Path, journal: Path, sandbox: Sandbox) -> N
 
 
 def test_many_are_sent_again_by_a_file(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """`resume --resend-file` takes what `export` wrote, less what was taken out, and says how many; the others stay as they are."""
+    """`resume --resend-file` takes the output of `export`, without the lines that were removed, and prints their number; other messages stay unknown."""
     rule = sandbox.inject(faults.close_after_reading(), when=lambda request: request.to in NUMBERS[:4])
     assert send(file, journal, sandbox).exit_code == 1
     rule.remove()
@@ -156,10 +156,8 @@ def test_many_are_sent_again_by_a_file(file: Path, journal: Path, sandbox: Sandb
     ],
     ids=["no heading", "no key", "ragged", "counts", "not unknown"],
 )
-def test_a_file_of_keys_that_is_none_is_one_line(
-    file: Path, journal: Path, sandbox: Sandbox, content: str, said: str
-) -> None:
-    """What is no list of keys, or names something that is not unknown, ends the command before anything is sent."""
+def test_a_file_without_keys_is_one_line(file: Path, journal: Path, sandbox: Sandbox, content: str, said: str) -> None:
+    """A file without keys, or with a key that is not unknown, ends the command before anything is sent."""
     sandbox.inject(faults.close_after_reading(), when=lambda request: request.to == NUMBERS[0], times=1)
     assert send(file, journal, sandbox).exit_code == 1
     keys = journal.with_name("keys")
@@ -171,7 +169,7 @@ def test_a_file_of_keys_that_is_none_is_one_line(
     assert recipients(sandbox) == NUMBERS[1:]
 
 
-def test_a_key_is_its_blanks_too(tmp_path: Path) -> None:
+def test_a_key_is_read_exactly(tmp_path: Path) -> None:
     """A key keeps its spaces, and loses the apostrophe that `export` put before a formula: it names that message and no other."""
     keys = tmp_path / "keys"
     keys.write_text("to,key\n1, a\n2,a\n")

@@ -18,7 +18,7 @@ from tests.support.threaded_sandbox import sandbox_in_a_thread
 
 
 def test_a_second_run_sends_nothing_twice(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """The same command with the same journal has nothing left to do: status 0, and the counts say why."""
+    """The same command with the same journal has nothing left to do: status 0, and the counts give the reason."""
     assert send(file, journal, sandbox).exit_code == 0
     result = send(file, journal, sandbox)
     assert result.exit_code == 0
@@ -47,10 +47,8 @@ def test_a_row_that_comes_twice_is_sent_once(tmp_path: Path, journal: Path, sand
     ]
 
 
-def test_what_may_have_been_accepted_is_neither_sent_again_nor_done(
-    file: Path, journal: Path, sandbox: Sandbox
-) -> None:
-    """An unknown message stays one in a second run, whose status says so; it is not among the failed rows."""
+def test_a_message_that_may_have_been_accepted_is_not_sent_again(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """An unknown message stays unknown in a second run, whose status is 1; it is not in `--failed-to`."""
     failed = file.with_name("failed.csv")
     sandbox.inject(faults.accept_then_close(), when=lambda request: request.to == NUMBERS[3])
     assert send(file, journal, sandbox).exit_code == 1
@@ -65,8 +63,8 @@ def test_what_may_have_been_accepted_is_neither_sent_again_nor_done(
 # --- a journal of another Callbell ------------------------------------------------------------------------------------
 
 
-def test_a_trial_in_the_sandbox_does_not_pass_for_a_campaign(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """What only the sandbox took is not left out when it is to go to Callbell: its journal is refused, and another works."""
+def test_a_journal_of_the_sandbox_is_refused_for_callbell(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """The journal of a trial in the sandbox is refused for Callbell, so that no message is left out; another journal works."""
     arguments = ["send-many", file, "--text", "Hi", "--journal", journal]
     assert run(*arguments, "--sandbox").exit_code == 0
     result = run(*arguments, environment=environment_for(sandbox))
@@ -84,7 +82,7 @@ def test_a_trial_in_the_sandbox_does_not_pass_for_a_campaign(file: Path, journal
         assert "start `callbell-async sandbox`" in result.stderr
 
 
-def test_the_rest_of_a_campaign_does_not_end_in_the_sandbox(file: Path, journal: Path, sandbox: Sandbox) -> None:
+def test_a_journal_of_callbell_is_refused_for_the_sandbox(file: Path, journal: Path, sandbox: Sandbox) -> None:
     """With a journal that was begun at Callbell, `--sandbox` is refused: what it takes would count as accepted."""
     assert send(file, journal, sandbox).exit_code == 0
     result = send(file, journal, sandbox, "--sandbox")
@@ -92,7 +90,7 @@ def test_the_rest_of_a_campaign_does_not_end_in_the_sandbox(file: Path, journal:
     assert "were sent to Callbell, not with --sandbox; use another journal" in result.stderr
 
 
-def test_a_journal_of_a_run_that_sent_nothing_is_as_good_as_new(file: Path, journal: Path, sandbox: Sandbox) -> None:
+def test_a_journal_of_a_run_that_sent_nothing_is_accepted(file: Path, journal: Path, sandbox: Sandbox) -> None:
     """Where the sandbox took nothing there is nothing to be left out."""
     bad = file.with_name("bad.csv")
     bad.write_text("to,name\nnobody,Ada\n")
@@ -101,8 +99,8 @@ def test_a_journal_of_a_run_that_sent_nothing_is_as_good_as_new(file: Path, jour
     assert recipients(sandbox) == NUMBERS
 
 
-def test_another_address_is_told(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """A journal that goes on at another address says so, because what is done at the first is not sent again."""
+def test_another_address_is_printed(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """A run to another address than the last one prints both: messages accepted at the first are not sent again."""
     assert send(file, journal, sandbox).exit_code == 0
     assert "the last run" not in send(file, journal, sandbox).stderr
     with sandbox_in_a_thread(TOKEN) as other:
@@ -130,8 +128,8 @@ def test_notes_of_another_version_are_one_line(file: Path, journal: Path, sandbo
 
 
 @pytest.mark.parametrize("command", ["resume", "status", "reconcile", "export"])
-def test_a_journal_that_is_not_there_is_not_made(tmp_path: Path, command: str) -> None:
-    """What only looks at a journal does not make one."""
+def test_a_missing_journal_is_not_created(tmp_path: Path, command: str) -> None:
+    """A command that only reads a journal does not create one."""
     path = tmp_path / "none.db"
     result = run(command, path)
     assert (result.exit_code, result.stderr) == (2, f"callbell-async: {path}: there is no such journal\n")
@@ -139,8 +137,8 @@ def test_a_journal_that_is_not_there_is_not_made(tmp_path: Path, command: str) -
 
 
 @pytest.mark.parametrize("command", ["resume", "status", "export", "send-many"])
-def test_what_is_no_journal_is_one_line(file: Path, journal: Path, sandbox: Sandbox, command: str) -> None:
-    """A file that is no journal ends a command with the status 3, and stays as it is."""
+def test_a_file_of_another_kind_is_one_line(file: Path, journal: Path, sandbox: Sandbox, command: str) -> None:
+    """A file of another kind ends a command with the status 3, and is not changed."""
     journal.write_text("no journal at all, but a letter\n" * 100)
     result = send(file, journal, sandbox) if command == "send-many" else run(command, journal)
     assert result.exit_code == 3
@@ -192,7 +190,7 @@ ENDS = ["", "-wal", "-shm", "-lock", "-count", "-new", "-journal"]
 def test_nothing_is_written_over_a_part_of_the_journal(
     file: Path, journal: Path, sandbox: Sandbox, end: str, spelling: str
 ) -> None:
-    """`--failed-to` and `export --output` are no file that a journal has beside it, there or not, however it is spelt."""
+    """`--failed-to` and `export --output` refuse every file that a journal has beside it, whether it exists or not, however it is spelled."""
     assert send(file, journal, sandbox).exit_code == 0
     part = journal.with_name(journal.name + end)
     named, target = journal, part

@@ -18,7 +18,7 @@ from tests.support.journal_commands import NUMBERS, TOKEN, send
 
 
 def test_status_is_a_funnel(sent: Path, sandbox: Sandbox) -> None:
-    """`status` says what the journal knows; `--refresh` asks Callbell first."""
+    """`status` shows the messages by outcome and status; `--refresh` asks Callbell first."""
     result = run("status", sent)
     assert result.exit_code == 0
     told = [line.split() for line in result.stdout.splitlines()]
@@ -41,7 +41,7 @@ def test_status_is_a_funnel(sent: Path, sandbox: Sandbox) -> None:
 
 
 def test_status_as_json(sent: Path, sandbox: Sandbox) -> None:
-    """`--json` gives both counts as one object; what Callbell can't tell makes the status 1."""
+    """`--json` gives both counts as one object; a status that can't be refreshed makes the exit status 1."""
     sandbox.inject(faults.answer(404, {"error": "not found"}), when=lambda request: request.method == "GET", times=1)
     result = run("status", sent, "--json", "--refresh", environment=environment_for(sandbox))
     assert result.exit_code == 1
@@ -68,16 +68,16 @@ def test_a_terminal_gets_bars(sent: Path) -> None:
         ),
     ],
 )
-def test_a_stage_counts_all_who_came_to_it(statuses: dict[str, int], told: dict[str, int]) -> None:
-    """Who has read a message also got it; ends and statuses that nobody knows stand apart, and all were enqueued."""
+def test_a_stage_counts_later_stages_too(statuses: dict[str, int], told: dict[str, int]) -> None:
+    """A message that was read was also delivered; failures and unknown statuses are listed apart, and all messages were enqueued."""
     assert funnel_stages(statuses) == told
 
 
 # --- reconcile and export ---------------------------------------------------------------------------------------------
 
 
-def test_reconcile_settles_what_is_there(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """`reconcile` finds in the histories what was accepted without an answer, names what it can't find, and says so by its status."""
+def test_reconcile_resolves_messages_in_the_history(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """`reconcile` finds messages in the histories that were accepted without a response, lists the others, and has the status 1 then."""
     lost = sandbox.inject(faults.close_after_reading(), when=lambda request: request.to == NUMBERS[0], times=1)
     taken = sandbox.inject(faults.accept_then_close(), when=lambda request: request.to == NUMBERS[1], times=1)
     assert send(file, journal, sandbox).exit_code == 1
@@ -121,7 +121,7 @@ def test_export_is_every_entry(sent: Path, tmp_path: Path) -> None:
     [("none/x.csv", "can't be written"), (".", "can't be written"), ("spring journal.db", "is the journal")],
 )
 def test_export_to_a_wrong_place_is_one_line(sent: Path, target: str, said: str) -> None:
-    """A file that can't be written is said, and the journal itself is not written over."""
+    """A file that can't be written is one line, and the journal itself is not overwritten."""
     before = sent.read_bytes()
     result = run("export", sent, "--output", sent.parent / target)
     assert result.exit_code == 2
