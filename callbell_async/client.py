@@ -22,6 +22,7 @@ from callbell_async.arguments import (
     check_token,
     is_insecure,
 )
+from callbell_async.asyncio_tools import run_shielded
 from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
 from callbell_async.endpoints.account import (
     AuthEndpoint,
@@ -185,6 +186,10 @@ class CallbellClient:
         A session that was passed to the client stays open. May be called twice.
         """
         self._pipeline.closed = True
+        # A cancel scope around this must not take the runs' shutdown time away.
+        await run_shielded(self._close)
+
+    async def _close(self) -> None:
         try:
             # All at once, so that their shutdown times do not add up.
             await asyncio.gather(*(run.aclose() for run in tuple(self._runs)))
