@@ -406,7 +406,7 @@ async def test_an_added_slot_makes_up_for_one_to_be_removed() -> None:
 
 @pytest.mark.parametrize("count", [0, -1, True, 1.0, "1"])
 async def test_a_number_of_slots_is_a_count(count: Any) -> None:
-    """What is not a whole number of slots is refused, and changes nothing."""
+    """A value that is not a whole number of slots is refused, and changes nothing."""
     limiter = WindowRateLimiter(2)
     for change in (limiter.add_slots, limiter.remove_slots):
         with pytest.raises(ConfigurationError, match=r"^count="):

@@ -145,10 +145,10 @@ async def test_a_proxy_of_a_callers_session_is_used() -> None:
     async with (
         RawTestServer(respond, host="127.0.0.1") as proxy,
         aiohttp.ClientSession(proxy=proxy.make_url("/")) as session,
-        client_for("http://callbell.localhost/v1", session=session) as callbell,
+        client_for("http://127.0.0.1:1/v1", session=session) as callbell,
     ):
         assert (await callbell.send(MESSAGE)).uuid == "f00d"
-    assert seen == [("http://callbell.localhost/v1/messages/send", f"Bearer {TOKEN}")]
+    assert seen == [("http://127.0.0.1:1/v1/messages/send", f"Bearer {TOKEN}")]
 
 
 async def test_a_session_that_was_closed_sends_nothing() -> None:
