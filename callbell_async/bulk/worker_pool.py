@@ -26,7 +26,7 @@ from callbell_async.wire import dump_message
 __all__ = ["WorkerPool"]
 
 _MAX_CANCELLATIONS = 10
-"""A task that survives so many cancellations is not waited for: an `on_result` may be waiting for the run itself."""
+"""A task that survives this number of cancellations is not waited for: an `on_result` may be waiting for the run itself."""
 
 _RESULTS_PER_ROUND = 100
 """The number of `SKIPPED` results after which other tasks get a round of the event loop."""
@@ -147,6 +147,7 @@ class WorkerPool:
         elif error is not self.failure:
             self._further_failures += 1
         self._source.stop()
+        self._end_attempts()
 
     def hurry(self) -> None:
         """Cut the end short: first the time of requests in flight, then `on_result`."""
@@ -346,7 +347,7 @@ class WorkerPool:
         if self._journal_source is not None:
             result = self._journal_result(item, result)
         self._count(result)
-        # Before `on_result`, which may raise: a result that is counted is given out, too.
+        # Before `on_result`, which may raise: the consumer gets every result that is counted.
         full = self._queue is not None and not self._queue.put(result)
         if self._on_result is not None:
             returned = self._on_result(result)

@@ -1,4 +1,4 @@
-"""What the calls of one run have in common: whether an attempt may start, and what follows a failed one."""
+"""The interface through which a run controls the attempts of its calls."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["AfterFailure", "AttemptGate"]
 
 
 class AfterFailure(Enum):
-    """What follows a failed attempt."""
+    """The next step of a call after a failed attempt."""
 
     POLICY = "policy"
     """The retry policy decides."""
     HOLD = "hold"
     """The call waits at the gate for its next attempt, and this attempt does not count towards the policy's limits."""
     GIVE_UP = "give up"
-    """There is no further attempt."""
+    """The call ends with the error of this attempt."""
 
 
 class AttemptGate(Protocol):

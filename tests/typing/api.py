@@ -173,6 +173,8 @@ async def send_many(callbell: CallbellClient, messages: Sequence[TextMessage], r
     """Awaited, a run gives a report; iterated, results; from any iterable of messages or of what building them raised."""
     run = callbell.send_many(messages, concurrency=50, stop_on=(AuthenticationError,), shutdown_timeout=1.5)
     assert_type(run, SendRun)
+    assert_type(run.stop_error, BaseException | None)
+    assert_type(run.paused_for, float | None)
     report = await run
     assert_type(report, SendReport)
     assert_type(report.accepted, int)

@@ -1,4 +1,4 @@
-"""Waiting for work although the current task is cancelled: what counts as a new cancellation, and what repeats one."""
+"""Waiting for work although the current task is cancelled, and telling new cancellations from repeated ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def rounds(count: int = 10) -> None:
 
 
 class Waiting:
-    """A task that waits for `work` in a shield; `new` is the number of new cancellations that it was told of."""
+    """A task that waits for `work` in a shield; `new` is the number of new cancellations that it noticed."""
 
     def __init__(self, *, surround: Callable[[], anyio.CancelScope] | None = None, with_cause: bool = True) -> None:
         self.work: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -173,7 +173,7 @@ async def test_uncancelled_work_begins_again_when_it_is_cancelled_itself() -> No
 
 
 async def test_uncancelled_work_that_raises() -> None:
-    """What the work raises, its caller gets."""
+    """An exception of the work is raised in its caller."""
 
     async def work() -> None:
         raise LookupError("no such row")

@@ -116,7 +116,7 @@ async def test_more_workers_than_a_group_holds(journal: Journal) -> None:
     fake = FakeCallbell(lambda number, attempt: Fate(answering=1.0))
     report = await new_run(fake, iter(texts(1_500)), concurrency=700, journal=journal)
     assert report.accepted == 1_500
-    assert fake.most_under_way == 700
+    assert fake.most_in_flight == 700
     assert set(fake.accepted.values()) == {1}
     assert {entry.outcome for entry in await entries(journal)} == {Outcome.ACCEPTED}
 
