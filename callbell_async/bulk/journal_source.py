@@ -80,9 +80,9 @@ class JournalSource:
         self._hurried = self._halting = self._opened = False
 
     @property
-    def at_most(self) -> int | None:
+    def size_hint(self) -> int | None:
         """How many messages there are, if that is known, but 1 at least."""
-        return self._feed.at_most
+        return self._feed.size_hint
 
     @property
     def stopped(self) -> bool:
@@ -90,14 +90,14 @@ class JournalSource:
         return self._feed.stopped
 
     def start(self) -> None:
-        """Begin to pull and to write; wants `halt` and `close`."""
+        """Begin to pull and to write; wants `stop_writing` and `close`."""
         loop = asyncio.get_running_loop()
         self._pulling = loop.create_task(self._pull())
         self._pulling.add_done_callback(self._ended)
         self._writing = loop.create_task(self._write(self._pulling))
         self._writing.add_done_callback(self._ended)
 
-    async def next_async(self) -> tuple[int, Any] | None:
+    async def get(self) -> tuple[int, Any] | None:
         """The next with its index, or `None` when there is none or the feeding has stopped; raises what the input or the journal raises."""
         while not self._feed.stopped:
             if self._ready:
@@ -132,24 +132,24 @@ class JournalSource:
         """What still waits for the input; it ends after `stop`, unless the input won't."""
         return set() if self._pulling is None or self._pulling.done() else {self._pulling}
 
-    def hurry(self, patience: float) -> None:
+    def drain(self, timeout: float) -> None:
         """From now on nothing is tried, and so only looked up, not written down; stop when the input has to be waited for longer than so many seconds."""
         self._hurried = True
-        self._feed.hurry(patience)
+        self._feed.drain(timeout)
 
-    async def halt(self) -> None:
-        """Stop writing; a group that is being written is finished, because `rest` must know what is written down."""
+    async def stop_writing(self) -> None:
+        """Stop writing; a group that is being written is finished, because `remaining` must know what is written down."""
         self._halting = True
         self._change.set()
         if self._writing is not None:
             await asyncio.wait({self._writing})
 
-    def rest(self) -> Iterable[tuple[int, Any]]:
+    def remaining(self) -> Iterable[tuple[int, Any]]:
         """What was pulled and not handed out, and what was not pulled of an input that has a length."""
         for waiting in (self._ready, self._pulled):
             while waiting:
                 yield waiting.popleft()
-        yield from self._feed.rest()
+        yield from self._feed.remaining()
 
     async def close(self) -> None:
         """Write what is not written, and close the journal if the run opened it; raises `JournalError`."""
@@ -163,7 +163,7 @@ class JournalSource:
             while not feed.stopped and (len(self._pulled) >= self._group or len(self._ready) > self._group // 2):
                 self._room.clear()
                 await self._room.wait()
-            fed = feed.next() if feed.immediate else await feed.next_async()
+            fed = feed.get_nowait() if feed.immediate else await feed.get()
             if fed is None:
                 return
             self._pulled.append(fed)
@@ -237,7 +237,7 @@ class JournalSource:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            # `next_async` raises it, unless the run has ended for another reason: then it counts as seen.
+            # `get` raises it, unless the run has ended for another reason: then it counts as seen.
             task.exception()
         self._change.set()
         if task is self._writing:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import attrs
 
+from callbell_async.bulk import SendRun
 from callbell_async.cli.addresses import same_address
 from callbell_async.cli.connection import Connection, warn_of_few_descriptors
 from callbell_async.cli.duplicates import DuplicateRowError, DuplicateRows
@@ -19,13 +20,13 @@ from callbell_async.cli.input_rows import Row, RowFile, read_in_thread
 from callbell_async.cli.message_form import MessagePlan, plan_for_rows
 from callbell_async.cli.output import OUTPUT_FAILED, info, result_json
 from callbell_async.cli.progress import View, view_for
-from callbell_async.cli.row_results import Counts, RowResult, row_result
-from callbell_async.cli.saved_run import SendJob, allow_resend, attach_journal
+from callbell_async.cli.row_results import Counts, RowResult, error_text, row_result
+from callbell_async.cli.saved_run import DEFAULT_OUTAGE_TIMEOUT, SendJob, allow_resend, attach_journal
 from callbell_async.cli.signals import ShutdownSignals
 from callbell_async.cli.summary import Rest, explain_no_rows, explain_rest, explain_withheld, write_counts
 from callbell_async.cli.template_check import check_template
 from callbell_async.client import CallbellClient
-from callbell_async.errors import DuplicateMessageError, JournalError, Outcome
+from callbell_async.errors import JournalError, Outcome
 from callbell_async.journal import Journal
 from callbell_async.models.messages import Message
 from callbell_async.models.results import Item, SendReport, SendResult
@@ -35,6 +36,9 @@ __all__ = ["SHOWN_FAILURES", "Campaign", "open_input", "run_campaign"]
 
 SHOWN_FAILURES = 20
 """The number of failures that are printed one by one: if every message fails, the reason must stay on the screen."""
+
+SHOW_EVERY = 1.0
+"""Seconds after which the progress is shown again, also when no result comes."""
 
 SHUTDOWN_TIMEOUT = 30.0
 """Seconds that the first Ctrl-C leaves to requests in flight: the time that one attempt may take."""
@@ -86,7 +90,9 @@ def run_campaign(
                 info(f"{OUTPUT_FAILED}; so far: {campaign.counts.words() or 'no row was tried'}")
             if campaign.unread_from is not None:
                 info(f"stopped at once: rows from line {campaign.unread_from} on were not written to --failed-to")
-            if reason := _reason_for_rest(campaign, signals, journal):
+            if campaign.stop_reason is not None:
+                info(f"the run was stopped: {campaign.stop_reason}")
+            if reason := _reason_for_rest(campaign, signals):
                 rest = Rest(
                     last_line=campaign.last_line,
                     not_sent=campaign.counts.not_sent,
@@ -102,13 +108,13 @@ def run_campaign(
     return signals.status or (DONE if campaign.counts.complete == campaign.counts.total else NOT_ALL_DONE)
 
 
-def _reason_for_rest(campaign: Campaign, signals: ShutdownSignals, journal: Path | None) -> str | None:
+def _reason_for_rest(campaign: Campaign, signals: ShutdownSignals) -> str | None:
     """Why rows were not sent; `None` where none is left, or nothing can be said about them."""
     if campaign.output_failed and not (campaign.input_exhausted and campaign.counts.complete == campaign.counts.total):
         return OUTPUT_FAILED
     if signals.count:
         return "interrupted"
-    return "the run was stopped" if campaign.is_stopped and journal is not None else None
+    return None if campaign.stop_reason is None else "stopped"
 
 
 class Campaign:
@@ -119,7 +125,7 @@ class Campaign:
         last_line: The line of the last row that was read.
         output_failed: Standard output can't be written any more: its reader has ended, or a disk is full.
         input_exhausted: Every row has its result.
-        is_stopped: An error stopped the run, such as a refused token, and the rest was skipped.
+        stop_reason: The error that stopped the run, such as a refused token, on one line; `None` if none did.
         unread_from: The line of the first row that a second signal kept from being read; `None` if there is none.
     """
 
@@ -148,7 +154,8 @@ class Campaign:
         self._rows_in_run: dict[int, Row] = {}
         self.counts = Counts()
         self.last_line = 0
-        self.output_failed = self.input_exhausted = self.is_stopped = False
+        self.output_failed = self.input_exhausted = False
+        self.stop_reason: str | None = None
         self.unread_from: int | None = None
 
     async def run(
@@ -172,9 +179,18 @@ class Campaign:
             if self._failed is not None:
                 # Only now that the journal is open: another process may be writing this file.
                 stack.enter_context(self._failed)
-            await self.send(callbell, concurrency=job.concurrency, journal=opened)
+            await self.send(
+                callbell, concurrency=job.concurrency, journal=opened, outage_timeout=float(job.outage_timeout)
+            )
 
-    async def send(self, callbell: CallbellClient, *, concurrency: int, journal: Journal | None = None) -> None:
+    async def send(
+        self,
+        callbell: CallbellClient,
+        *,
+        concurrency: int,
+        journal: Journal | None = None,
+        outage_timeout: float = DEFAULT_OUTAGE_TIMEOUT,
+    ) -> None:
         """Send every row with this client."""
         self._journal = journal
         run = callbell.send_many(
@@ -183,18 +199,29 @@ class Campaign:
             journal=journal,
             on_result=self._on_result,
             shutdown_timeout=SHUTDOWN_TIMEOUT,
+            outage_timeout=outage_timeout,
         )
+        showing = asyncio.create_task(self._show_progress(run))
         try:
             with self._signals.cancelling(self._announce_end), self._view:
                 async for _ in run:
-                    self._view.show(self.counts)
+                    self._view.show(self.counts, run.paused_for)
                 self.input_exhausted = True
         except OSError:
             self.output_failed = True
             raise
         finally:
+            showing.cancel()
+            if run.stop_error is not None:
+                self.stop_reason = error_text(run.stop_error)
             if not self.output_failed:
                 self._write_counts(run.report)
+
+    async def _show_progress(self, run: SendRun) -> None:
+        """During an outage no result comes that would show it."""
+        while True:
+            await asyncio.sleep(SHOW_EVERY)
+            self._view.show(self.counts, run.paused_for)
 
     # --- the input ----------------------------------------------------------------------------------------------------
 
@@ -229,15 +256,13 @@ class Campaign:
         row = self._rows_in_run.pop(result.index)
         found = row_result(row.line, result)
         if isinstance(result.message, DuplicateRowError):
-            self._add(row, found)
+            self._add(row, found if self._journal is None else attrs.evolve(found, key=result.message.key))
             self._show(found, "duplicates")
             return None
         untried = result.outcome is Outcome.SKIPPED and result.error is None
         if untried and result.key is None and self._journal is not None:
             return self._add_untried(row, found, result.message, self._journal)
         self._add(row, found)
-        if result.outcome is Outcome.SKIPPED and not isinstance(result.error, DuplicateMessageError | None):
-            self.is_stopped = True
         if not found.complete and not untried:
             self._show(found, "failures")
         return None

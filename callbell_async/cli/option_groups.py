@@ -32,7 +32,7 @@ class GroupedCommand(click.Command):
         """Write each group with its title; `--help` and options without a group come last."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
                 groups.setdefault(getattr(param, "group", _OTHER), []).append(record)
         other = groups.pop(_OTHER, [])

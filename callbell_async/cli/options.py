@@ -13,6 +13,7 @@ import click
 from callbell_async.cli.connection import DEFAULT_CONCURRENCY, DEFAULT_RATE
 from callbell_async.cli.message_form import MessageForm
 from callbell_async.cli.option_groups import option
+from callbell_async.cli.saved_run import DEFAULT_OUTAGE_TIMEOUT
 
 __all__ = [
     "FILE",
@@ -81,7 +82,7 @@ def message_options(command: Command) -> Command:
 
 
 def run_options(command: Command) -> Command:
-    """Give a command `--concurrency` and `--rate`."""
+    """Give a command `--concurrency`, `--rate` and `--outage-timeout`."""
     return all_options(
         option(
             "--concurrency",
@@ -98,6 +99,15 @@ def run_options(command: Command) -> Command:
             type=click.IntRange(min=1),
             group="Run",
             help="Maximum number of requests per second.",
+        ),
+        option(
+            "--outage-timeout",
+            default=DEFAULT_OUTAGE_TIMEOUT,
+            show_default=True,
+            type=click.IntRange(min=0),
+            metavar="SECONDS",
+            group="Run",
+            help="How long a run waits during an outage before it stops; 0 never waits.",
         ),
     )(command)
 

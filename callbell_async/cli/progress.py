@@ -20,8 +20,9 @@ __all__ = ["BarView", "LineView", "View", "view_for"]
 LINE_EVERY = 5.0
 """Seconds between two plain lines: a log shows that the run proceeds, and stays readable."""
 
-_ROOM_FOR_RATE = 30
-_ROOM_FOR_BAR = 60
+_ROOM_FOR_PACE = 45
+_ROOM_FOR_BAR = 75
+_BAR_WIDTH = 20
 """Columns of a terminal in which the numbers of a million messages fit besides the bar."""
 
 
@@ -34,8 +35,8 @@ class View(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
 
-    def show(self, counts: Counts) -> None:
-        """Show the progress."""
+    def show(self, counts: Counts, paused_for: float | None = None) -> None:
+        """Show the progress; `paused_for` are the seconds for which the run has been waiting for Callbell to come back."""
 
     def info(self, line: str) -> None:
         """Show a line for people, above or beside the progress."""
@@ -58,18 +59,19 @@ class Pace:
         self._clock = clock
         self._started_at = clock()
 
-    def rate(self, counts: Counts) -> str:
-        """Messages per second."""
-        return f"{counts.rate(self._clock() - self._started_at):.0f}"
-
-    def time_left(self, counts: Counts) -> str | None:
-        """The time left at the present rate, as minutes and seconds; `None` where it is not known."""
+    def words(self, counts: Counts, paused_for: float | None) -> str:
+        """Messages per second and the time left, or for how long the run has been paused."""
+        if paused_for is not None:
+            return f"paused for {_time(paused_for)} (outage)"
         rate = counts.rate(self._clock() - self._started_at)
-        if self._total is None or not rate:
-            return None
-        minutes, seconds = divmod(round(max(0, self._total - counts.total) / rate), 60)
-        hours, minutes = divmod(minutes, 60)
-        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+        left = "" if self._total is None or not rate else f", {_time((self._total - counts.total) / rate)} left"
+        return f"{rate:.0f} a second{left}"
+
+
+def _time(seconds: float) -> str:
+    minutes, seconds = divmod(round(max(0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 class LineView:
@@ -90,16 +92,14 @@ class LineView:
     ) -> None:
         return
 
-    def show(self, counts: Counts) -> None:
+    def show(self, counts: Counts, paused_for: float | None = None) -> None:
         """Write a line, unless the last one is too recent."""
         now = self._clock()
         if now < self._next_at:
             return
         self._next_at = now + LINE_EVERY
         done = f"{counts.total}" if self._total is None else f"{counts.total} of {self._total}"
-        left = self._pace.time_left(counts)
-        remaining = "" if left is None else f", {left} left"
-        self.info(f"{done} done, {self._pace.rate(counts)} a second{remaining}: {counts.words()}")
+        self.info(f"{done} done, {self._pace.words(counts, paused_for)}: {counts.words()}")
 
     def info(self, line: str) -> None:
         """Write a line of its own."""
@@ -122,10 +122,10 @@ class BarView:
         counts = self._counts = [""]
         # A number that is cut would be another number: a column without room is left out.
         columns: list[ProgressColumn] = [MofNCompleteColumn()]
-        if console.width >= _ROOM_FOR_RATE:
+        if console.width >= _ROOM_FOR_PACE:
             columns.append(TextColumn("{task.fields[pace]}", markup=False))
         if console.width >= _ROOM_FOR_BAR:
-            columns = [TextColumn("sending"), BarColumn(), *columns]
+            columns = [TextColumn("sending"), BarColumn(_BAR_WIDTH), *columns]
         self._progress = TwoLines(
             *columns,
             console=console,
@@ -145,12 +145,10 @@ class BarView:
         with _closed_terminal_ignored():
             self._progress.stop()
 
-    def show(self, counts: Counts) -> None:
+    def show(self, counts: Counts, paused_for: float | None = None) -> None:
         """Move the bar, which is drawn a few times a second, however often this is called."""
         self._counts[0] = counts.words()
-        left = self._pace.time_left(counts)
-        pace = f"{self._pace.rate(counts)}/s" + ("" if left is None else f" {left}")
-        self._progress.update(self._task, completed=counts.total, pace=pace)
+        self._progress.update(self._task, completed=counts.total, pace=self._pace.words(counts, paused_for))
 
     def info(self, line: str) -> None:
         """Write a line above the bar."""

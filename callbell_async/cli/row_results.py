@@ -11,7 +11,7 @@ from callbell_async.cli.duplicates import DuplicateRowError
 from callbell_async.errors import CallbellError, DuplicateMessageError, InvalidMessageError, Outcome
 from callbell_async.models.results import SendResult
 
-__all__ = ["NOT_TRIED", "Counts", "RowResult", "row_result", "unsendable_row"]
+__all__ = ["NOT_TRIED", "Counts", "RowResult", "error_text", "row_result", "unsendable_row"]
 
 NOT_TRIED = "the run was stopped before it"
 
@@ -91,7 +91,11 @@ def unsendable_row(line: int, error: InvalidMessageError) -> RowResult:
 def _reason(error: BaseException | None) -> str:
     if error is None:
         return NOT_TRIED
-    # The text of a foreign exception may quote anything.
+    return error_text(error)
+
+
+def error_text(error: BaseException) -> str:
+    """The error on one line; of a foreign exception only the class, because its text may quote anything."""
     return " ".join(str(error).split()) if isinstance(error, CallbellError) else type(error).__name__
 
 

@@ -20,6 +20,7 @@ from callbell_async.errors import ConfigurationError, JournalError, Outcome
 from callbell_async.journal import Journal
 
 __all__ = [
+    "DEFAULT_OUTAGE_TIMEOUT",
     "SendJob",
     "allow_resend",
     "attach_journal",
@@ -29,6 +30,9 @@ __all__ = [
     "saved_job",
     "saved_options",
 ]
+
+DEFAULT_OUTAGE_TIMEOUT = 600
+"""Seconds for which a run waits for Callbell to come back."""
 
 _FORMAT = "1"
 
@@ -50,6 +54,7 @@ class SendJob:
     base_url: str | None = None
     rate: int
     concurrency: int
+    outage_timeout: int = DEFAULT_OUTAGE_TIMEOUT
     digest: str | None = None
 
     def notes(self) -> dict[str, str]:

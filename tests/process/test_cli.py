@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from callbell_async.cli import main
 from callbell_async.cli.progress import LINE_EVERY, LineView, view_for
 from callbell_async.cli.row_results import Counts, RowResult
 from callbell_async.errors import Outcome
-from callbell_async.sandbox import Sandbox
+from callbell_async.sandbox import Sandbox, faults
 from tests.support.command_line import (
     counts_in,
     environment_for,
@@ -206,6 +207,63 @@ def test_plain_progress_is_a_line_now_and_then(
     assert capsys.readouterr().err.splitlines() == said
 
 
+def test_a_pause_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """While a run waits for Callbell to come back, the line has the length of the pause in place of the rate."""
+    now = [0.0]
+    with LineView(100, clock=lambda: now[0]) as view:
+        now[0] = LINE_EVERY
+        view.show(counts(accepted=8), 62.0)
+    assert capsys.readouterr().err.splitlines()[1] == "8 of 100 done, paused for 1:02 (outage): 8 accepted"
+
+
+def test_the_rate_is_never_above_the_limit() -> None:
+    """Skipped rows are not in the rate, and a short run whose first 300 messages leave at once has no higher rate than the limit."""
+    assert counts(accepted=600).rate(1.2) < 300
+    assert counts(accepted=6_000).rate(19.2) == pytest.approx(300, abs=5)
+    assert counts(accepted=10, skipped=1_000).rate(1.0) == 5
+
+
+def test_an_outage_ends_a_run_after_its_timeout(csv_file: Path, served_sandbox: Sandbox, tmp_path: Path) -> None:
+    """While nothing reaches Callbell the run pauses; after `--outage-timeout` it stops with one line, and the rest is in `--failed-to`."""
+    csv_file.write_text("to\n" + "".join(f"+44770090{number:04}\n" for number in range(50)))
+    failed = tmp_path / "failed.csv"
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        environment = {"CALLBELL_TOKEN": "x", "CALLBELL_BASE_URL": f"http://127.0.0.1:{unused.getsockname()[1]}/v1"}
+        arguments = ["--text", "Hi", "--outage-timeout", "1", "--failed-to", failed, "--concurrency", "5"]
+        result = run("send-many", csv_file, *arguments, environment=environment)
+    assert result.exit_code == 1
+    reason, rest = result.stderr.splitlines()[-2:]
+    assert reason.startswith("the run was stopped: no response from Callbell for ")
+    assert rest == "stopped: 50 rows were not sent and are in --failed-to"
+    assert len(failed.read_text().splitlines()) == 51
+
+
+def test_a_long_retry_after_ends_a_run(csv_file: Path, served_sandbox: Sandbox) -> None:
+    """A response that asks for a pause of a day stops the run at once, and the last lines have the reason and the rest."""
+    csv_file.write_text("to\n" + "".join(f"+44770090{number:04}\n" for number in range(50)))
+    served_sandbox.inject(faults.answer(429, {"error": "later"}, {"Retry-After": "86400"}))
+    result = run(
+        "send-many", csv_file, "--text", "Hi", "--concurrency", "1", environment=environment_for(served_sandbox)
+    )
+    assert result.exit_code == 1
+    assert len(served_sandbox.requests) == 1
+    reason, rest = result.stderr.splitlines()[-2:]
+    assert reason.startswith("the run was stopped: POST /messages/send: 429 later")
+    assert rest.startswith("stopped: 49 rows were not sent up to line 51")
+
+
+def test_the_options_are_in_groups() -> None:
+    """`send-many --help` lists its options by what they are about; every line fits a terminal of 80 columns."""
+    text = run("send-many", "--help").output
+    titles = [line.removesuffix(" options:") for line in text.splitlines() if line.endswith(" options:")]
+    assert titles == ["Message", "Input", "Run", "Output", "Connection", "Other"]
+    assert max(map(len, text.splitlines())) <= 80
+    message, rest = text.split("Input options:")
+    assert "--template UUID" in message
+    assert "--to-column NAME" in rest.split("Run options:")[0]
+
+
 class Terminal(io.StringIO):
     """A text that takes itself for a terminal."""
 
@@ -247,17 +305,17 @@ def test_a_terminal_gets_a_bar(csv_file: Path) -> None:
 
 
 def test_an_interrupt_ends_with_the_counts(csv_file: Path) -> None:
-    """Ctrl-C stops the run, waits for requests in flight, writes the counts, and gives the status 130."""
-    csv_file.write_text("to\n" + "".join(f"+4477{number:08}\n" for number in range(100_000)))
+    """Ctrl-C stops the run, waits for requests in flight but not for messages without a slot, writes the counts, and gives the status 130."""
+    csv_file.write_text("to\n" + "".join(f"+44770{number:07}\n" for number in range(100_000)))
     with started("send-many", csv_file, "--text", "Hi", "--sandbox", "--rate", "50") as process:
         read_until(process.stderr, "sending 100000 messages")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert process.returncode == 130
-    assert "interrupted: every row up to line" in err
+    assert err.splitlines()[-1].startswith("interrupted: ")
     assert "Traceback" not in err
     counts = counts_in(out)
-    assert counts["accepted"] == counts["total"] < 100_000
+    assert counts["accepted"] + counts["never_sent"] + counts["skipped"] == counts["total"] < 100_000
 
 
 def test_a_closed_terminal_ends_a_run_in_order(csv_file: Path, tmp_path: Path, served_sandbox: Sandbox) -> None:

@@ -109,21 +109,6 @@ def test_no_output_has_a_number_a_text_or_the_token(tmp_path: Path, sandbox: San
             assert secret not in result.output
 
 
-def test_too_few_file_descriptors_are_a_warning(file: Path, sandbox: Sandbox) -> None:
-    """Where the process may open fewer files than messages are in flight at once, a warning names both numbers and the remedy."""
-    limit = f"ulimit -n 120; exec {shlex.join([sys.executable, '-m', 'callbell_async'])} send-many {file} --text Hi"
-    environment = {**os.environ, **environment_for(sandbox)}
-    for concurrency, warned in ((100, True), (20, False)):
-        done = subprocess.run(
-            f"{limit} --concurrency {concurrency}", shell=True, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0
-        assert (
-            "warning: --concurrency: 100 messages in flight need up to 132 open files, and the limit is 120"
-            in done.stderr
-        ) is warned
-
-
 def test_rows_are_not_lost_when_nobody_reads_the_results(tmp_path: Path, sandbox: Sandbox) -> None:
     """When the reader of `--json` closes the pipe, the status is 1, standard error has the counts, and each row was accepted or is in `--failed-to`."""
     numbers = [f"+44770090{place:04}" for place in range(2_000)]
@@ -226,3 +211,18 @@ def test_two_interrupts_count_the_rows_that_were_not_sent(file: Path, sandbox: S
         else f"interrupted: {left} rows were not sent up to line {last}, and none after it was tried (--failed-to FILE keeps such rows)"
     )
     assert (f"stopped at once: rows from line {last + 1} on were not written to --failed-to" in err) is failed_to
+
+
+def test_too_few_file_descriptors_are_a_warning(file: Path, sandbox: Sandbox) -> None:
+    """Where the process may open fewer files than messages are in flight at once, a warning names both numbers and the remedy."""
+    limit = f"ulimit -n 120; exec {shlex.join([sys.executable, '-m', 'callbell_async'])} send-many {file} --text Hi"
+    environment = {**os.environ, **environment_for(sandbox)}
+    for concurrency, warned in ((100, True), (20, False)):
+        done = subprocess.run(
+            f"{limit} --concurrency {concurrency}", shell=True, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0
+        assert (
+            "warning: --concurrency: 100 messages in flight need up to 132 open files, and the limit is 120"
+            in done.stderr
+        ) is warned

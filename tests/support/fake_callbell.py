@@ -41,6 +41,7 @@ class Fate:
     late: float | None = None
     status: int = 200
     headers: dict[str, str] = attrs.field(factory=dict)
+    body: bytes | None = None
 
 
 class FakeCallbell(Transport):
@@ -56,7 +57,7 @@ class FakeCallbell(Transport):
     ) -> None:
         super().__init__(
             TransportOptions(
-                base_url="http://callbell.invalid",
+                base_url="https://callbell.invalid",
                 headers=CIMultiDict({"Authorization": "Bearer a-test-token"}),
                 timeout=None,
                 connect_timeout=None,
@@ -102,6 +103,8 @@ class FakeCallbell(Transport):
             raise ConnectionLostError(
                 "the connection broke", method=call.request.method, path=call.request.path, outcome=Outcome.UNKNOWN
             )
+        if fate.body is not None:
+            return Response(fate.status, CIMultiDict(fate.headers), fate.body)
         body = {"message": {"uuid": f"uuid-{number}", "status": "enqueued"}} if fate.status == 200 else {"error": "no"}
         return Response(fate.status, CIMultiDict(fate.headers), orjson.dumps(body))
 
@@ -123,6 +126,7 @@ def new_run(
     on_result: Callable[[SendResult], Any] | None = None,
     stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
     shutdown_timeout: float = 10.0,
+    outage_timeout: float = 0.0,
     runs: set[SendRun] | None = None,
 ) -> SendRun:
     """A run over this transport, with a caller of its own and no retries unless it is told."""
@@ -135,6 +139,7 @@ def new_run(
         on_result=on_result,
         stop_on=stop_on,
         shutdown_timeout=shutdown_timeout,
+        outage_timeout=outage_timeout,
         runs=set() if runs is None else runs,
     )
 

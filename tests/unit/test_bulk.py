@@ -242,7 +242,7 @@ async def test_report_can_be_read_under_way() -> None:
         break
     assert run.report.elapsed == pytest.approx(1.0)
     assert 1 <= run.report.total <= 2
-    assert "under way" in repr(run)
+    assert "running" in repr(run)
     await run.aclose()
     assert "ended, 4 results" in repr(run)
 
@@ -311,7 +311,7 @@ async def test_on_result_that_raises_ends_the_run(is_async: bool, iterated: bool
         ({"concurrency": 0}, "concurrency=0: must be a whole number"),
         ({"concurrency": -3}, "concurrency=-3"),
         ({"concurrency": 2.5}, "concurrency=2.5"),
-        ({"shutdown_timeout": -1.0}, "shutdown_timeout=-1.0: must be 0 seconds or more"),
+        ({"shutdown_timeout": -1.0}, "shutdown_timeout=-1.0: must be a number of seconds, 0 or more"),
         ({"shutdown_timeout": float("nan")}, "shutdown_timeout=nan"),
         ({"messages": None}, "messages: must be an iterable"),
         ({"messages": texts(1)[0]}, r"for one message use send\(\)"),

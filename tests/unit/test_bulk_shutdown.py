@@ -49,7 +49,7 @@ async def test_what_is_under_way_has_the_grace_time() -> None:
     assert loop.time() - cancelled_at == pytest.approx(5.0)
     report = run.report
     assert [result.outcome for result in report.results[:3]] == [Outcome.ACCEPTED, Outcome.ACCEPTED, Outcome.UNKNOWN]
-    assert "ended before this message was settled" in str(report.results[2].error)
+    assert "the run ended before a response" in str(report.results[2].error)
     assert (report.skipped, report.total) == (17, 20)
     assert report.elapsed == pytest.approx(5.5)
     assert sorted(fake.arrivals) == [0, 1, 2]

@@ -23,7 +23,7 @@ from callbell_async import (
     TextMessage,
     TransportError,
 )
-from callbell_async.limits.window import RateLimiter
+from callbell_async.limits.base import RateLimiter
 from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, slow_response, texts
 
 pytestmark = pytest.mark.virtual_time

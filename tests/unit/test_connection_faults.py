@@ -73,7 +73,7 @@ async def test_name_not_found() -> None:
     """If the name is not found, nothing is sent."""
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Nowhere())) as session,
-        client_for("http://callbell.invalid", session=session) as callbell,
+        client_for("https://callbell.invalid", session=session) as callbell,
     ):
         with pytest.raises(ConnectError, match=r"the name 'callbell\.invalid' was not found") as caught:
             await callbell.send(MESSAGE)

@@ -75,7 +75,7 @@ def test_no_more_than_a_group_and_a_half_is_pulled_ahead(
         async with journal:
             feed.start()
             for handed_out in range(1, 101):
-                given = await feed.next_async()
+                given = await feed.get()
                 assert given is not None
                 assert given[0] == handed_out - 1
                 assert pulled - handed_out <= 30
@@ -84,8 +84,8 @@ def test_no_more_than_a_group_and_a_half_is_pulled_ahead(
                     assert 5 <= pulled - handed_out <= 30
                     assert len([entry async for entry in journal.entries()]) - handed_out <= 30
             feed.stop()
-            await feed.halt()
-            assert [index for index, _ in feed.rest()] == list(range(100, pulled))
+            await feed.stop_writing()
+            assert [index for index, _ in feed.remaining()] == list(range(100, pulled))
             await feed.close()
 
     main()

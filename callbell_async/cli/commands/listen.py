@@ -46,8 +46,6 @@ def listen(port: int, host: str, path: str, secret_file: Path | None, unsigned: 
     if not path.startswith("/") or any(character in path for character in "?#{}"):
         raise ConfigurationError("--path: must begin with a slash and be only a path, such as /callbell")
     secret = _secret(secret_file, unsigned=unsigned)
-    if unsigned and not is_loopback(host):
-        warn(f"--unsigned: anybody who can reach {host} can send events")
     with ShutdownSignals() as signals:
         asyncio.run(serve_events(signals, host, port, path, secret, write_json if as_json else write_line))
     return DONE
@@ -81,6 +79,8 @@ async def serve_events(
             failures.put_nowait(error)
 
     async with _serving(host, port, path, handle, secret) as url:
+        if secret is None and not is_loopback(host):
+            warn(f"--unsigned: anybody who can reach {host} can send events")
         info(f"listening on {url}")
         with signals.cancelling():
             raise await failures.get()
@@ -115,7 +115,9 @@ def _server_logger() -> logging.Logger:
     """A logger for aiohttp's server that writes one line for a request that is not HTTP, instead of a traceback."""
     logger = logging.getLogger("callbell_async.cli.listen")
     logger.propagate = False
-    logger.handlers = [_OneLine(logging.WARNING)]
+    # aiohttp logs bytes that are not HTTP at all as debug messages.
+    logger.setLevel(logging.DEBUG)
+    logger.handlers = [_OneLine()]
     return logger
 
 

@@ -43,6 +43,13 @@ __all__ = ["resume"]
     group="Run",
     help="Maximum number of requests per second; as before by default.",
 )
+@option(
+    "--outage-timeout",
+    type=click.IntRange(min=0),
+    metavar="SECONDS",
+    group="Run",
+    help="How long the run waits during an outage before it stops; as before by default.",
+)
 @output_options
 @connection_options()
 def resume(
@@ -51,6 +58,7 @@ def resume(
     resend_file: Path | None,
     concurrency: int | None,
     rate: int | None,
+    outage_timeout: int | None,
     as_json: bool,
     failed_to: Path | None,
     failed_unknown: bool,
@@ -76,6 +84,7 @@ def resume(
         job,
         rate=rate or job.rate,
         concurrency=min(concurrency or job.concurrency, MAX_CONCURRENCY),
+        outage_timeout=job.outage_timeout if outage_timeout is None else outage_timeout,
         base_url=base_url,
     )
     return run_campaign(job, connection, outputs, journal=journal, resend=tuple(keys))

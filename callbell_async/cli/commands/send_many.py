@@ -96,6 +96,7 @@ def send_many(
     force: bool,
     rate: int,
     concurrency: int,
+    outage_timeout: int,
     connection: Connection,
 ) -> int:
     """Send a message to each row of FILE: CSV with a header row, JSONL, or - for standard input.
@@ -124,6 +125,7 @@ def send_many(
         base_url=None if connection.sandbox else connection.base_url,
         rate=rate,
         concurrency=concurrency,
+        outage_timeout=outage_timeout,
     )
     outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown, force=force)
     if dry_run:
