@@ -255,7 +255,7 @@ class Campaign:
         row = self._rows_in_run.pop(result.index)
         found = row_result(row.line, result)
         if isinstance(result.message, DuplicateRowError):
-            self._add(row, found)
+            self._add(row, found if self._journal is None else attrs.evolve(found, key=result.message.key))
             self._show(found, "duplicates")
             return None
         untried = result.outcome is Outcome.SKIPPED and result.error is None

@@ -23,11 +23,13 @@ class DuplicateRowError(InvalidMessageError):
 
     Attributes:
         first_line: The line of the earlier row.
+        key: The key of the message, as a journal has it.
     """
 
-    def __init__(self, first_line: int) -> None:
+    def __init__(self, first_line: int, key: str) -> None:
         super().__init__("row", f"duplicate of line {first_line}")
         self.first_line = first_line
+        self.key = key
 
 
 class DuplicateRows:
@@ -82,4 +84,4 @@ class DuplicateRows:
             raise ConfigurationError(
                 f"the temporary directory can't be used to find duplicates ({error}); set TMPDIR to another directory, or give --duplicates send"
             ) from None
-        return DuplicateRowError(first)
+        return DuplicateRowError(first, key)

@@ -79,20 +79,6 @@ def test_a_token_file_that_has_none_is_one_line(file: Path, tmp_path: Path, cont
     assert (result.exit_code, result.stderr) == (2, f"callbell-async: --token-file: {token}{error}\n")
 
 
-def test_a_token_file_that_others_can_read_is_a_warning(file: Path, tmp_path: Path, sandbox: Sandbox) -> None:
-    """A token file that every user of the machine can read is used, with a warning that has the remedy."""
-    token = tmp_path / "token"
-    token.write_text(f"{TOKEN}\n")
-    token.chmod(0o644)
-    result = run("me", "--token-file", token, environment={"CALLBELL_BASE_URL": sandbox.url})
-    assert result.exit_code == 0
-    assert result.stderr == (
-        f"callbell-async: warning: --token-file: other users can read {token}; run chmod 600 {token}\n"
-    )
-    token.chmod(0o600)
-    assert run("me", "--token-file", token, environment={"CALLBELL_BASE_URL": sandbox.url}).stderr == ""
-
-
 def test_a_terminal_is_asked_for_the_token(file: Path, sandbox: Sandbox) -> None:
     """On a terminal, without a token, the command asks for it and does not show it."""
     environment = {"CALLBELL_BASE_URL": sandbox.url}

@@ -38,8 +38,8 @@ def duplicate(outcome: Outcome, *, first_index: int | None = None) -> DuplicateM
         (Outcome.SKIPPED, duplicate(Outcome.UNKNOWN), False, True, "known"),
         (Outcome.SKIPPED, duplicate(Outcome.REJECTED), False, False, "known"),
         (Outcome.SKIPPED, duplicate(Outcome.UNKNOWN, first_index=6), True, False, "known"),
-        (Outcome.NEVER_SENT, DuplicateRowError(3), True, False, "duplicate of line 3"),
-        (Outcome.SKIPPED, DuplicateRowError(3), True, False, "duplicate of line 3"),
+        (Outcome.NEVER_SENT, DuplicateRowError(3, "k"), True, False, "duplicate of line 3"),
+        (Outcome.SKIPPED, DuplicateRowError(3, "k"), True, False, "duplicate of line 3"),
         (Outcome.NEVER_SENT, InvalidMessageError("column 'to'", "x"), False, False, "column 'to': x"),
     ],
 )
