@@ -1,1 +1,1 @@
-"""The groups of endpoints, one module a resource; each method is one statement over the one call beneath."""
+"""The groups of endpoints, one module for each kind of resource. Each method is one statement over the call in `base`."""

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from callbell_async.endpoints.base import Endpoint
-from callbell_async.http.pagination import Paginator
+from callbell_async.http.pagination import Paginator, load_page
 from callbell_async.models.account import DeletionResponse
 from callbell_async.models.contacts import Bot, Contact, HistoryMessage, ReplyWindow, SuccessResponse, reply_window
 from callbell_async.models.messages import BotStatus
 from callbell_async.models.unset import UNSET, Unset
-from callbell_async.wire import load_one, load_page, load_whole
+from callbell_async.wire import load_one, load_whole
 
 __all__ = ["ContactsEndpoint"]
 
 CustomFieldValue = str | Sequence[str] | None
-"""Text, email, number (as a string), date (`YYYY-MM-DD`) and dropdown: a string; checkbox: a list of strings."""
+"""A string for text, email, number, date (`YYYY-MM-DD`) and dropdown fields; a list of strings for a checkbox."""
 
 _contact = load_one(Contact, "contact")
 _bot = load_one(Bot, "bot")
@@ -33,9 +33,18 @@ class ContactsEndpoint(Endpoint):
         team_uuid: str | None = None,
         include_field_types: bool | None = None,
     ) -> Paginator[Contact]:
-        """All contacts, 20 a page: by cursor where the account has one, which goes past the 10 000 that pages by number end at.
+        """List the contacts, the most recent conversation first, 20 on a page.
 
-        `include_field_types` fills `custom_fields_metadata`.
+        Pages are fetched by cursor where the account has one. Without a cursor, Callbell ends the list at page 500, after 10,000 contacts.
+
+        Args:
+            source: only contacts of this channel type, such as `whatsapp`.
+            tags: only contacts with these tags; upper and lower case are the same.
+            team_uuid: only contacts that are assigned to this team.
+            include_field_types: whether to fill `custom_fields_metadata`.
+
+        Returns:
+            The contacts. Iteration fetches the pages, and raises `APIError` and `TransportError` as any call does.
         """
         return self._pages(
             "contacts",
@@ -49,17 +58,57 @@ class ContactsEndpoint(Endpoint):
         )
 
     async def get(self, uuid: str, *, include_field_types: bool | None = None) -> Contact:
-        """One contact."""
+        """Return one contact.
+
+        Args:
+            uuid: the contact's identifier.
+            include_field_types: whether to fill `custom_fields_metadata`.
+
+        Returns:
+            The contact.
+
+        Raises:
+            NotFoundError: the contact does not exist.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came.
+        """
         return await self._call(
             "GET", "contacts", uuid, load=_contact, query={"include_field_types": include_field_types}
         )
 
     async def get_by_phone(self, number: str, *, channel_uuid: str | None = None) -> Contact:
-        """The contact with this telephone number, on the main WhatsApp channel or the one given."""
+        """Return the contact with a telephone number.
+
+        WhatsApp corrects some numbers (Brazil, Mexico, Argentina), so the contact may exist under another form of the number.
+
+        Args:
+            number: the telephone number in international form.
+            channel_uuid: the channel on which to look; by default the main WhatsApp channel.
+
+        Returns:
+            The contact.
+
+        Raises:
+            NotFoundError: no contact has this number.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came.
+        """
         return await self._call("GET", "contacts", "phone", number, load=_contact, query={"channel_uuid": channel_uuid})
 
     async def get_by_bsuid(self, bsuid: str) -> Contact:
-        """The contact with this WhatsApp Business Suite User ID."""
+        """Return the contact with a WhatsApp Business Suite User ID.
+
+        Args:
+            bsuid: the identifier.
+
+        Returns:
+            The contact.
+
+        Raises:
+            NotFoundError: no contact has this identifier.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came.
+        """
         return await self._call("GET", "contacts", "bsuid", bsuid, load=_contact)
 
     async def create(
@@ -76,7 +125,27 @@ class ContactsEndpoint(Endpoint):
         bot_status: BotStatus | str | Unset = UNSET,
         note: str | Unset = UNSET,
     ) -> Contact:
-        """Create a contact: `identifier` is its telephone number or platform identifier; a `note` has at most 1000 characters."""
+        """Create a contact.
+
+        Args:
+            identifier: its telephone number or platform identifier.
+            source: its channel type, such as `whatsapp`.
+            name: its name.
+            tags: its tags.
+            custom_fields: values of custom fields by name: a string, or a list of strings for a checkbox.
+            assigned_user: the e-mail of the user to assign.
+            team_uuid: the team to assign.
+            channel_uuid: the channel of the contact.
+            bot_status: `bot_start` or `bot_end`.
+            note: a note of at most 1,000 characters.
+
+        Returns:
+            The new contact.
+
+        Raises:
+            APIError: Callbell refused the request.
+            TransportError: no readable response came; its `outcome` states whether the contact may have been created.
+        """
         return await self._call(
             "POST",
             "contacts",
@@ -108,7 +177,27 @@ class ContactsEndpoint(Endpoint):
         bot_status: BotStatus | str | Unset = UNSET,
         note: str | Unset = UNSET,
     ) -> Contact:
-        """Change what is given and nothing else: `tags` replaces the list and `[]` clears it, `note=""` clears the note."""
+        """Change a contact; only the arguments given are changed.
+
+        Args:
+            uuid: the contact's identifier.
+            name: the new name.
+            tags: the new list of tags, which replaces the present one; `[]` clears it.
+            custom_fields: new values of custom fields by name: a string, or a list of strings for a checkbox.
+            assigned_user: the e-mail of the user to assign.
+            unassign_user: `True` removes the assigned user.
+            team_uuid: the team to assign.
+            bot_status: `bot_start` or `bot_end`.
+            note: the new note, of at most 1,000 characters; `""` clears it.
+
+        Returns:
+            The changed contact.
+
+        Raises:
+            NotFoundError: the contact does not exist.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came; its `outcome` states whether the change may have been made.
+        """
         return await self._call(
             "PATCH",
             "contacts",
@@ -127,36 +216,116 @@ class ContactsEndpoint(Endpoint):
         )
 
     async def delete(self, uuid: str) -> DeletionResponse:
-        """Delete a contact, which can't be undone. Repeated after a lost answer, it may find the contact gone: `NotFoundError`."""
+        """Delete a contact. This can't be undone.
+
+        Args:
+            uuid: the contact's identifier.
+
+        Returns:
+            Callbell's confirmation.
+
+        Raises:
+            NotFoundError: the contact does not exist; after a retry, perhaps because an earlier attempt deleted it.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came; its `outcome` states whether the contact may have been deleted.
+        """
         return await self._call("DELETE", "contacts", uuid, load=load_whole(DeletionResponse))
 
     def messages(self, uuid: str) -> Paginator[HistoryMessage]:
-        """What was said with a contact, newest first."""
+        """List the messages sent to a contact and received from it, newest first.
+
+        Args:
+            uuid: the contact's identifier.
+
+        Returns:
+            The messages. Iteration fetches the pages, and raises `APIError` and `TransportError` as any call does.
+        """
         return self._pages("contacts", uuid, "messages", load=load_page(HistoryMessage, "messages"))
 
     async def reply_window(self, uuid: str) -> ReplyWindow:
-        """Whether other messages than templates may be sent to a contact now: 24 hours from its last message.
+        """Return whether messages other than templates may be sent to a contact now: within 24 hours of its last message.
 
-        Fetches the history only as far back as it can matter.
+        The history is fetched only as far back as it can matter.
+
+        Args:
+            uuid: the contact's identifier.
+
+        Returns:
+            The window: whether it is open, and until when.
+
+        Raises:
+            NotFoundError: the contact does not exist.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came.
         """
         return await reply_window(self.messages(uuid), now=datetime.now(UTC))
 
     async def open_conversation(self, uuid: str) -> Contact:
-        """Open the contact's conversation."""
+        """Open a contact's conversation.
+
+        Args:
+            uuid: the contact's identifier.
+
+        Returns:
+            The contact.
+
+        Raises:
+            NotFoundError: the contact does not exist.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came; its `outcome` states whether the conversation may have been opened.
+        """
         return await self._call("POST", "contacts", uuid, "conversation", "open", load=_contact, json={})
 
     async def close_conversation(self, uuid: str) -> Contact:
-        """Close the contact's conversation."""
+        """Close a contact's conversation.
+
+        Args:
+            uuid: the contact's identifier.
+
+        Returns:
+            The contact.
+
+        Raises:
+            NotFoundError: the contact does not exist.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came; its `outcome` states whether the conversation may have been closed.
+        """
         return await self._call("POST", "contacts", uuid, "conversation", "close", load=_contact, json={})
 
     async def add_note(self, uuid: str, text: str) -> SuccessResponse:
-        """Add a note to the contact's conversation; `@` before a name tags a colleague."""
+        """Add a note to a contact's conversation.
+
+        Args:
+            uuid: the contact's identifier.
+            text: the note; `@` before a name tags a user.
+
+        Returns:
+            Callbell's confirmation.
+
+        Raises:
+            NotFoundError: the contact does not exist.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came; its `outcome` states whether the note may have been added.
+        """
         return await self._call(
             "POST", "contacts", uuid, "conversation", "note", load=load_whole(SuccessResponse), json={"text": text}
         )
 
     async def move_to_funnel(self, uuid: str, funnel_id: str) -> Contact:
-        """Move the contact to a funnel."""
+        """Move a contact to a funnel.
+
+        Args:
+            uuid: the contact's identifier.
+            funnel_id: the funnel's identifier.
+
+        Returns:
+            The contact.
+
+        Raises:
+            NotFoundError: the contact or the funnel does not exist.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came; its `outcome` states whether the contact may have been moved.
+        """
         return await self._call(
             "PUT",
             "contacts",
@@ -168,9 +337,34 @@ class ContactsEndpoint(Endpoint):
         )
 
     async def get_bot(self, uuid: str) -> Bot:
-        """The bot in the contact's conversation."""
+        """Return the bot in a contact's conversation.
+
+        Args:
+            uuid: the contact's identifier.
+
+        Returns:
+            The bot.
+
+        Raises:
+            NotFoundError: the contact or its bot does not exist.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came.
+        """
         return await self._call("GET", "contacts", uuid, "bot", load=_bot)
 
     async def set_bot(self, uuid: str, status: BotStatus | str) -> Bot:
-        """Start or end the bot: `bot_start` or `bot_end`."""
+        """Start or end the bot in a contact's conversation.
+
+        Args:
+            uuid: the contact's identifier.
+            status: `bot_start` or `bot_end`.
+
+        Returns:
+            The bot.
+
+        Raises:
+            NotFoundError: the contact does not exist.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came; its `outcome` states whether the change may have been made.
+        """
         return await self._call("POST", "contacts", uuid, "bot", load=_bot, json={"status": status})

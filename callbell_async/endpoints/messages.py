@@ -1,4 +1,4 @@
-"""Messages: sending them, and what became of them."""
+"""Sending messages, and following their status."""
 
 from __future__ import annotations
 
@@ -6,74 +6,115 @@ import asyncio
 
 from callbell_async.endpoints.base import Endpoint
 from callbell_async.errors import StatusTimeoutError
-from callbell_async.http.requests import CallState, Request, Response, read_response
-from callbell_async.models.message_status import MessageStatus, has_reached, pauses
+from callbell_async.http.requests import CallState, Request
+from callbell_async.http.responses import Response, read_response
+from callbell_async.models.message_status import MessageStatus, has_reached
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
+from callbell_async.polling import poll_until
 from callbell_async.wire import dump_message, load_receipt
 
 __all__ = ["MessagesEndpoint", "read_receipt", "send_request"]
 
 
 def send_request(body: bytes) -> Request:
-    """The request that sends a message with this body."""
+    """Return the request that sends a message with this body."""
     return Request("POST", "/messages/send", body)
 
 
-def read_receipt(request: Request, answer: Response) -> MessageReceipt:
-    """The receipt in the answer to it."""
-    return read_response(request, answer, load_receipt)
+def read_receipt(request: Request, response: Response) -> MessageReceipt:
+    """Return the receipt in the response to a send request."""
+    return read_response(request, response, load_receipt)
 
 
 class MessagesEndpoint(Endpoint):
     """Messages: `callbell.messages`. Source: Callbell's Messages API."""
 
     async def send(self, message: Message) -> MessageReceipt:
-        """Send one message, and return Callbell's word that it is enqueued (not: that it was delivered).
+        """Send one message. A message that may have been accepted is not sent again, unless the retry policy allows it.
 
-        Raises `APIError` when Callbell refuses it, `TransportError` when no answer can be read: its `outcome` says whether the
-        message never left or may have been accepted. What may have been accepted is not sent again, unless the retry policy says
-        so. Source: Callbell's page `POST /messages/send`.
+        Source: Callbell's page `POST /messages/send`.
+
+        Args:
+            message: any kind of message, such as `TextMessage`.
+
+        Returns:
+            The receipt: Callbell enqueued the message. That does not mean that it was delivered.
+
+        Raises:
+            InvalidMessageError: the message can't be written as JSON.
+            APIError: Callbell refused the message.
+            TransportError: no readable response came; its `outcome` states whether the message was never sent or may have been accepted.
         """
-        return await self._caller().call(CallState(send_request(dump_message(message))), read_receipt)
+        return await self._pipeline().run(CallState(send_request(dump_message(message))), read_receipt)
 
     async def status(self, uuid: str) -> MessageReceipt:
-        """How far a message has come; `failure` says why it was not delivered."""
+        """Return a message's present status.
+
+        Source: Callbell's page `GET /messages/status/:uuid`.
+
+        Args:
+            uuid: the message's identifier, from its receipt.
+
+        Returns:
+            The receipt with the present `status`; its `failure` has the reason when the message was not delivered.
+
+        Raises:
+            NotFoundError: the message does not exist.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came.
+        """
         return await self._call("GET", "messages", "status", uuid, load=load_receipt)
 
     async def delete(self, uuid: str) -> None:
-        """Remove a message's text and attachments on Callbell, not on the customer's device. `uuid` or the external id."""
-        await self._forget("DELETE", "messages", uuid)
+        """Remove a message's text and attachments from Callbell; the customer's device keeps them.
+
+        Source: Callbell's page `DELETE /messages/:uuid`.
+
+        Args:
+            uuid: the message's identifier, or its external one.
+
+        Raises:
+            NotFoundError: the message does not exist.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came; its `outcome` states whether the message may have been removed.
+        """
+        await self._call_without_result("DELETE", "messages", uuid)
 
     async def wait(
         self, uuid: str, *, until: MessageStatus = MessageStatus.DELIVERED, timeout: float = 60.0
     ) -> MessageReceipt:
-        """The message's receipt once it has reached a status or gone beyond it, or never will: it failed, or was deleted. Look at its `status`.
+        """Wait until a message has reached a status or a later one, or never will, because it failed or was deleted.
 
-        Looks again after 1 second, then after pauses that grow by half, to 30 seconds at the most, and once more shortly before the end.
-        `failure` says why a message failed. Raises `StatusTimeoutError` after `timeout` seconds, with the last receipt, or `None` if no
-        look came back.
+        The status is requested at once, after 1 second, then after delays that grow by half up to 30 seconds, and a last time shortly
+        before the timeout.
+
+        Args:
+            uuid: the message's identifier, from its receipt.
+            until: the status to wait for.
+            timeout: the longest time to wait, in seconds.
+
+        Returns:
+            The receipt with the status that was reached. Check it: `failure` has the reason when the message was not delivered.
+
+        Raises:
+            StatusTimeoutError: the status was not reached in time; it has the last receipt, or `None` if no response came.
+            APIError: Callbell refused a status request.
+            TransportError: no readable response to a status request came.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
         receipt: MessageReceipt | None = None
-        # A look goes on for as long as the client retries; the client's own timeout is an error of its own.
-        limit = asyncio.timeout_at(deadline)
-        try:
-            async with limit:
-                receipt = await self.status(uuid)
-                for pause in pauses(lambda: deadline - loop.time()):
-                    if has_reached(receipt.status, until):
-                        return receipt
-                    await asyncio.sleep(pause)
-                    receipt = await self.status(uuid)
-                if has_reached(receipt.status, until):
-                    return receipt
-                await asyncio.sleep(deadline - loop.time())
-        except TimeoutError:
-            if not limit.expired():
-                raise
-        known = "not known" if receipt is None else receipt.status
+
+        async def poll() -> None:
+            nonlocal receipt
+            receipt = await self.status(uuid)
+
+        def is_done() -> bool:
+            return receipt is not None and has_reached(receipt.status, until)
+
+        await poll_until(is_done, poll, deadline=asyncio.get_running_loop().time() + timeout)
+        if receipt is not None and is_done():
+            return receipt
+        status = "not known" if receipt is None else receipt.status
         raise StatusTimeoutError(
-            f"the message is {known} and did not become {until.value} in {timeout:g} s", receipt=receipt
+            f"the message is {status} and did not become {until.value} in {timeout:g} s", receipt=receipt
         )

@@ -1,13 +1,13 @@
-"""The account's one webhook, and what was delivered to it."""
+"""The account's one webhook, and the deliveries to it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from callbell_async.endpoints.base import Endpoint
-from callbell_async.http.pagination import Paginator
+from callbell_async.http.pagination import Paginator, load_page
 from callbell_async.models.account import DeletionResponse, Webhook, WebhookDelivery
-from callbell_async.wire import load_one, load_page, load_whole
+from callbell_async.wire import load_one, load_whole
 
 __all__ = ["WebhooksEndpoint"]
 
@@ -16,7 +16,19 @@ class WebhooksEndpoint(Endpoint):
     """The webhook: `callbell.webhooks`. Source: Callbell's Webhooks API."""
 
     async def subscribe(self, url: str, subscriptions: Sequence[str]) -> Webhook:
-        """Have events of these kinds posted to `url` (http or https, no localhost); replaces the account's webhook."""
+        """Subscribe a URL to events. It replaces the account's present webhook.
+
+        Args:
+            url: where Callbell posts the events: http or https, not localhost.
+            subscriptions: the names of the events, such as `message_created`.
+
+        Returns:
+            The new webhook.
+
+        Raises:
+            APIError: Callbell refused the request.
+            TransportError: no readable response came; its `outcome` states whether the change may have been made.
+        """
         return await self._call(
             "POST",
             "webhooks",
@@ -26,13 +38,30 @@ class WebhooksEndpoint(Endpoint):
         )
 
     async def unsubscribe(self) -> DeletionResponse:
-        """Remove the account's webhook."""
+        """Remove the account's webhook.
+
+        Returns:
+            Callbell's confirmation.
+
+        Raises:
+            APIError: Callbell refused the request.
+            TransportError: no readable response came; its `outcome` states whether the webhook may have been removed.
+        """
         return await self._call("DELETE", "webhooks", "unsubscribe", load=load_whole(DeletionResponse))
 
     def events(
         self, *, status: str | None = None, subscriptions: Sequence[str] | None = None, items: int | None = None
     ) -> Paginator[WebhookDelivery]:
-        """What was delivered, or those deliveries whose `status` is `failed` or `success`; `items` a page."""
+        """List the deliveries to the webhook.
+
+        Args:
+            status: only deliveries with this status: `failed` or `success`.
+            subscriptions: only deliveries of these events.
+            items: the number of deliveries on a page.
+
+        Returns:
+            The deliveries. Iteration fetches the pages, and raises `APIError` and `TransportError` as any call does.
+        """
         return self._pages(
             "webhooks",
             "events",

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from callbell_async.journal.states import State, StateEvent, next_state, outcome_of
 from callbell_async.models.journal import Confirmation, JournalEntry
-from callbell_async.models.message_status import MessageStatus, is_news
+from callbell_async.models.message_status import MessageStatus, supersedes
 
 __all__ = [
     "EVENT",
@@ -207,7 +207,7 @@ def with_report(row: Row, report: StatusReport) -> Row:
         row = row._replace(uuid=report.uuid, status=None, reason=None, confirmed_by=report.confirmed_by)
     elif row.uuid is None:
         row = row._replace(uuid=report.uuid)
-    if is_news(report.status, row.status):
+    if supersedes(report.status, row.status):
         return row._replace(status=report.status, reason=report.reason)
     if report.status == row.status and (report.reason or "").startswith(row.reason or ""):
         # The code of a failure may come later than the failure.

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from callbell_async.asyncio_tools import wait_uncancelled
 from callbell_async.errors import ConfigurationError, DuplicateMessageError, JournalError, Outcome
 from callbell_async.journal.states import State, finished, outcome_of
 from callbell_async.journal.store import (
@@ -24,11 +25,11 @@ from callbell_async.journal.store import (
     StatusReport,
     entry_from,
 )
-from callbell_async.models.failures import MessageFailure
 from callbell_async.models.journal import Confirmation
+from callbell_async.models.receipts import MessageFailure
 from callbell_async.models.results import SendResult
 
-__all__ = ["FLUSH_AFTER", "JournalWriter", "duplicate_error", "in_doubt", "is_text", "wait_for_disk"]
+__all__ = ["FLUSH_AFTER", "JournalWriter", "duplicate_error", "in_doubt", "is_text"]
 
 T = TypeVar("T")
 
@@ -98,7 +99,7 @@ class JournalWriter:
             store = await asyncio.shield(opening)
         except BaseException:
             # The thread opens it even if this task was cancelled.
-            await wait_for_disk(opening)
+            await wait_uncancelled(opening)
             if not opening.cancelled() and opening.exception() is None:
                 opening.result().close()
             thread.shutdown(wait=False)
@@ -140,7 +141,7 @@ class JournalWriter:
             try:
                 await asyncio.shield(closing)
             finally:
-                await wait_for_disk(closing)
+                await wait_uncancelled(closing)
                 thread.shutdown(wait=False)
 
     def _lifecycle_lock(self) -> asyncio.Lock:
@@ -270,7 +271,7 @@ class JournalWriter:
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
-            await wait_for_disk(writing)
+            await wait_uncancelled(writing)
             raise
 
     def now(self) -> float:
@@ -295,17 +296,6 @@ class JournalWriter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-async def wait_for_disk(work: asyncio.Future[Any]) -> asyncio.CancelledError | None:
-    """Wait for a job of the thread, cancelled or not; return the last cancellation."""
-    cancelled = None
-    while not work.done():
-        try:
-            await asyncio.wait({work})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    return cancelled
 
 
 def is_text(text: str) -> bool:

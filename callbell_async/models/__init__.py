@@ -1,1 +1,1 @@
-"""What is sent and what comes back: frozen attrs classes that know neither JSON nor the client."""
+"""The library's values: the messages that are sent, and the models of responses and events. Frozen attrs classes, without I/O."""

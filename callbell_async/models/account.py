@@ -1,6 +1,6 @@
-"""The account's own things: channels, templates, teams and their members, statuses, funnels, the plan, and its webhook.
+"""The account: channels, templates, teams and their members, statuses, funnels, the plan, and the webhook.
 
-Anything may be missing in an answer, and is `None` then. `raw` is always the untouched JSON.
+A field that is missing in a response is `None` or empty.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class TemplateType(StrEnum):
-    """What a template carries. A type that Callbell adds later is given as a plain string."""
+    """The content of a template. A type that Callbell adds later is a plain string."""
 
     TEXT = "text"
     IMAGE = "image"
@@ -41,7 +41,7 @@ class TemplateType(StrEnum):
 
 
 class TemplateStatus(StrEnum):
-    """Where a template stands with WhatsApp; only `APPROVED` ones are sent. An unknown status is given as a plain string."""
+    """WhatsApp's status of a template; only an `APPROVED` one can be sent. A status that Callbell adds later is a plain string."""
 
     APPROVED = "approved"
     PENDING = "pending"
@@ -62,7 +62,18 @@ def _raw() -> Any:
 
 @attrs.frozen(kw_only=True)
 class Channel:
-    """A channel messages are sent from. `discarded_at` is a boolean on some accounts and a date on others; `discarded` reads both."""
+    """A channel from which messages are sent.
+
+    Source: Callbell's page `GET /channels`.
+
+    Attributes:
+        uuid: the identifier.
+        title: the title.
+        type: `facebook`, `whatsapp`, `instagram` or `telegram`.
+        main: whether it is the main channel.
+        discarded_at: when it was put out of use; on some accounts only whether it was (a boolean).
+        raw: the untouched JSON.
+    """
 
     uuid: str | None = None
     title: str | None = None
@@ -73,13 +84,26 @@ class Channel:
 
     @property
     def discarded(self) -> bool:
-        """Whether it is out of use."""
+        """Whether the channel is out of use."""
         return bool(self.discarded_at)
 
 
 @attrs.frozen(kw_only=True)
 class Template:
-    """A WhatsApp template: `text` has `{{1}}`, `{{2}}` … for its values."""
+    """A WhatsApp template.
+
+    Source: Callbell's page `GET /templates`.
+
+    Attributes:
+        uuid: the identifier.
+        title: the title.
+        text: the text, with the placeholders `{{1}}`, `{{2}}` and so on.
+        template_type: the content: text, image, video or document; an unknown type is a plain string.
+        category: `MARKETING` or `UTILITY`.
+        status: WhatsApp's status; an unknown status is a plain string.
+        created_at: when it was created.
+        raw: the untouched JSON.
+    """
 
     uuid: str | None = None
     title: str | None = None
@@ -93,7 +117,18 @@ class Template:
 
 @attrs.frozen(kw_only=True)
 class Team:
-    """A team; `members` is how many it has."""
+    """A team.
+
+    Source: Callbell's page `GET /teams`.
+
+    Attributes:
+        uuid: the identifier.
+        name: the name.
+        created_at: when it was created.
+        default: whether it is the default team.
+        members: the number of members.
+        raw: the untouched JSON.
+    """
 
     uuid: str | None = None
     name: str | None = None
@@ -105,7 +140,18 @@ class Team:
 
 @attrs.frozen(kw_only=True)
 class CustomStatus:
-    """A status that users can set; in a team member's answer only `updated_at` of the two dates is there."""
+    """A status that users can set.
+
+    Source: Callbell's page `GET /custom_statuses`.
+
+    Attributes:
+        id: the identifier.
+        name: the name.
+        emoji: the emoji.
+        created_at: when it was created; `None` within a `TeamMember`.
+        updated_at: when it was changed last.
+        raw: the untouched JSON.
+    """
 
     id: str | None = None
     name: str | None = None
@@ -117,7 +163,18 @@ class CustomStatus:
 
 @attrs.frozen(kw_only=True)
 class TeamMember:
-    """A user, as a member of a team."""
+    """A user, as a member of a team.
+
+    Source: Callbell's page `GET /teams/:uuid/members`.
+
+    Attributes:
+        email: the e-mail.
+        name: the name.
+        available: whether the user is available.
+        last_updated_at: when that was changed last.
+        user_custom_status: the custom status; `None` if none is assigned.
+        raw: the untouched JSON.
+    """
 
     email: str | None = None
     name: str | None = None
@@ -129,7 +186,16 @@ class TeamMember:
 
 @attrs.frozen(kw_only=True)
 class UserStatus:
-    """What a user's status is after it was set: `custom_status` is `None` where none is assigned."""
+    """A user's status after it was set.
+
+    Source: Callbell's page `PUT /users/:uuid/status`.
+
+    Attributes:
+        available: whether the user is available.
+        available_updated_at: when that was changed last.
+        custom_status: the custom status; `None` if none is assigned.
+        raw: the untouched JSON.
+    """
 
     available: bool | None = None
     available_updated_at: datetime | None = None
@@ -139,7 +205,18 @@ class UserStatus:
 
 @attrs.frozen(kw_only=True)
 class Funnel:
-    """A funnel of contacts."""
+    """A funnel of contacts.
+
+    Source: Callbell's page `GET /funnels`.
+
+    Attributes:
+        uuid: the identifier.
+        name: the name.
+        emoji: the emoji.
+        position: the place among the funnels.
+        created_at: when it was created.
+        raw: the untouched JSON.
+    """
 
     uuid: str | None = None
     name: str | None = None
@@ -151,7 +228,18 @@ class Funnel:
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """The account's plan and its use."""
+    """The account's plan, and how much of it is used.
+
+    Source: Callbell's page `GET /plan`.
+
+    Attributes:
+        plan: the plan's name.
+        included_channels: the number of channels included.
+        licenses: the number of licences.
+        active_users: the number of active users.
+        teams: the teams.
+        raw: the untouched JSON.
+    """
 
     plan: str | None = None
     included_channels: int | None = None
@@ -163,7 +251,17 @@ class Plan:
 
 @attrs.frozen(kw_only=True)
 class Account:
-    """Whose token it is. Callbell's answer holds the token itself, so its untouched JSON is never shown."""
+    """The owner of the token.
+
+    Source: Callbell's page `GET /auth/me`.
+
+    Attributes:
+        status: `ok`.
+        user_email: the owner's e-mail.
+        user_name: the owner's name.
+        api_key: the token itself: a secret, never in a repr.
+        raw: the untouched JSON, which holds the token: a secret, never in a repr.
+    """
 
     status: str | None = None
     user_email: str | None = None
@@ -174,7 +272,12 @@ class Account:
 
 @attrs.frozen(kw_only=True)
 class DeletionResponse:
-    """Callbell's word that something is gone, in its own `status`."""
+    """Callbell's confirmation that something was deleted.
+
+    Attributes:
+        status: Callbell's own word for it.
+        raw: the untouched JSON.
+    """
 
     status: str | None = None
     raw: Mapping[str, Any] = _raw()
@@ -182,7 +285,17 @@ class DeletionResponse:
 
 @attrs.frozen(kw_only=True)
 class Webhook:
-    """The account's one webhook."""
+    """The account's one webhook.
+
+    Source: Callbell's page `POST /webhooks/subscribe`.
+
+    Attributes:
+        url: the URL to which Callbell posts events.
+        subscriptions: the names of the events.
+        enabled: whether it is enabled; Callbell disables a webhook that fails repeatedly.
+        created_at: when it was created.
+        raw: the untouched JSON.
+    """
 
     url: str | None = None
     subscriptions: tuple[str, ...] = ()
@@ -193,7 +306,14 @@ class Webhook:
 
 @attrs.frozen(kw_only=True)
 class WebhookResponse:
-    """What the webhook answered to a delivery."""
+    """The response of the webhook to a delivery.
+
+    Attributes:
+        body: the body as Callbell kept it.
+        code: the HTTP status.
+        headers: the headers.
+        raw: the untouched JSON.
+    """
 
     body: Any = attrs.field(default=None, repr=False)
     code: int | None = None
@@ -203,7 +323,18 @@ class WebhookResponse:
 
 @attrs.frozen(kw_only=True)
 class WebhookDelivery:
-    """One event that Callbell delivered, or tried to; `payload` is as it came, an object or a string."""
+    """One delivery of an event to the webhook, successful or not.
+
+    Source: Callbell's page `GET /webhooks/events`.
+
+    Attributes:
+        event: the event's name.
+        payload: the event's payload as it came: an object or a string.
+        response: the webhook's response.
+        success: whether the delivery succeeded.
+        created_at: when the delivery was made.
+        raw: the untouched JSON.
+    """
 
     event: str | None = None
     payload: Any = attrs.field(default=None, repr=False)

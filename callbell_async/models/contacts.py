@@ -1,4 +1,4 @@
-"""Contacts, conversations, history and bots, as Callbell gives them. Anything may be missing, and is `None` or empty then."""
+"""Contacts, conversations, history and bots. A field that is missing in a response is `None` or empty."""
 
 from __future__ import annotations
 
@@ -22,12 +22,21 @@ __all__ = [
 ]
 
 REPLY_WINDOW = timedelta(hours=24)
-"""WhatsApp's rule: this long after a customer's last message, other messages than templates may be sent."""
+"""WhatsApp's rule: messages other than templates may be sent for this long after a customer's last message."""
 
 
 @attrs.frozen(kw_only=True)
 class CustomField:
-    """A custom field with its type (`text`, `email`, `number`, `date`, `dropdown`, `checkbox`); a checkbox's `value` is a list."""
+    """The value of a custom field, with its type.
+
+    Source: `customFieldsMetadata` of Callbell's object type `Contact`.
+
+    Attributes:
+        value: a string; for a checkbox, a list of strings.
+        type: `text`, `email`, `number`, `date`, `dropdown` or `checkbox`.
+        options: the choices of a dropdown or checkbox.
+        raw: the untouched JSON.
+    """
 
     value: Any = attrs.field(default=None, repr=False)
     type: str | None = None
@@ -39,9 +48,30 @@ class CustomField:
 class Contact:
     """A contact.
 
-    `phone_number` is as Callbell writes it, blanks and all. `email` comes only in the short form that a receipt carries. `assigned_user` is an
-    e-mail. `custom_fields` holds Callbell's own forms, where a checkbox is a JSON string of a list; `custom_fields_metadata` has the list, where it was asked
-    for. `channel` is an object in some answers and a name in others. `raw` is the untouched JSON.
+    Source: Callbell's object type `Contact`.
+
+    Attributes:
+        uuid: the contact's identifier.
+        name: the name.
+        phone_number: the telephone number as Callbell writes it, for example with blanks.
+        email: the e-mail; only in the short form of a receipt.
+        avatar_url: URL of the picture.
+        blocked_at: when the contact was blocked.
+        created_at: when the contact was created.
+        source: type of the channel, such as `whatsapp`.
+        funnel_id: identifier of the funnel.
+        closed_at: when the conversation was closed.
+        href: URL of the contact in Callbell's dashboard.
+        conversation_href: URL of the conversation in Callbell's dashboard.
+        tags: the tags.
+        assigned_user: e-mail of the assigned user.
+        custom_fields: values of custom fields by name, as Callbell writes them: a checkbox is a JSON string of a list.
+        custom_fields_metadata: custom fields by name, with their types; only with `include_field_types=True`.
+        team: the assigned team.
+        channel: the channel: an object in some responses, its type in others.
+        bsuid: WhatsApp Business Suite User ID.
+        note: the note.
+        raw: the untouched JSON.
     """
 
     uuid: str | None = None
@@ -69,7 +99,19 @@ class Contact:
 
 @attrs.frozen(kw_only=True)
 class Conversation:
-    """A conversation with a contact. `raw` is the untouched JSON."""
+    """A conversation with a contact.
+
+    Source: Callbell's object type `Conversation`.
+
+    Attributes:
+        source: type of the channel, such as `whatsapp`.
+        href: URL of the conversation in Callbell's dashboard.
+        contact: the contact.
+        created_at: when the conversation was created.
+        closed_at: when it was closed; `None` while it is open.
+        closing_reason: the reason for closing, such as `issue_resolved`.
+        raw: the untouched JSON.
+    """
 
     source: str | None = None
     href: str | None = None
@@ -82,9 +124,19 @@ class Conversation:
 
 @attrs.frozen(kw_only=True)
 class HistoryMessage:
-    """A message in a contact's history (`Message` in Callbell's documentation).
+    """A message in a contact's history.
 
-    `status` is `sent`, `received` or `note`; a note has no `uuid`. `sender` and `recipient` are `from` and `to` on the wire.
+    Source: Callbell's object type `Message`.
+
+    Attributes:
+        uuid: the message's identifier; a system note has none.
+        text: the text.
+        status: `sent`, `received` or `note`.
+        channel: type of the channel, such as `whatsapp`.
+        sender: the sender's number or identifier (`from` in the JSON).
+        recipient: the recipient's number or identifier (`to` in the JSON).
+        created_at: when the message was created.
+        raw: the untouched JSON.
     """
 
     uuid: str | None = None
@@ -99,7 +151,19 @@ class HistoryMessage:
 
 @attrs.frozen(kw_only=True)
 class Bot:
-    """The bot in a contact's conversation; `status` is `in_progress`, `started` or `ended`."""
+    """The bot in a contact's conversation.
+
+    Source: Callbell's object type `Bot`.
+
+    Attributes:
+        uuid: the bot's identifier.
+        name: the name.
+        status: `in_progress`, `started` or `ended`.
+        conversation_started_at: when the bot's conversation began.
+        version: the version of the bot that runs.
+        latest_bot_version: whether that is the latest version.
+        raw: the untouched JSON.
+    """
 
     uuid: str | None = None
     name: str | None = None
@@ -112,7 +176,12 @@ class Bot:
 
 @attrs.frozen(kw_only=True)
 class SuccessResponse:
-    """Callbell's word that something was done."""
+    """Callbell's confirmation of a request that returns nothing else.
+
+    Attributes:
+        success: whether it was done.
+        raw: the untouched JSON.
+    """
 
     success: bool | None = None
     raw: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
@@ -120,10 +189,12 @@ class SuccessResponse:
 
 @attrs.frozen(kw_only=True)
 class ReplyWindow:
-    """Whether other messages than templates may be sent to a contact.
+    """Whether messages other than templates may be sent to a contact: the 24 hours after the contact's last message.
 
-    `until` is when the window closes or closed, and `message` the contact's last one, from which that is known; both are `None` where
-    nothing was received, or nothing recent enough to matter.
+    Attributes:
+        is_open: whether the window is open.
+        until: when the window closes or closed; `None` if no message was received, or none recent enough to matter.
+        message: the contact's last message; `None` in the same cases.
     """
 
     is_open: bool
@@ -132,7 +203,7 @@ class ReplyWindow:
 
 
 async def reply_window(history: AsyncIterable[HistoryMessage], *, now: datetime) -> ReplyWindow:
-    """The window as a history, newest first, shows it at `now`; reads no further back than it must."""
+    """Return the window at `now` from a history, newest first, which is read only as far as it can matter."""
     async for message in history:
         if message.created_at is None:
             continue

@@ -1,7 +1,7 @@
-"""What Callbell tells a webhook.
+"""Webhook events.
 
-Anything may be missing in an event, and is `None` or empty then. Telephone numbers, texts and people's names are never in a repr. Source:
-Callbell's pages on its webhooks.
+A field that is missing in an event is `None` or empty. Telephone numbers, texts and people's names are never in a repr. Source: Callbell's
+pages on webhook events.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import attrs
 
 from callbell_async.models.account import Team, TeamMember
 from callbell_async.models.contacts import Contact, Conversation
-from callbell_async.models.failures import MessageFailure
 from callbell_async.models.message_parts import (
     Attachment,
     ContactCard,
@@ -23,10 +22,10 @@ from callbell_async.models.message_parts import (
     Location,
     MessageContext,
     ReplyButton,
-    counted,
+    item_count,
 )
 from callbell_async.models.message_status import MessageStatus
-from callbell_async.models.receipts import MessageReceipt
+from callbell_async.models.receipts import MessageFailure, MessageReceipt
 
 __all__ = [
     "AgentSessionUpdated",
@@ -47,7 +46,7 @@ __all__ = [
 
 
 class SessionAction(StrEnum):
-    """What a user's session did. An action that Callbell adds later is given as a plain string."""
+    """The action of a user's session. An action that Callbell adds later is a plain string."""
 
     USER_LOGGED_IN = "user_logged_in"
     USER_LOGGED_OUT = "user_logged_out"
@@ -55,33 +54,23 @@ class SessionAction(StrEnum):
 
 
 class MembershipReason(StrEnum):
-    """How a team changed. A reason that Callbell adds later is given as a plain string."""
+    """The reason of a change in a team's members. A reason that Callbell adds later is a plain string."""
 
     AGENT_ADDED = "agent_added"
     AGENT_REMOVED = "agent_removed"
 
 
-def _named(model: Any) -> str:
-    # Enough to find it, and nothing of what it says about a person.
+def _uuid_only(model: Any) -> str:
+    # Enough to find the record, without any personal data.
     return repr(model) if model is None else f"{type(model).__name__}(uuid={getattr(model, 'uuid', None)!r})"
 
 
-def _hidden(model: Any) -> str:
+def _class_only(model: Any) -> str:
     return repr(model) if model is None else f"<{type(model).__name__}>"
 
 
 @attrs.frozen(kw_only=True)
-class Event:
-    """What all events share; `parse_event` gives one of its subclasses.
-
-    - `name`: what Callbell calls the event.
-    - `key`: the same for every delivery of one event, which Callbell may deliver more than once: a digest of its name and payload, and of the outer
-      `createdAt`, but for events of a message whose payload has its `uuid`. Where neither is there, events that say the same share a key, such as a
-      user's second login: keep keys for hours.
-    - `sent_at`: the outer `createdAt`, which is not always there.
-    - `raw`: the untouched JSON of the whole document.
-    """
-
+class _BaseEvent:
     name: str = attrs.field(repr=False)
     key: str
     sent_at: datetime | None = None
@@ -89,11 +78,30 @@ class Event:
 
 
 @attrs.frozen(kw_only=True)
-class MessageCreated(Event):
-    """A message came in or went out; the account's own and its bots' arrive too.
+class MessageCreated(_BaseEvent):
+    """A message was received or sent, also by a user of the account or by a bot.
 
-    `uuid` begins with `wamid.` on incoming WhatsApp messages. `status` is `received` or `sent`. `sender` and `recipient` are `from` and `to` on
-    the wire. `metadata` is what the message was sent with. A voice note is one audio attachment without a text.
+    Attributes:
+        uuid: the message's identifier; on incoming WhatsApp messages it begins with `wamid.`.
+        text: the text; empty for a voice note, which is one audio attachment.
+        status: `received` or `sent`.
+        channel: the channel's type, such as `whatsapp`.
+        sender: the sender's number or identifier (`from` in the JSON).
+        recipient: the recipient's number or identifier (`to` in the JSON).
+        created_at: when the message was created.
+        attachments: the files; their URLs expire after 10 minutes.
+        metadata: the metadata with which the message was sent.
+        contact: the contact.
+        location: a place that was sent.
+        contact_cards: contact cards that were sent.
+        reply_button: the content of a message with reply buttons.
+        interactive_list: the content of an interactive list.
+        context: the message to which this one replies.
+        is_forwarded: whether the message was forwarded.
+        name: `message_created`.
+        key: identifies the event: the same for every delivery of it.
+        sent_at: when Callbell sent it; `None` if Callbell left it out.
+        raw: the untouched JSON of the whole document.
     """
 
     name: str = attrs.field(default="message_created", repr=False)
@@ -104,11 +112,11 @@ class MessageCreated(Event):
     sender: str | None = attrs.field(default=None, repr=False)
     recipient: str | None = attrs.field(default=None, repr=False)
     created_at: datetime | None = None
-    attachments: tuple[Attachment, ...] = attrs.field(default=(), repr=counted)
-    metadata: Mapping[str, str] = attrs.field(factory=dict, hash=False, repr=counted)
-    contact: Contact | None = attrs.field(default=None, repr=_named)
+    attachments: tuple[Attachment, ...] = attrs.field(default=(), repr=item_count)
+    metadata: Mapping[str, str] = attrs.field(factory=dict, hash=False, repr=item_count)
+    contact: Contact | None = attrs.field(default=None, repr=_uuid_only)
     location: Location | None = None
-    contact_cards: tuple[ContactCard, ...] = attrs.field(default=(), repr=counted)
+    contact_cards: tuple[ContactCard, ...] = attrs.field(default=(), repr=item_count)
     reply_button: ReplyButton | None = None
     interactive_list: InteractiveList | None = None
     context: MessageContext | None = None
@@ -116,24 +124,36 @@ class MessageCreated(Event):
 
     @property
     def is_incoming(self) -> bool:
-        """Whether the customer sent it."""
+        """Whether the customer sent the message."""
         return self.status == "received"
 
 
 @attrs.frozen(kw_only=True)
-class MessageStatusUpdated(Event):
-    """An outgoing message came further, or failed. `status_payload` is the report of the integration, read where it came as a JSON string."""
+class MessageStatusUpdated(_BaseEvent):
+    """The status of an outgoing message changed.
+
+    Attributes:
+        uuid: the message's identifier, as in its receipt.
+        status: the new status; a status that this library does not know is a plain string.
+        metadata: the metadata with which the message was sent.
+        status_payload: the raw report of the integration; if it came as a JSON string, the object in it.
+        contact: the contact.
+        name: `message_status_updated`.
+        key: identifies the event: the same for every delivery of it.
+        sent_at: when Callbell sent it; `None` if Callbell left it out.
+        raw: the untouched JSON of the whole document.
+    """
 
     name: str = attrs.field(default="message_status_updated", repr=False)
     uuid: str | None = None
     status: MessageStatus | str | None = None
-    metadata: Mapping[str, str] = attrs.field(factory=dict, hash=False, repr=counted)
+    metadata: Mapping[str, str] = attrs.field(factory=dict, hash=False, repr=item_count)
     status_payload: Any = attrs.field(default=None, hash=False, repr=False)
-    contact: Contact | None = attrs.field(default=None, repr=_named)
+    contact: Contact | None = attrs.field(default=None, repr=_uuid_only)
 
     @property
     def receipt(self) -> MessageReceipt | None:
-        """The message's receipt as it is now; `None` where the event names no message. Its `raw` is the event's payload."""
+        """The message's receipt with the new status, whose `raw` is the event's payload; `None` if the event has no uuid."""
         if self.uuid is None:
             return None
         payload = self.raw.get("payload")
@@ -147,29 +167,54 @@ class MessageStatusUpdated(Event):
 
     @property
     def failure(self) -> MessageFailure | None:
-        """Why it was not delivered, when its status is `FAILED`; the report may say no reason."""
+        """The reason when the status is `FAILED` (empty if the report has none); `None` for any other status."""
         return MessageReceipt(self.uuid or "", self.status, self.status_payload).failure
 
 
 @attrs.frozen(kw_only=True)
-class ContactCreated(Event):
-    """A contact was created."""
+class ContactCreated(_BaseEvent):
+    """A contact was created.
+
+    Attributes:
+        contact: the contact.
+        name: `contact_created`.
+        key: identifies the event: the same for every delivery of it.
+        sent_at: when Callbell sent it; `None` if Callbell left it out.
+        raw: the untouched JSON of the whole document.
+    """
 
     name: str = attrs.field(default="contact_created", repr=False)
-    contact: Contact = attrs.field(repr=_named)
+    contact: Contact = attrs.field(repr=_uuid_only)
 
 
 @attrs.frozen(kw_only=True)
-class ContactUpdated(Event):
-    """A contact was changed; `contact` is what it is now."""
+class ContactUpdated(_BaseEvent):
+    """A contact was changed.
+
+    Attributes:
+        contact: the contact after the change.
+        name: `contact_updated`.
+        key: identifies the event: the same for every delivery of it.
+        sent_at: when Callbell sent it; `None` if Callbell left it out.
+        raw: the untouched JSON of the whole document.
+    """
 
     name: str = attrs.field(default="contact_updated", repr=False)
-    contact: Contact = attrs.field(repr=_named)
+    contact: Contact = attrs.field(repr=_uuid_only)
 
 
 @attrs.frozen(kw_only=True)
-class ContactDeleted(Event):
-    """A contact was deleted."""
+class ContactDeleted(_BaseEvent):
+    """A contact was deleted.
+
+    Attributes:
+        uuid: the contact's identifier.
+        deleted_at: when it was deleted.
+        name: `contact_deleted`.
+        key: identifies the event: the same for every delivery of it.
+        sent_at: when Callbell sent it; `None` if Callbell left it out.
+        raw: the untouched JSON of the whole document.
+    """
 
     name: str = attrs.field(default="contact_deleted", repr=False)
     uuid: str | None = None
@@ -177,60 +222,133 @@ class ContactDeleted(Event):
 
 
 @attrs.frozen(kw_only=True)
-class _ConversationEvent(Event):
-    conversation: Conversation = attrs.field(repr=_hidden)
+class _ConversationEvent(_BaseEvent):
+    conversation: Conversation = attrs.field(repr=_class_only)
 
     @property
     def contact(self) -> Contact | None:
-        """With whom."""
+        """The conversation's contact."""
         return self.conversation.contact
 
 
 @attrs.frozen(kw_only=True)
 class ConversationOpened(_ConversationEvent):
-    """A conversation was opened."""
+    """A conversation was opened.
+
+    Attributes:
+        conversation: the conversation, with its contact.
+        name: `conversation_opened`.
+        key: identifies the event: the same for every delivery of it.
+        sent_at: when Callbell sent it; `None` if Callbell left it out.
+        raw: the untouched JSON of the whole document.
+    """
 
     name: str = attrs.field(default="conversation_opened", repr=False)
 
 
 @attrs.frozen(kw_only=True)
 class ConversationClosed(_ConversationEvent):
-    """A conversation was closed; its `closing_reason` may say why."""
+    """A conversation was closed.
+
+    Attributes:
+        conversation: the conversation, with its contact and its `closing_reason`.
+        name: `conversation_closed`.
+        key: identifies the event: the same for every delivery of it.
+        sent_at: when Callbell sent it; `None` if Callbell left it out.
+        raw: the untouched JSON of the whole document.
+    """
 
     name: str = attrs.field(default="conversation_closed", repr=False)
 
 
 @attrs.frozen(kw_only=True)
-class AgentStatusUpdated(Event):
-    """A user's status changed; `user` is what it is now."""
+class AgentStatusUpdated(_BaseEvent):
+    """A user's status changed.
+
+    Attributes:
+        user: the user after the change.
+        name: `agent_status_updated`.
+        key: identifies the event: the same for every delivery of it.
+        sent_at: when Callbell sent it; `None` if Callbell left it out.
+        raw: the untouched JSON of the whole document.
+    """
 
     name: str = attrs.field(default="agent_status_updated", repr=False)
-    user: TeamMember = attrs.field(repr=_hidden)
+    user: TeamMember = attrs.field(repr=_class_only)
 
 
 @attrs.frozen(kw_only=True)
-class AgentSessionUpdated(Event):
-    """A user logged in or was logged out."""
+class AgentSessionUpdated(_BaseEvent):
+    """A user logged in or out, or was logged out.
+
+    Attributes:
+        action: the action; an action that this library does not know is a plain string.
+        user: the user.
+        name: `agent_session_updated`.
+        key: identifies the event: the same for every delivery of it.
+        sent_at: when Callbell sent it; `None` if Callbell left it out.
+        raw: the untouched JSON of the whole document.
+    """
 
     name: str = attrs.field(default="agent_session_updated", repr=False)
     action: SessionAction | str | None = None
-    user: TeamMember | None = attrs.field(default=None, repr=_hidden)
+    user: TeamMember | None = attrs.field(default=None, repr=_class_only)
 
 
 @attrs.frozen(kw_only=True)
-class TeamMembershipUpdated(Event):
-    """A user joined or left a team."""
+class TeamMembershipUpdated(_BaseEvent):
+    """A user joined or left a team.
+
+    Attributes:
+        reason: the reason; a reason that this library does not know is a plain string.
+        team: the team.
+        user: the user.
+        updated_at: when the team was changed.
+        name: `team_membership_updated`.
+        key: identifies the event: the same for every delivery of it.
+        sent_at: when Callbell sent it; `None` if Callbell left it out.
+        raw: the untouched JSON of the whole document.
+    """
 
     name: str = attrs.field(default="team_membership_updated", repr=False)
     reason: MembershipReason | str | None = None
-    team: Team | None = attrs.field(default=None, repr=_named)
-    user: TeamMember | None = attrs.field(default=None, repr=_hidden)
+    team: Team | None = attrs.field(default=None, repr=_uuid_only)
+    user: TeamMember | None = attrs.field(default=None, repr=_class_only)
     updated_at: datetime | None = None
 
 
 @attrs.frozen(kw_only=True)
-class UnknownEvent(Event):
-    """An event this library does not know, or a known one whose payload is no object; `payload` is its JSON."""
+class UnknownEvent(_BaseEvent):
+    """An event that this library does not know, or a known one whose payload is not an object.
+
+    Attributes:
+        payload: the untouched JSON of the payload.
+        name: Callbell's name of the event.
+        key: identifies the event: the same for every delivery of it.
+        sent_at: when Callbell sent it; `None` if Callbell left it out.
+        raw: the untouched JSON of the whole document.
+    """
 
     name: str
     payload: Any = attrs.field(default=None, hash=False, repr=False)
+
+
+Event = (
+    MessageCreated
+    | MessageStatusUpdated
+    | ContactCreated
+    | ContactUpdated
+    | ContactDeleted
+    | ConversationOpened
+    | ConversationClosed
+    | AgentStatusUpdated
+    | AgentSessionUpdated
+    | TeamMembershipUpdated
+    | UnknownEvent
+)
+"""Any webhook event: a union, so that a type checker can verify that a `match` handles every kind.
+
+All of them have `name`, `key`, `sent_at` and `raw`. `key` is the same for every delivery of one event, and Callbell may deliver an event more
+than once. It is a digest of the name, the payload, and the outer `createdAt`; for an event about a message with a uuid, the date does not
+count. Events without a date and with equal payloads share a key, for example a user's second login: keep keys for hours, not for ever.
+"""

@@ -1,4 +1,4 @@
-"""What a message that Callbell tells of may carry besides its text. Anything may be missing, and is `None` or empty then."""
+"""The parts of a received or sent message besides its text. A field that is missing in an event is `None` or empty."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = [
 ]
 
 
-def counted(values: Sized) -> str:
-    """How many there are, for a repr: what they say of a person is not for logs."""
+def item_count(values: Sized) -> str:
+    """Return the number of items, for a repr that holds no personal data."""
     return f"<{len(values)} items>"
 
 
 class AttachmentKind(StrEnum):
-    """What an attachment is, as the ending of its URL's path tells; a sticker is an `IMAGE`, a voice note is `AUDIO`."""
+    """The kind of an attachment, from the suffix of its URL's path; a sticker is an `IMAGE`, a voice note is `AUDIO`."""
 
     IMAGE = "image"
     AUDIO = "audio"
@@ -50,13 +50,19 @@ _KINDS = {f".{ending}": kind for kind, endings in _ENDINGS.items() for ending in
 
 @attrs.frozen(kw_only=True)
 class Attachment:
-    """A file sent with a message; its `url` expires 10 minutes after the event."""
+    """A file that was sent with a message.
+
+    Source: Callbell's page on the event `message_created`.
+
+    Attributes:
+        url: the file's URL, which expires 10 minutes after the event.
+    """
 
     url: str = attrs.field(repr=False)
 
     @property
     def kind(self) -> AttachmentKind | None:
-        """What it is, as far as the ending of the URL's path tells."""
+        """The kind of the file, from the suffix of the URL's path; `None` for an unknown suffix."""
         try:
             path = urlsplit(self.url).path
         except ValueError:
@@ -66,7 +72,15 @@ class Attachment:
 
 @attrs.frozen(kw_only=True)
 class Location:
-    """A place, in degrees; `map_url` is a picture of it. On the wire `x` is the latitude and `y` the longitude."""
+    """A place.
+
+    Source: Callbell's page on the event `message_created`.
+
+    Attributes:
+        latitude: the latitude in degrees, `x` in the JSON.
+        longitude: the longitude in degrees, `y` in the JSON.
+        map_url: URL of a map of the place.
+    """
 
     latitude: float | None = attrs.field(default=None, repr=False)
     longitude: float | None = attrs.field(default=None, repr=False)
@@ -75,7 +89,15 @@ class Location:
 
 @attrs.frozen(kw_only=True)
 class ContactCardPhone:
-    """A number on a contact card; `wa_id` is the number's name at WhatsApp, if it has one, and `type` such as `MOBILE`."""
+    """A telephone number on a contact card.
+
+    Source: Callbell's page on the event `message_created`.
+
+    Attributes:
+        phone: the number.
+        wa_id: the number's identifier at WhatsApp, if it has one.
+        type: the type, such as `MOBILE`.
+    """
 
     phone: str | None = attrs.field(default=None, repr=False)
     wa_id: str | None = attrs.field(default=None, repr=False)
@@ -84,7 +106,14 @@ class ContactCardPhone:
 
 @attrs.frozen(kw_only=True)
 class ContactCard:
-    """A contact card that was sent, with its numbers."""
+    """A contact card that was sent.
+
+    Source: Callbell's page on the event `message_created`.
+
+    Attributes:
+        name: the name.
+        phones: the telephone numbers.
+    """
 
     name: str | None = attrs.field(default=None, repr=False)
     phones: tuple[ContactCardPhone, ...] = ()
@@ -92,7 +121,16 @@ class ContactCard:
 
 @attrs.frozen(kw_only=True)
 class ReplyOption:
-    """A button of a message with reply buttons."""
+    """A button of a message with reply buttons.
+
+    Source: Callbell's page on the event `message_created`.
+
+    Attributes:
+        title: the text on the button.
+        type: the type, such as `text`.
+        postback_text: the text that a click sends.
+        postback_url: the URL that a click opens.
+    """
 
     title: str | None = attrs.field(default=None, repr=False)
     type: str | None = None
@@ -102,7 +140,20 @@ class ReplyOption:
 
 @attrs.frozen(kw_only=True)
 class ReplyButton:
-    """A message with reply buttons: its `type` (such as `quick_reply`), what it says, and its buttons."""
+    """The content of a message with reply buttons.
+
+    Source: Callbell's page on the event `message_created`.
+
+    Attributes:
+        type: the type, such as `quick_reply`.
+        header: the header.
+        text: the text.
+        caption: the caption.
+        url: URL of the file, if there is one.
+        filename: name of the file.
+        content_type: type of the file, such as `image`.
+        options: the buttons.
+    """
 
     type: str | None = None
     header: str | None = attrs.field(default=None, repr=False)
@@ -111,12 +162,19 @@ class ReplyButton:
     url: str | None = attrs.field(default=None, repr=False)
     filename: str | None = attrs.field(default=None, repr=False)
     content_type: str | None = None
-    options: tuple[ReplyOption, ...] = attrs.field(default=(), repr=counted)
+    options: tuple[ReplyOption, ...] = attrs.field(default=(), repr=item_count)
 
 
 @attrs.frozen(kw_only=True)
 class ListItem:
-    """An entry of an interactive list."""
+    """An item of an interactive list.
+
+    Source: Callbell's page on the event `message_created`.
+
+    Attributes:
+        header: the item's text.
+        description: the description.
+    """
 
     header: str | None = attrs.field(default=None, repr=False)
     description: str | None = attrs.field(default=None, repr=False)
@@ -124,26 +182,51 @@ class ListItem:
 
 @attrs.frozen(kw_only=True)
 class ListSection:
-    """A section of an interactive list."""
+    """A section of an interactive list.
+
+    Source: Callbell's page on the event `message_created`.
+
+    Attributes:
+        title: the title.
+        subtitle: the subtitle.
+        items: the items.
+    """
 
     title: str | None = attrs.field(default=None, repr=False)
     subtitle: str | None = attrs.field(default=None, repr=False)
-    items: tuple[ListItem, ...] = attrs.field(default=(), repr=counted)
+    items: tuple[ListItem, ...] = attrs.field(default=(), repr=item_count)
 
 
 @attrs.frozen(kw_only=True)
 class InteractiveList:
-    """An interactive list; `buttons` are the titles of its buttons."""
+    """The content of an interactive list.
+
+    Source: Callbell's page on the event `message_created`.
+
+    Attributes:
+        header: the header.
+        body: the text.
+        buttons: the titles of the buttons.
+        sections: the sections.
+    """
 
     header: str | None = attrs.field(default=None, repr=False)
     body: str | None = attrs.field(default=None, repr=False)
-    buttons: tuple[str, ...] = attrs.field(default=(), repr=counted)
-    sections: tuple[ListSection, ...] = attrs.field(default=(), repr=counted)
+    buttons: tuple[str, ...] = attrs.field(default=(), repr=item_count)
+    sections: tuple[ListSection, ...] = attrs.field(default=(), repr=item_count)
 
 
 @attrs.frozen(kw_only=True)
 class MessageContext:
-    """The message that this one replies to: its `status` is `sent` or `received`."""
+    """The message to which another message replies.
+
+    Source: Callbell's page on the event `message_created`.
+
+    Attributes:
+        text: the text.
+        created_at: when it was created.
+        status: `sent` or `received`.
+    """
 
     text: str | None = attrs.field(default=None, repr=False)
     created_at: datetime | None = None

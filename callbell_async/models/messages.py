@@ -1,6 +1,6 @@
-"""What is sent.
+"""The messages that can be sent.
 
-Wrong input raises `InvalidMessageError` when the message is built, so that nothing wrong ever leaves. Source: Callbell's page
+Wrong input raises `InvalidMessageError` when the message is built, before anything is sent. Source: Callbell's page
 `POST /messages/send`.
 """
 
@@ -44,14 +44,19 @@ WHATSAPP = "whatsapp"
 
 
 class BotStatus(StrEnum):
-    """What a message does to the contact's bot."""
+    """The effect of a message on the contact's bot.
+
+    Attributes:
+        BOT_START: start the bot.
+        BOT_END: end the bot.
+    """
 
     BOT_START = "bot_start"
     BOT_END = "bot_end"
 
 
 def _masked(value: str | None) -> str:
-    # A repr ends in logs and tracebacks: enough to tell two messages apart, too little to call anyone.
+    # A repr may end in logs and tracebacks, so it holds no personal data.
     return repr(value) if value is None else f"<{len(value)} characters>"
 
 
@@ -60,14 +65,14 @@ def _masked_items(values: Iterable[Any]) -> str:
 
 
 def _listed(value: Iterable[str]) -> Any:
-    # Anything that is no list, or has no order, is left for the check, which knows the field's name.
+    # Anything that is not a list, or has no order, is left to the check, which knows the field's name.
     if type(value) is tuple:
         return value
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | Set) else value
 
 
 def _split_fields(value: str | Iterable[str]) -> Any:
-    # Callbell's own form is a comma-separated string; both are taken.
+    # Callbell's own form, a comma-separated string, is taken as well.
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else _listed(value)
 
 
@@ -81,27 +86,31 @@ def _bot_status(value: BotStatus | Literal["bot_start", "bot_end"] | None) -> Bo
 
 
 def _metadata(value: Mapping[str, str | float]) -> Mapping[str, str]:
-    # To a type checker booleans and whole numbers are floats, too.
+    # For a type checker, booleans and whole numbers are floats, too.
     return {} if type(value) is dict and not value else check_metadata("metadata", value)
 
 
 @attrs.frozen(kw_only=True)
 class Message:
-    """What all messages share; build one of its subclasses.
+    """The base class of all messages; build one of its subclasses.
 
-    - `to`: telephone number or platform identifier. For WhatsApp blanks, dashes, dots and brackets go and a leading `00` becomes `+`;
-      an identifier of another channel is left alone. Required unless `bsuid` is given; Callbell lets `to` win over `bsuid`.
-    - `bsuid`: WhatsApp Business Suite User ID.
-    - `channel`: the channel's kind (`whatsapp`, `facebook`, `instagram`, `telegram`), `from` on the wire.
-    - `channel_uuid`: the channel to send from. Without it the main channel is used; an account with several numbers should give it.
-    - `assigned_user` (e-mail), `team_uuid`: whom to assign the conversation to.
-    - `fields`: extras wanted in the receipt: `contact`, `conversation`.
-    - `bot_status`: `bot_start` or `bot_end`.
-    - `metadata`: at most 10 pairs, keys of at most 50 characters, values of at most 500; numbers and booleans become strings. Comes
-      back in webhook events.
-    - `key`: what a journal knows the message by, 1 to 500 characters; two messages with one key are one to it. Not sent by itself.
+    Attributes:
+        to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+        bsuid: WhatsApp Business Suite User ID of the recipient.
+        channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
+        channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.
+        assigned_user: e-mail of the user to whom the conversation is assigned.
+        team_uuid: the team to which the conversation is assigned.
+        fields: extras that the receipt should hold: `contact`, `conversation`.
+        bot_status: `bot_start` or `bot_end`.
+        metadata: at most 10 pairs, which come back in webhook events; keys of at most 50 characters, values of at most 500. Numbers and
+            booleans become strings.
+        key: the idempotency key in a journal, 1 to 500 characters: two messages with equal keys are one message. By default it is computed
+            from the message. A journal sends it as metadata.
 
-    Raises `InvalidMessageError`, which names the field and the remedy.
+    Raises:
+        InvalidMessageError: an argument is missing or wrong; it names the field and the remedy.
     """
 
     to: str | None = attrs.field(default=None, repr=_masked)
@@ -116,7 +125,7 @@ class Message:
     key: str | None = attrs.field(default=None, repr=_masked)
 
     def __attrs_post_init__(self) -> None:
-        # Written out, and each optional field looked at only when it is there: this runs for every message of a campaign.
+        # Written out, and each optional field is checked only when it is given, because this runs for every message.
         if self.channel != WHATSAPP:
             check_string("channel", self.channel)
             check_optional_string("to", self.to)
@@ -147,7 +156,29 @@ class Message:
 
 @attrs.frozen(kw_only=True)
 class TextMessage(Message):
-    """A text. Outside the 24 hours after the customer's last reply only template messages may be sent."""
+    """A text message.
+
+    It is delivered within 24 hours of the customer's last message only; after that, a `TemplateMessage` is needed.
+
+    Attributes:
+        text: the text; WhatsApp takes at most 4,096 characters.
+        to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+        bsuid: WhatsApp Business Suite User ID of the recipient.
+        channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
+        channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.
+        assigned_user: e-mail of the user to whom the conversation is assigned.
+        team_uuid: the team to which the conversation is assigned.
+        fields: extras that the receipt should hold: `contact`, `conversation`.
+        bot_status: `bot_start` or `bot_end`.
+        metadata: at most 10 pairs, which come back in webhook events; keys of at most 50 characters, values of at most 500. Numbers and
+            booleans become strings.
+        key: the idempotency key in a journal, 1 to 500 characters: two messages with equal keys are one message. By default it is computed
+            from the message. A journal sends it as metadata.
+
+    Raises:
+        InvalidMessageError: an argument is missing or wrong; it names the field and the remedy.
+    """
 
     text: str = attrs.field(repr=_masked)
 
@@ -171,20 +202,81 @@ class _CaptionedMessage(_MediaMessage):
 
 @attrs.frozen(kw_only=True)
 class ImageMessage(_CaptionedMessage):
-    """An image at a public URL, with a caption or without."""
+    """An image at a public URL, with or without a caption.
+
+    Attributes:
+        url: public http or https URL of the image.
+        caption: text below the image; WhatsApp takes at most 1,024 characters.
+        to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+        bsuid: WhatsApp Business Suite User ID of the recipient.
+        channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
+        channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.
+        assigned_user: e-mail of the user to whom the conversation is assigned.
+        team_uuid: the team to which the conversation is assigned.
+        fields: extras that the receipt should hold: `contact`, `conversation`.
+        bot_status: `bot_start` or `bot_end`.
+        metadata: at most 10 pairs, which come back in webhook events; keys of at most 50 characters, values of at most 500. Numbers and
+            booleans become strings.
+        key: the idempotency key in a journal, 1 to 500 characters: two messages with equal keys are one message. By default it is computed
+            from the message. A journal sends it as metadata.
+
+    Raises:
+        InvalidMessageError: an argument is missing or wrong; it names the field and the remedy.
+    """
 
 
 @attrs.frozen(kw_only=True)
 class DocumentMessage(_CaptionedMessage):
-    """A document at a public URL, with a caption or without."""
+    """A document at a public URL, with or without a caption.
+
+    Attributes:
+        url: public http or https URL of the document.
+        caption: text below the document; WhatsApp takes at most 1,024 characters.
+        to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+        bsuid: WhatsApp Business Suite User ID of the recipient.
+        channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
+        channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.
+        assigned_user: e-mail of the user to whom the conversation is assigned.
+        team_uuid: the team to which the conversation is assigned.
+        fields: extras that the receipt should hold: `contact`, `conversation`.
+        bot_status: `bot_start` or `bot_end`.
+        metadata: at most 10 pairs, which come back in webhook events; keys of at most 50 characters, values of at most 500. Numbers and
+            booleans become strings.
+        key: the idempotency key in a journal, 1 to 500 characters: two messages with equal keys are one message. By default it is computed
+            from the message. A journal sends it as metadata.
+
+    Raises:
+        InvalidMessageError: an argument is missing or wrong; it names the field and the remedy.
+    """
 
 
 @attrs.frozen(kw_only=True)
 class AudioMessage(_MediaMessage):
-    """A sound file at a public URL.
+    """An audio file at a public URL.
 
-    `type` is what stands on the wire: Callbell's documented example sends audio as `document`, its prose knows `audio`.
-    Needs an account on the official WhatsApp Business API.
+    It needs an account on the official WhatsApp Business API.
+
+    Attributes:
+        url: public http or https URL of the audio file.
+        type: the type in the request: `document` (the default), as in Callbell's documented example, or `audio`, as in its text.
+        to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+        bsuid: WhatsApp Business Suite User ID of the recipient.
+        channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
+        channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.
+        assigned_user: e-mail of the user to whom the conversation is assigned.
+        team_uuid: the team to which the conversation is assigned.
+        fields: extras that the receipt should hold: `contact`, `conversation`.
+        bot_status: `bot_start` or `bot_end`.
+        metadata: at most 10 pairs, which come back in webhook events; keys of at most 50 characters, values of at most 500. Numbers and
+            booleans become strings.
+        key: the idempotency key in a journal, 1 to 500 characters: two messages with equal keys are one message. By default it is computed
+            from the message. A journal sends it as metadata.
+
+    Raises:
+        InvalidMessageError: an argument is missing or wrong; it names the field and the remedy.
     """
 
     type: Literal["document", "audio"] = "document"
@@ -196,10 +288,30 @@ class AudioMessage(_MediaMessage):
 
 @attrs.frozen(kw_only=True)
 class VideoMessage(_CaptionedMessage):
-    """A video at a public URL, with a caption or without.
+    """A video at a public URL, with or without a caption.
 
-    `type` is what stands on the wire: Callbell's documented example sends video as `document`, its prose knows `video`.
-    Needs an account on the official WhatsApp Business API.
+    It needs an account on the official WhatsApp Business API.
+
+    Attributes:
+        url: public http or https URL of the video.
+        caption: text below the video; WhatsApp takes at most 1,024 characters.
+        type: the type in the request: `document` (the default), as in Callbell's documented example, or `video`, as in its text.
+        to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+        bsuid: WhatsApp Business Suite User ID of the recipient.
+        channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
+        channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.
+        assigned_user: e-mail of the user to whom the conversation is assigned.
+        team_uuid: the team to which the conversation is assigned.
+        fields: extras that the receipt should hold: `contact`, `conversation`.
+        bot_status: `bot_start` or `bot_end`.
+        metadata: at most 10 pairs, which come back in webhook events; keys of at most 50 characters, values of at most 500. Numbers and
+            booleans become strings.
+        key: the idempotency key in a journal, 1 to 500 characters: two messages with equal keys are one message. By default it is computed
+            from the message. A journal sends it as metadata.
+
+    Raises:
+        InvalidMessageError: an argument is missing or wrong; it names the field and the remedy.
     """
 
     type: Literal["document", "video"] = "document"
@@ -220,31 +332,64 @@ class _Attachment:
 
 @attrs.frozen
 class Image(_Attachment):
-    """An image for a media template."""
+    """An image for a template with an image.
+
+    Attributes:
+        url: public http or https URL of the image; any other raises `InvalidMessageError`.
+    """
 
 
 @attrs.frozen
 class Document(_Attachment):
-    """A document for a media template."""
+    """A document for a template with a document.
+
+    Attributes:
+        url: public http or https URL of the document; any other raises `InvalidMessageError`.
+    """
 
 
 @attrs.frozen
 class Video(_Attachment):
-    """A video for a media template."""
+    """A video for a template with a video.
+
+    Attributes:
+        url: public http or https URL of the video; any other raises `InvalidMessageError`.
+    """
 
 
 Media = Image | Document | Video
-"""What a media template carries."""
+"""The media of a template message."""
 _MEDIA = (Image, Document, Video)
 
 
 @attrs.frozen(kw_only=True)
 class TemplateMessage(Message):
-    """An approved WhatsApp template; the only kind that may be sent outside the 24 hours after the customer's last reply.
+    """A message from an approved WhatsApp template: the only kind that is delivered at any time.
 
-    `optin_contact` has no default: pass `True` to confirm that the contact has opted in. `values` replace `{{1}}`, `{{2}}` … in
-    this order. `media` is for templates with an image, a document or a video. Needs an account on the official WhatsApp
-    Business API, and credit in its wallet.
+    It needs an account on the official WhatsApp Business API, and credit in its wallet.
+
+    Attributes:
+        template_uuid: the template.
+        optin_contact: `True` confirms that the contact opted in; any other value is refused.
+        values: the values of the placeholders `{{1}}`, `{{2}}` and so on, in this order. WhatsApp takes none with a line break, a tab, or
+            more than four blanks in a row.
+        media: `Image`, `Document` or `Video`, for a template with media.
+        to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+        bsuid: WhatsApp Business Suite User ID of the recipient.
+        channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
+        channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.
+        assigned_user: e-mail of the user to whom the conversation is assigned.
+        team_uuid: the team to which the conversation is assigned.
+        fields: extras that the receipt should hold: `contact`, `conversation`.
+        bot_status: `bot_start` or `bot_end`.
+        metadata: at most 10 pairs, which come back in webhook events; keys of at most 50 characters, values of at most 500. Numbers and
+            booleans become strings.
+        key: the idempotency key in a journal, 1 to 500 characters: two messages with equal keys are one message. By default it is computed
+            from the message. A journal sends it as metadata.
+
+    Raises:
+        InvalidMessageError: an argument is missing or wrong; it names the field and the remedy.
     """
 
     template_uuid: str
@@ -257,7 +402,7 @@ class TemplateMessage(Message):
         if self.optin_contact is not True:
             raise InvalidMessageError(
                 "optin_contact",
-                "Callbell sends templates only to contacts who opted in; pass optin_contact=True once this one has",
+                "must be True, which confirms that the contact opted in; Callbell sends templates to no other contact",
             )
         check_strings("values", self.values)
         if self.media is not None and type(self.media) not in _MEDIA:
@@ -266,9 +411,27 @@ class TemplateMessage(Message):
 
 @attrs.frozen(kw_only=True)
 class CustomMessage(Message):
-    """A type of message this library does not know yet: `type` and `content` go out as they are.
+    """A message of a type that this library does not know yet; `type` and `content` are sent as they are.
 
-    `content` is a mapping of what JSON can hold; it is copied.
+    Attributes:
+        type: the type in the request.
+        content: the content in the request: a mapping of strings to values that JSON can hold, at most 64 levels deep. It is copied.
+        to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+        bsuid: WhatsApp Business Suite User ID of the recipient.
+        channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
+        channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.
+        assigned_user: e-mail of the user to whom the conversation is assigned.
+        team_uuid: the team to which the conversation is assigned.
+        fields: extras that the receipt should hold: `contact`, `conversation`.
+        bot_status: `bot_start` or `bot_end`.
+        metadata: at most 10 pairs, which come back in webhook events; keys of at most 50 characters, values of at most 500. Numbers and
+            booleans become strings.
+        key: the idempotency key in a journal, 1 to 500 characters: two messages with equal keys are one message. By default it is computed
+            from the message. A journal sends it as metadata.
+
+    Raises:
+        InvalidMessageError: an argument is missing or wrong; it names the field and the remedy.
     """
 
     type: str

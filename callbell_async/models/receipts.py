@@ -1,4 +1,4 @@
-"""Callbell's word for a message. Source: its object type `MessageSendRequest`."""
+"""Callbell's receipt for a message, and the reason when the message was not delivered."""
 
 from __future__ import annotations
 
@@ -8,18 +8,50 @@ from typing import Any
 import attrs
 
 from callbell_async.models.contacts import Contact, Conversation
-from callbell_async.models.failures import MessageFailure, read_failure
 from callbell_async.models.message_status import MessageStatus
 
-__all__ = ["MessageReceipt"]
+__all__ = ["MessageFailure", "MessageReceipt"]
+
+_OUTSIDE_REPLY_WINDOW = frozenset({"131047", "470", "1004", "1005", "1006", "1007", "1008"})
+"""The codes of the Cloud API, the on-premises API, and Gupshup (a user who is "inactive for session message")."""
+
+
+@attrs.frozen(kw_only=True)
+class MessageFailure:
+    """The reason why a message was not delivered, as WhatsApp's integration (Meta's Cloud API or Gupshup) reported it.
+
+    Codes of Meta's Cloud API: 131047 (outside the 24-hour window), 131042 (billing), 131026 (undeliverable). Source: `messageStatusPayload`
+    on Callbell's page `GET /messages/status/:uuid`.
+
+    Attributes:
+        code: the integration's code, always a string; `None` if the report has none.
+        reason: the integration's short text; `None` if the report has none.
+        details: the integration's longer text; `None` if the report has none.
+    """
+
+    code: str | None = None
+    reason: str | None = None
+    details: str | None = None
+
+    @property
+    def outside_reply_window(self) -> bool:
+        """Whether the customer's last message was more than 24 hours old: only a template can be sent."""
+        return self.code in _OUTSIDE_REPLY_WINDOW
 
 
 @attrs.frozen
 class MessageReceipt:
-    """Callbell's word that it enqueued a message (`MessageSendRequest` in its documentation).
+    """Callbell's receipt: it enqueued the message. That does not mean that the message was delivered.
 
-    `uuid` names the message from now on. `status_payload` is the raw report of the integration. `contact` and `conversation`
-    come only when asked for through `fields`. `raw` is the untouched JSON.
+    Source: Callbell's object type `MessageSendRequest`.
+
+    Attributes:
+        uuid: the message's identifier, for `messages.status`, `messages.wait` and webhook events.
+        status: the present status; a status that this library does not know is a plain string.
+        status_payload: the raw report of the integration, in the shape of Meta's Cloud API or of Gupshup.
+        contact: the contact; only when `fields` of the message asked for it.
+        conversation: the conversation; only when `fields` of the message asked for it.
+        raw: the untouched JSON of the message.
     """
 
     uuid: str
@@ -31,7 +63,42 @@ class MessageReceipt:
 
     @property
     def failure(self) -> MessageFailure | None:
-        """Why it was not delivered, when its status is `FAILED`; the report may say no reason."""
+        """The reason when the status is `FAILED` (empty if the report has none); `None` for any other status."""
         if self.status != MessageStatus.FAILED:
             return None
-        return read_failure(self.status_payload) or MessageFailure()
+        return _read_failure(self.status_payload) or MessageFailure()
+
+
+def _read_failure(payload: Any) -> MessageFailure | None:
+    """Read a `messageStatusPayload` in the shape of Meta's Cloud API or of Gupshup; `None` if it holds no failure."""
+    for error in _objects_under(_value_at(payload, "messaging", "value", "statuses"), "errors"):
+        return MessageFailure(
+            code=_text(error.get("code")),
+            reason=_text(error.get("title")) or _text(error.get("message")),
+            details=_text(_value_at(error, "error_data", "details")) or _text(error.get("message")),
+        )
+    report = _value_at(payload, "payload")
+    if isinstance(report, dict) and ("reason" in report or _value_at(payload, "type") == "failed"):
+        return MessageFailure(code=_text(report.get("code")), reason=_text(report.get("reason")))
+    return None
+
+
+def _value_at(value: Any, *keys: str) -> Any:
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _objects_under(values: Any, key: str) -> list[dict[str, Any]]:
+    """Return the objects in the lists under `key` of several objects."""
+    found: list[dict[str, Any]] = []
+    for value in values if isinstance(values, list) else ():
+        inner = _value_at(value, key)
+        found.extend(item for item in (inner if isinstance(inner, list) else ()) if isinstance(item, dict))
+    return found
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value else None

@@ -1,4 +1,4 @@
-"""What stands for "not given" where `None` means something of its own."""
+"""The value of an argument that was not given, where `None` has a meaning of its own."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ Unset = Literal[_Unset.UNSET]
 """The type of `UNSET`."""
 
 UNSET: Final = _Unset.UNSET
-"""Not given: left as it is. `None` is sent as `null`."""
+"""The argument was not given: Callbell's value stays. `None` is sent as `null`."""

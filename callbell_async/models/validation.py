@@ -1,4 +1,4 @@
-"""Checks of single values: each gives the value as it goes out, or an `InvalidMessageError` with the field and the remedy."""
+"""Checks of single values. Each returns the value to send, or raises `InvalidMessageError` with the field and the remedy."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MAX_METADATA_KEY = 50
 MAX_METADATA_VALUE = 500
 
 MAX_KEY = MAX_METADATA_VALUE
-"""A message's key travels as a value of its metadata."""
+"""A message's key is sent as a value of its metadata."""
 
 MAX_JSON_DEPTH = 64
 
-# What people's lists carry between the digits: every blank, dashes, dots, brackets, and the invisible marks that come along when a
-# number is copied out of a chat or an address book.
+# The characters between the digits in people's lists: every blank, dashes, dots, brackets, and the invisible marks that come along
+# when a number is copied from a chat or an address book.
 _PUNCTUATION = dict.fromkeys(
     (
         *b"\t\n\v\f\r\x1c\x1d\x1e\x1f -.()[]{}\x85\xa0\xad",
@@ -29,11 +29,23 @@ _PUNCTUATION = dict.fromkeys(
         *range(0x205F, 0x2070),
     )
 )
-# E.164: at most 15 digits, country code first, and none begins with 0; the shortest numbers in service have 7 with theirs.
-_CLEAN_NUMBER = re.compile(r"\+?[1-9][0-9]{6,14}")
-# Without its dot the fraction would be the end of another number.
+# The country codes in use (ITU-T E.164), those of international networks included.
+_COUNTRY_CODES = (
+    "1|20|21[12368]|2[2346][0-9]|25[0-8]|27|29[01789]|3[0-469]|3[57][0-9]|38[0-35-79]|4[013-9]|42[013]|5[1-8]|5[09][0-9]"
+    "|6[0-6]|67[02-9]|68[0-35-9]|69[0-2]|7|80[08]|8[1246]|85[02356]|87[08]|88[0-368]|9[0-58]|96[0-8]|97[0-79]|99[2-8]"
+)
+# Behind these codes a number may begin with 0. Everywhere else the 0 is a prefix that is dialled inside the country only.
+_CODES_BEFORE_ZERO = "22[5679]|24[127]|26[78]|378|39|47|50[17]|67[69]|687|80[08]|853|87[08]|88[1238]|97[49]|992"
+
+# E.164: at most 15 digits that begin with the country code; the shortest numbers in use have 7.
+_E164 = re.compile(r"\+?[1-9][0-9]{6,14}")
+_DIALLABLE = re.compile(rf"\+?(?=[0-9]{{7,15}}\Z)(?:(?:{_COUNTRY_CODES})[1-9]|(?:{_CODES_BEFORE_ZERO})0)[0-9]*")
+_WITH_COUNTRY_CODE = re.compile(rf"\+?(?:{_COUNTRY_CODES})[0-9]*")
+_SEVERAL_NUMBERS = re.compile(r"[0-9]{7,15}[^0-9]+[0-9]{7,15}")
+_LINE_BREAK = re.compile("[\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029]+")
+# Without its dot the fraction would become the end of another number.
 _DECIMAL = re.compile(r"[^0-9.]*[0-9]+\.(?:[0-9]{1,2}|0+)[^0-9.]*")
-_TRUNK_ZERO = re.compile(r"[(\[{][^0-9()\[\]{}]*0[^0-9()\[\]{}]*[)\]}]")
+_BRACKETED_ZERO = re.compile(r"[(\[{][^0-9()\[\]{}]*0[^0-9()\[\]{}]*[)\]}]")
 
 _URL = re.compile(
     r"https?://(?:[^\s/?#@]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]\\]+)(?::[0-9]*)?(?:[/?#]\S*)?", re.IGNORECASE
@@ -41,7 +53,7 @@ _URL = re.compile(
 
 
 def check_string(field: str, value: object) -> str:
-    """A string that is not blank and can be written as UTF-8."""
+    """Return a string that is not blank and can be written as UTF-8."""
     if not isinstance(value, str):
         raise InvalidMessageError(field, f"must be a string, not {type(value).__name__}")
     if not value or value.isspace():
@@ -62,12 +74,12 @@ def _check_characters(field: str, value: str) -> None:
 
 
 def check_optional_string(field: str, value: object) -> str | None:
-    """`None`, or a string that is not blank."""
+    """Return `None`, or a string that is not blank."""
     return None if value is None else check_string(field, value)
 
 
 def check_key(field: str, value: object) -> str:
-    """A string of 1 to 500 characters that is not blank."""
+    """Return a string of 1 to 500 characters that is not blank."""
     key = check_string(field, value)
     if len(key) > MAX_KEY:
         raise InvalidMessageError(field, f"has {len(key)} characters; at most {MAX_KEY} fit into metadata")
@@ -75,19 +87,19 @@ def check_key(field: str, value: object) -> str:
 
 
 def check_number(field: str, value: object) -> str:
-    """A telephone number in international form, without the punctuation people write in it.
+    """Return a telephone number in international form, without the punctuation that people write in it.
 
-    Blanks, dashes, dots and brackets go, and a leading `00` becomes `+`. What remains is an optional `+` and 7 to 15 digits that begin
-    with the country code (E.164); no country code begins with 0, so a national number with its 0 is refused. So is a decimal number, such
-    as 31612345678.0.
+    Blanks, dashes, dots and brackets are removed, and a leading `00` becomes `+`. The result is an optional `+` and 7 to 15 digits that
+    begin with a country code in use (E.164). Refused, each with its reason: several numbers in one value, a decimal number such as
+    31612345678.0, a national number, a country code that does not exist, and the 0 that is dialled inside a country only.
     """
-    if isinstance(value, str) and _CLEAN_NUMBER.fullmatch(value):
+    if isinstance(value, str) and _DIALLABLE.fullmatch(value):
         return value
     written = check_string(field, value)
-    number = written.translate(_PUNCTUATION)
-    if number.startswith("00"):
-        number = "+" + number[2:]
-    if not _CLEAN_NUMBER.fullmatch(number):
+    if _holds_several_numbers(written):
+        raise InvalidMessageError(field, "holds more than one telephone number; give one, and build a message for each")
+    number = _without_punctuation(written)
+    if not _E164.fullmatch(number):
         raise InvalidMessageError(
             field,
             "is not a telephone number; write it in international form: 7 to 15 digits that begin with the country code "
@@ -97,13 +109,71 @@ def check_number(field: str, value: object) -> str:
         raise InvalidMessageError(
             field, "looks like a decimal number, as a spreadsheet writes it; write the telephone number as text"
         )
-    if _TRUNK_ZERO.search(written):
-        raise InvalidMessageError(field, "has a bracketed 0 that is not dialled from abroad; leave it out")
+    if not _WITH_COUNTRY_CODE.fullmatch(number):
+        raise InvalidMessageError(
+            field,
+            "begins with a country code that does not exist; write the number in international form, such as +31612345678",
+        )
+    if _BRACKETED_ZERO.search(written) or not _DIALLABLE.fullmatch(number):
+        raise InvalidMessageError(
+            field,
+            "has a 0 that is not dialled from abroad; write the number as it is dialled from another country, such as +442079460958",
+        )
     return number
 
 
+def _without_punctuation(written: str) -> str:
+    number = written.translate(_PUNCTUATION)
+    return "+" + number[2:] if number.startswith("00") else number
+
+
+def _holds_several_numbers(written: str) -> bool:
+    """Return whether there are two or more groups of at least 7 digits, however the digits of each are punctuated."""
+    # A plus begins a number, and a number does not run over a line break.
+    apart = _LINE_BREAK.sub("/", written.replace("+", "/"))
+    return bool(_SEVERAL_NUMBERS.search(written) or _SEVERAL_NUMBERS.search(apart.translate(_PUNCTUATION)))
+
+
+def normalize_recipient(recipient: str) -> str:
+    """Return the one form of a recipient that all its spellings share: a telephone number as `+` and its digits, any other identifier as it is."""
+    number = _without_punctuation(recipient)
+    if not _E164.fullmatch(number):
+        return recipient
+    return number if number[0] == "+" else "+" + number
+
+
+def is_same_recipient(first: str, second: str) -> bool:
+    """Return whether two recipients are the same telephone number, or the same identifier of another channel."""
+    return first == second or normalize_recipient(first) == normalize_recipient(second)
+
+
+# Each rule: the number as it is written, and the number as WhatsApp may write it.
+_CORRECTIONS = (
+    # Brazil: two digits of area code, then the ninth digit (always a 9) or not.
+    (re.compile(r"\+55([1-9]{2})([0-9]{8})"), r"+55\g<1>9\g<2>"),
+    (re.compile(r"\+55([1-9]{2})9([0-9]{8})"), r"+55\g<1>\g<2>"),
+    # Mexico: the 1 of mobile numbers, which is no longer dialled.
+    (re.compile(r"\+52([0-9]{10})"), r"+521\g<1>"),
+    (re.compile(r"\+521([0-9]{10})"), r"+52\g<1>"),
+    # Argentina: the 9 of mobile numbers, which is dialled from abroad only.
+    (re.compile(r"\+54([0-9]{10})"), r"+549\g<1>"),
+    (re.compile(r"\+549([0-9]{10})"), r"+54\g<1>"),
+)
+
+
+def number_variants(number: str) -> tuple[str, ...]:
+    """Return the other forms of a telephone number to which WhatsApp may correct it, each as `+` and its digits.
+
+    They exist in Brazil (with and without the ninth digit), Mexico (52 and 521) and Argentina (54 and 549).
+    """
+    written = normalize_recipient(number)
+    return tuple(
+        dict.fromkeys(match.expand(other) for form, other in _CORRECTIONS if (match := form.fullmatch(written)))
+    )
+
+
 def check_url(field: str, value: object) -> str:
-    """An absolute http or https URL, without blanks, control characters or invisible marks."""
+    """Return an absolute http or https URL without blanks, control characters or invisible marks."""
     url = check_string(field, value)
     if not _URL.fullmatch(url) or not url.isprintable():
         raise InvalidMessageError(
@@ -113,14 +183,14 @@ def check_url(field: str, value: object) -> str:
 
 
 def check_strings(field: str, value: object) -> tuple[str, ...]:
-    """Several strings in an order that means something, none of them blank."""
+    """Return strings that come in an order, none of them blank."""
     if not isinstance(value, tuple | list):
         raise InvalidMessageError(field, f"must be a list of strings, not {type(value).__name__}")
     return tuple(check_string(f"{field}[{index}]", item) for index, item in enumerate(value))
 
 
 def check_metadata(field: str, value: object) -> dict[str, str]:
-    """At most 10 pairs: keys of at most 50 characters, values of at most 500; numbers and booleans become strings.
+    """Return at most 10 pairs: keys of at most 50 characters, values of at most 500; numbers and booleans become strings.
 
     Callbell refuses a value that is not a string with 400.
     """
@@ -139,7 +209,7 @@ def check_metadata(field: str, value: object) -> dict[str, str]:
             raise InvalidMessageError(
                 f"{field}[{key!r}]", f"has {len(text)} characters; Callbell takes at most {MAX_METADATA_VALUE}"
             )
-        # The key's own characters: JSON takes no other kind of string for a key, not even an enum's.
+        # str.__str__ takes the characters out of an enum, which orjson does not take as a key.
         pairs[str.__str__(key)] = text
     return pairs
 
@@ -147,7 +217,7 @@ def check_metadata(field: str, value: object) -> dict[str, str]:
 def _metadata_value(field: str, value: Any) -> str:
     match value:
         case str():
-            # A blank value is a value: it only comes back in events.
+            # A blank value is allowed, because it only comes back in events.
             return check_string(field, value) if value.strip() else value
         case bool():
             return "true" if value else "false"
@@ -163,7 +233,7 @@ def _metadata_value(field: str, value: Any) -> str:
 
 
 def check_json(field: str, value: object, *, depth: int = MAX_JSON_DEPTH) -> Any:
-    """A copy of what JSON can hold: `None`, booleans, numbers, strings, lists and tuples, and mappings with strings for keys.
+    """Return a copy of a value that JSON can hold: `None`, booleans, numbers, strings, lists, tuples, and mappings with strings as keys.
 
     Numbers must be finite, and whole ones fit into 64 bits. Nothing is nested more than 64 deep.
     """
@@ -196,8 +266,6 @@ def check_json(field: str, value: object, *, depth: int = MAX_JSON_DEPTH) -> Any
 
 def _json_key(field: str, key: object) -> str:
     if not isinstance(key, str):
-        raise InvalidMessageError(
-            field, f"has a key that is no string but {type(key).__name__}; JSON takes only strings"
-        )
+        raise InvalidMessageError(field, f"has a key of type {type(key).__name__}; JSON takes only strings as keys")
     _check_characters(f"{field} key", key)
     return str.__str__(key)

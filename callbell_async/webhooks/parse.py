@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from callbell_async.errors import EventDecodeError
 from callbell_async.models.events import Event
-from callbell_async.wire.converter import WireError
 from callbell_async.wire.events import load_event
+from callbell_async.wire.json_text import WireError
 
 __all__ = ["parse_event"]
 

@@ -10,7 +10,7 @@ from callbell_async.errors import EventDecodeError, SignatureError
 from callbell_async.models.events import Event
 from callbell_async.webhooks.parse import parse_event
 from callbell_async.webhooks.signature import verify_signature
-from callbell_async.wire.converter import WireError, load_json
+from callbell_async.wire.json_text import WireError, load_json
 
 __all__ = ["Probe", "Refused", "Unreadable", "decide"]
 

@@ -11,8 +11,9 @@ import attrs
 
 from callbell_async.errors import CallbellError, StatusTimeoutError
 from callbell_async.models.events import Event, MessageStatusUpdated
-from callbell_async.models.message_status import MessageStatus, has_reached, is_news, pauses
+from callbell_async.models.message_status import MessageStatus, has_reached, supersedes
 from callbell_async.models.receipts import MessageReceipt
+from callbell_async.polling import poll_delays
 from callbell_async.webhooks.options import check_whole
 from callbell_async.webhooks.receiver import WebhookReceiver
 
@@ -33,7 +34,7 @@ class _Course:
         known = self.receipt
         # What is no news as well: a corrected number, or a status not known here, does not tell how far the message had come.
         self._had.add(receipt.status)
-        if not is_news(receipt.status, known.status) and not _says_why(receipt, known):
+        if not supersedes(receipt.status, known.status) and not _says_why(receipt, known):
             return False
         # What was asked for when the message was sent comes back in no status.
         self.receipt = attrs.evolve(
@@ -131,7 +132,7 @@ class TrackedMessage:
         try:
             async with limit:
                 await self._look(poll)
-                for pause in pauses(lambda: deadline - loop.time()):
+                for pause in poll_delays(lambda: deadline - loop.time()):
                     await self._wait(status, loop.time() + pause)
                     if self._course.has_reached(status):
                         return

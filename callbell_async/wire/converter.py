@@ -1,4 +1,4 @@
-"""The one cattrs converter, JSON, and how the plain values in Callbell's answers are read."""
+"""The cattrs converter, and how the plain values in Callbell's responses are read."""
 
 from __future__ import annotations
 
@@ -9,41 +9,16 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import attrs
-import orjson
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.orjson import make_converter
 
-from callbell_async.errors import InvalidMessageError
+from callbell_async.wire.json_text import WireError
 
-__all__ = ["WireError", "converter", "dump_json", "dump_model", "load_json", "reader", "register_answer", "structure"]
+__all__ = ["converter", "dump_model", "reader", "register_response", "structure"]
 
 T = TypeVar("T")
 
 converter = make_converter(detailed_validation=False)
-
-
-class WireError(ValueError):
-    """JSON that is not what the documentation promises; the text says what was missing, and quotes nothing."""
-
-
-# --- JSON -------------------------------------------------------------------------------------------------------------
-
-
-def load_json(body: bytes) -> Any:
-    """Parse JSON; raises `WireError`."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        # Its text names a position, never the content; but it keeps the document, which is why it isn't chained.
-        raise WireError(f"not JSON: {error.msg} at character {error.pos}") from None
-
-
-def dump_json(value: Any, *, field: str, canonical: bool = False) -> bytes:
-    """Write JSON, with sorted keys if `canonical`; raises `InvalidMessageError` naming `field` for what JSON can't hold."""
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if canonical else None)
-    except (orjson.JSONEncodeError, RecursionError) as error:
-        raise InvalidMessageError(field, f"can't be written as JSON: {error}") from None
 
 
 # --- plain values -----------------------------------------------------------------------------------------------------
@@ -52,14 +27,14 @@ _OFFSET_AFTER_BLANK = re.compile(r" (?=[+-]\d\d:?\d\d$)")
 
 
 def _load_datetime(value: Any, _: Any) -> datetime:
-    """All documented forms: `…Z`, `….000+02:00`, and `2025-12-18 20:00:19 +0100`; one without an offset is taken as UTC."""
+    """Read all documented forms: `…Z`, `….000+02:00`, and `2025-12-18 20:00:19 +0100`. A date without an offset is UTC."""
     moment = datetime.fromisoformat(_OFFSET_AFTER_BLANK.sub("", value))
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _load_string(value: Any, cls: Any) -> str:
     if isinstance(value, str):
-        # The converter asks this for enums of strings as well.
+        # The converter uses this hook for enums of strings, too.
         return value if cls is str else cls(value)
     if isinstance(value, int | float) and cls is str:
         return str(value)
@@ -67,7 +42,7 @@ def _load_string(value: Any, cls: Any) -> str:
 
 
 def _load_bool(value: Any, _: Any) -> bool:
-    # bool("false") is true.
+    # bool("false") would be true.
     if isinstance(value, bool):
         return value
     raise WireError(f"a boolean was expected, not {type(value).__name__}")
@@ -87,10 +62,10 @@ def _load_tuple(value: Any, cls: Any) -> tuple[Any, ...]:
 
 
 def _load_union(value: Any, cls: Any) -> Any:
-    """The first kind that fits: an enum before the plain string that stands for what Callbell adds to it."""
-    for kind in _kinds(cls):
+    """Return the value as the first type that fits: an enum comes before `str`, which takes the values that Callbell adds later."""
+    for type_ in _types(cls):
         try:
-            return converter.structure(value, kind)
+            return converter.structure(value, type_)
         except _UNREADABLE:
             continue
     raise WireError(f"{type(value).__name__} was not expected")
@@ -100,17 +75,17 @@ def _is_tuple(cls: Any) -> bool:
     return bool(get_origin(cls) is tuple)
 
 
-def _kinds(cls: Any) -> list[Any]:
-    return [kind for kind in get_args(cls) if kind is not types.NoneType]
+def _types(cls: Any) -> list[Any]:
+    return [type_ for type_ in get_args(cls) if type_ is not types.NoneType]
 
 
 def _is_union(cls: Any) -> bool:
-    # With one kind and None it is an option, which the converter knows by itself.
-    return get_origin(cls) in (Union, types.UnionType) and len(_kinds(cls)) > 1
+    # The converter handles the union of one type and None by itself.
+    return get_origin(cls) in (Union, types.UnionType) and len(_types(cls)) > 1
 
 
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
-"""What a reader raises for JSON of another shape than it expects."""
+"""The exceptions that a reader raises for JSON of another shape than it expects."""
 
 converter.register_structure_hook(datetime, _load_datetime)
 converter.register_structure_hook(str, _load_string)
@@ -122,20 +97,25 @@ converter.register_structure_hook_func(_is_union, _load_union)
 
 # --- models -----------------------------------------------------------------------------------------------------------
 
-_RAW = "\0raw"
-"""Where a model finds its untouched JSON; no JSON key of Callbell's can be spelt so."""
+_RAW = "callbell_async:raw"
+"""The key under which the untouched JSON is passed to a model; it is set last, so that no key of Callbell's can replace it."""
 
 
-def register_answer(cls: type[Any], *, keys: Mapping[str, str] | None = None, **aliases: str) -> None:
-    """Read and write `cls` with camelCase keys, or those in `keys` (field: key), and read `aliases` (key: its other spelling).
+def register_response(cls: type[Any], *, keys: Mapping[str, str] | None = None, **aliases: str) -> None:
+    """Register a model of responses, so that it is read and written with camelCase keys.
 
-    Null and missing are the same; unknown keys are left out; a value of another kind than documented is as good as missing. `raw`
-    keeps the untouched JSON, and so all of these. The models a model holds are registered before it.
+    Null and missing are the same, unknown keys are ignored, and a value of another type than documented counts as missing. `raw` keeps the
+    untouched JSON. The models that a model holds must be registered before it.
+
+    Args:
+        cls: the model.
+        keys: the keys of fields that are not in camelCase, by the field's name.
+        aliases: a second spelling of a key, by the key.
     """
     attrs.resolve_types(cls)
-    spelt = {field.name: (keys or {}).get(field.name, _camel(field.name)) for field in attrs.fields(cls)}
+    names = {field.name: (keys or {}).get(field.name, _camel(field.name)) for field in attrs.fields(cls)}
     readers: dict[str, Any] = {
-        field.name: override(rename=spelt[field.name], struct_hook=_forgiving(field)) for field in attrs.fields(cls)
+        field.name: override(rename=names[field.name], struct_hook=_lenient_hook(field)) for field in attrs.fields(cls)
     }
     readers["raw"] = override(rename=_RAW, struct_hook=lambda value, _: value)
     inner = make_dict_structure_fn(cls, converter, **readers)
@@ -151,7 +131,7 @@ def register_answer(cls: type[Any], *, keys: Mapping[str, str] | None = None, **
         return inner(present, cls)
 
     converter.register_structure_hook(cls, load)
-    writers: dict[str, Any] = {name: override(rename=key) for name, key in spelt.items()}
+    writers: dict[str, Any] = {name: override(rename=key) for name, key in names.items()}
     writers["raw"] = override(omit=True)
     converter.register_unstructure_hook(
         cls, make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **writers)
@@ -159,12 +139,12 @@ def register_answer(cls: type[Any], *, keys: Mapping[str, str] | None = None, **
 
 
 def structure(value: Any, cls: type[T]) -> T:
-    """A model from its JSON; raises `WireError` for what is no object at all."""
+    """Return a model from its JSON; raises `WireError` for JSON that is not an object."""
     return converter.structure(value, cls)
 
 
 def reader(kind: Any) -> Callable[[Any], Any]:
-    """A reader of one value that gives `None` for null, and for what is of another kind."""
+    """Return a reader of one value; null, and a value of another type, become `None`."""
     read = converter.get_structure_hook(kind)
 
     def load(value: Any) -> Any:
@@ -179,7 +159,7 @@ def reader(kind: Any) -> Callable[[Any], Any]:
 
 
 def dump_model(model: Any) -> Any:
-    """The JSON of a model as Callbell would write it, without `raw`; reading it gives an equal model."""
+    """Return the JSON of a model as Callbell writes it, without `raw`; reading it returns an equal model."""
     return converter.unstructure(model)
 
 
@@ -188,8 +168,8 @@ def _camel(name: str) -> str:
     return head + "".join(map(str.capitalize, tail))
 
 
-def _forgiving(field: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
-    """A reader of one field that leaves it at its default, if it has one, where the value can't be read."""
+def _lenient_hook(field: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
+    """Return a reader of one field, which uses the field's default, if any, for a value that can't be read."""
     read = converter.get_structure_hook(field.type)
     if field.default is attrs.NOTHING:
         return read
@@ -200,7 +180,7 @@ def _forgiving(field: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
             loaded = read(value, cls)
         except _UNREADABLE:
             return factory() if factory else field.default
-        # A model of nothing is none: a contact without a team has `team: {}`.
+        # An empty model is a missing one: a contact without a team has `team: {}`.
         return field.default if attrs.has(type(loaded)) and loaded == type(loaded)() else loaded
 
     return load

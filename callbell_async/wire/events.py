@@ -1,7 +1,4 @@
-"""Webhook events: from JSON to models.
-
-Whatever Callbell puts into an event, it is read: only a document that is no object, or names no event, is refused.
-"""
+"""Webhook events: from JSON to models. Only a document without a string `event` is refused."""
 
 from __future__ import annotations
 
@@ -28,17 +25,17 @@ from callbell_async.models.events import (
     UnknownEvent,
 )
 from callbell_async.models.message_status import MessageStatus
-from callbell_async.wire.converter import WireError, load_json, reader
+from callbell_async.wire.converter import reader
+from callbell_async.wire.json_text import WireError, dump_json, load_json
 from callbell_async.wire.lenient import (
-    Fields,
-    answer_of,
-    canonical,
-    fields_of,
+    FieldsReader,
+    fields_reader,
+    payload_reader,
     read_date,
     read_object,
     read_text,
-    several_of,
-    whole_as,
+    response_model_reader,
+    tuple_reader,
 )
 from callbell_async.wire.message_parts import (
     read_attachment,
@@ -56,7 +53,7 @@ __all__ = ["load_event"]
 
 
 def load_event(body: bytes) -> Event:
-    """The event in a body; raises `WireError` for one that is no JSON object with a string `event`."""
+    """Return the event in a body; raises `WireError` unless it is a JSON object with a string `event`."""
     document = load_json(body)
     if not isinstance(document, dict):
         raise WireError(f"an object was expected, not {type(document).__name__}")
@@ -66,7 +63,7 @@ def load_event(body: bytes) -> Event:
     payload = document.get("payload")
     shared = {
         "name": name,
-        "key": _key(name, payload, document.get("createdAt"), body),
+        "key": _key(name, payload, document.get("createdAt")),
         "sent_at": read_date(document.get("createdAt")),
         "raw": document,
     }
@@ -76,28 +73,27 @@ def load_event(body: bytes) -> Event:
     return UnknownEvent(**shared, payload=payload)
 
 
-_OF_ONE_MESSAGE = ("message_created", "message_status_updated")
+_MESSAGE_EVENTS = ("message_created", "message_status_updated")
 
 
-def _key(name: str, payload: Any, sent: Any, body: bytes) -> str:
-    # The events of a message that is named can't be told twice in earnest. Others say what is now the case, and may say it again after it
-    # was otherwise, as a customer may say "Hello" again: to handle such an event twice does no harm, to take a new one for an old one does.
-    said = [name, payload] if sent is None or _names_a_message(name, payload) else [name, payload, sent]
-    # What is nested too deeply to be written (hundreds of levels) is told apart by its bytes: better handled twice than never.
-    return hashlib.blake2b(canonical(said) or body, digest_size=16).hexdigest()
+def _key(name: str, payload: Any, sent_at: Any) -> str:
+    # An event about a message with a uuid happens once. Any other event may happen again with the same payload (the same text, a status
+    # set twice), so its date is part of the key: to handle a duplicate does no harm, to drop a new event does.
+    identity = [name, payload] if sent_at is None or _is_about_one_message(name, payload) else [name, payload, sent_at]
+    return hashlib.blake2b(dump_json(identity, field="payload", canonical=True), digest_size=16).hexdigest()
 
 
-def _names_a_message(name: str, payload: Any) -> bool:
-    return name in _OF_ONE_MESSAGE and bool(read_text((read_object(payload) or {}).get("uuid")))
+def _is_about_one_message(name: str, payload: Any) -> bool:
+    return name in _MESSAGE_EVENTS and bool(read_text((read_object(payload) or {}).get("uuid")))
 
 
-_contact = answer_of(Contact)
-_user = answer_of(TeamMember)
+_contact = response_model_reader(Contact)
+_user = response_model_reader(TeamMember)
 
-_EVENTS: dict[str, tuple[Callable[..., Event], Fields]] = {
+_EVENTS: dict[str, tuple[Callable[..., Event], FieldsReader]] = {
     "message_created": (
         MessageCreated,
-        fields_of(
+        fields_reader(
             uuid=(read_text, "uuid"),
             text=(read_text, "text"),
             status=(read_text, "status"),
@@ -105,7 +101,7 @@ _EVENTS: dict[str, tuple[Callable[..., Event], Fields]] = {
             sender=(read_text, "from"),
             recipient=(read_text, "to"),
             created_at=(read_date, "createdAt"),
-            attachments=(several_of(read_attachment), "attachments"),
+            attachments=(tuple_reader(read_attachment), "attachments"),
             metadata=(read_metadata, "metadata"),
             contact=(_contact, "contact"),
             location=(read_location, "messageLocation"),
@@ -118,7 +114,7 @@ _EVENTS: dict[str, tuple[Callable[..., Event], Fields]] = {
     ),
     "message_status_updated": (
         MessageStatusUpdated,
-        fields_of(
+        fields_reader(
             uuid=(read_text, "uuid"),
             status=(reader(MessageStatus | str), "status"),
             metadata=(read_metadata, "metadata"),
@@ -126,21 +122,21 @@ _EVENTS: dict[str, tuple[Callable[..., Event], Fields]] = {
             contact=(_contact, "contact"),
         ),
     ),
-    "contact_created": (ContactCreated, whole_as("contact", Contact)),
-    "contact_updated": (ContactUpdated, whole_as("contact", Contact)),
-    "contact_deleted": (ContactDeleted, fields_of(uuid=(read_text, "uuid"), deleted_at=(read_date, "deleted"))),
-    "conversation_opened": (ConversationOpened, whole_as("conversation", Conversation)),
-    "conversation_closed": (ConversationClosed, whole_as("conversation", Conversation)),
-    "agent_status_updated": (AgentStatusUpdated, whole_as("user", TeamMember)),
+    "contact_created": (ContactCreated, payload_reader("contact", Contact)),
+    "contact_updated": (ContactUpdated, payload_reader("contact", Contact)),
+    "contact_deleted": (ContactDeleted, fields_reader(uuid=(read_text, "uuid"), deleted_at=(read_date, "deleted"))),
+    "conversation_opened": (ConversationOpened, payload_reader("conversation", Conversation)),
+    "conversation_closed": (ConversationClosed, payload_reader("conversation", Conversation)),
+    "agent_status_updated": (AgentStatusUpdated, payload_reader("user", TeamMember)),
     "agent_session_updated": (
         AgentSessionUpdated,
-        fields_of(action=(reader(SessionAction | str), "action"), user=(_user, "user")),
+        fields_reader(action=(reader(SessionAction | str), "action"), user=(_user, "user")),
     ),
     "team_membership_updated": (
         TeamMembershipUpdated,
-        fields_of(
+        fields_reader(
             reason=(reader(MembershipReason | str), "reason"),
-            team=(answer_of(Team), "team"),
+            team=(response_model_reader(Team), "team"),
             user=(_user, "user"),
             updated_at=(read_date, "lastUpdateAt", "lastUpdatedAt"),
         ),

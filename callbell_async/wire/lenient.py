@@ -1,4 +1,4 @@
-"""Readers that raise nothing, for JSON that nobody can be asked to send again."""
+"""Readers that raise nothing, for webhook events: an event with a wrong value is still read, without that value."""
 
 from __future__ import annotations
 
@@ -6,35 +6,34 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from callbell_async.errors import InvalidMessageError
-from callbell_async.wire.converter import WireError, dump_json, load_json, reader, structure
+from callbell_async.wire.converter import reader, structure
+from callbell_async.wire.json_text import WireError, load_json
 
 __all__ = [
-    "Fields",
-    "Read",
-    "answer_of",
-    "canonical",
-    "fields_of",
-    "model_of",
+    "FieldsReader",
+    "Reader",
+    "fields_reader",
+    "model_reader",
+    "payload_reader",
     "read_date",
     "read_object",
     "read_text",
-    "several_of",
-    "whole_as",
+    "response_model_reader",
+    "tuple_reader",
 ]
 
-Read = Callable[[Any], Any]
-"""Reads one value: what can't be read is `None`, or empty where there are several."""
+Reader = Callable[[Any], Any]
+"""Reads one value; a value that can't be read becomes `None`, or is left out of a tuple."""
 
-Fields = Callable[[Mapping[str, Any]], dict[str, Any]]
-"""Reads an object's fields: the arguments of a model."""
+FieldsReader = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""Reads an object's fields into the arguments of a model."""
 
 read_text = reader(str)
 read_date = reader(datetime)
 
 
 def read_object(value: Any) -> dict[str, Any] | None:
-    """An object as it is, as a JSON string, or in a list of its own: Callbell writes all three."""
+    """Return an object that comes as it is, as a JSON string, or as the one item of a list; `None` for anything else."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, str):
@@ -45,8 +44,8 @@ def read_object(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def several_of(read: Read) -> Read:
-    """A reader of a list, or of one instead of it; what can't be read is left out."""
+def tuple_reader(read: Reader) -> Reader:
+    """Return a reader of a list, or of one item instead of a list; items that can't be read are left out."""
 
     def load(value: Any) -> tuple[Any, ...]:
         items = map(read, value if isinstance(value, list) else [value])
@@ -55,8 +54,8 @@ def several_of(read: Read) -> Read:
     return load
 
 
-def fields_of(**fields: tuple[Any, ...]) -> Fields:
-    """A reader of fields, each given by how its value is read, and the key or keys under which it may stand."""
+def fields_reader(**fields: tuple[Any, ...]) -> FieldsReader:
+    """Return a reader of several fields, each given as its reader and the key or keys under which it may come."""
 
     def load(value: Mapping[str, Any]) -> dict[str, Any]:
         return {field: read(_first(value, keys)) for field, (read, *keys) in fields.items()}
@@ -71,22 +70,22 @@ def _first(value: Mapping[str, Any], keys: list[str]) -> Any:
     return None
 
 
-def model_of(cls: Callable[..., Any], **fields: tuple[Any, ...]) -> Read:
-    """A reader of a model from an object's fields; one of nothing is none."""
-    read = fields_of(**fields)
-    nothing = cls()
+def model_reader(cls: Callable[..., Any], **fields: tuple[Any, ...]) -> Reader:
+    """Return a reader of a model from an object's fields; a model without any value becomes `None`."""
+    read = fields_reader(**fields)
+    empty = cls()
 
     def load(value: Any) -> Any:
         if not (value := read_object(value)):
             return None
         model = cls(**read(value))
-        return None if model == nothing else model
+        return None if model == empty else model
 
     return load
 
 
-def answer_of(cls: type[Any]) -> Read:
-    """A reader of a model that answers hold, too; one of nothing is none."""
+def response_model_reader(cls: type[Any]) -> Reader:
+    """Return a reader of a model that is registered for responses; an empty object becomes `None`."""
 
     def load(value: Any) -> Any:
         value = read_object(value)
@@ -95,14 +94,6 @@ def answer_of(cls: type[Any]) -> Read:
     return load
 
 
-def whole_as(field: str, cls: type[Any]) -> Fields:
-    """A reader of a payload that is itself the one field."""
+def payload_reader(field: str, cls: type[Any]) -> FieldsReader:
+    """Return a reader of a payload that is the model of one field."""
     return lambda payload: {field: structure(payload, cls)}
-
-
-def canonical(value: Any) -> bytes | None:
-    """JSON that is the same for equal values; `None` for what is nested too deeply to be written (hundreds of levels)."""
-    try:
-        return dump_json(value, field="payload", canonical=True)
-    except InvalidMessageError:
-        return None

@@ -1,4 +1,4 @@
-"""What a message may carry besides its text: from JSON to models."""
+"""The parts of a message besides its text: from JSON to models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from callbell_async.models.message_parts import (
     ReplyButton,
     ReplyOption,
 )
-from callbell_async.wire.lenient import canonical, model_of, read_date, read_object, read_text, several_of
+from callbell_async.wire.json_text import dump_json
+from callbell_async.wire.lenient import model_reader, read_date, read_object, read_text, tuple_reader
 
 __all__ = [
     "read_attachment",
@@ -43,59 +44,61 @@ def _degrees(value: Any) -> float | None:
 
 
 def read_metadata(value: Any) -> dict[str, str]:
-    """Pairs of strings: numbers and booleans are written as JSON writes them, and so is what is nested."""
+    """Return pairs of strings; any other value becomes its JSON text."""
     pairs = {}
     for key, item in (read_object(value) or {}).items():
         if isinstance(item, str):
             pairs[key] = item
-        elif item is not None and (written := canonical(item)) is not None:
-            pairs[key] = written.decode()
+        elif item is not None:
+            pairs[key] = dump_json(item, field="metadata", canonical=True).decode()
     return pairs
 
 
 def read_report(value: Any) -> Any:
-    """An integration's report on a message: the object in it, or whatever it is."""
+    """Return an integration's report on a message: the object, read from its JSON string where it comes so, or the value as it is."""
     report = read_object(value)
     return value if report is None else report
 
 
 def read_attachment(value: Any) -> Attachment | None:
-    """One attachment, by its URL or as an object that has one."""
+    """Return an attachment that comes as its URL, or as an object with a `url`."""
     if isinstance(value, dict):
         value = value.get("url")
     return Attachment(url=value) if isinstance(value, str) and value else None
 
 
-_PLACE = model_of(
+_LOCATION = model_reader(
     Location, latitude=(_degrees, "x"), longitude=(_degrees, "y"), map_url=(read_text, "googleMapsLocation")
 )
 
 
 def read_location(value: Any) -> Any:
-    """`{coordinates: {x, y}, googleMapsLocation}`, whose `x` is the latitude."""
+    """Read `{coordinates: {x, y}, googleMapsLocation}`, where `x` is the latitude."""
     value = read_object(value) or {}
-    return _PLACE({**value, **(read_object(value.get("coordinates")) or {})})
+    return _LOCATION({**value, **(read_object(value.get("coordinates")) or {})})
 
 
-_CARD = model_of(
+_CARD = model_reader(
     ContactCard,
     name=(read_text, "name"),
     phones=(
-        several_of(
-            model_of(ContactCardPhone, phone=(read_text, "phone"), wa_id=(read_text, "wa_id"), type=(read_text, "type"))
+        tuple_reader(
+            model_reader(
+                ContactCardPhone, phone=(read_text, "phone"), wa_id=(read_text, "wa_id"), type=(read_text, "type")
+            )
         ),
         "phones",
     ),
 )
-_CARDS = several_of(_CARD)
+_CARDS = tuple_reader(_CARD)
 
 
 def read_contact_cards(value: Any) -> Any:
-    """`{contactsInfo: [{name, phones: [{phone, wa_id, type}]}]}`."""
+    """Read `{contactsInfo: [{name, phones: [{phone, wa_id, type}]}]}`."""
     return _CARDS((read_object(value) or {}).get("contactsInfo"))
 
 
-_REPLY_BUTTON = model_of(
+_REPLY_BUTTON = model_reader(
     ReplyButton,
     type=(read_text, "type"),
     header=(read_text, "header"),
@@ -105,8 +108,8 @@ _REPLY_BUTTON = model_of(
     filename=(read_text, "filename"),
     content_type=(read_text, "contentType"),
     options=(
-        several_of(
-            model_of(
+        tuple_reader(
+            model_reader(
                 ReplyOption,
                 title=(read_text, "title"),
                 type=(read_text, "type"),
@@ -120,7 +123,7 @@ _REPLY_BUTTON = model_of(
 
 
 def read_reply_button(value: Any) -> Any:
-    """`{metadata: {type, content, options}}`."""
+    """Read `{metadata: {type, content, options}}`."""
     metadata = read_object((read_object(value) or {}).get("metadata")) or {}
     return _REPLY_BUTTON({**(read_object(metadata.get("content")) or {}), **metadata})
 
@@ -130,20 +133,20 @@ def _title(value: Any) -> str | None:
     return title
 
 
-_LIST = model_of(
+_LIST = model_reader(
     InteractiveList,
     header=(read_text, "header"),
     body=(read_text, "body"),
-    buttons=(several_of(_title), "buttons"),
+    buttons=(tuple_reader(_title), "buttons"),
     sections=(
-        several_of(
-            model_of(
+        tuple_reader(
+            model_reader(
                 ListSection,
                 title=(read_text, "title"),
                 subtitle=(read_text, "subtitle"),
                 items=(
-                    several_of(
-                        model_of(ListItem, header=(read_text, "header"), description=(read_text, "description"))
+                    tuple_reader(
+                        model_reader(ListItem, header=(read_text, "header"), description=(read_text, "description"))
                     ),
                     "items",
                 ),
@@ -155,21 +158,21 @@ _LIST = model_of(
 
 
 def read_interactive_list(value: Any) -> Any:
-    """`{metadata: …}`, whose metadata is a JSON string."""
+    """Read `{metadata: …}`, where the metadata is a JSON string."""
     return _LIST((read_object(value) or {}).get("metadata"))
 
 
-_CONTEXT = model_of(
+_CONTEXT = model_reader(
     MessageContext, text=(read_text, "text"), created_at=(read_date, "createdAt"), status=(read_text, "status")
 )
 
 
 def read_context(value: Any) -> Any:
-    """`{target: {text, createdAt, status}}`, or the same without that box."""
+    """Read `{target: {text, createdAt, status}}`, or the same object without `target` around it."""
     value = read_object(value) or {}
     return _CONTEXT({**value, **(read_object(value.get("target")) or {})})
 
 
 def read_forwarded(value: Any) -> bool:
-    """`{forwarded}`."""
+    """Read `{forwarded}`."""
     return (read_object(value) or {}).get("forwarded") is True

@@ -1,4 +1,4 @@
-"""Messages, on their way out."""
+"""Messages: from models to JSON."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cattrs.gen import make_dict_unstructure_fn, override
 
 from callbell_async.errors import InvalidMessageError
 from callbell_async.models.messages import (
+    WHATSAPP,
     AudioMessage,
     CustomMessage,
     Document,
@@ -24,19 +25,20 @@ from callbell_async.models.messages import (
     Video,
     VideoMessage,
 )
-from callbell_async.models.validation import MAX_METADATA_PAIRS
-from callbell_async.wire.converter import converter, dump_json
+from callbell_async.models.validation import MAX_METADATA_PAIRS, normalize_recipient
+from callbell_async.wire.converter import converter
+from callbell_async.wire.json_text import dump_json
 
 __all__ = ["JOURNAL_IN_METADATA", "KEY_IN_METADATA", "dump_keyed_message", "dump_message"]
 
 KEY_IN_METADATA = "callbell_async_key"
 JOURNAL_IN_METADATA = "callbell_async_journal"
-"""The names under which a message's metadata carries its key, and which journal knows it by that, so that webhook events tell which message
-they are about. Another journal may know another message by the same key.
+"""The metadata keys that carry a message's key and the identifier of its journal. They come back in webhook events, which so name the
+message they are about. The journal's identifier is needed because another journal may use the same key for another message.
 """
 
 _OWN_FIELDS = ("text", "url", "caption", "type", "content", "values", "media")
-"""What a kind of message adds to the shared fields; it goes into `type` and `content`, written by hand below."""
+"""The fields that a kind of message adds to the shared ones; the functions below write them into `type` and `content`."""
 
 _MEDIA_TYPES: dict[type, str] = {Image: "image", Document: "document", Video: "video"}
 
@@ -79,7 +81,7 @@ def _video_body(message: VideoMessage) -> tuple[str, dict[str, Any]]:
 
 
 def _template_body(message: TemplateMessage) -> tuple[str, dict[str, Any]]:
-    # The first value stands in `content.text` too: a template that had it only in `template_values` was enqueued and never
+    # The first value is in `content.text` too: a template that had it only in `template_values` was enqueued and never
     # delivered. A template without placeholders still needs `content`.
     content = {"text": message.values[0] if message.values else ""}
     if message.media is None:
@@ -122,7 +124,7 @@ for _cls, _own_body in _OWN_BODIES.items():
 def _unstructure_hook(cls: type[Message]) -> Callable[[Message], Any]:
     if not issubclass(cls, tuple(_OWN_BODIES)):
         raise InvalidMessageError(
-            "message", f"{cls.__name__} is no kind of message that can be sent; build CustomMessage for a new one"
+            "message", f"{cls.__name__} can't be sent; build CustomMessage for a new kind of message"
         )
     return converter.get_unstructure_hook(cls)
 
@@ -138,33 +140,40 @@ def _document(message: Message) -> dict[str, Any]:
 
 
 def dump_message(message: Message) -> bytes:
-    """The JSON body of `POST /messages/send`; raises `InvalidMessageError` for what is no message or can't be written."""
+    """Return the JSON body of `POST /messages/send`; raises `InvalidMessageError` for any other object, and for content that JSON can't hold."""
     return dump_json(_document(message), field="content")
 
 
 def dump_keyed_message(message: Message, *, journal: str | None) -> tuple[str, bytes]:
-    """The message's key, and its body, which carries the key and the journal's id in its metadata, if there is an id and room for two pairs more.
+    """Return a message's key, and its JSON body with the key and the journal's identifier in its metadata.
 
-    A message without a key gets one of 32 hex digits that follows from what would be sent without it: the same for equal messages,
-    today and in later versions, because a journal begun with one version may be gone on with by another; a number is the same with and
-    without its `+`. Raises as `dump_message` does.
+    A message without a key gets one of 32 hex digits, computed from the body. Equal messages have equal keys, in later versions too, because
+    one journal may be used by several versions. A telephone number is the same with and without its `+`.
+
+    Args:
+        message: the message.
+        journal: the journal's identifier; without it, or without room for two more pairs, nothing is added to the metadata.
+
+    Raises:
+        InvalidMessageError: as `dump_message` does.
     """
     document = _document(message)
-    # Sorted: equal messages must have equal bytes, in whatever order their metadata were given.
+    # The keys are sorted, because equal messages must have equal bytes in whatever order their metadata was given.
     body = dump_json(document, field="content", canonical=True)
     key = message.key
     if key is None:
         named = body
-        if message.channel == "whatsapp" and message.to is not None and message.to[0] != "+":
-            # A spreadsheet drops the + of a whole column when it saves. Sorted, the recipient is the last that is called so.
-            before, to, after = body.rpartition(b'"to":"')
-            named = b"%b%b+%b" % (before, to, after)
+        if message.channel == WHATSAPP and message.to is not None and message.to[0] != "+":
+            # A spreadsheet drops the + of a whole column when it saves. The keys are sorted: the last "to" is the recipient.
+            before, name, after = body.rpartition(b'"to":"')
+            to = normalize_recipient(message.to).encode()
+            named = b"%b%b%b%b" % (before, name, to, after[len(message.to) :])
         key = hashlib.blake2b(named, digest_size=16).hexdigest()
     if journal is None or len(message.metadata) + 2 > MAX_METADATA_PAIRS:
         return key, body
     own = {KEY_IN_METADATA: key, JOURNAL_IN_METADATA: journal}
     if not message.metadata:
-        # Put in behind, because to write all of it again costs as much as the key itself.
+        # Appended, because to write the whole body again would cost as much as the key itself.
         return key, b'%b,"metadata":%b}' % (body[:-1], dump_json(own, field="key"))
     document["metadata"] = {**message.metadata, **own}
     return key, dump_json(document, field="content")

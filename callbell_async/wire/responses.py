@@ -1,4 +1,4 @@
-"""Answers: from JSON to models."""
+"""Responses: from JSON to models."""
 
 from __future__ import annotations
 
@@ -24,44 +24,44 @@ from callbell_async.models.account import (
 )
 from callbell_async.models.contacts import Bot, Contact, Conversation, CustomField, HistoryMessage, SuccessResponse
 from callbell_async.models.message_status import MessageStatus
-from callbell_async.models.pages import Page
 from callbell_async.models.receipts import MessageReceipt
-from callbell_async.wire.converter import WireError, register_answer, structure
+from callbell_async.wire.converter import register_response, structure
+from callbell_async.wire.json_text import WireError
 
-__all__ = ["load_one", "load_page", "load_receipt", "load_user_status", "load_whole"]
+__all__ = ["load_items", "load_one", "load_receipt", "load_user_status", "load_whole"]
 
 T = TypeVar("T")
 
-# A model before those that hold it: its reader is looked up once.
-register_answer(Channel)
-register_answer(Team)
-register_answer(CustomStatus)
-register_answer(CustomField)
-# In a receipt this contact has `phone` instead of `phoneNumber`.
-register_answer(Contact, phoneNumber="phone")
-register_answer(Conversation)
-register_answer(HistoryMessage, keys={"sender": "from", "recipient": "to"})
-register_answer(Bot)
-register_answer(SuccessResponse)
-register_answer(Template)
-# A team's change spells the date of its user without its d.
-register_answer(TeamMember, lastUpdatedAt="lastUpdateAt")
-register_answer(Funnel)
-register_answer(Plan)
-register_answer(Account, keys={"user_email": "user_email", "user_name": "user_name", "api_key": "api_key"})
-register_answer(DeletionResponse)
-register_answer(Webhook)
-register_answer(WebhookResponse)
-register_answer(UserStatus)
-register_answer(WebhookDelivery)
-register_answer(MessageReceipt, keys={"status_payload": "messageStatusPayload"})
+# A model comes before those that hold it, because its reader is looked up once.
+register_response(Channel)
+register_response(Team)
+register_response(CustomStatus)
+register_response(CustomField)
+# The contact in a receipt has `phone` instead of `phoneNumber`.
+register_response(Contact, phoneNumber="phone")
+register_response(Conversation)
+register_response(HistoryMessage, keys={"sender": "from", "recipient": "to"})
+register_response(Bot)
+register_response(SuccessResponse)
+register_response(Template)
+# The event `team_membership_updated` has `lastUpdateAt` instead of `lastUpdatedAt`.
+register_response(TeamMember, lastUpdatedAt="lastUpdateAt")
+register_response(Funnel)
+register_response(Plan)
+register_response(Account, keys={"user_email": "user_email", "user_name": "user_name", "api_key": "api_key"})
+register_response(DeletionResponse)
+register_response(Webhook)
+register_response(WebhookResponse)
+register_response(UserStatus)
+register_response(WebhookDelivery)
+register_response(MessageReceipt, keys={"status_payload": "messageStatusPayload"})
 
 
 def load_one(cls: type[T], *keys: str) -> Callable[[Any], T]:
-    """A reader of `{key: object}`, for the first of the keys that is there; some answers hold a list of one instead of the object."""
+    """Return a reader of `{key: object}` for the first of the keys that is present. Some responses hold a list of one object instead."""
 
     def load(document: Any) -> T:
-        value = _under(document, keys)
+        value = _value_under(document, keys)
         if isinstance(value, list):
             if len(value) != 1:
                 raise WireError(f"one {keys[0]} was expected, not a list of {len(value)}")
@@ -72,88 +72,73 @@ def load_one(cls: type[T], *keys: str) -> Callable[[Any], T]:
 
 
 def load_whole(cls: type[T]) -> Callable[[Any], T]:
-    """A reader of an answer that is the object itself."""
+    """Return a reader of a response that is the object itself."""
     return lambda document: structure(document, cls)
 
 
-def load_page(cls: type[T], key: str) -> Callable[[Any], Page[T]]:
-    """A reader of one page of a list: `{key: [object], meta: {page, pages, next}}`; `meta` may be missing."""
+def load_items(cls: type[T], key: str) -> Callable[[Any], tuple[T, ...]]:
+    """Return a reader of the objects in `{key: [object]}`."""
 
-    def load(document: Any) -> Page[T]:
-        values = _under(document, (key,))
+    def load(document: Any) -> tuple[T, ...]:
+        values = _value_under(document, (key,))
         if not isinstance(values, list):
             raise WireError(f"a list was expected under {key!r}, not {type(values).__name__}")
-        meta = document.get("meta")
-        if not isinstance(meta, dict):
-            meta = {}
-        cursor = meta.get("next")
-        return Page(
-            items=tuple(structure(value, cls) for value in values),
-            number=_whole(meta.get("page")),
-            pages=_whole(meta.get("pages")),
-            cursor=cursor if isinstance(cursor, str) and cursor else None,
-            has_cursor="next" in meta,
-            raw=document,
-        )
+        return tuple(structure(value, cls) for value in values)
 
     return load
 
 
 def load_user_status(document: Any) -> UserStatus:
-    """Read `{user_status: {custom_status: {…} | null, appearance: {…}}}`, whose keys are snake_case."""
-    value = _under(document, ("user_status",))
+    """Read `{user_status: {custom_status: {…} | null, appearance: {…}}}`, where the keys are snake_case."""
+    value = _value_under(document, ("user_status",))
     if not isinstance(value, dict):
         raise WireError(f"an object was expected under 'user_status', not {type(value).__name__}")
     appearance = value.get("appearance")
     status = value.get("custom_status")
-    known: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if isinstance(appearance, dict):
-        known["available"] = appearance.get("available")
-        known["availableUpdatedAt"] = appearance.get("last_updated_at")
+        fields["available"] = appearance.get("available")
+        fields["availableUpdatedAt"] = appearance.get("last_updated_at")
     if isinstance(status, dict) and status:
-        known["customStatus"] = {**status, "updatedAt": status.get("last_updated_at")}
-    return attrs.evolve(structure(known, UserStatus), raw=value)
+        fields["customStatus"] = {**status, "updatedAt": status.get("last_updated_at")}
+    return attrs.evolve(structure(fields, UserStatus), raw=value)
 
 
 _STATUSES = {status.value: status for status in MessageStatus}
 
 
 def load_receipt(document: Any) -> MessageReceipt:
-    """Read `{"message": MessageSendRequest}`; raises `WireError` when there is no uuid.
+    """Read `{"message": MessageSendRequest}`; raises `WireError` without a uuid.
 
-    Only the uuid decides: a contact or a conversation that can't be read is left out, and stays reachable in `raw`.
+    A contact or a conversation that can't be read is left out; `raw` keeps it.
     """
-    # Written by hand: it is read for every message of a campaign.
+    # Written by hand, because it runs for every message.
     message = document.get("message") if isinstance(document, dict) else None
     if not isinstance(message, dict):
-        raise WireError('the answer has no object "message"')
+        raise WireError('the response has no object "message"')
     uuid = message.get("uuid")
     if not uuid or not isinstance(uuid, str):
-        raise WireError("the answer's message has no uuid")
+        raise WireError("the response's message has no uuid")
     status = message.get("status")
     contact, conversation = message.get("contact"), message.get("conversation")
     return MessageReceipt(
         uuid,
         _STATUSES.get(status, status) if isinstance(status, str) else None,
         message.get("messageStatusPayload"),
-        None if contact is None else _adornment(Contact, contact),
-        None if conversation is None else _adornment(Conversation, conversation),
+        None if contact is None else _optional_model(Contact, contact),
+        None if conversation is None else _optional_model(Conversation, conversation),
         message,
     )
 
 
-def _adornment(cls: type[T], value: Any) -> T | None:
+def _optional_model(cls: type[T], value: Any) -> T | None:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     return structure(value, cls) if isinstance(value, dict) and value else None
 
 
-def _under(document: Any, keys: tuple[str, ...]) -> Any:
+def _value_under(document: Any, keys: tuple[str, ...]) -> Any:
     for key in keys:
         if isinstance(document, dict) and document.get(key) is not None:
             return document[key]
-    raise WireError(f"the answer has no {keys[0]!r}")
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    raise WireError(f"the response has no {keys[0]!r}")

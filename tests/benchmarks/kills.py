@@ -45,7 +45,7 @@ async def _kill(kills: int, earliest: float, latest: float) -> list[tuple[int, i
 
             async def answer(exchange: Exchange, first: asyncio.Event = first) -> None:
                 first.set()
-                response = exchange.carry_out()
+                response = exchange.execute()
                 await asyncio.sleep(ANSWER_SECONDS)
                 await exchange.send(response)
 

@@ -26,8 +26,10 @@ from callbell_async import (
     TextMessage,
 )
 from callbell_async.bulk import SendRun
-from callbell_async.http.requests import CallState, Response
-from callbell_async.http.transport import Transport, TransportOptions
+from callbell_async.http.options import TransportOptions
+from callbell_async.http.requests import CallState
+from callbell_async.http.responses import Response
+from callbell_async.http.transport import Transport
 from callbell_async.journal import Journal
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA, dump_keyed_message
 from tests.support.fake_callbell import new_run, slow_response
@@ -130,7 +132,7 @@ class _Line(Transport):
 
     def __init__(self, account: Account, fate: Callable[[str, int], Fate], journal: Journal) -> None:
         options = TransportOptions(
-            base_url="http://callbell.invalid",
+            base_url="https://callbell.invalid",
             headers=CIMultiDict({"Authorization": "Bearer a-test-token"}),
             timeout=None,
             connect_timeout=None,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, assert_type
+from typing import Any, assert_never, assert_type
 
 import aiohttp
 from aiohttp import web
 
 from callbell_async import (
+    AgentSessionUpdated,
+    AgentStatusUpdated,
     APIError,
     Attachment,
     AudioMessage,
@@ -19,7 +21,12 @@ from callbell_async import (
     CallbellClient,
     CallbellError,
     Contact,
+    ContactCreated,
+    ContactDeleted,
+    ContactUpdated,
     Conversation,
+    ConversationClosed,
+    ConversationOpened,
     CustomMessage,
     Document,
     DocumentMessage,
@@ -36,6 +43,8 @@ from callbell_async import (
     MessageStatus,
     MessageStatusUpdated,
     Outcome,
+    Page,
+    Paginator,
     RateLimiter,
     RateLimitError,
     ReconcileReport,
@@ -45,6 +54,7 @@ from callbell_async import (
     SendReport,
     SendResult,
     SendRun,
+    TeamMembershipUpdated,
     TemplateMessage,
     TextMessage,
     TransportError,
@@ -78,7 +88,7 @@ def build_clients(session: aiohttp.ClientSession, limiter: RateLimiter) -> list[
 
 
 def build_messages() -> list[Message]:
-    """What may be left out may be left out, and what has no default must be said."""
+    """Arguments with a default may be left out, and others may not."""
     return [
         TextMessage(
             to=TO, text="Hello!", fields="contact", bot_status="bot_end", metadata={"order": 1234, "new": True}
@@ -131,9 +141,24 @@ async def send_one(callbell: CallbellClient) -> None:
 
 
 async def call_what_has_no_method(callbell: CallbellClient) -> None:
-    """What Callbell adds is JSON."""
+    """An endpoint without a method takes and returns JSON."""
     assert_type(await callbell.request("GET", "/plan", query={"page": 1}), Any)
     assert_type(await callbell.request("POST", "/contacts", json={"name": "John"}), Any)
+
+
+async def read_a_list(callbell: CallbellClient) -> None:
+    """A list gives items, pages, a list or the first item; none of them is awaited by itself."""
+    contacts = callbell.contacts.list(tags=["lead"])
+    assert_type(contacts, Paginator[Contact])
+    async for contact in contacts:
+        assert_type(contact, Contact)
+    async for page in contacts.pages():
+        assert_type(page, Page[Contact])
+        assert_type(page.items, tuple[Contact, ...])
+        assert_type(page.total_pages, int | None)
+    assert_type(await contacts.to_list(limit=10), list[Contact])
+    assert_type(await contacts.first(), Contact | None)
+    await contacts  # type: ignore[misc]
 
 
 async def a_life_cycle() -> None:
@@ -148,6 +173,8 @@ async def send_many(callbell: CallbellClient, messages: Sequence[TextMessage], r
     """Awaited, a run gives a report; iterated, results; from any iterable of messages or of what building them raised."""
     run = callbell.send_many(messages, concurrency=50, stop_on=(AuthenticationError,), shutdown_timeout=1.5)
     assert_type(run, SendRun)
+    assert_type(run.stop_error, BaseException | None)
+    assert_type(run.paused_for, float | None)
     report = await run
     assert_type(report, SendReport)
     assert_type(report.accepted, int)
@@ -170,7 +197,7 @@ async def send_many(callbell: CallbellClient, messages: Sequence[TextMessage], r
 
 
 async def catch_errors(callbell: CallbellClient, message: Message) -> None:
-    """Each exception's attributes have their types, and every one tells what became of the message."""
+    """Each exception's attributes have their types, and every exception has the outcome of the message."""
     try:
         await callbell.send(message)
     except RateLimitError as error:
@@ -208,6 +235,32 @@ async def keep_a_journal(callbell: CallbellClient, messages: Sequence[TextMessag
         assert_type(await callbell.reconcile(journal), ReconcileReport)
         assert_type(await callbell.refresh(journal), RefreshReport)
     await callbell.send_many(messages, journal="spring.db")  # type: ignore[arg-type]
+
+
+def describe(event: Event) -> str | None:
+    """A `match` over all kinds of events is exhaustive: a type checker accepts `assert_never`, and the missing `return`."""
+    match event:
+        case MessageCreated() | MessageStatusUpdated():
+            return event.uuid
+        case ContactCreated() | ContactUpdated() | ConversationOpened() | ConversationClosed():
+            return None if event.contact is None else event.contact.uuid
+        case ContactDeleted():
+            return event.uuid
+        case AgentStatusUpdated() | AgentSessionUpdated() | TeamMembershipUpdated():
+            return None if event.user is None else event.user.email
+        case UnknownEvent():
+            return event.name
+        case _:
+            assert_never(event)
+
+
+def describe_some(event: Event) -> str | None:
+    """A `match` that leaves out a kind of event is an error for a type checker."""
+    match event:
+        case MessageCreated() | MessageStatusUpdated():
+            return event.uuid
+        case _:
+            assert_never(event)  # type: ignore[arg-type]
 
 
 async def take_events(app: web.Application, body: bytes) -> None:

@@ -63,5 +63,5 @@ def test_the_readme_s_commands_are_the_checked_ones() -> None:
     assert commands[0].endswith(
         ".venv/bin/callbell-async send-many docs/recipients.csv --text 'Hello {name}!' --sandbox"
     )
-    assert commands[1].endswith("/bin/python -m pytest")
-    assert " -m pytest\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert commands[1].endswith("/bin/python -m pytest -n auto")
+    assert " -m pytest -n auto\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

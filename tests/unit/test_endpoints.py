@@ -1,4 +1,4 @@
-"""All 40 operations: the request that went out, and the model that came back."""
+"""All 40 operations: the request that is sent, and the model that is returned."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from callbell_async import (
 )
 from tests.support.recorder import Recorded, Recorder, recorded_client
 
-ANSWERS = Path(__file__).parents[1] / "fixtures" / "answers"
+RESPONSES = Path(__file__).parents[1] / "fixtures" / "responses"
 
 UUID = "414a6d692bd645ed803f2e7ce360d4c8"
 ODD = "a/b ?#+é"
@@ -50,17 +50,17 @@ ENCODED = "a%2Fb%20%3F%23%2B%C3%A9"
 
 def documented(name: str) -> Any:
     """A documented body."""
-    return orjson.loads((ANSWERS / f"{name}.json").read_bytes())
+    return orjson.loads((RESPONSES / f"{name}.json").read_bytes())
 
 
 @attrs.frozen
 class Operation:
-    """One operation: how it is called, what goes out, the documented answer (its file, or a status), and what comes back of it."""
+    """One operation: the call, the request, the documented response (its file, or a status), and the value returned."""
 
     call: Callable[[CallbellClient], Awaitable[Any] | Paginator[Any]]
     method: str
     target: str
-    answer: str | int
+    response: str | int
     model: type | None
     json: Any = None
 
@@ -310,17 +310,19 @@ async def api() -> AsyncIterator[tuple[CallbellClient, Recorder]]:
 
 
 def test_there_are_forty() -> None:
-    """The table holds every documented operation once."""
+    """The table has every documented operation once."""
     assert len(OPERATIONS) == 40
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-async def test_goes_out_and_comes_back(api: tuple[CallbellClient, Recorder], name: str) -> None:
-    """Each operation sends its documented request, every part of the path encoded, and gives its model with the untouched JSON."""
+async def test_each_operation_sends_its_request_and_returns_its_model(
+    api: tuple[CallbellClient, Recorder], name: str
+) -> None:
+    """Each operation sends its documented request, with the path encoded, and returns its model with the untouched JSON."""
     callbell, recorder = api
     operation = OPERATIONS[name]
-    document = documented(operation.answer) if isinstance(operation.answer, str) else b""
-    recorder.answer(document, status=200 if isinstance(operation.answer, str) else operation.answer)
+    document = documented(operation.response) if isinstance(operation.response, str) else b""
+    recorder.answer(document, status=200 if isinstance(operation.response, str) else operation.response)
     in_flight = operation.call(callbell)
     if isinstance(in_flight, Paginator):
         page: Page[Any] = await anext(in_flight.pages())
@@ -336,7 +338,7 @@ async def test_goes_out_and_comes_back(api: tuple[CallbellClient, Recorder], nam
 
 
 def contains(document: Any, part: Any) -> bool:
-    """Whether a piece of JSON stands somewhere in another."""
+    """Whether a piece of JSON is part of another."""
     if document == part:
         return True
     inner = document.values() if isinstance(document, dict) else document if isinstance(document, list) else ()
@@ -347,10 +349,10 @@ def contains(document: Any, part: Any) -> bool:
     "name", [name for name, operation in OPERATIONS.items() if operation.model is not None], ids=str
 )
 @pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"[]", b"null", b"7"], ids=repr)
-async def test_an_answer_of_another_shape_is_said_so(
+async def test_a_response_of_another_shape_is_refused(
     api: tuple[CallbellClient, Recorder], name: str, body: bytes
 ) -> None:
-    """Whatever comes with a 200 in place of the documented answer is a `ResponseDecodeError` with the body."""
+    """A 200 response of another shape raises `ResponseDecodeError` with the body."""
     callbell, recorder = api
     recorder.answer(body)
     in_flight = OPERATIONS[name].call(callbell)
@@ -373,7 +375,7 @@ async def test_a_refusal_is_raised(api: tuple[CallbellClient, Recorder], name: s
 async def test_an_identifier_that_leads_elsewhere_is_refused(api: tuple[CallbellClient, Recorder], uuid: Any) -> None:
     """A blank identifier must not turn "delete this one" into a request to the whole list."""
     callbell, recorder = api
-    with pytest.raises(ConfigurationError, match="no identifier"):
+    with pytest.raises(ConfigurationError, match="not an identifier"):
         await callbell.contacts.delete(uuid)
     assert not recorder.requests
 
@@ -391,10 +393,10 @@ async def test_an_identifier_that_leads_elsewhere_is_refused(api: tuple[Callbell
         (lambda c: c.custom_statuses.update(UUID, emoji="🍙"), {"emoji": "🍙"}),
     ],
 )
-async def test_only_what_was_given_goes_out(
+async def test_only_given_arguments_are_sent(
     api: tuple[CallbellClient, Recorder], call: Callable[[CallbellClient], Awaitable[Any]], json: Any
 ) -> None:
-    """What was not given does not stand in the body; null, an empty text and an empty list do, because they mean something."""
+    """An argument that was not given is not in the body; null, an empty text and an empty list are."""
     callbell, recorder = api
     recorder.answer(
         {"contact": {"uuid": UUID}, "customStatus": {"id": UUID}, "user_status": {"appearance": {"available": True}}}
@@ -403,8 +405,8 @@ async def test_only_what_was_given_goes_out(
     assert [request.json for request in recorder.requests] == [json]
 
 
-async def test_whose_token_it_is_keeps_the_token_out_of_sight(api: tuple[CallbellClient, Recorder]) -> None:
-    """The account's answer holds the API key, which no repr shows."""
+async def test_the_token_is_in_no_repr_of_the_account(api: tuple[CallbellClient, Recorder]) -> None:
+    """The account's response holds the API key, which is in no repr."""
     callbell, recorder = api
     recorder.answer(documented("auth/get_me"))
     account = await callbell.auth.me()
@@ -412,7 +414,7 @@ async def test_whose_token_it_is_keeps_the_token_out_of_sight(api: tuple[Callbel
     assert "test_1234567890" not in repr(account)
 
 
-def test_what_is_not_given_has_a_name_and_is_false() -> None:
-    """The default of an optional argument shows as `UNSET` in a signature, and counts as nothing."""
+def test_unset_has_a_name_and_is_false() -> None:
+    """The default of an optional argument is `UNSET` in a signature, and false."""
     assert repr(UNSET) == "UNSET"
     assert not UNSET

@@ -73,16 +73,16 @@ def test_few_messages_are_claimed_before_they_start(make: Callable[[Iterable[Any
             taken: deque[Any] = deque()
             for batches in range(1, 6):
                 for _ in range(BATCH_SIZE):
-                    taken.append(await source.next_async())
+                    taken.append(await source.get())
                 await soon()
                 claimed = len([entry async for entry in journal.entries()])
                 assert claimed == batches * BATCH_SIZE
                 assert read <= claimed + BATCH_SIZE
                 while len(taken) > MOST_AHEAD - BATCH_SIZE:
-                    taken.popleft()[1].begin()
+                    taken.popleft()[1].start_attempt()
             source.stop()
-            await source.halt()
-            assert [index for index, _ in source.rest()][-1] == read - 1
+            await source.stop_writing()
+            assert [index for index, _ in source.remaining()][-1] == read - 1
             await source.close()
 
     main()
@@ -113,7 +113,7 @@ async def test_more_workers_than_a_group_holds(journal: Journal) -> None:
     fake = FakeCallbell(lambda number, attempt: Fate(answering=1.0))
     report = await new_run(fake, iter(texts(1_500)), concurrency=700, journal=journal)
     assert report.accepted == 1_500
-    assert fake.most_under_way == 700
+    assert fake.most_in_flight == 700
     assert set(fake.accepted.values()) == {1}
     assert {entry.outcome for entry in await entries(journal)} == {Outcome.ACCEPTED}
 
@@ -139,7 +139,7 @@ def test_at_the_rate_limit_few_messages_wait_claimed(tmp_path: Path, concurrency
             ahead += change
             most = max(most, ahead)
         assert most <= MOST_AHEAD
-        assert fake.most_under_way >= min(concurrency, 50)
+        assert fake.most_in_flight >= min(concurrency, 50)
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(main())

@@ -1,4 +1,4 @@
-"""What a journal knows a message by: its own key, or one that follows from what would be sent."""
+"""The key of a message in a journal: its own, or one computed from its body."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.fixtures.strategies import messages, quick
 
 
 def text(**changes: Any) -> TextMessage:
-    """A message, but for what is changed."""
+    """A text message, with these arguments changed."""
     return TextMessage(**{"to": "+31612345678", "text": "Hello!", **changes})
 
 
@@ -23,7 +23,7 @@ JOURNAL = "0123456789abcdef"
 
 
 def key_of(message: Message, *, journal: str | None = JOURNAL) -> str:
-    """The key a journal knows it by."""
+    """The message's key in a journal."""
     return dump_keyed_message(message, journal=journal)[0]
 
 
@@ -43,14 +43,14 @@ def key_of(message: Message, *, journal: str | None = JOURNAL) -> str:
     ],
 )
 def test_a_derived_key_stays_the_same(message: Message, key: str) -> None:
-    """A journal begun with one version is gone on with by another: these keys never change, unless the journal's version does."""
+    """Keys never change between versions, because several versions may use one journal."""
     assert key_of(message) == key
 
 
 @given(messages())
 @quick
 def test_equal_messages_have_equal_keys(message: Message) -> None:
-    """Whatever the order of its metadata, and with the journal's own pair or without, a message has one key of 32 hex digits."""
+    """A message has one key of 32 hex digits, whatever the order of its metadata, with the journal's own pairs or without."""
     again = attrs.evolve(message, metadata=dict(reversed([*message.metadata.items()])))
     assert key_of(message) == key_of(again, journal=None)
     assert len(bytes.fromhex(key_of(message))) == 16
@@ -68,12 +68,12 @@ def test_equal_messages_have_equal_keys(message: Message) -> None:
     ],
 )
 def test_different_messages_have_different_keys(changes: dict[str, Any]) -> None:
-    """Whatever would be sent differently makes another message."""
+    """Messages with different bodies have different keys."""
     assert key_of(text(**changes)) != key_of(text())
 
 
 def test_numbers_written_differently_are_one() -> None:
-    """The key follows from what is sent, not from how the number was written."""
+    """The key is computed from the body, where the number has no punctuation."""
     assert key_of(text(to="0031 (6) 1234-5678")) == key_of(text())
 
 
@@ -82,21 +82,21 @@ def test_numbers_written_differently_are_one() -> None:
     [text(), text(metadata={"z": '"to":"3'}), CustomMessage(to="+31612345678", type='"to":"', content={"to": "31"})],
 )
 def test_a_number_is_the_same_without_its_plus(message: Message) -> None:
-    """A spreadsheet that drops the + of each number makes no second campaign; what is sent is what was given."""
+    """A number has one key with and without its `+`, which a spreadsheet may drop; the body keeps the number as given."""
     bare = attrs.evolve(message, to="31612345678")
     assert key_of(bare) == key_of(message)
     assert orjson.loads(dump_keyed_message(bare, journal=None)[1])["to"] == "31612345678"
 
 
-def test_what_is_no_number_keeps_its_plus() -> None:
-    """On other channels a recipient is an identifier, whatever it begins with; and what only looks like a recipient is none."""
+def test_an_identifier_keeps_its_plus() -> None:
+    """On other channels a recipient is an identifier, so its `+` counts; text that looks like a recipient is not changed."""
     assert key_of(text(to="+31612345678", channel="telegram")) != key_of(text(to="31612345678", channel="telegram"))
     messages = [CustomMessage(bsuid="US.1", type="poll", content={"to": to}) for to in ("31612345678", "+31612345678")]
     assert key_of(messages[0]) != key_of(messages[1])
 
 
-def test_a_key_of_ones_own_wins() -> None:
-    """Two messages with one key are one to the journal, and it is no part of what is sent otherwise."""
+def test_a_message_s_own_key_wins() -> None:
+    """A message's own key is used as it is, and does not change the rest of the body."""
     assert key_of(text(key="invoice-7")) == key_of(text(text="other", key="invoice-7")) == "invoice-7"
     assert dump_message(text(key="invoice-7")) == dump_message(text())
 
@@ -104,7 +104,7 @@ def test_a_key_of_ones_own_wins() -> None:
 @given(messages())
 @quick
 def test_the_body_is_the_message_and_its_key(message: Message) -> None:
-    """What goes out is what would go out without a journal, and two pairs of metadata more, if there is room for them."""
+    """The body is the same as without a journal, plus two pairs of metadata, if there is room for them."""
     key, body = dump_keyed_message(message, journal=JOURNAL)
     plain = orjson.loads(dump_message(message))
     if len(message.metadata) <= 8:
@@ -115,21 +115,21 @@ def test_the_body_is_the_message_and_its_key(message: Message) -> None:
 
 @pytest.mark.parametrize(("pairs", "room"), [(8, True), (9, False), (10, False)])
 def test_a_key_needs_room(pairs: int, room: bool) -> None:
-    """Callbell takes ten pairs: a message with more than eight of its own is sent as it is, key or no key."""
+    """A message with more than eight pairs of its own is sent without the key, because Callbell takes ten."""
     message = text(metadata={f"name {number}": number for number in range(pairs)})
     body = orjson.loads(dump_keyed_message(message, journal=JOURNAL)[1])
     assert len(body["metadata"]) == (pairs + 2 if room else pairs)
 
 
 def test_a_key_is_written_as_json() -> None:
-    """Quotes and other characters in a caller's key arrive as they are."""
+    """Quotes and other characters in a key are sent unchanged."""
     key, body = dump_keyed_message(text(key='order "7" \\ é\n'), journal=JOURNAL)
     assert orjson.loads(body)["metadata"] == {KEY_IN_METADATA: key, JOURNAL_IN_METADATA: JOURNAL}
 
 
 @pytest.mark.parametrize(("key", "why"), [("", "blank"), (" ", "blank"), ("x" * 501, "at most 500"), (7, "string")])
 def test_a_wrong_key_is_refused(key: Any, why: str) -> None:
-    """A key is 1 to 500 characters, which is what fits into metadata; the error names the field."""
+    """A key has 1 to 500 characters, as a value of metadata has; the error names the field."""
     with pytest.raises(InvalidMessageError, match=why) as caught:
         text(key=key)
     assert caught.value.field == "key"
@@ -141,5 +141,5 @@ def test_the_longest_key_fits() -> None:
 
 
 def test_a_key_is_not_shown() -> None:
-    """It may be a number or a name: a repr says how long it is."""
+    """A key may be a number or a name, so the repr holds its length only."""
     assert "612345" not in repr(text(key="+31612345678"))

@@ -1,4 +1,4 @@
-"""Messages as values: how they are built, what they refuse, and what they show of themselves."""
+"""Messages as values: building them, refusing wrong input, and their repr."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ LOCATION: dict[str, Any] = {"to": TO, "type": "location", "content": {"latitude"
 
 
 def text(**arguments: Any) -> TextMessage:
-    """A text, good but for the arguments."""
+    """A valid text message, with these arguments changed."""
     return TextMessage(**{"to": TO, "text": "Hello!", **arguments})
 
 
@@ -56,25 +56,25 @@ def text(**arguments: Any) -> TextMessage:
 @pytest.mark.parametrize("channel", ["facebook", "instagram", "telegram", "viber"])
 @pytest.mark.parametrize("to", ["17841400000000000", "john.doe", " (0) 31-6 ", "0031612345678"])
 def test_another_channels_identifier_is_left_alone(channel: str, to: str) -> None:
-    """Only WhatsApp's numbers are cleaned; what another platform calls its people is its own business."""
+    """Only WhatsApp's numbers lose their punctuation; an identifier of another platform stays as it is."""
     assert text(channel=channel, to=to).to == to
 
 
 def test_a_bsuid_is_a_recipient() -> None:
-    """WhatsApp's own identifier does where no number is known, and is left alone."""
+    """WhatsApp's own identifier is enough without a number, and stays as it is."""
     message = TextMessage(bsuid=BSUID, text="Hello!")
     assert (message.to, message.bsuid) == (None, BSUID)
 
 
 def test_number_and_bsuid_go_together() -> None:
-    """Both may be given; the number is cleaned all the same, for Callbell lets it win."""
+    """Both may be given; the number loses its punctuation, because Callbell prefers it."""
     assert text(to="0031 6-12345678", bsuid=BSUID).to == TO
     assert refusal(text, to="John", bsuid=BSUID).field == "to"
 
 
 @pytest.mark.parametrize("channel", ["whatsapp", "telegram"])
 def test_a_message_without_recipient_is_refused(channel: str) -> None:
-    """Somebody must get it."""
+    """A message needs `to` or `bsuid`."""
     error = refusal(TextMessage, text="Hello!", channel=channel)
     assert str(error) == "to: no recipient; give to= (a telephone number or platform identifier) or bsuid="
 
@@ -84,7 +84,7 @@ def test_a_message_without_recipient_is_refused(channel: str) -> None:
 STRING = "must be a string, not int"
 BLANK = "must not be blank"
 HTTP = "must be an absolute URL that begins with http:// or https:// and has no blanks in it"
-OPTIN = "Callbell sends templates only to contacts who opted in; pass optin_contact=True once this one has"
+OPTIN = "must be True, which confirms that the contact opted in; Callbell sends templates to no other contact"
 
 REFUSED: list[tuple[type[Message], dict[str, Any], str, str]] = [
     (TextMessage, {"to": "John", "text": "Hello!"}, "to", "is not a telephone number"),
@@ -158,13 +158,13 @@ def test_wrong_input_is_refused(kind: type[Message], arguments: dict[str, Any], 
 
 @pytest.mark.parametrize("attachment", [Image, Document, Video])
 def test_an_attachment_needs_a_url(attachment: type[Any]) -> None:
-    """What a template carries is checked when it is built, before there is a template."""
+    """The URL of a template's media is checked when the media is built."""
     error = refusal(attachment, "my_image.jpeg")
     assert (error.field, error.reason) == ("media.url", HTTP)
 
 
-def test_an_attachment_of_ones_own_is_refused() -> None:
-    """Callbell knows three kinds, and a fourth would have no type on the wire."""
+def test_a_subclass_of_media_is_refused() -> None:
+    """Callbell has three kinds of media; a subclass would have no type in the request."""
 
     class Sticker(Image):
         pass
@@ -181,8 +181,8 @@ def test_an_attachment_of_ones_own_is_refused() -> None:
         (CustomMessage, {"type": "location"}, "content"),
     ],
 )
-def test_what_has_no_default_must_be_said(kind: type[Message], arguments: dict[str, Any], name: str) -> None:
-    """Leaving out `optin_contact`, a text, a URL or a content is a mistake in the program: a `TypeError` that names it."""
+def test_an_argument_without_default_is_required(kind: type[Message], arguments: dict[str, Any], name: str) -> None:
+    """A message without `optin_contact`, text, URL or content is an error of the program: a `TypeError` that names the argument."""
     with pytest.raises(TypeError, match=f"required .* '{name}'"):
         kind(to=TO, **arguments)
 
@@ -192,13 +192,13 @@ def test_what_has_no_default_must_be_said(kind: type[Message], arguments: dict[s
     [TextMessage, ImageMessage, DocumentMessage, AudioMessage, VideoMessage, TemplateMessage, CustomMessage],
 )
 def test_arguments_have_names(kind: type[Any]) -> None:
-    """A number and a text can't be mistaken for each other by their places."""
+    """Arguments are keyword-only, so a number and a text can't be confused."""
     parameters = inspect.signature(kind).parameters.values()
     assert {parameter.kind for parameter in parameters} == {inspect.Parameter.KEYWORD_ONLY}
 
 
 def test_message_itself_is_refused() -> None:
-    """Only its kinds can be sent."""
+    """Only its subclasses can be sent."""
     assert refusal(Message, to=TO).field == "message"
 
 
@@ -207,7 +207,7 @@ def test_message_itself_is_refused() -> None:
 
 @pytest.mark.parametrize("fields", ["contact,conversation", "contact, conversation", ["contact", "conversation"]])
 def test_fields_are_a_tuple(fields: Any) -> None:
-    """A list and Callbell's own comma-separated form come to the same."""
+    """A list and Callbell's own comma-separated string are read alike."""
     assert text(fields=fields).fields == ("contact", "conversation")
 
 
@@ -222,8 +222,8 @@ def test_values_may_come_from_anything_with_an_order() -> None:
     assert message.values == ("John", "Doe")
 
 
-def test_what_a_caller_changes_later_changes_no_message() -> None:
-    """Metadata, values and content are the message's own."""
+def test_a_later_change_of_an_argument_changes_no_message() -> None:
+    """Metadata, values and content are copied."""
     metadata, values, content = {"order": 1}, ["John"], {"labels": ["a"]}
     built = (
         text(metadata=metadata),
@@ -246,7 +246,7 @@ def test_an_empty_mapping_of_any_kind_is_no_metadata() -> None:
 @given(messages())
 @quick
 def test_messages_are_values(message: Message) -> None:
-    """A message equals its copies and has their hash, and goes through pickle, `copy` and `evolve` unharmed."""
+    """A message and its copies by pickle, `copy` and `evolve` are equal and have one hash."""
     for twin in (pickle.loads(pickle.dumps(message)), copy.deepcopy(message), attrs.evolve(message)):
         assert twin == message
         assert hash(twin) == hash(message)
@@ -256,14 +256,14 @@ def test_messages_are_values(message: Message) -> None:
 @given(messages())
 @quick
 def test_messages_are_frozen(message: Message) -> None:
-    """No field can be set or added, so what was checked stays so."""
+    """No field can be set or added, so a checked message stays valid."""
     for name in (*attrs.fields_dict(type(message)), "note"):
         with pytest.raises(AttributeError):
             setattr(message, name, "x")
 
 
 def test_messages_of_different_kinds_differ() -> None:
-    """An image is no document, though their fields are the same."""
+    """An image differs from a document with the same fields."""
     image: Message = ImageMessage(to=TO, url=URL)
     assert image != DocumentMessage(to=TO, url=URL)
     assert text() != text(text="Hello")
@@ -282,15 +282,15 @@ def test_evolve_checks_again() -> None:
 @given(messages())
 @quick
 def test_the_repr_shows_neither_number_nor_text(message: Message) -> None:
-    """Logs and tracebacks may hold a message; whom it is for and what it says stays out of them."""
+    """A repr may end in logs and tracebacks, so it holds neither recipient nor text."""
     assert message.to is not None
     assert message.to.lstrip("+") not in repr(message)
     assert "¤" not in repr(message)
     assert type(message).__name__ in repr(message)
 
 
-def test_the_repr_tells_messages_apart() -> None:
-    """Lengths and numbers of items are shown, and what is nobody's secret."""
+def test_the_repr_distinguishes_messages() -> None:
+    """The repr holds lengths, numbers of items, and the values that are not personal."""
     assert repr(text(team_uuid="a6e1", metadata={"order": 1})) == (
         "TextMessage(to=<12 characters>, bsuid=None, channel='whatsapp', channel_uuid=None, assigned_user=None, "
         "team_uuid='a6e1', fields=(), bot_status=None, metadata=<1 items>, key=None, text=<6 characters>)"
@@ -313,7 +313,7 @@ def test_the_repr_of_a_receipt_shows_no_number() -> None:
 
 
 def test_receipts_are_values() -> None:
-    """Receipts with the same content are equal and have one hash; the JSON they came in doesn't count."""
+    """Receipts with the same content are equal and have one hash, whatever their `raw`."""
     receipt = MessageReceipt("adf3", MessageStatus.SENT, {"id": "1"}, Contact(custom_fields={"a": ["b"]}), raw={"a": 1})
     twin = pickle.loads(pickle.dumps(receipt))
     assert twin == attrs.evolve(receipt, raw={}) == receipt
@@ -329,7 +329,7 @@ def test_receipts_are_values() -> None:
 def test_one_wrong_value_is_refused_or_harmless(
     built: tuple[type[Message], dict[str, Any]], data: st.DataObject
 ) -> None:
-    """Whatever stands in whichever field, a message is refused with `InvalidMessageError`, or can be written and sent."""
+    """Whatever the value of a field, the message is refused with `InvalidMessageError`, or can be written and sent."""
     kind, arguments = built
     name = data.draw(st.sampled_from(sorted(field.name for field in attrs.fields(kind))))
     message, error = taken_or_refused(kind, **{**arguments, name: data.draw(junk | any_text)})
@@ -346,8 +346,8 @@ def test_one_wrong_value_is_refused_or_harmless(
 
 @given(any_text, any_text)
 @quick
-def test_any_text_is_refused_or_goes_out_as_it_is(to: str, words: str) -> None:
-    """No text makes anything but a message or an `InvalidMessageError`; nothing in it is lost on the way to JSON."""
+def test_any_text_is_refused_or_sent_unchanged(to: str, words: str) -> None:
+    """Any text makes a message or an `InvalidMessageError`; nothing in it is lost in the JSON."""
     message, error = taken_or_refused(TextMessage, to=to, channel="telegram", text=words)
     if error is None:
         assert json.loads(dump_message(message)) == {

@@ -1,4 +1,4 @@
-"""Whether other messages than templates may be sent to a contact now."""
+"""The reply window: whether messages other than templates may be sent to a contact now."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def said(status: str, hours_ago: float) -> HistoryMessage:
 
 
 async def window(*history: HistoryMessage) -> tuple[ReplyWindow, int]:
-    """What the history, newest first, says; and how much of it was read."""
+    """The window in a history, newest first, and the number of messages that were read."""
     read = 0
 
     async def messages() -> AsyncIterator[HistoryMessage]:
@@ -33,7 +33,7 @@ async def window(*history: HistoryMessage) -> tuple[ReplyWindow, int]:
 
 
 async def test_open_until_a_day_after_the_customer_s_last_message() -> None:
-    """The newest received message decides, whatever was sent or noted after it."""
+    """The newest received message decides, not the messages and notes after it."""
     newest = said("received", 3)
     found, _ = await window(said("note", 1), said("sent", 2), newest, said("received", 4))
     assert found == ReplyWindow(is_open=True, until=NOW + timedelta(hours=21), message=newest)
@@ -41,31 +41,31 @@ async def test_open_until_a_day_after_the_customer_s_last_message() -> None:
 
 @pytest.mark.parametrize(("hours_ago", "is_open"), [(23.99, True), (24, False), (24.01, False)])
 async def test_closed_a_day_after_to_the_moment(hours_ago: float, is_open: bool) -> None:
-    """At the very end of the 24 hours it is closed, and says since when."""
+    """At the end of the 24 hours the window is closed, and `until` is that moment."""
     found, _ = await window(said("received", hours_ago))
     assert found.is_open is is_open
     assert found.until == NOW + timedelta(hours=24 - hours_ago)
 
 
 async def test_reads_no_further_back_than_it_must() -> None:
-    """Once the history is older than a day, what lies behind can't open the window."""
+    """The history is read only as far back as one day."""
     found, read = await window(said("sent", 1), said("sent", 24), said("sent", 25), said("received", 26))
     assert (found, read) == (ReplyWindow(is_open=False), 2)
 
 
 async def test_an_empty_history_is_closed() -> None:
-    """Who never wrote has no window."""
+    """A contact that never wrote has a closed window."""
     assert await window() == (ReplyWindow(is_open=False), 0)
 
 
 async def test_a_message_without_a_date_decides_nothing() -> None:
-    """Where the date can't be read, the next message is looked at."""
+    """A message without a date is skipped."""
     found, _ = await window(HistoryMessage(status="received"), said("received", 1))
     assert found.is_open
 
 
 async def test_asks_for_the_contact_s_history() -> None:
-    """`contacts.reply_window` reads the history through the API, and stops where it can."""
+    """`contacts.reply_window` requests the history, and no more pages than it needs."""
     just_now = datetime.now(UTC)
     async with recorded_client() as (callbell, recorder):
         recorder.answer({"messages": [{"status": "received", "createdAt": just_now.isoformat()}]})

@@ -19,7 +19,7 @@ from callbell_async import (
     MessageStatus,
     StatusTimeoutError,
 )
-from callbell_async.models.message_status import has_reached, is_news
+from callbell_async.models.message_status import has_reached, supersedes
 from callbell_async.webhooks import MessageTracker, WebhookReceiver, parse_event
 from tests.fixtures.strategies import quick
 from tests.support.calls import ticks
@@ -459,15 +459,15 @@ def test_a_status_once_reached_stays_reached(statuses: list[str]) -> None:
 @pytest.mark.parametrize("status", STATUSES)
 def test_nothing_is_news_twice(status: MessageStatus | str | None) -> None:
     """A status that is known says nothing new."""
-    assert not is_news(status, status)
+    assert not supersedes(status, status)
 
 
 def test_what_is_not_known_replaces_only_less_than_a_delivery() -> None:
     """A status that Callbell adds is shown, the latest of several, and hides no delivery."""
-    assert is_news("something new", MessageStatus.SENT)
-    assert is_news("something else", "something new")
-    assert not is_news("something new", MessageStatus.DELIVERED)
-    assert is_news(MessageStatus.DELIVERED, "something new")
+    assert supersedes("something new", MessageStatus.SENT)
+    assert supersedes("something else", "something new")
+    assert not supersedes("something new", MessageStatus.DELIVERED)
+    assert supersedes(MessageStatus.DELIVERED, "something new")
 
 
 def test_a_wrong_number_to_remember_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Checks of metadata and of what JSON can hold: what is taken, as what, and what is refused with which remedy."""
+"""Checks of metadata and JSON values: the values accepted, and the errors with their remedies."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.fixtures.strategies import any_json, quick
 
 
 class Key(enum.StrEnum):
-    """Keys as people keep them."""
+    """Keys in a `StrEnum`."""
 
     ORDER = "order"
 
 
 class OldKey(str, enum.Enum):  # noqa: UP042 - its text is not its value, which is the point
-    """Keys as people kept them before `StrEnum`."""
+    """Keys in a `str` and `Enum` class, as before `StrEnum`."""
 
     ORDER = "order"
 
@@ -50,27 +50,27 @@ class OldKey(str, enum.Enum):  # noqa: UP042 - its text is not its value, which 
     ],
 )
 def test_metadata_values_become_strings(value: object, text: str) -> None:
-    """Numbers and booleans are written out, for Callbell refuses them with 400; strings are left alone."""
+    """Numbers and booleans become strings, because Callbell refuses them with 400; strings stay as they are."""
     assert check_metadata("metadata", {"key": value}) == {"key": text}
 
 
 @pytest.mark.parametrize("key", [Key.ORDER, OldKey.ORDER])
 def test_metadata_keys_are_plain_strings(key: str) -> None:
-    """An enum's member is taken by its value."""
+    """A member of an enum becomes its value."""
     pairs = check_metadata("metadata", {key: 1})
     assert [(type(name), name) for name in pairs] == [(str, "order")]
 
 
 def test_metadata_is_copied() -> None:
-    """What a caller does to the mapping afterwards changes nothing."""
+    """A later change of the caller's mapping changes nothing."""
     pairs = {"order": "1234"}
     taken = check_metadata("metadata", MappingProxyType(pairs))
     pairs["order"] = "5678"
     assert taken == {"order": "1234"}
 
 
-def test_metadata_up_to_the_limits_is_taken() -> None:
-    """Ten pairs, keys of 50 characters and values of 500 are just right."""
+def test_metadata_up_to_the_limits_are_accepted() -> None:
+    """Ten pairs, keys of 50 characters and values of 500 are accepted."""
     pairs = {f"{index:050}": "ü" * 500 for index in range(10)}
     assert check_metadata("metadata", pairs) == pairs
 
@@ -94,13 +94,13 @@ def test_metadata_up_to_the_limits_is_taken() -> None:
     ],
 )
 def test_wrong_metadata_is_refused(value: object, field: str, reason: str) -> None:
-    """What Callbell would refuse, or what means nothing, is refused by its key."""
+    """Metadata that Callbell would refuse is refused with its key."""
     error = refusal(check_metadata, "it", value)
     assert (error.field, error.reason) == (field, reason)
 
 
 def test_half_a_character_in_metadata_is_refused() -> None:
-    """Keys and values alike must be writable as UTF-8."""
+    """Keys and values with a lone surrogate are refused."""
     assert refusal(check_metadata, "it", {"key": HALF}).field == "it['key']"
     assert refusal(check_metadata, "it", {HALF: "value"}).field == "it key"
 
@@ -111,7 +111,7 @@ def test_half_a_character_in_metadata_is_refused() -> None:
 @given(any_json)
 @quick
 def test_json_is_copied_as_it_is(value: Any) -> None:
-    """What JSON can hold is taken, except a whole number beyond 64 bits, and survives being written and read."""
+    """Any JSON value, except a whole number beyond 64 bits, is accepted, written and read again."""
     taken, error = taken_or_refused(check_json, "content", value)
     if error is None:
         assert taken == value
@@ -157,23 +157,23 @@ def circle() -> Mapping[str, Any]:
         ({"a": [{"b": object()}]}, "it['a'][0]['b']", "can't be written as JSON: object; give a string instead"),
         ({"a": b"b"}, "it['a']", "can't be written as JSON: bytes; give a string instead"),
         ({"a": {1}}, "it['a']", "can't be written as JSON: set; give a string instead"),
-        ({1: "a"}, "it", "has a key that is no string but int; JSON takes only strings"),
-        ({None: "a"}, "it", "has a key that is no string but NoneType; JSON takes only strings"),
+        ({1: "a"}, "it", "has a key of type int; JSON takes only strings as keys"),
+        ({None: "a"}, "it", "has a key of type NoneType; JSON takes only strings as keys"),
     ],
 )
-def test_what_json_cannot_hold_is_refused(value: object, field: str, reason: str) -> None:
-    """NaN is not written as null, and nothing is guessed; the field says where it stands."""
+def test_a_value_that_json_cannot_hold_is_refused(value: object, field: str, reason: str) -> None:
+    """NaN is refused, not written as null; the field names the place."""
     error = refusal(check_json, "it", value)
     assert (error.field, error.reason) == (field, reason)
 
 
 def test_too_deep_json_is_refused() -> None:
-    """64 levels are taken, one more and an endless circle are not."""
+    """64 levels are accepted; one more, and an endless circle, are refused."""
     assert check_json("content", nested(MAX_JSON_DEPTH)) == nested(MAX_JSON_DEPTH)
     for value in (nested(MAX_JSON_DEPTH + 1), circle()):
         assert refusal(check_json, "it", value).reason == "is nested too deep for JSON; at most 64 levels can be sent"
 
 
-def test_numbers_of_64_bits_are_taken() -> None:
-    """The largest and the smallest whole number that can be written are taken."""
+def test_numbers_of_64_bits_are_accepted() -> None:
+    """The largest and the smallest whole number of 64 bits are accepted."""
     assert check_json("content", [2**64 - 1, -(2**63)]) == [2**64 - 1, -(2**63)]

@@ -1,4 +1,4 @@
-"""What became of an accepted message: waiting for a status, and why it failed."""
+"""The status of an accepted message: waiting for it, and the reason of a failure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from callbell_async import (
     StatusTimeoutError,
 )
 from callbell_async.endpoints.messages import MessagesEndpoint
+from callbell_async.http.options import TransportOptions
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import CallState, Response
-from callbell_async.http.transport import Transport, TransportOptions
+from callbell_async.http.requests import CallState
+from callbell_async.http.responses import Response
+from callbell_async.http.transport import Transport
 from callbell_async.models.message_status import has_reached
 
 GUPSHUP_24_HOURS = {
@@ -68,7 +70,7 @@ def failed(payload: Any) -> MessageReceipt:
     ],
 )
 def test_a_failure_is_read_from_either_report(payload: Any, failure: MessageFailure, outside: bool) -> None:
-    """Both integrations' reports give code and reason, and the 24-hour rule is recognised by its code alone."""
+    """The reports of both integrations have code and reason, and the code alone shows the 24-hour rule."""
     assert failed(payload).failure == failure
     assert failure.outside_reply_window is outside
 
@@ -77,7 +79,7 @@ def test_a_failure_is_read_from_either_report(payload: Any, failure: MessageFail
     "status", [*(status for status in MessageStatus if status is not MessageStatus.FAILED), "new", None]
 )
 def test_only_a_failed_message_has_a_failure(status: Any) -> None:
-    """A report that lingers does not make a failure of a message that came through."""
+    """A message with another status has no failure, whatever its old report."""
     assert MessageReceipt(uuid="u", status=status, status_payload=GUPSHUP_24_HOURS).failure is None
 
 
@@ -98,17 +100,17 @@ def test_only_a_failed_message_has_a_failure(status: Any) -> None:
     ],
 )
 def test_a_status_is_reached_or_passed(status: str | None, until: str, reached: bool) -> None:
-    """Going beyond a status reaches it, and an end that leads nowhere ends the waiting."""
+    """A later status and a final status count as reached."""
     assert has_reached(status, MessageStatus(until)) is reached
 
 
 class Statuses(Transport):
-    """Answers with one status after the other, the last for ever, and notes when it was asked."""
+    """Returns one status after the other, the last one always, and records the moments of the requests."""
 
     def __init__(self, *statuses: str) -> None:
         super().__init__(
             TransportOptions(
-                base_url="http://callbell.invalid",
+                base_url="https://callbell.invalid",
                 headers=CIMultiDict(),
                 timeout=None,
                 connect_timeout=None,
@@ -132,8 +134,8 @@ def messages_over(transport: Transport) -> MessagesEndpoint:
 
 
 @pytest.mark.virtual_time
-async def test_waits_until_delivered_with_growing_pauses() -> None:
-    """The status is asked for after pauses that grow by half, and no more once it is reached."""
+async def test_waits_until_delivered_with_growing_delays() -> None:
+    """The status is requested after delays that grow by half, and never again once it is reached."""
     transport = Statuses("enqueued", "sent", "sent", "delivered")
     receipt = await messages_over(transport).wait("u")
     assert receipt.status is MessageStatus.DELIVERED
@@ -143,7 +145,7 @@ async def test_waits_until_delivered_with_growing_pauses() -> None:
 
 @pytest.mark.virtual_time
 async def test_waiting_ends_with_a_failure() -> None:
-    """A failed message never becomes delivered: its receipt is given at once."""
+    """A failed message never becomes delivered: its receipt is returned at once."""
     transport = Statuses("sent", "failed")
     receipt = await messages_over(transport).wait("u", until=MessageStatus.READ)
     assert receipt.failure == MessageFailure()
@@ -151,7 +153,7 @@ async def test_waiting_ends_with_a_failure() -> None:
 
 @pytest.mark.virtual_time
 async def test_waiting_ends_in_time() -> None:
-    """Out of time it raises with the last receipt, and never looks after the deadline; pauses stop growing at 30 seconds."""
+    """At the timeout it raises with the last receipt; there is no request after the deadline, and no delay over 30 seconds."""
     transport = Statuses("enqueued")
     with pytest.raises(StatusTimeoutError, match="is enqueued and did not become read in 300 s") as caught:
         await messages_over(transport).wait("u", until=MessageStatus.READ, timeout=300.0)
@@ -166,7 +168,7 @@ async def test_waiting_ends_in_time() -> None:
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("timeout", [0.9, 10.0, 60.0])
 async def test_waiting_lasts_as_long_as_it_may(timeout: float) -> None:
-    """It gives up when the time is over and not before, and has looked a last time in the last tenth of it."""
+    """It raises at the timeout and not before, and the last request is in the last tenth of the time."""
     transport = Statuses("enqueued")
     began = asyncio.get_running_loop().time()
     with pytest.raises(StatusTimeoutError):
@@ -176,16 +178,16 @@ async def test_waiting_lasts_as_long_as_it_may(timeout: float) -> None:
 
 
 @pytest.mark.virtual_time
-async def test_the_last_look_may_find_it() -> None:
-    """What came true late in the time allowed is no timeout; a deleted message is an end, with no failure."""
+async def test_the_last_poll_may_find_the_status() -> None:
+    """A status reached late, but in time, is returned; a deleted message is final, without a failure."""
     for found in ("delivered", "deleted"):
         receipt = await messages_over(Statuses("enqueued", "sent", found)).wait("u", timeout=2.0)
         assert (receipt.status, receipt.failure) == (found, None)
 
 
 @pytest.mark.virtual_time
-async def test_a_look_that_hangs_ends_in_time() -> None:
-    """The time allowed holds for a look that gets no answer as well, and then there is no receipt."""
+async def test_a_poll_without_a_response_ends_in_time() -> None:
+    """The timeout also ends a request without a response; then there is no receipt."""
 
     class Hanging(Statuses):
         async def exchange(self, call: CallState) -> Response:

@@ -1,4 +1,4 @@
-"""Answers: every documented body and each of its quirks in both forms, and what no documentation promises."""
+"""Responses: every documented body, both forms of each quirk, and bodies that are not documented."""
 
 from __future__ import annotations
 
@@ -38,12 +38,14 @@ from callbell_async import (
     WebhookDelivery,
     WebhookResponse,
 )
-from callbell_async.http.requests import Request, Response, read_response
-from callbell_async.wire import WireError, dump_model, load_one, load_page, load_receipt, load_user_status, load_whole
+from callbell_async.http.pagination import load_page
+from callbell_async.http.requests import Request
+from callbell_async.http.responses import Response, read_response
+from callbell_async.wire import WireError, dump_model, load_one, load_receipt, load_user_status, load_whole
 from callbell_async.wire.converter import structure
 from tests.fixtures.strategies import brief, quick
 
-ANSWERS = Path(__file__).parents[1] / "fixtures" / "answers"
+RESPONSES = Path(__file__).parents[1] / "fixtures" / "responses"
 
 MODELS = [
     Account,
@@ -116,17 +118,19 @@ LOADERS: dict[str, Callable[[Any], Any]] = {
 
 def documented(name: str) -> Any:
     """A documented body."""
-    return orjson.loads((ANSWERS / f"{name}.json").read_bytes())
+    return orjson.loads((RESPONSES / f"{name}.json").read_bytes())
 
 
 def test_every_documented_body_has_its_reader() -> None:
-    """No documented body is left unread."""
-    assert sorted(LOADERS) == sorted(str(path.relative_to(ANSWERS).with_suffix("")) for path in ANSWERS.rglob("*.json"))
+    """Every documented body has a reader."""
+    assert sorted(LOADERS) == sorted(
+        str(path.relative_to(RESPONSES).with_suffix("")) for path in RESPONSES.rglob("*.json")
+    )
 
 
 @pytest.mark.parametrize("name", LOADERS, ids=str)
 def test_nothing_documented_is_lost(name: str) -> None:
-    """What a documented body says, its model says: written again, it has every key and value that was not null or empty."""
+    """The model of a documented body, written again, has every key and value that was not null or empty."""
     document = documented(name)
     loaded = LOADERS[name](document)
     models = loaded.items if isinstance(loaded, Page) else (loaded,)
@@ -137,7 +141,7 @@ def test_nothing_documented_is_lost(name: str) -> None:
 
 
 def assert_kept(came: Any, kept: Any) -> None:
-    """Everything in the JSON that came is in the JSON of the model; dates may be spelt otherwise."""
+    """Every value of the original JSON is in the JSON of the model; dates may have another form."""
     if isinstance(came, dict):
         for key, value in came.items():
             if value not in (None, [], {}):
@@ -156,22 +160,22 @@ CONTACT = {"uuid": "u", "name": "John Doe", "createdAt": "2020-11-13T21:08:53Z"}
 
 @pytest.mark.parametrize("value", [CONTACT, [CONTACT]], ids=["object", "list of one"])
 def test_a_contact_comes_as_an_object_or_a_list_of_one(value: Any) -> None:
-    """Both documented forms give the same contact."""
+    """Both documented forms are the same contact."""
     contact = load_one(Contact, "contact")({"contact": value})
     assert contact == Contact(uuid="u", name="John Doe", created_at=datetime(2020, 11, 13, 21, 8, 53, tzinfo=UTC))
     assert contact.raw == CONTACT
 
 
 @pytest.mark.parametrize("value", [[], [CONTACT, CONTACT]])
-def test_a_list_of_none_or_two_is_no_contact(value: Any) -> None:
-    """Where one was asked for, none and two are no answer."""
+def test_a_list_of_none_or_two_contacts_is_refused(value: Any) -> None:
+    """A list of none or two contacts raises `WireError`."""
     with pytest.raises(WireError):
         load_one(Contact, "contact")({"contact": value})
 
 
 @pytest.mark.parametrize("key", ["template", "templates"])
 def test_a_template_comes_under_either_name(key: str) -> None:
-    """The answer to a PATCH has the plural; both are read."""
+    """The response to a PATCH has the plural; both are read."""
     assert load_one(Template, "template", "templates")({key: {"uuid": "t"}}).uuid == "t"
 
 
@@ -184,7 +188,7 @@ def test_a_contact_s_team_may_be_empty(team: Any, read: Team | None) -> None:
 
 
 def test_a_contact_s_channel_is_an_object_or_a_name() -> None:
-    """Both forms are read as what they are."""
+    """An object is a `Channel`, a name is a string."""
     assert structure({"channel": "whatsapp"}, Contact).channel == "whatsapp"
     assert structure({"channel": {"uuid": "c", "main": True}}, Contact).channel == Channel(uuid="c", main=True)
 
@@ -208,21 +212,21 @@ def test_a_channel_is_discarded_by_boolean_or_date(value: Any, discarded: bool) 
     ],
 )
 def test_dates_come_in_all_documented_forms(value: Any, read: datetime | None) -> None:
-    """Each form gives an aware date; what is none is left out, and stays in `raw`."""
+    """Each form is an aware date; any other value is left out, and kept in `raw`."""
     funnel = structure({"createdAt": value}, Funnel)
     assert funnel.created_at == read
     assert funnel.raw == {"createdAt": value}
 
 
 def test_a_member_s_date_is_spelt_both_ways() -> None:
-    """`lastUpdateAt` stands for `lastUpdatedAt` in some bodies."""
+    """Some bodies have `lastUpdateAt` instead of `lastUpdatedAt`."""
     assert structure({"lastUpdateAt": "2024-02-06T15:02:30Z"}, TeamMember).last_updated_at == datetime(
         2024, 2, 6, 15, 2, 30, tzinfo=UTC
     )
 
 
-def test_a_user_s_status_is_taken_out_of_its_boxes() -> None:
-    """The nested snake_case answer gives one flat model; no custom status is `None`."""
+def test_a_user_s_status_is_a_flat_model() -> None:
+    """The nested snake_case response is one flat model; without a custom status it has `None`."""
     status = load_user_status(documented("users/put_user_status"))
     assert (status.available, status.custom_status and status.custom_status.name) == (False, "Vacationing")
     assert status.available_updated_at is not None
@@ -241,7 +245,7 @@ def test_a_checkbox_has_its_list_in_the_metadata() -> None:
 
 
 def test_enums_are_enums_until_callbell_adds_to_them() -> None:
-    """A known value is the enum's, an unknown one the plain string."""
+    """A known value is a member of the enum, an unknown one a plain string."""
     template = structure({"status": "approved", "templateType": "image"}, Template)
     assert template.status is TemplateStatus.APPROVED
     assert template.template_type is TemplateType.IMAGE
@@ -250,18 +254,18 @@ def test_enums_are_enums_until_callbell_adds_to_them() -> None:
 
 @pytest.mark.parametrize("count", [True, 1.5, 1e19, "3", [3]], ids=repr)
 def test_a_count_is_a_whole_number(count: Any) -> None:
-    """What only looks like a number is left out, rather than rounded or guessed."""
+    """A value that only looks like a whole number is left out, not rounded."""
     assert structure({"members": count}, Team) == Team()
 
 
 @pytest.mark.parametrize("payload", ["message_object", {"uuid": "u"}])
 def test_a_delivery_s_payload_is_a_string_or_an_object(payload: Any) -> None:
-    """Both documented forms are kept as they came."""
+    """Both documented forms are kept unchanged."""
     assert structure({"payload": payload}, WebhookDelivery).payload == payload
 
 
-def test_a_value_of_another_kind_is_as_good_as_missing() -> None:
-    """One field that can't be read costs no other."""
+def test_a_value_of_another_type_counts_as_missing() -> None:
+    """One field that can't be read leaves the others as they are."""
     team = structure({"uuid": "t", "members": {}, "default": "yes", "name": ["x"]}, Team)
     assert team == Team(uuid="t")
     assert team.raw["default"] == "yes"
@@ -269,7 +273,7 @@ def test_a_value_of_another_kind_is_as_good_as_missing() -> None:
 
 @pytest.mark.parametrize("cls", MODELS, ids=lambda cls: cls.__name__)
 def test_unknown_keys_are_ignored_and_null_is_missing(cls: type[Any]) -> None:
-    """What Callbell adds breaks nothing; null and missing are the same."""
+    """A key that Callbell adds is ignored; null and missing are the same."""
     assert structure({"somethingNew": {"a": 1}}, cls) == cls()
     assert structure(dict.fromkeys(dump_keys(cls)), cls) == cls()
 
@@ -292,7 +296,7 @@ JSON = st.recursive(
 
 
 def hostile(cls: type[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Objects that have the model's keys, and anything at all as values."""
+    """Objects with the model's keys and any values."""
     return st.dictionaries(st.sampled_from([*dump_keys(cls), "from", "to", "user_email", "phone"]), JSON, max_size=6)
 
 
@@ -300,7 +304,7 @@ def hostile(cls: type[Any]) -> st.SearchStrategy[dict[str, Any]]:
 @brief
 @given(data=st.data())
 def test_any_json_gives_a_model_or_a_decode_error(name: str, data: st.DataObject) -> None:
-    """Any JSON where an answer is expected gives a model or a `ResponseDecodeError`, never another exception."""
+    """Any JSON in a response is a model, or raises `ResponseDecodeError` and no other exception."""
     document = documented(name)
     key = next(iter(document))
     body = data.draw(
@@ -334,7 +338,7 @@ def test_models_survive_a_round_trip(cls: type[Any], data: st.DataObject) -> Non
     member=st.builds(TeamMember, email=st.text(), available=st.booleans()),
 )
 def test_dates_lists_and_models_survive_too(moment: datetime, names: list[str], member: TeamMember) -> None:
-    """Not only plain values come back equal."""
+    """Dates, lists and models are equal after a round trip."""
     contact = Contact(created_at=moment, tags=tuple(names), team=Team(name="Support", members=3), channel="whatsapp")
     assert structure(orjson.loads(orjson.dumps(dump_model(contact))), Contact) == contact
     assert structure(orjson.loads(orjson.dumps(dump_model(member))), TeamMember) == member
