@@ -69,7 +69,7 @@ class JournalSource:
         self._run = 0
         # Claimed, and not started.
         self._ahead = 0
-        # Read from the input, then claimed or found not to be sent.
+        # Read from the input; then claimed, or found to be duplicates.
         self._read: deque[tuple[int, Any]] = deque()
         self._ready: deque[tuple[int, Any]] = deque()
         self._space, self._wakeup = asyncio.Event(), asyncio.Event()

@@ -181,7 +181,7 @@ class SQLiteStore:
         self._has_uuid_index = BY_UUID_INDEX in schema
         if schema - {BY_UUID_INDEX} != set(SCHEMA):
             raise JournalError(self._broken)
-        # Whoever only looks doesn't need the index.
+        # Reading does not use the index.
         if self._one(f"PRAGMA {'quick' if self._read_only else 'integrity'}_check(1)") != "ok":
             raise JournalError(self._broken)
         journals = self._execute("SELECT * FROM journal LIMIT 2").fetchall()
@@ -213,7 +213,7 @@ class SQLiteStore:
 
     def close(self) -> None:
         """Close the store; harmless when it is closed."""
-        # What can't be written now is recovered the next time.
+        # A journal that can't be closed in order is recovered the next time.
         with contextlib.suppress(sqlite3.Error, JournalError):
             if self._connection is not None and not self._read_only and self._failure is None:
                 with self._transaction():
@@ -417,7 +417,7 @@ class SQLiteStore:
         except BaseException as error:
             with contextlib.suppress(sqlite3.Error, JournalError):
                 self._execute("ROLLBACK")
-            # What is in memory may be ahead of the file.
+            # The counters in memory may be ahead of the file.
             failure = f"{self._path}: can't be written after {type(error).__name__}; start again"
             self._failure = error if isinstance(error, JournalError) else JournalError(failure)
             raise

@@ -87,7 +87,7 @@ class ResultRow(NamedTuple):
 
 
 class StatusReport(NamedTuple):
-    """What an event or the contact's history shows of a message, which is named by its key or by its uuid."""
+    """An event about a message, or its place in the contact's history; it names the message's key or uuid."""
 
     key: str | None
     uuid: str | None
@@ -105,7 +105,7 @@ class JournalStore(Protocol):
     """
 
     id: str
-    """What distinguishes this journal from every other; its messages carry it."""
+    """16 hex digits that distinguish this journal from every other; its messages carry them."""
 
     def begin_run(self) -> int:
         """Return the number of a new run."""

@@ -275,7 +275,7 @@ class JournalWriter:
             raise
 
     def now(self) -> float:
-        """Return the time. A clock that became invalid stands still: its times would make the journal unreadable."""
+        """Return the time. While the clock is invalid, return the last valid time: another would make the journal unreadable."""
         now = self._clock()
         if 0 <= now <= LATEST:
             self._now = float(now)

@@ -1,4 +1,4 @@
-"""What a killed run leaves in doubt: the messages that are `UNKNOWN` after a SIGKILL, and those of them that were never sent."""
+"""The number of messages that a killed run leaves `UNKNOWN`, and of those among them that were never sent."""
 
 from __future__ import annotations
 
