@@ -24,7 +24,6 @@ from callbell_async.errors import (
     Outcome,
 )
 from callbell_async.journal.journal import Journal, writer_of
-from callbell_async.journal.store import HISTORY
 from callbell_async.models.contacts import Contact, HistoryMessage
 from callbell_async.models.journal import JournalEntry, ReconcileReport, RefreshReport, UnresolvedEntry
 from callbell_async.models.message_status import MessageStatus
@@ -224,7 +223,7 @@ async def refresh(journal: Journal, *, messages: MessagesEndpoint) -> RefreshRep
         if receipt.status != entry.status:
             changed += 1
             status = None if receipt.status is None else str(receipt.status)
-            writer.record_report(entry.key, entry.uuid, status, failure=receipt.failure, confirmed_by=HISTORY)
+            writer.record_report(entry.key, entry.uuid, status, failure=receipt.failure, confirmed_by="history")
 
     await _each(journal.entries(Outcome.ACCEPTED), ask)
     await journal.flush()

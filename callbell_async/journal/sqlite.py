@@ -11,16 +11,13 @@ import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from callbell_async.errors import JournalError
 from callbell_async.journal import files
 from callbell_async.journal.states import IN_FLIGHT, State, StateEvent, next_state
 from callbell_async.journal.store import (
-    EVENT,
-    HISTORY,
     LATEST,
-    RESPONSE,
     Claim,
     ClaimRequest,
     ResultRow,
@@ -31,6 +28,7 @@ from callbell_async.journal.store import (
     with_report,
     with_result,
 )
+from callbell_async.models.journal import Confirmation
 
 __all__ = ["SQLiteStore"]
 
@@ -468,5 +466,5 @@ def _is_valid(values: tuple[Any, ...]) -> bool:
         values[_STATE] in _STATES
         and 0 <= tried_at <= LATEST
         and (finished_at is None or 0 <= finished_at <= LATEST)
-        and confirmed_by in (None, RESPONSE, EVENT, HISTORY)
+        and confirmed_by in (None, *get_args(Confirmation))
     )

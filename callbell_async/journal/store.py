@@ -11,10 +11,7 @@ from callbell_async.models.journal import Confirmation, JournalEntry
 from callbell_async.models.message_status import MessageStatus, supersedes
 
 __all__ = [
-    "EVENT",
-    "HISTORY",
     "LATEST",
-    "RESPONSE",
     "Claim",
     "ClaimRequest",
     "JournalStore",
@@ -31,11 +28,6 @@ __all__ = [
 
 LATEST = 253_402_300_799
 """The last second of the year 9999; `datetime` has no later one."""
-
-
-RESPONSE: Confirmation = "response"
-EVENT: Confirmation = "event"
-HISTORY: Confirmation = "history"
 
 
 class Row(NamedTuple):
@@ -180,8 +172,8 @@ def with_result(row: Row, result: ResultRow) -> Row:
         row = row._replace(attempts=result.attempts)
         if result.state is not State.ACCEPTED or result.uuid is None:
             return row
-        if row.uuid is None or row.confirmed_by == HISTORY:
-            return row._replace(uuid=result.uuid, confirmed_by=RESPONSE)
+        if row.uuid is None or row.confirmed_by == "history":
+            return row._replace(uuid=result.uuid, confirmed_by="response")
         return row
     return row._replace(
         state=result.state,
@@ -190,7 +182,7 @@ def with_result(row: Row, result: ResultRow) -> Row:
         uuid=result.uuid,
         status=result.status,
         reason=result.reason,
-        confirmed_by=RESPONSE if result.state is State.ACCEPTED else None,
+        confirmed_by="response" if result.state is State.ACCEPTED else None,
     )
 
 
@@ -202,7 +194,7 @@ def with_report(row: Row, report: StatusReport) -> Row:
         row = row._replace(
             finished_at=report.at, uuid=report.uuid, reason=report.reason, confirmed_by=report.confirmed_by
         )
-    elif row.confirmed_by == HISTORY and report.confirmed_by == EVENT and report.key:
+    elif row.confirmed_by == "history" and report.confirmed_by == "event" and report.key:
         # The uuid was inferred, and may be that of another message. The event names the message itself.
         row = row._replace(uuid=report.uuid, status=None, reason=None, confirmed_by=report.confirmed_by)
     elif row.uuid is None:

@@ -14,8 +14,6 @@ from callbell_async.asyncio_tools import wait_uncancelled
 from callbell_async.errors import ConfigurationError, DuplicateMessageError, JournalError, Outcome
 from callbell_async.journal.states import State, finished, outcome_of
 from callbell_async.journal.store import (
-    EVENT,
-    HISTORY,
     LATEST,
     Claim,
     ClaimRequest,
@@ -240,7 +238,7 @@ class JournalWriter:
         status: str | None = None,
         *,
         failure: MessageFailure | None = None,
-        confirmed_by: Confirmation = EVENT,
+        confirmed_by: Confirmation = "event",
     ) -> None:
         """Record that Callbell has the message with this key, or with this uuid, and its status."""
         self._open_store()
@@ -259,7 +257,7 @@ class JournalWriter:
 
     def resolve(self, key: str, uuid: str | None) -> None:
         """Record that the contact's history shows a message to be accepted; `uuid` is `None` if several messages could be it."""
-        self.record_report(key, uuid, confirmed_by=HISTORY)
+        self.record_report(key, uuid, confirmed_by="history")
 
     async def flush(self) -> None:
         """Write everything before it returns, cancelled or not; raises `JournalError` if that fails, or has failed before."""

@@ -180,7 +180,7 @@ def test_failed_rows_are_not_written_over_what_is_in_use(file: Path, journal: Pa
     assert result.exit_code == 2
 
 
-ENDS = ["", "-wal", "-shm", "-lock", "-count", "-new", "-journal"]
+ENDS = ["", "-wal", "-shm", "-lock", "-new", "-journal"]
 
 
 @pytest.mark.parametrize(
