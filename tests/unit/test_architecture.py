@@ -21,9 +21,9 @@ PACKAGE = Path(callbell_async.__file__).parent
 PROJECT = PACKAGE.parent
 
 FLOORS: list[set[str]] = [
-    {"_version"},
+    {"_version", "redaction"},
     {"errors"},
-    {"redaction"},
+    {"arguments"},
     {"models"},
     {"wire"},
     {"limits"},
@@ -47,6 +47,7 @@ TOOLS = {"sandbox", "pytest_plugin", "cli", "__main__"}
 WITHOUT_IO = (
     "errors",
     "redaction",
+    "arguments",
     "models",
     "wire",
     "http.requests",
