@@ -37,7 +37,7 @@ AN_HOUR = 3600.0
 HOSTS = ["aiohttp", "uvicorn", "fastapi"]
 EVENTS = ["message_created", "message_status_updated"]
 
-Answer = Literal["queued", "handled"]
+RespondAfter = Literal["enqueue", "handler"]
 
 
 @asynccontextmanager
@@ -87,13 +87,13 @@ def emit(sandbox: Sandbox, count: int) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize("answer", ["queued", "handled"])
+@pytest.mark.parametrize("respond_after", ["enqueue", "handler"])
 @pytest.mark.parametrize("host", HOSTS)
-async def test_every_event_is_handled_and_handled_once(host: str, answer: Answer) -> None:
+async def test_every_event_is_handled_and_handled_once(host: str, respond_after: RespondAfter) -> None:
     """A thousand and more at once, every third of them twice, into a queue with few places: what gets 503 comes again, and nothing is lost."""
     gate, hook = Gate(), Hook()
     async with (
-        served(host, gate, answer=answer, queue_size=10, on_error=hook) as (url, _),
+        served(host, gate, respond_after=respond_after, queue_size=10, on_error=hook) as (url, _),
         callbell_for(url) as (sandbox, _),
     ):
         sandbox.deliveries.duplicate(1 / 3)
@@ -128,7 +128,7 @@ async def test_a_handler_slower_than_callbell_waits_handles_once(host: str) -> N
     """Where the answer waits for the handler, Callbell gives up and delivers again; the event under way is handled once, and answered then."""
     gate = Gate()
     async with (
-        served(host, gate, answer="handled", concurrency=20) as (url, _),
+        served(host, gate, respond_after="handler", concurrency=20) as (url, _),
         callbell_for(url) as (sandbox, _),
     ):
         said = emit(sandbox, 20)
@@ -156,7 +156,7 @@ async def test_what_a_handler_raised_at_comes_again(host: str) -> None:
         handled.append(event)
 
     async with (
-        served(host, handler, answer="handled", on_error=hook) as (url, _),
+        served(host, handler, respond_after="handler", on_error=hook) as (url, _),
         callbell_for(url) as (sandbox, _),
     ):
         said = emit(sandbox, 100)
@@ -186,7 +186,7 @@ async def test_a_probe_is_answered_and_another_s_event_is_not(host: str) -> None
 async def test_events_can_be_iterated_over(host: str) -> None:
     """Where there is no handler, a loop in the application takes every event, and its pace holds Callbell back."""
     seen: list[Event] = []
-    async with served(host, None, answer="handled", queue_size=5) as (url, receiver), callbell_for(url) as (sandbox, _):
+    async with served(host, None, respond_after="handler", queue_size=5) as (url, receiver), callbell_for(url) as (sandbox, _):
 
         async def consume() -> None:
             seen.extend([event async for event in receiver])

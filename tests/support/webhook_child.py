@@ -35,10 +35,10 @@ async def serve(lines: TextIO, host: str, port: str, secret: str, stop_at: str) 
         sys.stdout.flush()
         if host == "aiohttp":
             app = web.Application()
-            add_webhook_route(app, "/events", handler, secret=secret, answer="handled")
+            add_webhook_route(app, "/events", handler, secret=secret, respond_after="handler")
             await web._run_app(app, sock=listener, print=None)
         else:
-            webhook = WebhookApp(handler, secret=secret, answer="handled")
+            webhook = WebhookApp(handler, secret=secret, respond_after="handler")
             await uvicorn.Server(uvicorn.Config(webhook, log_level="warning")).serve(sockets=[listener])
 
 

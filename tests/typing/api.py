@@ -256,9 +256,9 @@ async def take_events(app: web.Application, body: bytes) -> None:
             case UnknownEvent():
                 assert_type(event.payload, Any)
 
-    receiver = add_webhook_route(app, "/callbell", handler, secret="whsec_x", answer="handled")
+    receiver = add_webhook_route(app, "/callbell", handler, secret="whsec_x", respond_after="handler")
     assert_type(receiver, WebhookReceiver)
-    assert_type(WebhookApp(print, secret=None).receiver, WebhookReceiver)
+    assert_type(WebhookApp(print, unsigned=True).receiver, WebhookReceiver)
     assert_type(parse_event(body), Event)
     async for event in WebhookReceiver(secret=["whsec_a", "whsec_b"]):
         assert_type(event, Event)

@@ -32,7 +32,7 @@ SENT = MessageReceipt("u1", MessageStatus.ENQUEUED)
 
 def see(tracker: MessageTracker, status: str, uuid: str = "u1", **more: Any) -> None:
     """Show a tracker a status event."""
-    tracker.see(parse_event(status_body(uuid, status, **more)))
+    tracker.handle_event(parse_event(status_body(uuid, status, **more)))
 
 
 class Poll:
@@ -93,8 +93,8 @@ async def test_a_handler_may_wait_for_the_message_it_answers_with() -> None:
     assert receiver.pending == 0
 
 
-@pytest.mark.parametrize("answer", ["queued", "handled"])
-async def test_a_handler_may_wait_while_the_queue_is_full(answer: Literal["queued", "handled"]) -> None:
+@pytest.mark.parametrize("respond_after", ["enqueue", "handler"])
+async def test_a_handler_may_wait_while_the_queue_is_full(respond_after: Literal["enqueue", "handler"]) -> None:
     """The status it waits for finds no room in the queue, and ends its waiting all the same."""
     waited_for: list[MessageReceipt] = []
 
@@ -102,7 +102,7 @@ async def test_a_handler_may_wait_while_the_queue_is_full(answer: Literal["queue
         if "MessageCreated" in repr(event):
             waited_for.append(await tracker.track(SENT).wait_for(MessageStatus.DELIVERED, timeout=5))
 
-    async with WebhookReceiver(handler, secret=SECRET, queue_size=1, answer=answer) as receiver:
+    async with WebhookReceiver(handler, secret=SECRET, queue_size=1, respond_after=respond_after) as receiver:
         tracker = MessageTracker(receiver)
         posts = []
         for text in ("under way", "waiting"):
@@ -116,7 +116,7 @@ async def test_a_handler_may_wait_while_the_queue_is_full(answer: Literal["queue
 async def test_a_tracker_can_be_the_handler() -> None:
     """Where tracking is all that a webhook is for, nothing queues up."""
     tracker = MessageTracker()
-    async with WebhookReceiver(tracker.see, secret=SECRET, queue_size=1) as receiver:
+    async with WebhookReceiver(tracker.handle_event, secret=SECRET, queue_size=1) as receiver:
         sent = tracker.track(SENT)
         for status in ("sent", "delivered", "read"):
             assert (await post(receiver, status_body("u1", status))).status == 200
@@ -167,7 +167,7 @@ async def test_what_a_message_passed_is_not_forgotten(statuses: tuple[str, ...],
 
 async def test_only_so_many_unknown_messages_are_remembered() -> None:
     """Those of which the latest news came, for an account's webhook tells of messages that others sent."""
-    tracker = MessageTracker(remember=2)
+    tracker = MessageTracker(max_recent=2)
     for uuid in ("u1", "u2"):
         see(tracker, "sent", uuid)
     see(tracker, "delivered", "u1")
@@ -272,7 +272,7 @@ async def test_a_message_is_tracked_once() -> None:
 
 async def test_what_nobody_holds_is_forgotten() -> None:
     """A tracker does not grow with the messages sent; one that is waited for is held."""
-    tracker = MessageTracker(remember=10)
+    tracker = MessageTracker(max_recent=10)
     for number in range(100):
         tracker.track(MessageReceipt(f"m{number}"))
     gc.collect()
@@ -292,8 +292,8 @@ async def test_events_that_name_no_message_are_left_alone() -> None:
     """Whatever they are."""
     tracker = MessageTracker()
     for body in (message_body(), b'{"event": "message_status_updated", "payload": {"status": "read"}}'):
-        tracker.see(parse_event(body))
-    tracker.see(parse_event(b'{"event": "message_status_updated", "payload": {"uuid": "u1"}}'))
+        tracker.handle_event(parse_event(body))
+    tracker.handle_event(parse_event(b'{"event": "message_status_updated", "payload": {"uuid": "u1"}}'))
     assert tracker.track(SENT).status is MessageStatus.ENQUEUED
 
 
@@ -472,5 +472,5 @@ def test_what_is_not_known_replaces_only_less_than_a_delivery() -> None:
 
 def test_a_wrong_number_to_remember_is_refused() -> None:
     """When the tracker is built."""
-    with pytest.raises(ConfigurationError, match="remember"):
-        MessageTracker(remember=-1)
+    with pytest.raises(ConfigurationError, match="max_recent"):
+        MessageTracker(max_recent=-1)

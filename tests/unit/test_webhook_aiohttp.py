@@ -93,7 +93,7 @@ async def test_a_body_that_cannot_be_read_is_no_error_of_the_server(caplog: pyte
 async def test_the_handler_and_the_options_are_passed_on() -> None:
     """Whatever the receiver takes can be given; without a handler the events can be iterated over."""
     hook, app = Hook(), web.Application()
-    receiver = add_webhook_route(app, "/hook", secret=None, on_error=hook, max_body=200, queue_size=1)
+    receiver = add_webhook_route(app, "/hook", unsigned=True, on_error=hook, max_body=200, queue_size=1)
     async with served_by_aiohttp(app) as url:
         assert await posted(f"{url}/hook", message_body("1"), signed=False) == OK
         assert (await posted(f"{url}/hook", message_body("2"), signed=False))[0] == 503
@@ -119,7 +119,7 @@ async def test_only_posts_are_taken(method: str) -> None:
 async def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
     """413 before the first byte of it has come."""
     app = web.Application()
-    add_webhook_route(app, "/hook", Gate(), secret=None, max_body=1000)
+    add_webhook_route(app, "/hook", Gate(), unsigned=True, max_body=1000)
     async with served_by_aiohttp(app) as url:
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -134,7 +134,7 @@ async def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
 async def test_a_body_without_a_length_is_read_as_far_as_the_limit() -> None:
     """413 while it is still coming; one within the limit is taken in pieces."""
     app = web.Application()
-    add_webhook_route(app, "/hook", Gate(), secret=None, max_body=1000)
+    add_webhook_route(app, "/hook", Gate(), unsigned=True, max_body=1000)
     async with served_by_aiohttp(app) as url:
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -148,7 +148,7 @@ async def test_a_body_without_a_length_is_read_as_far_as_the_limit() -> None:
 async def test_a_body_that_breaks_off_is_no_event() -> None:
     """What came of it is not handled, even where nothing has to be signed; the next request is served."""
     gate, app = Gate(is_open=True), web.Application()
-    receiver = add_webhook_route(app, "/hook", gate, secret=None)
+    receiver = add_webhook_route(app, "/hook", gate, unsigned=True)
     async with served_by_aiohttp(app) as url:
         host, port = url.removeprefix("http://").split(":")
         _, writer = await asyncio.open_connection(host, int(port))
@@ -178,7 +178,7 @@ async def test_a_shutdown_drains() -> None:
         cleaned_up_after.extend(handled)
 
     app.cleanup_ctx.append(context)
-    receiver = add_webhook_route(app, "/hook", handler, secret=None)
+    receiver = add_webhook_route(app, "/hook", handler, unsigned=True)
     async with served_by_aiohttp(app):
         for text in "12":
             await receiver.receive(message_body(text))
@@ -188,7 +188,7 @@ async def test_a_shutdown_drains() -> None:
 async def test_a_shutdown_answers_first() -> None:
     """Requests that wait for their event are answered when it is handled, with the server on its way down."""
     gate, app = Gate(), web.Application()
-    receiver = add_webhook_route(app, "/hook", gate, secret=SECRET, answer="handled")
+    receiver = add_webhook_route(app, "/hook", gate, secret=SECRET, respond_after="handler")
 
     async def shutting_down(app: web.Application) -> None:
         asyncio.get_running_loop().call_soon(gate.open)

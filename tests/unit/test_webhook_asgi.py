@@ -105,7 +105,7 @@ async def test_what_is_not_signed_is_refused() -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
 async def test_only_posts_are_taken(method: str) -> None:
     """Any other method is told so, and no body is read."""
-    (start, _), left = await conversation(WebhookApp(secret=None), scope(method=method), body_in(b"{}"))
+    (start, _), left = await conversation(WebhookApp(unsigned=True), scope(method=method), body_in(b"{}"))
     assert start["status"] == 405
     assert (b"allow", b"POST") in start["headers"]
     assert left == 1
@@ -113,7 +113,7 @@ async def test_only_posts_are_taken(method: str) -> None:
 
 async def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
     """413 before anything of it is asked for; one of just the length is read."""
-    app = WebhookApp(secret=None, max_body=1000)
+    app = WebhookApp(unsigned=True, max_body=1000)
     (start, _), left = await conversation(app, scope((b"content-length", b"1001")), body_in(b""))
     assert (start["status"], left) == (413, 1)
     assert await status(app, scope((b"content-length", b"1000")), b" " * 1000) == 200
@@ -122,14 +122,14 @@ async def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
 @pytest.mark.parametrize("digits", [18, 19, 4301])
 async def test_a_length_of_any_digits_is_too_large(digits: int) -> None:
     """Also of more digits than Python reads as a number."""
-    app = WebhookApp(secret=None, max_body=1000)
+    app = WebhookApp(unsigned=True, max_body=1000)
     (start, _), left = await conversation(app, scope((b"content-length", b"9" * digits)), body_in(b""))
     assert (start["status"], left) == (413, 1)
 
 
 async def test_a_body_without_a_length_is_read_as_far_as_the_limit() -> None:
     """Also when it lies about it, or says nonsense."""
-    app = WebhookApp(secret=None, max_body=1000)
+    app = WebhookApp(unsigned=True, max_body=1000)
     for headers in ([], [(b"content-length", b"5")], [(b"content-length", b"-")]):
         (start, _), left = await conversation(app, scope(*headers), body_in(b" " * 1000, b" ", b" ", b" "))
         assert (start["status"], left) == (413, 2)
@@ -138,7 +138,7 @@ async def test_a_body_without_a_length_is_read_as_far_as_the_limit() -> None:
 async def test_a_body_that_breaks_off_is_no_event() -> None:
     """What came of it is not handled, and nobody is answered."""
     gate = Gate(is_open=True)
-    async with WebhookApp(gate, secret=None) as app:
+    async with WebhookApp(gate, unsigned=True) as app:
         half = {"type": "http.request", "body": message_body(), "more_body": True}
         assert await conversation(app, scope(), [half, {"type": "http.disconnect"}]) == ([], 0)
     assert gate.handled == []
@@ -146,7 +146,7 @@ async def test_a_body_that_breaks_off_is_no_event() -> None:
 
 async def test_it_can_be_kept_to_one_path() -> None:
     """Where there is no secret but the URL, every other path is unknown, whatever is sent there."""
-    app = WebhookApp(Gate(), secret=None, path="/hook/3Vf0")
+    app = WebhookApp(Gate(), unsigned=True, path="/hook/3Vf0")
     assert await status(app, scope(path="/hook/3Vf0"), b"") == 200
     for path in ("/hook", "/", "/hook/3Vf0/", "/hook/3Vf1"):
         assert await status(app, scope(path=path), message_body()) == 404
@@ -157,7 +157,7 @@ async def test_it_can_be_kept_to_one_path() -> None:
 async def test_it_lives_with_its_server() -> None:
     """The lifespan's start needs nothing; its end closes the receiver, and is told when all is handled."""
     gate = Gate(is_open=True)
-    app = WebhookApp(gate, secret=None)
+    app = WebhookApp(gate, unsigned=True)
     assert await status(app, scope(), message_body("Hi")) == 200
     sent, _ = await conversation(
         app, {"type": "lifespan"}, [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
@@ -169,14 +169,14 @@ async def test_it_lives_with_its_server() -> None:
 
 async def test_no_websocket_is_taken() -> None:
     """It is closed before it opens."""
-    sent, _ = await conversation(WebhookApp(secret=None), {"type": "websocket"}, [])
+    sent, _ = await conversation(WebhookApp(unsigned=True), {"type": "websocket"}, [])
     assert sent == [{"type": "websocket.close"}]
 
 
 async def test_what_asgi_adds_next_is_not_known() -> None:
     """As the specification asks."""
     with pytest.raises(NotImplementedError, match="telepathy"):
-        await conversation(WebhookApp(secret=None), {"type": "telepathy"}, [])
+        await conversation(WebhookApp(unsigned=True), {"type": "telepathy"}, [])
 
 
 # --- alone, and mounted -----------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ async def test_mounted_into_starlette() -> None:
 async def test_mounted_into_fastapi() -> None:
     """The same in FastAPI, whose own routes go on as ever."""
     gate, hook = Gate(), Hook()
-    webhook = WebhookApp(gate, secret=SECRET, answer="handled", on_error=hook)
+    webhook = WebhookApp(gate, secret=SECRET, respond_after="handler", on_error=hook)
     host = FastAPI(lifespan=lambda app: closing(webhook))
     host.router.routes.append(Route("/callbell", webhook))
 

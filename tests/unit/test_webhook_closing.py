@@ -191,11 +191,11 @@ def test_a_loop_that_ends_begins_nothing_more() -> None:
     }
 
 
-@pytest.mark.parametrize("answer", ["queued", "handled"])
+@pytest.mark.parametrize("respond_after", ["enqueue", "handler"])
 @pytest.mark.parametrize("concurrency", [1, 2])
 @pytest.mark.parametrize("closing", [False, True])
 def test_a_loop_that_is_only_closed_reports_what_it_leaves(
-    answer: Literal["queued", "handled"], concurrency: int, closing: bool
+    respond_after: Literal["enqueue", "handler"], concurrency: int, closing: bool
 ) -> None:
     """Where nobody even cancels its tasks, every event is reported when they are thrown away, and nothing complains of the closed loop."""
     hook = Hook()
@@ -205,7 +205,7 @@ def test_a_loop_that_is_only_closed_reports_what_it_leaves(
     loop.set_exception_handler(lambda loop, context: told.append(context["message"]))
 
     async def main() -> None:
-        receiver = WebhookReceiver(Gate(), secret=SECRET, answer=answer, concurrency=concurrency, on_error=hook)
+        receiver = WebhookReceiver(Gate(), secret=SECRET, respond_after=respond_after, concurrency=concurrency, on_error=hook)
         waiting.extend(asyncio.ensure_future(post(receiver, message_body(text))) for text in ("1", "2", "3"))
         await ticks()
         if closing:

@@ -56,7 +56,7 @@ async def test_a_loop_over_a_closed_receiver_ends() -> None:
 
 async def test_an_event_is_handled_when_the_next_is_asked_for() -> None:
     """Then it is answered, and closing waits for it."""
-    receiver = WebhookReceiver(secret=SECRET, answer="handled")
+    receiver = WebhookReceiver(secret=SECRET, respond_after="handler")
     answers = [posting(receiver, "1"), posting(receiver, "2")]
     await ticks()
     events = aiter(receiver)
@@ -77,7 +77,7 @@ async def test_an_event_is_handled_when_the_next_is_asked_for() -> None:
 async def test_a_loop_that_is_left_has_not_handled_its_event() -> None:
     """Where the answer waits for that, it is 503, and Callbell sends the event again; it does not count as seen."""
     hook = Hook()
-    receiver = WebhookReceiver(secret=SECRET, answer="handled", on_error=hook)
+    receiver = WebhookReceiver(secret=SECRET, respond_after="handler", on_error=hook)
     answer = posting(receiver, "Hi")
 
     async def consume() -> None:

@@ -53,7 +53,7 @@ async def test_the_answer_does_not_wait_for_the_handler() -> None:
 async def test_a_plain_function_handles_too() -> None:
     """A handler need not be a coroutine function."""
     handled: list[Event] = []
-    async with WebhookReceiver(handled.append, secret=None) as receiver:
+    async with WebhookReceiver(handled.append, unsigned=True) as receiver:
         assert await receiver.receive(message_body("Hi")) == OK
     assert texts(handled) == ["Hi"]
 
@@ -128,7 +128,7 @@ async def test_a_body_over_the_limit_is_refused() -> None:
     """413, before anything looks at it."""
     body = message_body()
     gate = Gate(is_open=True)
-    async with WebhookReceiver(gate, secret=None, max_body=len(body)) as receiver:
+    async with WebhookReceiver(gate, unsigned=True, max_body=len(body)) as receiver:
         assert (await receiver.receive(body + b" ")).status == 413
         assert await receiver.receive(body) == OK
     assert len(gate.handled) == 1
@@ -500,7 +500,7 @@ def test_an_observer_must_be_plain() -> None:
     """A coroutine function would never run."""
     for function in (Gate.__call__, Gate(), "a string"):
         with pytest.raises(ConfigurationError, match="observer"):
-            WebhookReceiver(secret=None).observe(function)  # type: ignore[arg-type]
+            WebhookReceiver(unsigned=True).observe(function)  # type: ignore[arg-type]
 
 
 def test_the_options_are_those_of_the_receiver() -> None:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.virtual_time
 
 def handled_receiver(handler: Any, **options: Any) -> WebhookReceiver:
     """A receiver of this kind."""
-    return WebhookReceiver(handler, secret=SECRET, answer="handled", **options)
+    return WebhookReceiver(handler, secret=SECRET, respond_after="handler", **options)
 
 
 def posting(receiver: WebhookReceiver, text: str) -> asyncio.Task[ReceiverResponse]:
