@@ -9,10 +9,13 @@ from aiohttp import web
 
 from callbell_async.webhooks.options import Handler, ReceiverOptions
 from callbell_async.webhooks.receiver import WebhookReceiver
-from callbell_async.webhooks.request import INCOMPLETE, ReceiverResponse
+from callbell_async.webhooks.request import ENCODED, INCOMPLETE, TIMED_OUT, ReceiverResponse
 from callbell_async.webhooks.signature import SIGNATURE_HEADER
 
 __all__ = ["add_webhook_route"]
+
+_NOT_READ_TO_THE_END = (ENCODED, INCOMPLETE, TIMED_OUT)
+"""Not a body that is too large: its client must be able to send the rest, and then read the response."""
 
 
 def add_webhook_route(
@@ -50,7 +53,10 @@ def add_webhook_route(
         if found is None:
             found = await _read(request, receiver)
         if isinstance(found, ReceiverResponse):
-            # The rest of a body that was not read may still arrive.
+            if found in _NOT_READ_TO_THE_END and request.body_exists:
+                # The server would read the rest for 10 seconds, and log an error in a body that can't be decoded.
+                request.content.feed_eof()
+            # The rest of a body may still arrive, and is not the next request.
             return _to_aiohttp(found, close=request.body_exists)
         return _to_aiohttp(await receiver.receive(found, ",".join(headers.getall(SIGNATURE_HEADER, ())) or None))
 
@@ -75,6 +81,5 @@ async def _read(request: web.Request, receiver: WebhookReceiver) -> bytes | Rece
     try:
         return await receiver.read_body(request.content.iter_any())
     except (web.RequestPayloadError, ConnectionError):
-        # Anybody can cause this error, so it must not get into the log of the server. The server would read the rest of the body otherwise.
-        request.content.feed_eof()
+        # Anybody can cause this error, so it must not get into the log of the server.
         return receiver.refuse(INCOMPLETE)

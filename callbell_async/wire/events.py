@@ -79,7 +79,9 @@ _PAYLOADS: list[tuple[str, set[str]]] = [
     ("message_created", {"text", "status"}),
     ("contact_deleted", {"uuid", "deleted"}),
     ("contact_created", {"uuid", "phoneNumber"}),
+    ("conversation_closed", {"contact", "source", "closingReason"}),
     ("conversation_opened", {"contact", "source", "href"}),
+    ("agent_status_updated", {"email", "available"}),
     ("agent_session_updated", {"action", "user"}),
     ("team_membership_updated", {"reason", "team"}),
     ("message_status_updated", {"uuid", "status"}),
@@ -98,7 +100,8 @@ def _missing_envelope(document: dict[str, Any]) -> str:
     if (name := bare_payload(document)) is None:
         return ""
     return (
-        f'; it is only the payload, as Callbell\'s dashboard shows it: put it into {{"event": "{name}", "payload": …}}'
+        "; it seems to be only the payload, as Callbell's dashboard shows it: put it into its envelope, "
+        f'for example {{"event": "{name}", "payload": …}}'
     )
 
 

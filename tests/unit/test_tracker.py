@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 
 from callbell_async import (
     CallbellError,
+    Channel,
     ConfigurationError,
     Contact,
+    Conversation,
     MessageReceipt,
     MessageStatus,
     StatusTimeoutError,
+    Team,
 )
 from callbell_async.models.message_status import has_reached, supersedes
 from callbell_async.webhooks import MessageTracker, WebhookReceiver, parse_event
@@ -30,7 +33,7 @@ pytestmark = pytest.mark.virtual_time
 SENT = MessageReceipt("u1", MessageStatus.ENQUEUED)
 
 
-def see(tracker: MessageTracker, status: str, uuid: str = "u1", **more: Any) -> None:
+def handle(tracker: MessageTracker, status: str, uuid: str = "u1", **more: Any) -> None:
     """Show a tracker a status event."""
     tracker.handle_event(parse_event(status_body(uuid, status, **more)))
 
@@ -134,17 +137,17 @@ async def test_several_wait_for_one_message() -> None:
     ]
     await ticks()
     waiting[2].cancel()
-    see(tracker, "delivered")
+    handle(tracker, "delivered")
     await ticks()
     assert [task.done() for task in waiting] == [True, True, True, False]
-    see(tracker, "read")
+    handle(tracker, "read")
     assert (await waiting[3]).status is MessageStatus.READ
 
 
 async def test_a_webhook_may_be_faster_than_the_answer() -> None:
     """What was said of a message before its receipt came is not lost."""
     tracker = MessageTracker()
-    see(tracker, "delivered")
+    handle(tracker, "delivered")
     sent = tracker.track(SENT)
     assert (await sent.wait_for(MessageStatus.DELIVERED)).status is MessageStatus.DELIVERED
 
@@ -155,12 +158,12 @@ async def test_what_a_message_passed_is_not_forgotten(statuses: tuple[str, ...],
     """Who waits for a status that it has had does not wait, whatever came before or after it, and whenever its receipt came."""
     tracker = MessageTracker()
     for status in statuses[:seen_before]:
-        see(tracker, status)
+        handle(tracker, status)
     sent = tracker.track(SENT)
     waiting = asyncio.ensure_future(sent.wait_for(MessageStatus.SENT, timeout=5))
     await ticks()
     for status in statuses[seen_before:]:
-        see(tracker, status)
+        handle(tracker, status)
     await waiting
     assert sent.status is MessageStatus.MISMATCH
 
@@ -169,9 +172,9 @@ async def test_only_so_many_unknown_messages_are_remembered() -> None:
     """Those of which the latest news came, for an account's webhook tells of messages that others sent."""
     tracker = MessageTracker(max_recent=2)
     for uuid in ("u1", "u2"):
-        see(tracker, "sent", uuid)
-    see(tracker, "delivered", "u1")
-    see(tracker, "sent", "u3")
+        handle(tracker, "sent", uuid)
+    handle(tracker, "delivered", "u1")
+    handle(tracker, "sent", "u3")
     statuses = [tracker.track(MessageReceipt(uuid)).status for uuid in ("u1", "u2", "u3")]
     assert statuses == [MessageStatus.DELIVERED, None, MessageStatus.SENT]
 
@@ -180,13 +183,13 @@ async def test_statuses_come_in_any_order() -> None:
     """A message never goes backward."""
     tracker = MessageTracker()
     sent = tracker.track(SENT)
-    see(tracker, "delivered")
+    handle(tracker, "delivered")
     for late in ("sent", "enqueued", "mismatch", "something new"):
-        see(tracker, late)
+        handle(tracker, late)
     assert sent.status is MessageStatus.DELIVERED
     tracker = MessageTracker()
     for status in ("read", "sent"):
-        see(tracker, status)
+        handle(tracker, status)
     assert tracker.track(SENT).status is MessageStatus.READ
 
 
@@ -196,8 +199,8 @@ async def test_news_may_come_all_at_once() -> None:
     sent = tracker.track(SENT)
     waiting = asyncio.ensure_future(sent.wait_for(MessageStatus.SENT))
     await ticks()
-    see(tracker, "sent")
-    see(tracker, "mismatch")
+    handle(tracker, "sent")
+    handle(tracker, "mismatch")
     assert (await waiting).status is MessageStatus.MISMATCH
 
 
@@ -205,8 +208,8 @@ async def test_a_failure_is_an_end() -> None:
     """It is returned, not raised, and says why."""
     tracker = MessageTracker()
     sent = tracker.track(SENT)
-    see(tracker, "failed", messageStatusPayload={"type": "failed", "payload": {"reason": "no such number"}})
-    see(tracker, "read")
+    handle(tracker, "failed", messageStatusPayload={"type": "failed", "payload": {"reason": "no such number"}})
+    handle(tracker, "read")
     receipt = await sent.wait_for(MessageStatus.READ)
     assert receipt.failure is not None
     assert receipt.failure.reason == "no such number"
@@ -223,7 +226,7 @@ async def test_a_reason_may_come_after_the_failure(early: bool) -> None:
         None,
         {"payload": {"reason": "x"}},
     ):
-        see(tracker, "failed", messageStatusPayload=report)
+        handle(tracker, "failed", messageStatusPayload=report)
     sent = sent or tracker.track(SENT)
     assert sent.receipt.failure is not None
     assert sent.receipt.failure.reason == "no such number"
@@ -233,7 +236,7 @@ async def test_a_deleted_message_is_an_end() -> None:
     """It is returned; only its status tells it from one that was delivered, for it did not fail."""
     tracker = MessageTracker()
     sent = tracker.track(SENT)
-    see(tracker, "deleted")
+    handle(tracker, "deleted")
     receipt = await sent.wait_for(MessageStatus.DELIVERED)
     assert (receipt.status, receipt.failure) == (MessageStatus.DELETED, None)
 
@@ -242,7 +245,7 @@ async def test_waiting_has_an_end() -> None:
     """After the time allowed it is told how far the message had come."""
     tracker = MessageTracker()
     sent = tracker.track(SENT)
-    see(tracker, "sent")
+    handle(tracker, "sent")
     began = asyncio.get_running_loop().time()
     with pytest.raises(StatusTimeoutError, match="is sent and did not become read in 7 s") as caught:
         await sent.wait_for(MessageStatus.READ, timeout=7)
@@ -254,11 +257,30 @@ async def test_what_was_asked_for_with_the_message_is_kept() -> None:
     """Contact and conversation of the first receipt, unless an event has a newer one."""
     tracker = MessageTracker()
     sent = tracker.track(MessageReceipt("u1", MessageStatus.ENQUEUED, contact=Contact(uuid="old")))
-    see(tracker, "sent")
+    handle(tracker, "sent")
     assert sent.receipt.contact == Contact(uuid="old")
-    see(tracker, "delivered", contact={"uuid": "new"})
+    handle(tracker, "delivered", contact={"uuid": "new"})
     assert sent.receipt.contact is not None
     assert sent.receipt.contact.uuid == "new"
+
+
+@pytest.mark.parametrize("early", [False, True])
+async def test_a_tracker_keeps_no_raw_json(early: bool) -> None:
+    """The untouched JSON of receipts and events is not kept, also not that of their contacts; all that was read from it is."""
+    tracker = MessageTracker()
+    contact = {"uuid": "c", "phoneNumber": "+31612345678", "team": {"uuid": "t"}, "channel": {"uuid": "w"}}
+    first = MessageReceipt("u1", MessageStatus.ENQUEUED, conversation=Conversation(raw={"a": 1}), raw={"a": 1})
+    sent = None if early else tracker.track(first)
+    handle(tracker, "delivered", contact=contact)
+    sent = sent or tracker.track(first)
+    receipt = sent.receipt
+    assert receipt.contact is not None
+    assert receipt.contact.team == Team(uuid="t")
+    assert receipt.contact.channel == Channel(uuid="w")
+    assert isinstance(receipt.contact.channel, Channel)
+    assert receipt.conversation is not None
+    models: list[Any] = [receipt, receipt.contact, receipt.contact.team, receipt.contact.channel, receipt.conversation]
+    assert [model.raw for model in models] == [{}] * 5
 
 
 async def test_a_message_is_tracked_once() -> None:
@@ -281,7 +303,7 @@ async def test_what_nobody_holds_is_forgotten() -> None:
     await ticks()
     gc.collect()
     assert tracker.tracking == 1
-    see(tracker, "delivered")
+    handle(tracker, "delivered")
     await waiting
     del waiting
     gc.collect()
@@ -343,7 +365,7 @@ async def test_an_event_may_come_after_the_last_look() -> None:
     tracker = MessageTracker(poll=Poll("sent"))
     waiting = asyncio.ensure_future(tracker.track(SENT).wait_for(MessageStatus.DELIVERED, timeout=60))
     await asyncio.sleep(59.9)
-    see(tracker, "delivered")
+    handle(tracker, "delivered")
     assert (await waiting).status is MessageStatus.DELIVERED
 
 
@@ -390,7 +412,7 @@ async def test_an_event_ends_a_pause_between_looks() -> None:
     tracker = MessageTracker(poll=poll)
     waiting = asyncio.ensure_future(tracker.track(SENT).wait_for(MessageStatus.DELIVERED))
     await asyncio.sleep(0.5)
-    see(tracker, "delivered")
+    handle(tracker, "delivered")
     assert (await waiting).status is MessageStatus.DELIVERED
     assert len(poll.looks) == 1
 
@@ -419,7 +441,7 @@ async def test_no_look_is_needed_where_the_webhook_told() -> None:
     poll = Poll("read")
     tracker = MessageTracker(WebhookReceiver(secret=SECRET), poll=poll)
     sent = tracker.track(SENT)
-    see(tracker, "delivered")
+    handle(tracker, "delivered")
     await sent.wait_for(MessageStatus.DELIVERED)
     assert poll.looks == []
 
@@ -448,7 +470,7 @@ def test_a_status_once_reached_stays_reached(statuses: list[str]) -> None:
         sent = tracker.track(MessageReceipt("u1"))
         reached = set[MessageStatus]()
         for status in statuses:
-            see(tracker, status)
+            handle(tracker, status)
             reached.update(until for until in MessageStatus if has_reached(sent.status, until))
             for until in reached:
                 assert await sent.wait_for(until, timeout=0) is sent.receipt

@@ -1,4 +1,4 @@
-"""The receiver that any framework can use: what it answers, what it hands on, and what harms it not."""
+"""The receiver for any framework: its responses, the events that it passes on, and the errors that it survives."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ import gc
 import inspect
 import logging
 import math
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from callbell_async import ConfigurationError, EventDecodeError
-from callbell_async.webhooks import Event, ReceiverResponse, WebhookReceiver, sign
+from callbell_async.webhooks import (
+    Event,
+    MessageCreated,
+    ReceiverResponse,
+    ReceiverStats,
+    WebhookReceiver,
+    sign,
+    verify_signature,
+)
 from callbell_async.webhooks.options import ReceiverOptions
 from tests.support.calls import ticks
 from tests.support.webhooks import SECRET, Gate, Hook, message_body, post, post_at_once, texts
@@ -134,6 +143,130 @@ async def test_a_body_over_the_limit_is_refused() -> None:
     assert len(gate.handled) == 1
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"half \\ud83c a character",
+        b"a byte \xff that is not UTF-8",
+        b"a line\nbreak",
+    ],
+)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+async def test_a_bad_character_does_not_cost_the_event(text: bytes, mark: bytes) -> None:
+    """An event with half a character, a wrong byte, a byte order mark or `NaN` reaches the handler, once."""
+    gate, hook = Gate(is_open=True), Hook()
+    body = (
+        mark
+        + b'{"event": "message_created", "payload": {"uuid": "u", "status": "received", "size": NaN, "text": "%s"}}'
+        % text
+    )
+    async with WebhookReceiver(gate, secret=SECRET, on_error=hook) as receiver:
+        assert [await post(receiver, body) for _ in range(2)] == [OK, OK]
+    assert (len(gate.handled), hook.told) == (1, [])
+    (event,) = gate.handled
+    assert isinstance(event, MessageCreated)
+    assert (event.uuid, event.is_incoming) == ("u", True)
+    assert event.text is not None
+    assert event.text.split()[0] == text.decode("ascii", "ignore").split()[0]
+
+
+async def test_a_payload_without_its_envelope_is_reported() -> None:
+    """The inner payload, as Callbell's dashboard shows it, is no probe: the hook gets an error that names the missing envelope."""
+    hook = Hook()
+    async with WebhookReceiver(Gate(), unsigned=True, on_error=hook) as receiver:
+        assert await receiver.receive(b'{"from": "331", "to": "332", "text": "Hi", "status": "received"}') == OK
+        assert receiver.stats.unreadable == 1
+    assert hook.errors == [EventDecodeError]
+    assert '{"event": "message_created", "payload": …}' in str(hook.told[0][0])
+
+
+# --- before the body is read ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "head", "status"),
+    [
+        ("GET", {}, 200),
+        ("HEAD", {}, 200),
+        ("POST", {}, None),
+        ("POST", {"content_length": 1000, "content_encoding": "identity"}, None),
+        ("POST", {"content_length": 1001}, 413),
+        ("POST", {"content_encoding": "gzip"}, 415),
+        ("POST", {"content_encoding": "identity, br"}, 415),
+        ("PUT", {}, 405),
+        ("post", {}, 405),
+    ],
+)
+async def test_a_request_is_checked_before_its_body(method: str, head: dict[str, Any], status: int | None) -> None:
+    """Any framework can ask for the response to a request whose body need not be read; a refusal is counted."""
+    receiver = WebhookReceiver(Gate(), secret=SECRET, max_body=1000)
+    response = receiver.check_request(method, **head)
+    assert (response and response.status) == status
+    assert receiver.stats.refused == (status in (405, 413, 415))
+
+
+async def chunks(*parts: bytes, pause: float = 0.0) -> AsyncIterator[bytes]:
+    """A body in parts, with a pause before each."""
+    for part in parts:
+        await asyncio.sleep(pause)
+        yield part
+
+
+async def test_a_body_is_read_in_parts() -> None:
+    """A body is read up to `max_body` bytes (413) and for at most `read_timeout` seconds (408)."""
+    receiver = WebhookReceiver(Gate(), secret=SECRET, max_body=10, read_timeout=5.0)
+    assert await receiver.read_body(chunks(b"12345", b"67890", pause=2.0)) == b"1234567890"
+    began = asyncio.get_running_loop().time()
+    slow = await receiver.read_body(chunks(b"1", b"2", b"3", pause=2.0))
+    assert asyncio.get_running_loop().time() - began == 5.0
+    large = await receiver.read_body(chunks(b"12345", b"67890", b"1"))
+    assert isinstance(slow, ReceiverResponse)
+    assert isinstance(large, ReceiverResponse)
+    assert (slow.status, large.status, receiver.stats.refused) == (408, 413, 2)
+
+
+async def test_a_timeout_of_the_framework_is_not_the_receiver_s() -> None:
+    """A `TimeoutError` that a framework raises while a body is read is raised; without a limit a body may take any time."""
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"1"
+        raise TimeoutError("the framework's")
+
+    receiver = WebhookReceiver(Gate(), secret=SECRET, read_timeout=math.inf)
+    with pytest.raises(TimeoutError, match="the framework's"):
+        await receiver.read_body(broken())
+    assert await receiver.read_body(chunks(b"1", pause=1e6)) == b"1"
+
+
+# --- counters ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_receiver_counts_what_it_does(caplog: pytest.LogCaptureFixture) -> None:
+    """The counters show refused, unreadable, duplicate, handled, failed and pending events, and those without room."""
+    gate = Gate()
+
+    async def handler(event: Event) -> None:
+        await gate(event)
+        if texts([event]) == ["bad"]:
+            raise ValueError
+
+    receiver = WebhookReceiver(handler, secret=SECRET, queue_size=2, drain_timeout=1.0)
+    for text in ("good", "good", "bad", "waiting", "no room"):
+        await post(receiver, message_body(text))
+        await ticks()
+    await receiver.receive(message_body("forged"), "t=1,v1=00")
+    await receiver.receive(b"")
+    await post(receiver, b"{")
+    receiver.check_request("PUT")
+    counted = {"received": 9, "refused": 2, "unreadable": 1, "duplicates": 1, "unavailable": 1}
+    size = sum(len(message_body(text)) for text in ("good", "bad", "waiting"))
+    assert receiver.stats == ReceiverStats(**counted, handled=0, failed=0, pending=3, pending_bytes=size)
+    gate.open()
+    await ticks()
+    assert receiver.stats == ReceiverStats(**counted, handled=2, failed=1, pending=0, pending_bytes=0)
+    await receiver.close()
+
+
 # --- duplicates -------------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +321,38 @@ async def test_a_full_queue_is_told_and_harms_nothing() -> None:
         assert await post(receiver, message_body("3")) == OK
         assert await post(receiver, message_body("3")) == OK
     assert texts(gate.handled) == ["0", "1", "2", "3"]
+
+
+async def test_the_queue_is_bounded_in_bytes() -> None:
+    """Events over `max_queue_bytes`, those in a handler included, get 503; when others are handled, there is room again."""
+    gate = Gate()
+    size = len(message_body("0"))
+    async with WebhookReceiver(
+        gate, secret=SECRET, max_body=2 * size, max_queue_bytes=3 * size - 1, concurrency=5
+    ) as receiver:
+        responses = []
+        for number in range(4):
+            responses.append(await post(receiver, message_body(str(number))))
+            await ticks()
+        assert statuses(responses) == [200, 200, 503, 503]
+        assert receiver.stats.pending_bytes == 2 * size
+        gate.open()
+        await ticks()
+        assert receiver.stats.pending_bytes == 0
+        assert await post(receiver, message_body("2")) == OK
+    assert texts(gate.handled) == ["0", "1", "2"]
+
+
+async def test_the_largest_body_finds_room_in_an_empty_queue() -> None:
+    """`max_queue_bytes` may be as small as `max_body`, and then one event of that size is handled at a time."""
+    body = message_body("x" * 1000)
+    async with WebhookReceiver(
+        Gate(is_open=True), secret=SECRET, max_body=len(body), max_queue_bytes=len(body)
+    ) as receiver:
+        assert await post(receiver, body) == OK
+        assert (await post(receiver, message_body("2"))).status == 503
+        await ticks()
+        assert await post(receiver, message_body("2")) == OK
 
 
 async def test_one_at_a_time_keeps_the_order() -> None:
@@ -468,11 +633,22 @@ async def test_an_observer_that_raises_harms_nothing(caplog: pytest.LogCaptureFi
         ("secret", ""),
         ("secret", " "),
         ("secret", []),
-        ("answer", "later"),
+        ("secret", None),
+        ("secret", 5),
+        ("secret", b"whsec_x"),
+        ("secret", [SECRET, None]),
+        ("respond_after", "later"),
         ("queue_size", 0),
         ("queue_size", math.inf),
         ("concurrency", 0),
+        ("concurrency", True),
         ("max_body", 0),
+        ("max_queue_bytes", 1024 * 1024 - 1),
+        ("max_queue_bytes", "16 MiB"),
+        ("read_timeout", 0),
+        ("read_timeout", None),
+        ("unsigned", True),
+        ("unsigned", "no"),
         ("dedupe_size", -1),
         ("dedupe_seconds", -1.0),
         ("dedupe_seconds", math.nan),
@@ -491,9 +667,32 @@ def test_a_wrong_argument_is_refused_at_once(name: str, value: Any) -> None:
         WebhookReceiver(**arguments)
 
 
-def test_the_secret_has_no_default() -> None:
-    """Nobody leaves a webhook open to everybody by forgetting an argument."""
-    assert inspect.signature(WebhookReceiver).parameters["secret"].default is inspect.Parameter.empty
+@pytest.mark.parametrize("arguments", [{}, {"secret": None}, {"secret": None, "unsigned": False}])
+def test_a_missing_secret_is_refused(arguments: dict[str, Any]) -> None:
+    """A variable that is not set (`os.environ.get`) never opens a webhook to everybody: only `unsigned=True` does."""
+    with pytest.raises(ConfigurationError, match=r"secret: is missing.*environment variable.*unsigned=True"):
+        WebhookReceiver(Gate(), **arguments)
+
+
+@pytest.mark.parametrize("form", ["{}\n", " {}\r\n", "\ufeff{}", "\t{} "])
+@pytest.mark.parametrize("several", [False, True])
+async def test_blanks_around_a_secret_are_removed(form: str, several: bool) -> None:
+    """A secret from a file or from the environment may have a line break, blanks or a byte order mark around it."""
+    written = form.format(SECRET)
+    receiver = WebhookReceiver(Gate(is_open=True), secret=["whsec_old\n", written] if several else written)
+    assert await post(receiver, message_body(), secret=SECRET) == OK
+    assert (await post(receiver, message_body(), secret="whsec_other")).status == 401
+    await receiver.close()
+
+
+@pytest.mark.parametrize("form", ['"{}"', "'{}'", '{}"', "CALLBELL_WEBHOOK_SECRET={}", "export SECRET={}\n"])
+@pytest.mark.parametrize("build", [WebhookReceiver, lambda secret: verify_signature(b"", None, secret)])
+def test_a_secret_with_something_around_it_is_refused(form: str, build: Any) -> None:
+    """Quotation marks and `NAME=` are not part of a secret; the error names the remedy and does not quote the secret."""
+    with pytest.raises(ConfigurationError, match=r"secret: has (quotation marks|the form NAME=value)") as caught:
+        build(secret=form.format(SECRET))
+    assert SECRET not in f"{caught.value!s}{caught.value!r}"
+    assert SECRET not in f"{caught.value.__cause__!r}{caught.value.__context__!r}"
 
 
 def test_an_observer_must_be_plain() -> None:
@@ -510,6 +709,7 @@ def test_the_options_are_those_of_the_receiver() -> None:
         for name, parameter in inspect.signature(WebhookReceiver).parameters.items()
         if name not in {"handler", "secret"}
     }
+    assert "unsigned" in parameters
     assert {name: kind.__forward_arg__ for name, kind in ReceiverOptions.__annotations__.items()} == parameters
 
 
