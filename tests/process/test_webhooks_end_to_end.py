@@ -107,7 +107,7 @@ async def test_every_event_is_handled_and_handled_once(host: str, respond_after:
         assert posts > 1300
         assert sandbox.deliveries.delivered == posts
     assert sorted(texts(gate.handled)) == sorted(said)
-    assert hook.told == []
+    assert hook.calls == []
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -1,4 +1,4 @@
-"""A webhook on this machine: it writes down what is posted to it, and answers as it is told."""
+"""A webhook on this machine: it records the posts and sends the responses that a test gives it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Post", "WebhookListener"]
 
 
 class Post(NamedTuple):
-    """What came, and when by the loop's time."""
+    """A post, with its time by the event loop's clock."""
 
     headers: dict[str, str]
     body: bytes
@@ -22,38 +22,38 @@ class Post(NamedTuple):
 
     @property
     def document(self) -> Any:
-        """Its JSON."""
+        """The JSON of the body."""
         return json.loads(self.body)
 
 
 class WebhookListener:
-    """Answers 200 and `{"status": "ok"}`; the first posts get `answers`, in this order: a status, a whole response, or none (`None`)."""
+    """Responds with 200 and `{"status": "ok"}`; the first posts get `answers`, in order: a status, a response, or `None` for no response."""
 
     def __init__(self, *answers: int | web.Response | None) -> None:
         self.posts: list[Post] = []
         self._answers = list(answers)
         self._come = asyncio.Condition()
         self._over = asyncio.Event()
-        # An hour may pass in a test: an idle connection stays.
+        # A test may advance the time by an hour: an idle connection stays open.
         self._runner = web.ServerRunner(web.Server(self._answer, access_log=None, keepalive_timeout=1e9))
 
     @property
     def url(self) -> str:
-        """Where to post."""
+        """The URL of the webhook."""
         host, port = self._runner.addresses[0][:2]
         return f"http://{host}:{port}/events?key=a%2Fb"
 
     @property
     def events(self) -> list[str]:
-        """The names of the events that came."""
+        """The names of the events that were posted."""
         return [post.document["event"] for post in self.posts]
 
     def payloads(self, event: str) -> list[Any]:
-        """What came with events of this name."""
+        """The payloads of the events of this name."""
         return [post.document["payload"] for post in self.posts if post.document["event"] == event]
 
     async def posted(self, count: int) -> list[Post]:
-        """Return when so many posts have come."""
+        """Return when `count` posts have arrived."""
         async with self._come:
             await self._come.wait_for(lambda: len(self.posts) >= count)
         return self.posts

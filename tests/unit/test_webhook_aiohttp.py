@@ -140,7 +140,7 @@ async def test_the_options_are_those_of_the_receiver() -> None:
         assert (await posted(f"{url}/hook", b"{" * 201, signed=False))[0] == 413
         assert texts([await anext(aiter(receiver))]) == ["1"]
         assert await posted(f"{url}/hook", b"{", signed=False) == OK
-    assert len(hook.told) == 1
+    assert len(hook.calls) == 1
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])

@@ -301,4 +301,4 @@ async def test_mounted_into_fastapi() -> None:
         assert await response == (200, b'{"status": "ok"}')
     assert texts(gate.handled) == ["1"]
     assert (await status(webhook, scope((NAME, sign(message_body(), SECRET).encode())), message_body())) == 503
-    assert hook.told == []
+    assert hook.calls == []

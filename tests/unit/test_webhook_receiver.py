@@ -33,24 +33,24 @@ pytestmark = pytest.mark.virtual_time
 OK = ReceiverResponse(200, b'{"status": "ok"}', {"content-type": "application/json"})
 
 
-def statuses(answers: list[ReceiverResponse]) -> list[int]:
-    """Their statuses."""
-    return [answer.status for answer in answers]
+def statuses(responses: list[ReceiverResponse]) -> list[int]:
+    """The statuses of these responses."""
+    return [response.status for response in responses]
 
 
-# --- what it answers --------------------------------------------------------------------------------------------------
+# --- responses -----------------------------------------------------------------------------------------------
 
 
-async def test_an_event_is_answered_and_handled() -> None:
-    """Callbell gets the answer it wants, and the handler the event."""
+async def test_an_event_is_handled() -> None:
+    """Callbell gets the response that it expects, and the handler gets the event."""
     gate = Gate(is_open=True)
     async with WebhookReceiver(gate, secret=SECRET) as receiver:
         assert await post(receiver, message_body("Hi")) == OK
     assert texts(gate.handled) == ["Hi"]
 
 
-async def test_the_answer_does_not_wait_for_the_handler() -> None:
-    """By default an event is answered when it is in the queue, however long its handler takes."""
+async def test_the_response_does_not_wait_for_the_handler() -> None:
+    """By default the response is sent when the event is in the queue, however long its handler takes."""
     gate = Gate()
     async with WebhookReceiver(gate, secret=SECRET) as receiver:
         assert await post(receiver, message_body()) == OK
@@ -60,7 +60,7 @@ async def test_the_answer_does_not_wait_for_the_handler() -> None:
 
 
 async def test_a_plain_function_handles_too() -> None:
-    """A handler need not be a coroutine function."""
+    """A handler may be a plain function."""
     handled: list[Event] = []
     async with WebhookReceiver(handled.append, unsigned=True) as receiver:
         assert await receiver.receive(message_body("Hi")) == OK
@@ -68,18 +68,18 @@ async def test_a_plain_function_handles_too() -> None:
 
 
 async def test_a_bad_signature_is_refused(caplog: pytest.LogCaptureFixture) -> None:
-    """401, nothing is handled; the log says why, and the hook is not troubled with what strangers send."""
+    """A wrong signature gets 401; the reason is logged, and the hook is not called, because anybody can send such a request."""
     gate, hook = Gate(is_open=True), Hook()
     async with WebhookReceiver(gate, secret=SECRET, on_error=hook) as receiver:
         assert (await receiver.receive(message_body())).status == 401
         assert (await post(receiver, message_body(), secret="whsec_another")).status == 401
-    assert (gate.began, hook.told) == ([], [])
+    assert (gate.began, hook.calls) == ([], [])
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
     assert "the request has no signature" in caplog.text
 
 
 async def test_signatures_go_by_the_clock_given() -> None:
-    """The age of a signature is by the clock of the world, with the tolerance given."""
+    """The age of a signature is measured by `clock`, up to `tolerance`."""
     now = 1000.0
     receiver = WebhookReceiver(Gate(), secret=SECRET, tolerance=10, clock=lambda: now)
     signature = sign(message_body(), SECRET, now=1000.0)
@@ -90,8 +90,8 @@ async def test_signatures_go_by_the_clock_given() -> None:
     await receiver.close()
 
 
-async def test_either_secret_will_do() -> None:
-    """While a secret is rotated, both can be given."""
+async def test_one_of_several_secrets_suffices() -> None:
+    """While a secret is rotated, the old and the new one are accepted."""
     gate = Gate(is_open=True)
     async with WebhookReceiver(gate, secret=["whsec_new", SECRET]) as receiver:
         assert await post(receiver, message_body("old"), secret=SECRET) == OK
@@ -99,8 +99,8 @@ async def test_either_secret_will_do() -> None:
     assert texts(gate.handled) == ["old", "new"]
 
 
-async def test_secrets_may_be_given_one_by_one() -> None:
-    """From wherever they come: all of them hold for every request, whatever becomes of the list they came in."""
+async def test_secrets_are_copied() -> None:
+    """The secrets of an iterator or a list are valid for every request, also when the list is changed afterwards."""
     given = ["whsec_new", SECRET]
     for secrets in (iter(given), given):
         gate = Gate(is_open=True)
@@ -112,29 +112,29 @@ async def test_secrets_may_be_given_one_by_one() -> None:
         given.extend(["whsec_new", SECRET])
 
 
-async def test_a_probe_is_answered_and_that_is_all() -> None:
-    """200, and nothing is handled or reported; also while the receiver is closed."""
+async def test_a_probe_gets_200() -> None:
+    """A probe gets 200, also while the receiver is closed; nothing is handled or reported."""
     gate, hook = Gate(), Hook()
     receiver = WebhookReceiver(gate, secret=SECRET, on_error=hook)
     assert await receiver.receive(b"") == OK
     await receiver.close()
     assert await receiver.receive(b"{}") == OK
-    assert (gate.began, hook.told) == ([], [])
+    assert (gate.began, hook.calls) == ([], [])
 
 
-async def test_what_cant_be_read_is_answered_and_reported(caplog: pytest.LogCaptureFixture) -> None:
-    """200, for sending it again would not help; the hook gets the error, and the log no word of the content."""
+async def test_an_unreadable_body_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """A signed body that can't be read gets 200, because a second delivery would not help; the hook gets the error, the log no content."""
     hook = Hook()
     async with WebhookReceiver(Gate(), secret=SECRET, on_error=hook) as receiver:
         assert await post(receiver, b'{"event": 7, "text": "hush"}') == OK
     assert hook.errors == [EventDecodeError]
-    assert hook.told[0][1] is None
+    assert hook.calls[0][1] is None
     assert "can't be read: EventDecodeError" in caplog.text
     assert "hush" not in caplog.text
 
 
 async def test_a_body_over_the_limit_is_refused() -> None:
-    """413, before anything looks at it."""
+    """A body over `max_body` gets 413, whatever its signature."""
     body = message_body()
     gate = Gate(is_open=True)
     async with WebhookReceiver(gate, unsigned=True, max_body=len(body)) as receiver:
@@ -162,7 +162,7 @@ async def test_a_bad_character_does_not_cost_the_event(text: bytes, mark: bytes)
     )
     async with WebhookReceiver(gate, secret=SECRET, on_error=hook) as receiver:
         assert [await post(receiver, body) for _ in range(2)] == [OK, OK]
-    assert (len(gate.handled), hook.told) == (1, [])
+    assert (len(gate.handled), hook.calls) == (1, [])
     (event,) = gate.handled
     assert isinstance(event, MessageCreated)
     assert (event.uuid, event.is_incoming) == ("u", True)
@@ -177,7 +177,7 @@ async def test_a_payload_without_its_envelope_is_reported() -> None:
         assert await receiver.receive(b'{"from": "331", "to": "332", "text": "Hi", "status": "received"}') == OK
         assert receiver.stats.unreadable == 1
     assert hook.errors == [EventDecodeError]
-    assert '{"event": "message_created", "payload": …}' in str(hook.told[0][0])
+    assert '{"event": "message_created", "payload": …}' in str(hook.calls[0][0])
 
 
 # --- before the body is read ------------------------------------------------------------------------------------------
@@ -270,8 +270,8 @@ async def test_a_receiver_counts_what_it_does(caplog: pytest.LogCaptureFixture) 
 # --- duplicates -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_duplicate_is_answered_and_not_handled_again() -> None:
-    """Callbell may send an event twice; it is signed anew then, and recognised all the same."""
+async def test_a_duplicate_is_not_handled() -> None:
+    """A second delivery of an event, with a new signature, gets 200 and is not handled."""
     now = 1000.0
     gate = Gate(is_open=True)
     async with WebhookReceiver(gate, secret=SECRET, clock=lambda: now) as receiver:
@@ -281,8 +281,8 @@ async def test_a_duplicate_is_answered_and_not_handled_again() -> None:
     assert texts(gate.handled) == ["Hi", "Ho"]
 
 
-async def test_a_duplicate_is_known_for_so_long() -> None:
-    """After the time given it is a new event."""
+async def test_a_duplicate_is_recognised_for_a_time() -> None:
+    """After `dedupe_seconds` an equal event is a new one."""
     gate = Gate(is_open=True)
     async with WebhookReceiver(gate, secret=SECRET, dedupe_seconds=60) as receiver:
         await post(receiver, message_body())
@@ -295,8 +295,8 @@ async def test_a_duplicate_is_known_for_so_long() -> None:
     assert len(gate.handled) == 2
 
 
-async def test_so_many_events_are_remembered() -> None:
-    """Of more than `dedupe_size` the oldest is forgotten."""
+async def test_the_number_of_keys_is_bounded() -> None:
+    """Of more than `dedupe_size` keys the oldest is dropped."""
     gate = Gate(is_open=True)
     async with WebhookReceiver(gate, secret=SECRET, dedupe_size=2) as receiver:
         for text in ("a", "b", "a", "c", "a"):
@@ -307,15 +307,15 @@ async def test_so_many_events_are_remembered() -> None:
 # --- the queue --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_full_queue_is_told_and_harms_nothing() -> None:
-    """503, so that Callbell sends the event again; then it is handled, once, for it did not count as seen."""
+async def test_an_event_without_room_is_not_lost() -> None:
+    """A full queue gets 503, so that Callbell sends the event again; then it is handled, once."""
     gate = Gate()
     async with WebhookReceiver(gate, secret=SECRET, queue_size=2) as receiver:
-        answers = []
+        responses = []
         for number in range(4):
-            answers.append(await post(receiver, message_body(str(number))))
+            responses.append(await post(receiver, message_body(str(number))))
             await ticks()
-        assert statuses(answers) == [200, 200, 200, 503]  # one under way, two in the queue
+        assert statuses(responses) == [200, 200, 200, 503]  # one in its handler, two in the queue
         gate.open()
         await ticks()
         assert await post(receiver, message_body("3")) == OK
@@ -356,7 +356,7 @@ async def test_the_largest_body_finds_room_in_an_empty_queue() -> None:
 
 
 async def test_one_at_a_time_keeps_the_order() -> None:
-    """By default an event is handled when the one before it is."""
+    """By default an event is handled after the one that arrived before it."""
     gate = Gate()
     async with WebhookReceiver(gate, secret=SECRET) as receiver:
         for number in range(5):
@@ -367,8 +367,8 @@ async def test_one_at_a_time_keeps_the_order() -> None:
     assert texts(gate.handled) == ["0", "1", "2", "3", "4"]
 
 
-async def test_so_many_at_once() -> None:
-    """`concurrency` handlers run at the same time, and never more."""
+async def test_several_handlers_run_at_once() -> None:
+    """Up to `concurrency` handlers run at the same time."""
     gate = Gate()
     async with WebhookReceiver(gate, secret=SECRET, concurrency=3) as receiver:
         for number in range(5):
@@ -380,7 +380,7 @@ async def test_so_many_at_once() -> None:
 
 
 async def test_nothing_is_left_running_when_there_is_nothing_to_do() -> None:
-    """Its tasks last as long as there are events: a receiver that is never closed leaves nothing behind."""
+    """The tasks end when there is no event left: a receiver that is never closed leaves nothing behind."""
     receiver = WebhookReceiver(Gate(is_open=True), secret=SECRET)
     for number in range(3):
         await post(receiver, message_body(str(number)))
@@ -388,8 +388,8 @@ async def test_nothing_is_left_running_when_there_is_nothing_to_do() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_an_event_may_come_as_the_last_one_is_done() -> None:
-    """At the moment at which there was nothing more to do: it is handled like any other."""
+async def test_an_event_may_arrive_as_the_last_one_ends() -> None:
+    """An event that arrives when the worker is about to end is handled."""
     handled: list[Event] = []
 
     def handler(event: Event) -> None:
@@ -404,8 +404,8 @@ async def test_an_event_may_come_as_the_last_one_is_done() -> None:
 
 
 @pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="tasks that begin at once came with Python 3.12")
-async def test_tasks_may_begin_at_once() -> None:
-    """Where the application's loop begins each task when it is made, too, every event is handled, with no more handlers at once than asked for."""
+async def test_tasks_may_start_eagerly() -> None:
+    """With eager tasks every event is handled, too, and no more than `concurrency` handlers run at once."""
     asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
     gate, hook = Gate(is_open=True), Hook()
     receiver = WebhookReceiver(gate, secret=SECRET, on_error=hook)
@@ -415,11 +415,11 @@ async def test_tasks_may_begin_at_once() -> None:
         await ticks()
     assert len(gate.handled) == 6
     await receiver.close()
-    assert hook.told == []
+    assert hook.calls == []
 
 
-async def test_a_handler_that_never_waits_leaves_room_for_others() -> None:
-    """Events that wait are handled in turns, so that requests are answered in between."""
+async def test_a_handler_that_never_waits_does_not_block_the_loop() -> None:
+    """After a few milliseconds of handlers that never wait, other tasks of the event loop run."""
     loop = asyncio.get_running_loop()
     seen: list[str] = []
 
@@ -436,8 +436,8 @@ async def test_a_handler_that_never_waits_leaves_room_for_others() -> None:
 
 
 @pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="tasks that begin at once came with Python 3.12")
-async def test_tasks_that_begin_at_once_leave_room_for_others_too() -> None:
-    """Where no handler's task takes a turn of the loop, several are handled in one."""
+async def test_eager_tasks_do_not_block_the_loop() -> None:
+    """With eager tasks, too, other tasks run after a few milliseconds."""
     loop = asyncio.get_running_loop()
     loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
     gate = Gate()
@@ -456,8 +456,8 @@ async def test_tasks_that_begin_at_once_leave_room_for_others_too() -> None:
     assert seen == ["0", "1", "another", "2", "3"]
 
 
-async def test_a_handler_is_not_in_the_request_s_context() -> None:
-    """A request's context variables are not those of the events that come after it."""
+async def test_a_handler_does_not_run_in_the_request_s_context() -> None:
+    """A handler has the context variables of the receiver, not those of a request."""
     variable = contextvars.ContextVar("variable", default="the receiver's")
     seen: list[str] = []
     receiver = WebhookReceiver(lambda event: seen.append(variable.get()), secret=SECRET)
@@ -467,11 +467,11 @@ async def test_a_handler_is_not_in_the_request_s_context() -> None:
     assert seen == ["the receiver's"]
 
 
-# --- what goes wrong --------------------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_handler_that_raises_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """The hook gets the exception and the event, the log says where, without a word of the content; the next event is handled."""
+async def test_a_handler_may_raise(caplog: pytest.LogCaptureFixture) -> None:
+    """The hook gets the exception and the event, the log its class and line without any content; the next event is handled."""
     hook = Hook()
     handled: list[Event] = []
 
@@ -484,15 +484,15 @@ async def test_a_handler_that_raises_harms_nothing(caplog: pytest.LogCaptureFixt
         assert await post(receiver, message_body("hush")) == OK
         assert await post(receiver, message_body("Hi")) == OK
     assert (hook.errors, hook.texts, texts(handled)) == ([ValueError], ["hush"], ["Hi"])
-    event = hook.told[0][1]
+    event = hook.calls[0][1]
     assert event is not None
     assert f"ValueError in {__file__}:" in caplog.text
     assert f"(MessageCreated, key {event.key})" in caplog.text
     assert "hush" not in caplog.text
 
 
-async def test_a_hook_that_raises_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """The log says so, and the receiver goes on."""
+async def test_a_hook_may_raise(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception of the hook is logged, and the next event is handled."""
 
     def hook(error: Exception, event: Event | None) -> None:
         raise KeyError("hush")
@@ -507,16 +507,16 @@ async def test_a_hook_that_raises_harms_nothing(caplog: pytest.LogCaptureFixture
     assert "hush" not in caplog.text
 
 
-async def test_a_failure_without_a_place_is_told_too(caplog: pytest.LogCaptureFixture) -> None:
-    """An exception that was never raised has no line of code."""
+async def test_an_error_without_a_traceback_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception that was never raised is logged without a line of code."""
     receiver = WebhookReceiver(lambda event: asyncio.sleep(math.inf), secret=SECRET, drain_timeout=0)
     await post(receiver, message_body())
     await receiver.close()
     assert "not handled: EventNotHandledError (MessageCreated" in caplog.text
 
 
-async def test_a_handler_cancelled_by_what_it_awaits_harms_nothing() -> None:
-    """An event whose handler ends with somebody else's cancellation is reported, and the next one is handled."""
+async def test_a_handler_may_await_a_cancelled_task() -> None:
+    """An event whose handler ends with the cancellation of another task is reported, and the next one is handled."""
     hook = Hook()
     handled: list[Event] = []
 
@@ -531,13 +531,13 @@ async def test_a_handler_cancelled_by_what_it_awaits_harms_nothing() -> None:
         await post(receiver, message_body("first"))
         await post(receiver, message_body("second"))
     assert texts(handled) == ["second"]
-    assert [str(error) for error, _ in hook.told] == ["its handler was cancelled"]
-    assert isinstance(hook.told[0][0].__cause__, asyncio.CancelledError)
+    assert [str(error) for error, _ in hook.calls] == ["its handler was cancelled"]
+    assert isinstance(hook.calls[0][0].__cause__, asyncio.CancelledError)
 
 
-@pytest.mark.parametrize("swallows", [False, True])
-async def test_a_handler_that_cancels_its_task_harms_nothing(swallows: bool) -> None:
-    """Its event is reported, unless it goes on all the same; the others are handled, whatever they meet."""
+@pytest.mark.parametrize("suppresses", [False, True])
+async def test_a_handler_may_cancel_its_task(suppresses: bool) -> None:
+    """The event of a handler that cancels itself is reported, unless it suppresses that; the others are handled."""
     hook = Hook()
     handled: list[str] = []
 
@@ -547,7 +547,7 @@ async def test_a_handler_that_cancels_its_task_harms_nothing(swallows: bool) -> 
         assert task is not None
         if text == "cancelled":
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError if swallows else KeyError):
+            with contextlib.suppress(asyncio.CancelledError if suppresses else KeyError):
                 await asyncio.sleep(0)
         elif text == "cancelled by another":
             other = asyncio.get_running_loop().create_future()
@@ -557,18 +557,18 @@ async def test_a_handler_that_cancels_its_task_harms_nothing(swallows: bool) -> 
         if text == "cancelled at its end":
             task.cancel()
 
-    said = ["cancelled", "cancelled by another", "cancelled at its end", "another", "and another"]
+    sent = ["cancelled", "cancelled by another", "cancelled at its end", "another", "and another"]
     async with WebhookReceiver(handler, secret=SECRET, on_error=hook) as receiver:
-        for text in said:
+        for text in sent:
             await post(receiver, message_body(text))
-    lost = ["cancelled by another"] if swallows else ["cancelled", "cancelled by another"]
+    lost = ["cancelled by another"] if suppresses else ["cancelled", "cancelled by another"]
     assert [text for text in hook.texts if text != "cancelled at its end"] == lost
-    assert {str(error) for error, _ in hook.told} == {"its handler was cancelled"}
-    assert handled == [text for text in said if text not in lost]
+    assert {str(error) for error, _ in hook.calls} == {"its handler was cancelled"}
+    assert handled == [text for text in sent if text not in lost]
 
 
-async def test_a_handler_that_ends_the_program_is_let() -> None:
-    """What is no `Exception` is not kept back, its event is not forgotten, and the next one is handled as long as the loop goes on."""
+async def test_a_handler_may_end_the_program() -> None:
+    """A `BaseException` of a handler is not suppressed; its event is reported, and the next one is handled while the loop runs."""
     hook = Hook()
 
     class Halt(BaseException):
@@ -584,8 +584,8 @@ async def test_a_handler_that_ends_the_program_is_let() -> None:
     await post(receiver, message_body("2"))
     await ticks()
     assert hook.texts == ["1", "2"]
-    assert [type(error.__cause__) for error, _ in hook.told] == [Halt, Halt]
-    hook.told.clear()
+    assert [type(error.__cause__) for error, _ in hook.calls] == [Halt, Halt]
+    hook.calls.clear()
     gc.collect()
     assert [type(context["exception"]) for context in told] == [Halt, Halt]
 
@@ -593,8 +593,8 @@ async def test_a_handler_that_ends_the_program_is_let() -> None:
 # --- observers --------------------------------------------------------------------------------------------------------
 
 
-async def test_observers_see_what_is_new() -> None:
-    """Each event once, before its handler, and only what is verified; also one for which there is no room, as often as it is sent again."""
+async def test_observers_get_new_events() -> None:
+    """Observers get each verified event once, before its handler; also an event without room, each time it is sent."""
     seen: list[str] = []
     gate = Gate()
     async with WebhookReceiver(gate, secret=SECRET, queue_size=1) as receiver:
@@ -610,8 +610,8 @@ async def test_observers_see_what_is_new() -> None:
     assert seen == ["a", "b", "no room", "no room"]
 
 
-async def test_an_observer_that_raises_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """It is reported; the other observers and the handler get the event."""
+async def test_an_observer_may_raise(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception of an observer is reported; the other observers and the handler get the event."""
     gate, hook = Gate(is_open=True), Hook()
     seen: list[Event] = []
     async with WebhookReceiver(gate, secret=SECRET, on_error=hook) as receiver:
@@ -623,7 +623,7 @@ async def test_an_observer_that_raises_harms_nothing(caplog: pytest.LogCaptureFi
     assert "an observer raised: IndexError" in caplog.text
 
 
-# --- how it is built --------------------------------------------------------------------------------------------------
+# --- arguments --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -661,7 +661,7 @@ async def test_an_observer_that_raises_harms_nothing(caplog: pytest.LogCaptureFi
     ],
 )
 def test_a_wrong_argument_is_refused_at_once(name: str, value: Any) -> None:
-    """With its name, when the receiver is built, and not when an event comes."""
+    """A wrong argument is named when the receiver is built, not when an event arrives."""
     arguments: dict[str, Any] = {"handler": print, "secret": SECRET, name: value}
     with pytest.raises(ConfigurationError, match=name):
         WebhookReceiver(**arguments)
@@ -695,15 +695,15 @@ def test_a_secret_with_something_around_it_is_refused(form: str, build: Any) -> 
     assert SECRET not in f"{caught.value.__cause__!r}{caught.value.__context__!r}"
 
 
-def test_an_observer_must_be_plain() -> None:
-    """A coroutine function would never run."""
+def test_an_observer_must_be_a_plain_function() -> None:
+    """A coroutine function is refused, because it would never run."""
     for function in (Gate.__call__, Gate(), "a string"):
         with pytest.raises(ConfigurationError, match="observer"):
             WebhookReceiver(unsigned=True).observe(function)  # type: ignore[arg-type]
 
 
 def test_the_options_are_those_of_the_receiver() -> None:
-    """What the routes pass on has the names and the types that the receiver takes."""
+    """The options of the routes have the names and the types of the receiver's."""
     parameters = {
         name: parameter.annotation
         for name, parameter in inspect.signature(WebhookReceiver).parameters.items()
@@ -714,12 +714,12 @@ def test_the_options_are_those_of_the_receiver() -> None:
 
 
 def test_the_secret_is_in_no_repr() -> None:
-    """Nor in the log of what it refuses."""
+    """The secret is not in the repr of a receiver."""
     assert SECRET not in repr(WebhookReceiver(secret=SECRET))
 
 
 async def test_the_secret_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
-    """At any level, whatever comes."""
+    """The secret is not in the log at any level, whatever is received."""
     caplog.set_level(logging.DEBUG)
     async with WebhookReceiver(Gate(is_open=True), secret=SECRET) as receiver:
         for body in (message_body(), b"{", b"{}"):
