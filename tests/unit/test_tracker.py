@@ -1,4 +1,4 @@
-"""What becomes of a sent message: by a webhook's events, by polling, or by both."""
+"""Following sent messages: by the events of a webhook, by polling, or by both."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ SENT = MessageReceipt("u1", MessageStatus.ENQUEUED)
 
 
 def handle(tracker: MessageTracker, status: str, uuid: str = "u1", **more: Any) -> None:
-    """Show a tracker a status event."""
+    """Pass a status event to a tracker."""
     tracker.handle_event(parse_event(status_body(uuid, status, **more)))
 
 
 class Poll:
-    """A `callbell.messages.status` that gives these statuses, the last again and again; an exception is raised."""
+    """A `callbell.messages.status` that returns these statuses, the last one repeatedly; an exception is raised."""
 
     def __init__(self, *statuses: str | Exception) -> None:
         self._statuses = list(statuses)
-        self.looks: list[float] = []
+        self.times: list[float] = []
 
     async def __call__(self, uuid: str) -> MessageReceipt:
-        """Give the next status."""
-        self.looks.append(asyncio.get_running_loop().time())
+        """Return the next status."""
+        self.times.append(asyncio.get_running_loop().time())
         status = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
         if isinstance(status, Exception):
             raise status
@@ -55,7 +55,7 @@ class Poll:
 
 
 def since(began: float, moments: Iterable[float]) -> list[float]:
-    """These moments, in seconds from the beginning on."""
+    """These moments, in seconds since the start."""
     return [round(moment - began, 3) for moment in moments]
 
 
@@ -63,7 +63,7 @@ def since(began: float, moments: Iterable[float]) -> list[float]:
 
 
 async def test_a_message_is_followed_until_it_is_delivered() -> None:
-    """The status event that a receiver takes ends the waiting; the receipt says all that the event said."""
+    """A status event of the receiver ends the waiting; the receipt has the values of the event."""
     async with WebhookReceiver(Gate(is_open=True), secret=SECRET) as receiver:
         sent = MessageTracker(receiver).track(SENT)
         waiting = asyncio.ensure_future(sent.wait_for(MessageStatus.DELIVERED))
@@ -80,8 +80,8 @@ async def test_a_message_is_followed_until_it_is_delivered() -> None:
     assert receipt is sent.receipt
 
 
-async def test_a_handler_may_wait_for_the_message_it_answers_with() -> None:
-    """Statuses reach the tracker when they arrive, and do not queue behind the handler."""
+async def test_a_handler_may_wait_for_its_own_message() -> None:
+    """Statuses reach the tracker when they arrive, and do not wait in the queue behind the handler."""
     tracker_of: list[MessageTracker] = []
 
     async def handler(event: object) -> None:
@@ -98,7 +98,7 @@ async def test_a_handler_may_wait_for_the_message_it_answers_with() -> None:
 
 @pytest.mark.parametrize("respond_after", ["enqueue", "handler"])
 async def test_a_handler_may_wait_while_the_queue_is_full(respond_after: Literal["enqueue", "handler"]) -> None:
-    """The status it waits for finds no room in the queue, and ends its waiting all the same."""
+    """The status for which a handler waits ends the waiting, also if the queue has no room for it."""
     waited_for: list[MessageReceipt] = []
 
     async def handler(event: object) -> None:
@@ -108,7 +108,7 @@ async def test_a_handler_may_wait_while_the_queue_is_full(respond_after: Literal
     async with WebhookReceiver(handler, secret=SECRET, queue_size=1, respond_after=respond_after) as receiver:
         tracker = MessageTracker(receiver)
         posts = []
-        for text in ("under way", "waiting"):
+        for text in ("in flight", "waiting"):
             posts.append(asyncio.ensure_future(post(receiver, message_body(text))))
             await ticks()
         assert (await post(receiver, status_body("u1", "delivered"))).status == 503
@@ -117,7 +117,7 @@ async def test_a_handler_may_wait_while_the_queue_is_full(respond_after: Literal
 
 
 async def test_a_tracker_can_be_the_handler() -> None:
-    """Where tracking is all that a webhook is for, nothing queues up."""
+    """A tracker can be the handler of a webhook that is used for tracking only."""
     tracker = MessageTracker()
     async with WebhookReceiver(tracker.handle_event, secret=SECRET, queue_size=1) as receiver:
         sent = tracker.track(SENT)
@@ -128,7 +128,7 @@ async def test_a_tracker_can_be_the_handler() -> None:
 
 
 async def test_several_wait_for_one_message() -> None:
-    """Each for a status of its own; one that goes away leaves the others alone."""
+    """Several tasks may wait for one message; one that is cancelled does not affect the others."""
     tracker = MessageTracker()
     sent = tracker.track(SENT)
     waiting = [
@@ -144,8 +144,8 @@ async def test_several_wait_for_one_message() -> None:
     assert (await waiting[3]).status is MessageStatus.READ
 
 
-async def test_a_webhook_may_be_faster_than_the_answer() -> None:
-    """What was said of a message before its receipt came is not lost."""
+async def test_an_event_may_be_faster_than_the_receipt() -> None:
+    """A status that arrives before the receipt is not lost."""
     tracker = MessageTracker()
     handle(tracker, "delivered")
     sent = tracker.track(SENT)
@@ -154,8 +154,8 @@ async def test_a_webhook_may_be_faster_than_the_answer() -> None:
 
 @pytest.mark.parametrize("statuses", [("sent", "mismatch"), ("mismatch", "sent")])
 @pytest.mark.parametrize("seen_before", [0, 1, 2])
-async def test_what_a_message_passed_is_not_forgotten(statuses: tuple[str, ...], seen_before: int) -> None:
-    """Who waits for a status that it has had does not wait, whatever came before or after it, and whenever its receipt came."""
+async def test_every_status_of_a_message_is_remembered(statuses: tuple[str, ...], seen_before: int) -> None:
+    """Waiting for a status that the message had ends at once, whatever the order of statuses and receipt."""
     tracker = MessageTracker()
     for status in statuses[:seen_before]:
         handle(tracker, status)
@@ -168,8 +168,8 @@ async def test_what_a_message_passed_is_not_forgotten(statuses: tuple[str, ...],
     assert sent.status is MessageStatus.MISMATCH
 
 
-async def test_only_so_many_unknown_messages_are_remembered() -> None:
-    """Those of which the latest news came, for an account's webhook tells of messages that others sent."""
+async def test_the_number_of_recent_messages_is_bounded() -> None:
+    """The latest statuses of `max_recent` messages are kept, because a webhook reports the messages of all senders."""
     tracker = MessageTracker(max_recent=2)
     for uuid in ("u1", "u2"):
         handle(tracker, "sent", uuid)
@@ -179,8 +179,8 @@ async def test_only_so_many_unknown_messages_are_remembered() -> None:
     assert statuses == [MessageStatus.DELIVERED, None, MessageStatus.SENT]
 
 
-async def test_statuses_come_in_any_order() -> None:
-    """A message never goes backward."""
+async def test_statuses_arrive_in_any_order() -> None:
+    """The status of a message never goes backward."""
     tracker = MessageTracker()
     sent = tracker.track(SENT)
     handle(tracker, "delivered")
@@ -193,8 +193,8 @@ async def test_statuses_come_in_any_order() -> None:
     assert tracker.track(SENT).status is MessageStatus.READ
 
 
-async def test_news_may_come_all_at_once() -> None:
-    """What comes before a waiter has its turn is not lost, and what it waited for is not hidden by what came after."""
+async def test_several_statuses_may_arrive_at_once() -> None:
+    """A status ends the waiting, also if another one arrives before the waiting task runs."""
     tracker = MessageTracker()
     sent = tracker.track(SENT)
     waiting = asyncio.ensure_future(sent.wait_for(MessageStatus.SENT))
@@ -204,8 +204,8 @@ async def test_news_may_come_all_at_once() -> None:
     assert (await waiting).status is MessageStatus.MISMATCH
 
 
-async def test_a_failure_is_an_end() -> None:
-    """It is returned, not raised, and says why."""
+async def test_a_failure_ends_the_waiting() -> None:
+    """A failed message is returned, not raised, with the reason in its receipt."""
     tracker = MessageTracker()
     sent = tracker.track(SENT)
     handle(tracker, "failed", messageStatusPayload={"type": "failed", "payload": {"reason": "no such number"}})
@@ -217,7 +217,7 @@ async def test_a_failure_is_an_end() -> None:
 
 @pytest.mark.parametrize("early", [False, True])
 async def test_a_reason_may_come_after_the_failure(early: bool) -> None:
-    """A failure that said no reason is replaced by one that does, and not the other way round; before the receipt, too."""
+    """A failure without a reason is replaced by one with a reason, and not the reverse; also before the receipt."""
     tracker = MessageTracker()
     sent = None if early else tracker.track(SENT)
     for report in (
@@ -232,8 +232,8 @@ async def test_a_reason_may_come_after_the_failure(early: bool) -> None:
     assert sent.receipt.failure.reason == "no such number"
 
 
-async def test_a_deleted_message_is_an_end() -> None:
-    """It is returned; only its status tells it from one that was delivered, for it did not fail."""
+async def test_a_deletion_ends_the_waiting() -> None:
+    """A deleted message is returned; it has its status, and no failure."""
     tracker = MessageTracker()
     sent = tracker.track(SENT)
     handle(tracker, "deleted")
@@ -242,7 +242,7 @@ async def test_a_deleted_message_is_an_end() -> None:
 
 
 async def test_waiting_has_an_end() -> None:
-    """After the time allowed it is told how far the message had come."""
+    """After the timeout, the error has the latest receipt."""
     tracker = MessageTracker()
     sent = tracker.track(SENT)
     handle(tracker, "sent")
@@ -253,8 +253,8 @@ async def test_waiting_has_an_end() -> None:
     assert caught.value.receipt is sent.receipt
 
 
-async def test_what_was_asked_for_with_the_message_is_kept() -> None:
-    """Contact and conversation of the first receipt, unless an event has a newer one."""
+async def test_contact_and_conversation_are_kept() -> None:
+    """Contact and conversation of the first receipt are kept, unless an event has newer ones."""
     tracker = MessageTracker()
     sent = tracker.track(MessageReceipt("u1", MessageStatus.ENQUEUED, contact=Contact(uuid="old")))
     handle(tracker, "sent")
@@ -284,7 +284,7 @@ async def test_a_tracker_keeps_no_raw_json(early: bool) -> None:
 
 
 async def test_a_message_is_tracked_once() -> None:
-    """The same object for the same message; a receipt with news is news."""
+    """The same message is always the same object; a later receipt updates it."""
     tracker = MessageTracker()
     sent = tracker.track(SENT)
     assert tracker.track(MessageReceipt("u1", MessageStatus.SENT)) is sent
@@ -292,8 +292,8 @@ async def test_a_message_is_tracked_once() -> None:
     assert repr(sent) == "<TrackedMessage u1 sent>"
 
 
-async def test_what_nobody_holds_is_forgotten() -> None:
-    """A tracker does not grow with the messages sent; one that is waited for is held."""
+async def test_a_message_that_nobody_holds_is_forgotten() -> None:
+    """A tracker does not grow with the number of messages; it keeps a message for which a task waits."""
     tracker = MessageTracker(max_recent=10)
     for number in range(100):
         tracker.track(MessageReceipt(f"m{number}"))
@@ -310,8 +310,8 @@ async def test_what_nobody_holds_is_forgotten() -> None:
     assert tracker.tracking == 0
 
 
-async def test_events_that_name_no_message_are_left_alone() -> None:
-    """Whatever they are."""
+async def test_other_events_are_ignored() -> None:
+    """Events without a status or without a uuid change nothing."""
     tracker = MessageTracker()
     for body in (message_body(), b'{"event": "message_status_updated", "payload": {"status": "read"}}'):
         tracker.handle_event(parse_event(body))
@@ -322,46 +322,46 @@ async def test_events_that_name_no_message_are_left_alone() -> None:
 # --- by polling -------------------------------------------------------------------------------------------------------
 
 
-async def test_without_a_webhook_it_looks() -> None:
-    """At once, after a second, and then after longer and longer pauses."""
+async def test_without_a_webhook_it_polls() -> None:
+    """It polls at once, after 1 second, and then at growing intervals."""
     poll = Poll("enqueued", "sent", "sent", "delivered")
     began = asyncio.get_running_loop().time()
     receipt = await MessageTracker(poll=poll).track(SENT).wait_for(MessageStatus.DELIVERED)
     assert receipt.status is MessageStatus.DELIVERED
-    assert since(began, poll.looks) == [0, 1, 2.5, 4.75]
+    assert since(began, poll.times) == [0, 1, 2.5, 4.75]
 
 
-async def test_looking_ends_in_time_too() -> None:
-    """No look comes after the time allowed, and the pauses are 30 seconds at the most."""
+async def test_polling_ends_at_the_timeout() -> None:
+    """It never polls after the timeout, and an interval is at most 30 seconds."""
     poll = Poll("sent")
     began = asyncio.get_running_loop().time()
     with pytest.raises(StatusTimeoutError):
         await MessageTracker(poll=poll).track(SENT).wait_for(MessageStatus.DELIVERED, timeout=200)
-    pauses = [after - before for before, after in zip(poll.looks, poll.looks[1:], strict=False)]
+    pauses = [after - before for before, after in zip(poll.times, poll.times[1:], strict=False)]
     assert max(pauses) == 30
-    assert poll.looks[-1] - began <= 200
+    assert poll.times[-1] - began <= 200
 
 
 @pytest.mark.parametrize("timeout", [0.9, 10, 60])
-async def test_looking_lasts_as_long_as_it_may(timeout: float) -> None:
-    """It gives up when the time is over and not before, and has looked a last time in the last tenth of it."""
+async def test_polling_lasts_until_the_timeout(timeout: float) -> None:
+    """It gives up at the timeout and not before, and the last poll is in the last tenth of the time."""
     poll = Poll("sent")
     loop = asyncio.get_running_loop()
     began = loop.time()
     with pytest.raises(StatusTimeoutError, match=f"in {timeout:g} s"):
         await MessageTracker(poll=poll).track(SENT).wait_for(MessageStatus.DELIVERED, timeout=timeout)
     assert loop.time() - began == pytest.approx(timeout)
-    assert 0.9 * timeout <= round(poll.looks[-1] - began, 6) < timeout
+    assert 0.9 * timeout <= round(poll.times[-1] - began, 6) < timeout
 
 
-async def test_the_last_look_may_find_it() -> None:
-    """What came true late in the time allowed is no timeout."""
+async def test_the_last_poll_may_find_the_status() -> None:
+    """A status that is reached shortly before the timeout is returned."""
     poll = Poll("enqueued", "sent", "delivered")
     assert (await MessageTracker(poll=poll).track(SENT).wait_for(timeout=2)).status is MessageStatus.DELIVERED
 
 
-async def test_an_event_may_come_after_the_last_look() -> None:
-    """Until the time is over, what a tracker is shown is heard."""
+async def test_an_event_may_arrive_after_the_last_poll() -> None:
+    """An event between the last poll and the timeout ends the waiting."""
     tracker = MessageTracker(poll=Poll("sent"))
     waiting = asyncio.ensure_future(tracker.track(SENT).wait_for(MessageStatus.DELIVERED, timeout=60))
     await asyncio.sleep(59.9)
@@ -369,16 +369,16 @@ async def test_an_event_may_come_after_the_last_look() -> None:
     assert (await waiting).status is MessageStatus.DELIVERED
 
 
-async def test_no_time_is_one_look() -> None:
-    """With a timeout of 0 it is asked once how far the message is."""
+async def test_a_timeout_of_0_is_one_poll() -> None:
+    """With a timeout of 0 there is one poll."""
     poll = Poll("sent")
     with pytest.raises(StatusTimeoutError):
         await MessageTracker(poll=poll).track(SENT).wait_for(MessageStatus.DELIVERED, timeout=0)
-    assert len(poll.looks) == 1
+    assert len(poll.times) == 1
 
 
-async def test_a_slow_look_ends_in_time() -> None:
-    """A look that isn't answered is given up when the time is over; the last receipt is told all the same."""
+async def test_a_slow_poll_is_cancelled_at_the_timeout() -> None:
+    """A poll without a response is cancelled at the timeout; the error has the latest receipt."""
 
     async def poll(uuid: str) -> MessageReceipt:
         await asyncio.sleep(1000)
@@ -392,33 +392,33 @@ async def test_a_slow_look_ends_in_time() -> None:
     assert caught.value.receipt == SENT
 
 
-async def test_a_timeout_of_a_look_is_raised() -> None:
-    """A look that says itself that it took too long is a failure like any other."""
+async def test_a_timeout_of_a_poll_is_raised() -> None:
+    """A `TimeoutError` of a poll is raised like any other error."""
     with pytest.raises(TimeoutError, match="slow"):
         await MessageTracker(poll=Poll(TimeoutError("slow"))).track(SENT).wait_for(MessageStatus.DELIVERED)
 
 
-async def test_what_is_known_needs_no_look() -> None:
-    """Nobody is asked for what is there."""
+async def test_a_known_status_needs_no_poll() -> None:
+    """A status that is known already is returned without a poll."""
     poll = Poll("enqueued")
     sent = MessageTracker(poll=poll).track(MessageReceipt("u1", MessageStatus.READ))
     assert (await sent.wait_for(MessageStatus.DELIVERED)).status is MessageStatus.READ
-    assert poll.looks == []
+    assert poll.times == []
 
 
-async def test_an_event_ends_a_pause_between_looks() -> None:
-    """A tracker that is shown events from elsewhere does not wait for its next look."""
+async def test_an_event_ends_the_pause_between_polls() -> None:
+    """An event from elsewhere ends the waiting of a tracker that polls."""
     poll = Poll("sent")
     tracker = MessageTracker(poll=poll)
     waiting = asyncio.ensure_future(tracker.track(SENT).wait_for(MessageStatus.DELIVERED))
     await asyncio.sleep(0.5)
     handle(tracker, "delivered")
     assert (await waiting).status is MessageStatus.DELIVERED
-    assert len(poll.looks) == 1
+    assert len(poll.times) == 1
 
 
-async def test_what_a_look_raises_is_raised() -> None:
-    """Polling is all there is, so its failure is the caller's to see."""
+async def test_an_error_of_a_poll_is_raised() -> None:
+    """Without a webhook, an error of a poll is raised."""
     with pytest.raises(CallbellError, match="broken"):
         await MessageTracker(poll=Poll(CallbellError("broken"))).track(SENT).wait_for(MessageStatus.DELIVERED)
 
@@ -426,28 +426,28 @@ async def test_what_a_look_raises_is_raised() -> None:
 # --- by both ----------------------------------------------------------------------------------------------------------
 
 
-async def test_one_look_finds_what_the_webhook_missed() -> None:
-    """When the time is over, and not before."""
+async def test_one_poll_finds_a_status_that_the_webhook_missed() -> None:
+    """A tracker with a webhook polls once, at the timeout."""
     poll = Poll("read")
     tracker = MessageTracker(WebhookReceiver(secret=SECRET), poll=poll)
     began = asyncio.get_running_loop().time()
     receipt = await tracker.track(SENT).wait_for(MessageStatus.DELIVERED, timeout=9)
     assert receipt.status is MessageStatus.READ
-    assert since(began, poll.looks) == [9]
+    assert since(began, poll.times) == [9]
 
 
-async def test_no_look_is_needed_where_the_webhook_told() -> None:
-    """Nobody is asked for what came by itself."""
+async def test_an_event_makes_the_poll_unnecessary() -> None:
+    """A tracker with a webhook does not poll for a status that an event reported."""
     poll = Poll("read")
     tracker = MessageTracker(WebhookReceiver(secret=SECRET), poll=poll)
     sent = tracker.track(SENT)
     handle(tracker, "delivered")
     await sent.wait_for(MessageStatus.DELIVERED)
-    assert poll.looks == []
+    assert poll.times == []
 
 
-async def test_the_last_look_may_find_no_more() -> None:
-    """Then the time is over; a look that fails is told as the reason, not instead."""
+async def test_the_poll_at_the_timeout_may_find_nothing() -> None:
+    """Then `StatusTimeoutError` is raised, also if the poll fails; that error is its cause."""
     for poll, cause in ((Poll("sent"), type(None)), (Poll(CallbellError("broken")), CallbellError)):
         tracker = MessageTracker(WebhookReceiver(secret=SECRET), poll=poll)
         with pytest.raises(StatusTimeoutError) as caught:
@@ -455,7 +455,7 @@ async def test_the_last_look_may_find_no_more() -> None:
         assert isinstance(caught.value.__cause__, cause)
 
 
-# --- what is news -----------------------------------------------------------------------------------------------------
+# --- the order of statuses --------------------------------------------------------------------------------------------
 
 STATUSES = [*MessageStatus, "something new", "something else", None]
 
@@ -463,7 +463,7 @@ STATUSES = [*MessageStatus, "something new", "something else", None]
 @quick
 @given(st.lists(st.sampled_from([*MessageStatus, "something new", "something else"]), max_size=8))
 def test_a_status_once_reached_stays_reached(statuses: list[str]) -> None:
-    """Whatever comes in whatever order: who waits for a status that the message has reached does not wait."""
+    """For statuses in any order: waiting for a status that the message has reached ends at once."""
 
     async def main() -> None:
         tracker = MessageTracker()
@@ -479,20 +479,20 @@ def test_a_status_once_reached_stays_reached(statuses: list[str]) -> None:
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_nothing_is_news_twice(status: MessageStatus | str | None) -> None:
-    """A status that is known says nothing new."""
+def test_a_status_does_not_supersede_itself(status: MessageStatus | str | None) -> None:
+    """A status that is known changes nothing."""
     assert not supersedes(status, status)
 
 
-def test_what_is_not_known_replaces_only_less_than_a_delivery() -> None:
-    """A status that Callbell adds is shown, the latest of several, and hides no delivery."""
+def test_an_unknown_status_does_not_hide_a_delivery() -> None:
+    """The latest of the statuses that Callbell adds is shown, unless the message was delivered."""
     assert supersedes("something new", MessageStatus.SENT)
     assert supersedes("something else", "something new")
     assert not supersedes("something new", MessageStatus.DELIVERED)
     assert supersedes(MessageStatus.DELIVERED, "something new")
 
 
-def test_a_wrong_number_to_remember_is_refused() -> None:
-    """When the tracker is built."""
+def test_a_wrong_max_recent_is_refused() -> None:
+    """A wrong number is refused when the tracker is built."""
     with pytest.raises(ConfigurationError, match="max_recent"):
         MessageTracker(max_recent=-1)

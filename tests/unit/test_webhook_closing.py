@@ -197,7 +197,7 @@ def test_no_handler_starts_at_the_end_of_a_loop() -> None:
 def test_a_loop_that_is_only_closed_loses_no_event(
     respond_after: Literal["enqueue", "handler"], concurrency: int, closing: bool
 ) -> None:
-    """If nobody cancels the tasks of a loop, every event is reported when they are destroyed, and there is no other error."""
+    """If nobody cancels the tasks of a loop, every event is reported when they are destroyed, and nothing else is."""
     hook = Hook()
     loop = VirtualTimeLoop()
     # The loop reports each pending task that is destroyed.
@@ -205,7 +205,9 @@ def test_a_loop_that_is_only_closed_loses_no_event(
     loop.set_exception_handler(lambda loop, context: messages.append(context["message"]))
 
     async def main() -> None:
-        receiver = WebhookReceiver(Gate(), secret=SECRET, respond_after=respond_after, concurrency=concurrency, on_error=hook)
+        receiver = WebhookReceiver(
+            Gate(), secret=SECRET, respond_after=respond_after, concurrency=concurrency, on_error=hook
+        )
         waiting.extend(asyncio.ensure_future(post(receiver, message_body(text))) for text in ("1", "2", "3"))
         await ticks()
         if closing:

@@ -38,7 +38,7 @@ def statuses(responses: list[ReceiverResponse]) -> list[int]:
     return [response.status for response in responses]
 
 
-# --- responses -----------------------------------------------------------------------------------------------
+# --- responses --------------------------------------------------------------------------------------------------------
 
 
 async def test_an_event_is_handled() -> None:
@@ -171,7 +171,7 @@ async def test_a_bad_character_does_not_cost_the_event(text: bytes, mark: bytes)
 
 
 async def test_a_payload_without_its_envelope_is_reported() -> None:
-    """The inner payload, as Callbell's dashboard shows it, is no probe: the hook gets an error that names the missing envelope."""
+    """The inner payload, as Callbell's dashboard shows it, is not a probe: the hook gets an error that names the missing envelope."""
     hook = Hook()
     async with WebhookReceiver(Gate(), unsigned=True, on_error=hook) as receiver:
         assert await receiver.receive(b'{"from": "331", "to": "332", "text": "Hi", "status": "received"}') == OK
@@ -380,7 +380,7 @@ async def test_several_handlers_run_at_once() -> None:
 
 
 async def test_nothing_is_left_running_when_there_is_nothing_to_do() -> None:
-    """The tasks end when there is no event left: a receiver that is never closed leaves nothing behind."""
+    """The tasks end when the last event is handled: a receiver that is never closed leaves nothing behind."""
     receiver = WebhookReceiver(Gate(is_open=True), secret=SECRET)
     for number in range(3):
         await post(receiver, message_body(str(number)))
