@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from callbell_async.cli.output import json_text, printable
+from callbell_async.cli.output import escape_control, json_text
 from callbell_async.models.contacts import Contact
 from callbell_async.models.events import (
     AgentSessionUpdated,
@@ -30,7 +30,7 @@ _FAMILIES = {"message": "green", "contact": "cyan", "conversation": "blue", "age
 
 def event_line(event: Event, *, now: datetime) -> str:
     """Return the event as one line with its time of arrival: control characters are escaped, and a long line is cut."""
-    line = printable(f"{event.name} {details(event)}".rstrip())
+    line = escape_control(f"{event.name} {details(event)}".rstrip())
     return f"{now:%H:%M:%S} {line if len(line) <= _LONGEST else line[: _LONGEST - 1] + '…'}"
 
 

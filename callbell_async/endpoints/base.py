@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from callbell_async.http.pagination import Paginator
+from callbell_async.http.pagination import Page, Paginator
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import CallState, Request, Response, build_path, build_query, read_response
-from callbell_async.models.pages import Page
+from callbell_async.http.requests import CallState, Request, build_path, build_query
+from callbell_async.http.responses import Response, read_response
 from callbell_async.models.unset import UNSET
 from callbell_async.wire import dump_json
 
@@ -44,19 +44,19 @@ class Endpoint:
         """Send `json`, without the values that are `UNSET`, to the path of these parts, and read the response with `load`."""
         body = None if json is None else dump_json(_without_unset(json), field="json")
         request = Request(method, build_path(*path) + build_query(query), body)
-        return await self._pipeline().call(
+        return await self._pipeline().run(
             CallState(request), lambda request, response: read_response(request, response, load)
         )
 
     async def _call_without_result(self, method: str, *path: str) -> None:
         """Send a request whose response has no content."""
-        await self._pipeline().call(CallState(Request(method, build_path(*path))), _check_success)
+        await self._pipeline().run(CallState(Request(method, build_path(*path))), _check_success)
 
     def _pages(
         self, *path: str, load: Load[Page[T]], filters: Mapping[str, Any] | None = None, single: bool = False
     ) -> Paginator[T]:
         """Return the list at this path."""
-        return Paginator(lambda query: self._call("GET", *path, load=load, query=query), filters, single=single)
+        return Paginator(lambda query: self._call("GET", *path, load=load, query=query), filters, is_single_page=single)
 
 
 def _without_unset(json: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import asyncio
 
 from callbell_async.endpoints.base import Endpoint
 from callbell_async.errors import StatusTimeoutError
-from callbell_async.http.requests import CallState, Request, Response, read_response
+from callbell_async.http.requests import CallState, Request
+from callbell_async.http.responses import Response, read_response
 from callbell_async.models.message_status import MessageStatus, has_reached
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
@@ -45,7 +46,7 @@ class MessagesEndpoint(Endpoint):
             APIError: Callbell refused the message.
             TransportError: no readable response came; its `outcome` states whether the message was never sent or may have been accepted.
         """
-        return await self._pipeline().call(CallState(send_request(dump_message(message))), read_receipt)
+        return await self._pipeline().run(CallState(send_request(dump_message(message))), read_receipt)
 
     async def status(self, uuid: str) -> MessageReceipt:
         """Return a message's present status.

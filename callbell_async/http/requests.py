@@ -1,119 +1,87 @@
-"""Requests and answers as values, without I/O: what goes out, and what an answer means."""
+"""An HTTP request as a value, and the state of the call that makes it; no I/O."""
 
 from __future__ import annotations
 
-import email.utils
-import math
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 from urllib.parse import quote, urlencode
 
-from callbell_async.errors import (
-    APIError,
-    AuthenticationError,
-    BadRequestError,
-    CallbellError,
-    ConfigurationError,
-    NotFoundError,
-    Outcome,
-    PaymentRequiredError,
-    PermissionDeniedError,
-    RateLimitError,
-    ResponseDecodeError,
-    ServerError,
-    UnprocessableEntityError,
-    mask_path,
-)
-from callbell_async.http.error_body import parse_error_body, summarize
-from callbell_async.wire import WireError, load_json
+import attrs
 
-__all__ = [
-    "CallState",
-    "Request",
-    "Response",
-    "build_path",
-    "build_query",
-    "error_from",
-    "parse_retry_after",
-    "read_response",
-]
+from callbell_async.errors import CallbellError, ConfigurationError, Outcome
+from callbell_async.redaction import mask_path
 
-T = TypeVar("T")
+__all__ = ["CallState", "Request", "build_path", "build_query"]
 
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """RFC 9110, section 9.2.2. Callbell's POST and PATCH have no idempotency key."""
 
-KEPT_BODY = 64 * 1024
-"""How many bytes of an answer an exception keeps."""
+
+def byte_count(body: bytes | None) -> str:
+    """Return what the repr of a request or a response shows of its body: a traceback may show local variables."""
+    return "None" if body is None else f"<{len(body)} bytes>"
 
 
-class Request(NamedTuple):
-    """A request that can be sent any number of times: `path` is percent-encoded and begins with a slash, query and all."""
+@attrs.frozen
+class Request:
+    """A request that can be sent any number of times.
+
+    `path` is percent-encoded, begins with a slash and includes the query.
+    """
 
     method: str
-    path: str
-    body: bytes | None = None
+    path: str = attrs.field(repr=mask_path)
+    body: bytes | None = attrs.field(default=None, repr=byte_count)
 
     @property
     def idempotent(self) -> bool:
-        """Whether sending it twice leaves the same state as sending it once."""
+        """Whether sending it twice has the same effect as sending it once."""
         return self.method in IDEMPOTENT_METHODS
-
-
-class Response(NamedTuple):
-    """An answer that was read whole, or an error's that was read as far as needed; header names are case-insensitive."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def ok(self) -> bool:
-        """Whether the status is 2xx."""
-        return 200 <= self.status < 300
 
 
 _SEVERITY = (Outcome.NEVER_SENT, Outcome.REJECTED, Outcome.UNKNOWN)
 
 
 class CallState:
-    """One call and what has become of it so far: the only state that changes while a request is being tried.
+    """One call and its outcome so far: the only state that changes while a request is attempted.
 
-    `attempts` counts the requests tried. `written` says whether the body of the attempt under way has begun to leave.
+    `attempts` is the number of attempts started. `in_flight` is whether one has started and has not
+    ended, and `written` whether it has begun to write its body.
     """
 
-    __slots__ = ("_outcome", "attempts", "request", "written")
+    __slots__ = ("_outcome", "attempts", "in_flight", "request", "written")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.attempts = 0
+        self.in_flight = False
         self.written = False
         self._outcome = Outcome.NEVER_SENT
 
     @property
     def outcome(self) -> Outcome:
-        """What is known now, the attempt under way included: written and not settled is `UNKNOWN`."""
+        """The outcome known now: `UNKNOWN` while the current attempt is written and not finished."""
         return self._worst(Outcome.UNKNOWN) if self.written else self._outcome
 
-    def begin(self) -> None:
-        """A further attempt starts."""
+    def start_attempt(self) -> None:
+        """Count a further attempt."""
         self.attempts += 1
+        self.in_flight = True
         self.written = False
 
-    def accept(self) -> None:
-        """The attempt under way was accepted, which settles the call."""
-        self.written = False
+    def mark_accepted(self) -> None:
+        """Record that the current attempt was accepted; the call is `ACCEPTED`."""
+        self.in_flight = self.written = False
         self._outcome = Outcome.ACCEPTED
 
-    def fail(self, error: CallbellError) -> None:
-        """The attempt under way failed with `error`, which is told what all attempts together come to.
+    def mark_failed(self, error: CallbellError) -> None:
+        """Record that the current attempt failed, and set the outcome of the whole call on `error`.
 
-        A first attempt that may have arrived leaves the call `UNKNOWN`, whatever the later ones met.
+        With several attempts, the worst outcome counts: `UNKNOWN` over `REJECTED` over `NEVER_SENT`.
         """
         self._outcome = self._worst(error.outcome)
-        self.written = False
+        self.in_flight = self.written = False
         error.outcome = self._outcome
         error.attempts = self.attempts
 
@@ -122,19 +90,22 @@ class CallState:
 
 
 def build_path(*parts: str) -> str:
-    """A path with every part percent-encoded (RFC 3986), slashes included.
+    """Return a path with every part percent-encoded (RFC 3986), slashes included.
 
-    Raises `ConfigurationError` for a part that would lead elsewhere: a blank identifier in a DELETE must not reach the whole list.
+    Raises:
+        ConfigurationError: A part is blank, `.` or `..`, or is not a string. Such a part in a DELETE
+            could address the whole list.
     """
     if not all(map(_is_identifier, parts)):
         raise ConfigurationError(
-            f"the path {mask_path('/' + '/'.join(map(str, parts)))} has a part that is no identifier; each must be a string, not blank"
+            f"the path {mask_path('/' + '/'.join(map(str, parts)))} has a part that is not an identifier;"
+            " each part must be a non-blank string"
         )
     return "".join("/" + quote(part, safe="") for part in parts)
 
 
 def _is_identifier(part: object) -> bool:
-    # A lone surrogate can't be written as UTF-8, and so not percent-encoded.
+    # A lone surrogate has no UTF-8 form, so it can't be percent-encoded.
     return (
         isinstance(part, str)
         and bool(part.strip())
@@ -144,7 +115,10 @@ def _is_identifier(part: object) -> bool:
 
 
 def build_query(query: Mapping[str, Any] | None) -> str:
-    """A query string with its question mark; `None` is left out, lists are joined by commas, booleans are `true` and `false`."""
+    """Return a query string with its question mark, or an empty string.
+
+    `None` is left out, lists are joined by commas, booleans become `true` and `false`.
+    """
     pairs = [(key, _query_value(value)) for key, value in (query or {}).items() if value is not None]
     return "?" + urlencode(pairs, quote_via=quote) if pairs else ""
 
@@ -161,93 +135,3 @@ def _query_value(value: Any) -> str:
             return ",".join(map(_query_value, value))
         case _:
             return str(value)
-
-
-# --- reading answers --------------------------------------------------------------------------------------------------
-
-
-def read_response(request: Request, answer: Response, load: Callable[[Any], T]) -> T:
-    """What a good answer holds; raises `APIError` for any other, and `ResponseDecodeError` for one that can't be read."""
-    if not answer.ok:
-        raise error_from(request, answer)
-    try:
-        return load(load_json(answer.body))
-    except WireError as error:
-        raise _decode_error(request, answer, str(error)) from None
-
-
-def read_any(request: Request, answer: Response) -> Any:
-    """The JSON of a good answer as it came, and `None` for an empty one; raises as `read_answer` does."""
-    if answer.ok and not answer.body.strip():
-        return None
-    return read_response(request, answer, lambda document: document)
-
-
-def _decode_error(request: Request, answer: Response, reason: str) -> ResponseDecodeError:
-    return ResponseDecodeError(
-        f"the answer has status {answer.status} but can't be read: {reason}",
-        method=request.method,
-        path=request.path,
-        status=answer.status,
-        headers=_plain_headers(answer.headers),
-        body=answer.body[:KEPT_BODY],
-    )
-
-
-_ERRORS: dict[int, type[APIError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    402: PaymentRequiredError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    422: UnprocessableEntityError,
-    429: RateLimitError,
-}
-
-
-def error_from(request: Request, answer: Response, *, now: datetime | None = None) -> APIError:
-    """The exception for an answer that is not 2xx; never fails, whatever the body holds."""
-    complaints = parse_error_body(answer.body)
-    cls = _ERRORS.get(answer.status) or (ServerError if answer.status >= 500 else APIError)
-    return cls(
-        status=answer.status,
-        method=request.method,
-        path=request.path,
-        code=complaints.code,
-        message=complaints.message,
-        errors=complaints.errors,
-        body=answer.body[:KEPT_BODY],
-        headers=_plain_headers(answer.headers),
-        retry_after=parse_retry_after(answer.headers, now=now or datetime.now(UTC)),
-        summary=summarize(complaints, request.body),
-    )
-
-
-def _plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
-
-
-def parse_retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
-    """The seconds an answer asks to wait, never negative: `Retry-After` in seconds or as an HTTP date (RFC 9110, section 10.2.3), or
-    `Retry-After-Ms` in milliseconds. `None` where there is no such header or it can't be read.
-    """
-    milliseconds = _number(headers.get("Retry-After-Ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = headers.get("Retry-After")
-    seconds = _number(value)
-    if seconds is not None or value is None:
-        return seconds
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return max(0.0, number) if math.isfinite(number) else None

@@ -1,4 +1,4 @@
-"""When a failed attempt may be repeated, and after how long. Decisions only: nothing here waits."""
+"""Whether a failed attempt may be retried, and after what time. Pure decisions: nothing here waits."""
 
 from __future__ import annotations
 
@@ -6,96 +6,119 @@ from collections.abc import Iterable
 
 import attrs
 
+from callbell_async.arguments import check_count, check_flag, check_seconds
 from callbell_async.errors import APIError, CallbellError, ConfigurationError, Outcome, TransportError
 
-__all__ = ["RetryBudget", "RetryPolicy"]
+__all__ = ["MAX_PAUSE", "UNDECIDED_STATUSES", "RetryBudget", "RetryPolicy"]
 
-_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+MAX_PAUSE = 15 * 60.0
+"""The longest time in seconds that a client pauses because a response asks for it (`Retry-After`).
+
+A response that asks for more is not retried: its error is raised at once. A run ends with that error.
+"""
+
+SAFE_STATUSES = frozenset(
+    {
+        408,  # the server did not receive the whole request
+        429,  # refused before it was processed
+        *(500, 503),  # Callbell: "usually safe to retry with a delay"
+        *(521, 523, 525, 526),  # a gateway that did not reach Callbell
+    }
+)
+"""The statuses that are retried by default, whatever the method."""
+
+UNDECIDED_STATUSES = frozenset({502, 504, 520, 522, 524})
+"""The statuses of a gateway that does not know whether Callbell accepted the request: its outcome is `UNKNOWN`."""
 
 
 def _status_set(value: Iterable[int]) -> frozenset[int]:
     if isinstance(value, Iterable):
         statuses = tuple(value)
-        if all(isinstance(status, int) for status in statuses):
+        if all(isinstance(status, int) and 400 <= status <= 599 for status in statuses):
             return frozenset(statuses)
-    raise ConfigurationError(f"statuses={value!r}: must be HTTP statuses as whole numbers, such as {{429, 503}}")
+    raise ConfigurationError(f"statuses={value!r}: must be HTTP statuses from 400 to 599, such as {{429, 503}}")
 
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """When a failed request is tried again. Immutable, and safe to share.
+    """When a failed request is retried. Immutable, and safe to share.
 
-    - `attempts`: the most requests a call may make, the first included (1: never retry).
-    - `wait_initial`, `wait_max`: seconds. The wait before attempt n + 1 is drawn evenly from 0 to `wait_initial` times two to the power
-      of n - 1, at most `wait_max` ("full jitter"). `Retry-After` is never undercut.
-    - `timeout`: seconds from the start of a call after which no further attempt begins; a wait that would go past it gives up at once.
-      The last attempt may still take its own timeout.
-    - `statuses`: the statuses that are repeated. 429 was not processed, and Callbell calls 5xx "usually safe to retry with a
-      delay". Leave 502 and 504 out where a gateway between you and Callbell may have let the request through.
-    - `resend_unknown`: whether to send again what may have been accepted, at the risk of a second copy. Calls that are idempotent
-      anyway (GET, PUT, DELETE) are repeated without it; what provably never left always is.
+    A request that never left this process is always retried. One that may have been accepted (`Outcome.UNKNOWN`) is
+    retried if the call is idempotent (GET, PUT, DELETE), and otherwise only if `statuses` or `resend_unknown` allows it.
 
-    Raises `ConfigurationError` for values out of range.
+    Args:
+        attempts: The most requests that one call makes, at least 1. 1 means: never retry.
+        wait_initial: Seconds. The wait before attempt n + 1 is random between 0 and
+            `wait_initial * 2 ** (n - 1)` ("full jitter"). A `Retry-After` that is longer counts instead.
+        wait_max: Seconds. The upper limit of that wait.
+        timeout: Seconds from the start of a call. No attempt begins later; a longer wait gives up at once. The
+            last attempt may still take its own timeout.
+        statuses: The HTTP statuses that are retried. By default those that are safe: 408, 429, 500, 503, 521, 523,
+            525 and 526. After 502, 504, 520, 522 or 524 Callbell may have accepted the message: name
+            them here only if a second copy is better than none.
+        resend_unknown: Whether to send a message again that may have been accepted, at the risk of a second copy.
+
+    Raises:
+        ConfigurationError: A value is out of range.
     """
 
     attempts: int = 5
     wait_initial: float = 0.5
     wait_max: float = 30.0
     timeout: float = 120.0
-    statuses: frozenset[int] = attrs.field(default=_STATUSES, converter=_status_set)
+    statuses: frozenset[int] = attrs.field(default=SAFE_STATUSES, converter=_status_set)
     resend_unknown: bool = False
 
     def __attrs_post_init__(self) -> None:
-        if not isinstance(self.attempts, int) or isinstance(self.attempts, bool) or self.attempts < 1:
-            raise ConfigurationError(
-                f"attempts={self.attempts!r}: must be a whole number, 1 or more (1 means: never retry)"
-            )
+        check_count("attempts", self.attempts)
         for name in ("wait_initial", "wait_max", "timeout"):
-            seconds = getattr(self, name)
-            if not isinstance(seconds, int | float) or not seconds >= 0:
-                raise ConfigurationError(f"{name}={seconds!r}: must be 0 seconds or more")
-        if not isinstance(self.resend_unknown, bool):
-            # "no" and "false" out of an environment are true in Python, and would make second copies.
-            raise ConfigurationError(f"resend_unknown={self.resend_unknown!r}: must be True or False")
+            check_seconds(name, getattr(self, name), endless=True)
+        check_flag("resend_unknown", self.resend_unknown)
 
     def wait_after(
         self, error: CallbellError, *, attempts: int, elapsed: float, idempotent: bool, jitter: float
     ) -> float | None:
-        """The seconds to wait before the next attempt, or `None` to give up.
+        """Return the seconds to wait before the next attempt, or `None` to give up.
 
-        `error.outcome` is what all attempts together come to; `attempts` how many there were; `elapsed` the seconds since the call
-        began; `jitter` a number drawn evenly from [0, 1).
+        Args:
+            error: The failure of the last attempt; its `outcome` is that of all attempts together.
+            attempts: The number of attempts so far.
+            elapsed: The seconds since the call began.
+            idempotent: Whether sending the request twice has the same effect as sending it once.
+            jitter: A random number in [0, 1).
         """
-        if attempts >= self.attempts or not self._repeatable(error, idempotent=idempotent):
+        if not self.may_retry(error, attempts=attempts, idempotent=idempotent):
             return None
         wait = self.backoff(attempts, jitter=jitter)
         if isinstance(error, APIError) and error.retry_after is not None:
             wait = max(wait, error.retry_after)
         return wait if elapsed + wait <= self.timeout else None
 
+    def may_retry(self, error: CallbellError, *, attempts: int, idempotent: bool) -> bool:
+        """Return whether another attempt is allowed, whatever its wait."""
+        if attempts >= self.attempts or not isinstance(error, APIError | TransportError):
+            return False
+        resend_unknown = idempotent or self.resend_unknown
+        if isinstance(error, APIError):
+            if error.retry_after is not None and error.retry_after > MAX_PAUSE:
+                return False
+            if error.status in self.statuses:
+                resend_unknown = resend_unknown or not self.statuses.isdisjoint(UNDECIDED_STATUSES)
+            elif error.status not in UNDECIDED_STATUSES:
+                return False
+        return error.outcome is not Outcome.UNKNOWN or resend_unknown
+
     def backoff(self, attempts: int, *, jitter: float) -> float:
-        """The seconds to wait after so many attempts when nobody asked for more: exponential, with full jitter."""
+        """Return the seconds to wait after this number of attempts if no response asks for more."""
         # The exponent is bounded because 2.0 ** 1024 overflows; any wait_max is reached long before.
         return jitter * min(self.wait_max, self.wait_initial * 2.0 ** min(attempts - 1, 64))
 
-    def _repeatable(self, error: CallbellError, *, idempotent: bool) -> bool:
-        if isinstance(error, APIError):
-            if error.status not in self.statuses:
-                return False
-            # An earlier attempt of this call may have arrived: its answer was never read.
-            return error.outcome is not Outcome.UNKNOWN or idempotent or self.resend_unknown
-        if not isinstance(error, TransportError):
-            return False
-        if error.outcome is Outcome.UNKNOWN:
-            return idempotent or self.resend_unknown
-        return True
-
 
 class RetryBudget:
-    """How many retries a client may make, so that an outage does not multiply the load it puts on Callbell.
+    """Limits the retries of a client, so that an outage does not multiply the load on Callbell.
 
-    A bucket of `reserve` retries, filled again by `share` of a retry for each request that succeeds and by `per_second` with time. A
-    retry that finds it empty waits for its turn; it is delayed, not lost. 429 is not counted: it stops the whole client already.
+    A token bucket of `reserve` retries. Each success adds `share` of a retry, and time adds `per_second`. A retry that finds
+    the bucket empty is delayed, not lost. A 429 does not count: it pauses the whole client already.
     """
 
     def __init__(self, *, reserve: float = 100.0, share: float = 0.2, per_second: float = 10.0) -> None:
@@ -105,18 +128,18 @@ class RetryBudget:
         self._tokens = reserve
         self._at = 0.0
 
-    def succeed(self) -> None:
-        """A request succeeded."""
+    def record_success(self) -> None:
+        """Add the share of a request that succeeded."""
         if self._tokens < self._reserve:
             self._tokens = min(self._reserve, self._tokens + self._share)
 
     def delay(self, now: float) -> float:
-        """The seconds until a retry asked for at `now` may start; 0 while there is one in the bucket."""
+        """Return the seconds until a retry requested at `now` may start."""
         self._fill(now)
         return max(0.0, (1.0 - self._tokens) / self._per_second)
 
     def spend(self, now: float) -> None:
-        """A retry asked for at `now` will start after its delay: the bucket may go below zero, and the next one waits longer."""
+        """Take the retry requested at `now` from the bucket. It may fall below zero: the next delay is longer."""
         self._fill(now)
         self._tokens -= 1.0
 

@@ -1,4 +1,4 @@
-"""One time limit for very many requests, at the price of one timer for all of them."""
+"""One time limit for many requests, with one timer for all of them."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import asyncio
 import math
 from types import TracebackType
 
-__all__ = ["Deadline", "SharedTimeout"]
+__all__ = ["SharedTimeout"]
 
 
 class SharedTimeout:
-    """Gives out deadlines that are all `seconds` away (`None`: never).
+    """Starts timeouts that all last `seconds` (`None`: no limit).
 
-    They expire in the order they were given out, so one timer, set for the oldest, serves them all. A timer for each request, such as
-    aiohttp and `asyncio.timeout` set, costs about a twelfth of the whole request.
+    They expire in the order in which they started, so one timer, set for the oldest, serves them all. A timer for
+    each request, as aiohttp and `asyncio.timeout` set it, costs about a twelfth of the whole request.
     """
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
-        # A dict for its order, and because each deadline leaves when its request is over, from wherever it stands.
-        self._running: dict[Deadline, None] = {}
+        # A dict keeps the order, and a timeout that ends early is removed from any position.
+        self._running: dict[_Timeout, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self) -> Deadline:
-        """A deadline for the current task, to be used as a context at once: `TimeoutError` leaves it when the time is over."""
+    def start(self) -> _Timeout:
+        """Return a timeout for the current task, to be used as a context at once; it raises `TimeoutError`."""
         loop = asyncio.get_running_loop()
         at = math.inf if self._seconds is None else loop.time() + self._seconds
-        deadline = Deadline(asyncio.current_task(loop), at, self._running)
-        self._running[deadline] = None
+        timeout = _Timeout(asyncio.current_task(loop), at, self._running)
+        self._running[timeout] = None
         if self._timer is None and self._seconds is not None:
             self._timer = loop.call_at(at, self._expire)
-        return deadline
+        return timeout
 
     def close(self) -> None:
-        """Let all that run expire now, those without a limit too."""
+        """Let all running timeouts expire now, also those without a limit."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -43,20 +43,20 @@ class SharedTimeout:
     def _expire(self) -> None:
         self._timer = None
         loop = asyncio.get_running_loop()
-        for deadline in tuple(self._running):
-            if deadline.at > loop.time():
-                self._timer = loop.call_at(deadline.at, self._expire)
+        for timeout in tuple(self._running):
+            if timeout.at > loop.time():
+                self._timer = loop.call_at(timeout.at, self._expire)
                 break
-            del self._running[deadline]
-            deadline.expire()
+            del self._running[timeout]
+            timeout.expire()
 
 
-class Deadline:
-    """What one request was given; follows the rules of `asyncio.timeout`."""
+class _Timeout:
+    """The timeout of one request; follows the rules of `asyncio.timeout`."""
 
     __slots__ = ("_cancellations", "_expired", "_running", "_task", "at")
 
-    def __init__(self, task: asyncio.Task[object] | None, at: float, running: dict[Deadline, None]) -> None:
+    def __init__(self, task: asyncio.Task[object] | None, at: float, running: dict[_Timeout, None]) -> None:
         self._task = task
         self.at = at
         self._running = running
@@ -77,6 +77,6 @@ class Deadline:
     ) -> None:
         if not self._expired:
             self._running.pop(self, None)
-        # A cancellation of somebody else's that came at the same moment goes first.
+        # Somebody else's cancellation at the same moment has priority.
         elif self._task and self._task.uncancel() <= self._cancellations and kind is asyncio.CancelledError:
             raise TimeoutError from error

@@ -11,9 +11,11 @@ from multidict import CIMultiDict
 
 from callbell_async import RetryPolicy, TextMessage
 from callbell_async.endpoints.messages import read_receipt, send_request
+from callbell_async.http.options import TransportOptions
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import CallState, Response
-from callbell_async.http.transport import Transport, TransportOptions
+from callbell_async.http.requests import CallState
+from callbell_async.http.responses import Response
+from callbell_async.http.transport import Transport
 from callbell_async.limits.window import WindowRateLimiter
 from callbell_async.wire import dump_message
 from tests.benchmarks.contenders import Contender, Setup
@@ -74,7 +76,7 @@ class Direct(_Sender):
         transport = self.transport
         accepted = 0
         for call in calls:
-            call.begin()
+            call.start_attempt()
             answer = await transport.exchange(call)
             accepted += bool(read_receipt(call.request, answer).uuid)
         return accepted
@@ -96,7 +98,7 @@ class Retryable(_Sender):
         caller = self.caller
         accepted = 0
         for call in calls:
-            accepted += bool((await caller.call(call, read_receipt)).uuid)
+            accepted += bool((await caller.run(call, read_receipt)).uuid)
         return accepted
 
 

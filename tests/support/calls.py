@@ -1,4 +1,4 @@
-"""What the tests that call a server share: a client, a message, and waiting without a clock."""
+"""Helpers of tests that call a server: a client, a message, and waiting without a clock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
     "client_for",
     "half_a_minute_passes",
     "nobody_listening",
-    "session_telling",
+    "session_with_hooks",
     "ticks",
     "until",
 ]
@@ -34,19 +34,19 @@ TEXT = "Your parcel waits at the mill"
 MESSAGE = TextMessage(to=NUMBER, text=TEXT)
 
 AT_ONCE = RetryPolicy(wait_initial=0.0)
-"""As many attempts as by default, one right after the other."""
+"""The default number of attempts, without waits."""
 
 ONCE = RetryPolicy(attempts=1)
 
 
 def client_for(url: str, **options: Any) -> CallbellClient:
-    """A client that neither paces nor waits between attempts, unless `options` say otherwise."""
+    """Return a client without a rate limit and without waits between attempts, unless `options` set them."""
     defaults: dict[str, Any] = {"base_url": url, "retry": AT_ONCE, "rate_limit": None}
     return CallbellClient(TOKEN, **{**defaults, **options})
 
 
-def session_telling(**hooks: Callable[..., Awaitable[None]]) -> aiohttp.ClientSession:
-    """A session of aiohttp's that calls `hooks`, named as in its `TraceConfig`."""
+def session_with_hooks(**hooks: Callable[..., Awaitable[None]]) -> aiohttp.ClientSession:
+    """Return an aiohttp session that calls `hooks`, named as in its `TraceConfig`."""
     trace = aiohttp.TraceConfig()
     for name, hook in hooks.items():
         getattr(trace, name).append(hook)
@@ -54,25 +54,25 @@ def session_telling(**hooks: Callable[..., Awaitable[None]]) -> aiohttp.ClientSe
 
 
 def half_a_minute_passes() -> None:
-    """The default timeout is over."""
+    """Advance the clock beyond the default timeout."""
     current_loop().advance(31)
 
 
 @contextlib.contextmanager
 def nobody_listening() -> Iterator[str]:
-    """The base URL of a port that is taken, and refuses connections."""
+    """Yield the base URL of a port that refuses connections."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Let the event loop run until `condition` holds; the test's time limit is the bound."""
+    """Run the event loop until `condition` holds, or until the test's time limit."""
     while not condition():  # noqa: ASYNC110 - it waits for what other tasks and the kernel do, whatever that is
         await asyncio.sleep(0)
 
 
 async def ticks(count: int = 50) -> None:
-    """Let whatever is ready happen."""
+    """Run the event loop for some rounds."""
     for _ in range(count):
         await asyncio.sleep(0)

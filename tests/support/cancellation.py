@@ -1,4 +1,4 @@
-"""Coroutines driven round by round of their event loop, on a virtual clock, so that they can be cancelled at every point."""
+"""Runs coroutines round by round of their event loop, on a virtual clock, to cancel them at every point."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Driven", "drive", "every_await"]
 
 
 class _SteppingSelector(_JumpingSelector):
-    """Asked once a round; calls `step`, and lets no time go by when that has given the loop something to do."""
+    """A selector that calls `step` once a round, and lets no time pass if that gave the loop something to do."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,9 +33,9 @@ class _SteppingLoop(VirtualTimeLoop):
 
 @attrs.frozen
 class Driven:
-    """How it ended: after so many `rounds`, with this `error`, and with so many tasks `left` one round later and `stayed` two.
+    """The end of a run: the number of `rounds`, its `error`, and the tasks `left` one round later and `stayed` two later.
 
-    `cancelled` is whether a cancellation came before the end, and `complaints` what reached the loop's exception handler: nobody had caught it.
+    `cancelled` is whether a cancellation came before the end. `complaints` are the calls of the loop's exception handler.
     """
 
     rounds: int
@@ -47,7 +47,7 @@ class Driven:
 
 
 def drive(main: Callable[[], Coroutine[Any, Any, object]], *, cancel_at: Callable[[int], bool]) -> Driven:
-    """Run `main` on a loop of its own, cancelling it at the beginning of each round for which `cancel_at` says so."""
+    """Run `main` on its own loop, and cancel it at the beginning of each round for which `cancel_at` is true."""
     complaints: list[dict[str, Any]] = []
     rounds = 0
     cancelled = False
@@ -91,7 +91,7 @@ def drive(main: Callable[[], Coroutine[Any, Any, object]], *, cancel_at: Callabl
 
 
 def every_await(main: Callable[[], Coroutine[Any, Any, object]]) -> Iterator[int]:
-    """The numbers of all rounds that `main` takes when nobody cancels it; it must end without an error."""
+    """Yield the numbers of all rounds that `main` takes without a cancellation; it must end without an error."""
     whole = drive(main, cancel_at=lambda _: False)
     assert whole.error is None, whole.error
     yield from range(1, whole.rounds + 1)

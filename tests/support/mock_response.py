@@ -1,4 +1,4 @@
-"""What aioresponses needs to work with aiohttp 3.14: pass `response_class=MockResponse` with every mocked answer."""
+"""Makes aioresponses work with aiohttp 3.14: pass `response_class=MockResponse` with every mocked response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["MockResponse"]
 
 
 class MockResponse(aiohttp.ClientResponse):
-    """An answer nobody sent: aioresponses 0.7.9 knows nothing of the `stream_writer` that aiohttp 3.14 asks for."""
+    """A response with the `stream_writer` that aiohttp 3.14 requires and aioresponses 0.7.9 does not pass."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, stream_writer=Mock(output_size=0), **options)

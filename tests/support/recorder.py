@@ -1,4 +1,4 @@
-"""A server that answers what it is told, and remembers what it was asked, byte for byte."""
+"""A server with scripted responses that records its requests byte for byte."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Recorded:
 
 
 class Recorder:
-    """Gives the answers in their order, the last one again and again."""
+    """Responds with `answers` in order, and repeats the last one."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, Any]] = []
         self.requests: list[Recorded] = []
 
     def answer(self, *documents: Any, status: int = 200) -> None:
-        """Answer with these from now on; `bytes` go out as they are."""
+        """Set the next responses; `bytes` are sent unchanged."""
         self.answers = [(status, document) for document in documents]
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Remember the request, and give the next answer."""
+        """Record the request, and send the next response."""
         body = await request.read()
         self.requests.append(Recorded(request.method, request.raw_path, orjson.loads(body) if body else None))
         status, document = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -47,7 +47,7 @@ class Recorder:
 
 @asynccontextmanager
 async def recorded_client() -> AsyncIterator[tuple[CallbellClient, Recorder]]:
-    """A client, and the server it talks to; nothing is retried."""
+    """Yield a client and its server; nothing is retried."""
     recorder = Recorder()
     runner = web.ServerRunner(web.Server(recorder.handle, access_log=None))
     await runner.setup()

@@ -1,4 +1,4 @@
-"""A transport that does as told, for what a caller makes of it; it opens nothing, and sleeps on the event loop's clock."""
+"""A transport that follows a script, to test the pipeline; it opens nothing, and sleeps on the event loop's clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from multidict import CIMultiDict
 
 from callbell_async import ConnectError, ConnectionLostError, Outcome, RateLimiter, RetryPolicy, TransportError
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import CallState, Request, Response, read_response
+from callbell_async.http.requests import CallState, Request
+from callbell_async.http.responses import Response, read_response
 from callbell_async.http.transport import Transport
 
 __all__ = [
@@ -23,11 +24,11 @@ __all__ = [
     "REFUSED",
     "LimiterLog",
     "Step",
-    "answering",
     "began",
-    "caller_for",
     "failing",
     "now",
+    "pipeline_for",
+    "responding",
     "send",
 ]
 
@@ -36,7 +37,7 @@ GET = Request("GET", "/plan")
 
 
 def now() -> float:
-    """The virtual time."""
+    """Return the virtual time."""
     return asyncio.get_running_loop().time()
 
 
@@ -44,7 +45,7 @@ Step = Callable[[CallState], Awaitable[Response]]
 
 
 class ScriptedTransport(Transport):
-    """Takes one step for each request, in order; the last repeats. `began` holds when each request began."""
+    """Takes one step for each request, in order, and repeats the last one. `began` has the time of each request."""
 
     def __init__(self, *steps: Step) -> None:
         self.steps = deque(steps)
@@ -56,13 +57,13 @@ class ScriptedTransport(Transport):
         step = self.steps.popleft() if len(self.steps) > 1 else self.steps[0]
         return await step(call)
 
-    def conceal(self, answer: Response) -> Response:
-        """There is no token to hide."""
-        return answer
+    def redact_token(self, response: Response) -> Response:
+        """Return the response: it has no token."""
+        return response
 
 
-def answering(status: int = 200, body: bytes = b"{}", *, after: float = 0.1, **headers: str) -> Step:
-    """An answer, so many seconds after the request was written."""
+def responding(status: int = 200, body: bytes = b"{}", *, after: float = 0.1, **headers: str) -> Step:
+    """Return a step that responds `after` seconds after the request was written."""
 
     async def step(call: CallState) -> Response:
         call.written = True
@@ -74,7 +75,7 @@ def answering(status: int = 200, body: bytes = b"{}", *, after: float = 0.1, **h
 
 
 def failing(cls: type[Exception], *, written: bool, after: float = 0.1) -> Step:
-    """A failure, so many seconds after the request was, or was not, written."""
+    """Return a step that fails after `after` seconds; `written` is whether the body left."""
 
     async def step(call: CallState) -> Response:
         call.written = written
@@ -87,26 +88,26 @@ def failing(cls: type[Exception], *, written: bool, after: float = 0.1) -> Step:
     return step
 
 
-OK = answering()
+OK = responding()
 LOST = failing(ConnectionLostError, written=True)
 REFUSED = failing(ConnectError, written=False)
 
 
 @attrs.define
 class LimiterLog(RateLimiter):
-    """Lets everybody through after `wait` seconds (0: at once), and counts."""
+    """A rate limiter that grants each slot after `wait` seconds (0: at once), and counts."""
 
     wait: float = 0.0
     taken: int = 0
     ends: list[str] = attrs.field(factory=list)
 
     def try_acquire(self) -> bool:
-        """Whether there is no wait."""
+        """Take a slot if `wait` is 0."""
         self.taken += not self.wait
         return not self.wait
 
     async def acquire(self) -> None:
-        """Wait, and take a place; nothing is taken by one that is cancelled."""
+        """Wait, and take a slot, unless cancelled."""
         await asyncio.sleep(self.wait)
         self.taken += 1
 
@@ -119,26 +120,26 @@ class LimiterLog(RateLimiter):
         self.ends.append("refunded")
 
 
-def caller_for(
+def pipeline_for(
     *steps: Step, retry: RetryPolicy | None = None, rate_limit: RateLimiter | None = None
 ) -> RequestPipeline:
-    """A caller over a transport that takes these steps."""
+    """Return a pipeline over a transport that takes these steps."""
     return RequestPipeline(ScriptedTransport(*steps), retry=retry or RetryPolicy(), rate_limit=rate_limit)
 
 
-def began(caller: RequestPipeline) -> list[float]:
-    """When each request of the caller's began."""
-    transport = caller._transport
+def began(pipeline: RequestPipeline) -> list[float]:
+    """Return the times at which the pipeline's requests began."""
+    transport = pipeline._transport
     assert isinstance(transport, ScriptedTransport)
     return transport.began
 
 
 async def send(
-    caller: RequestPipeline, request: Request = POST, *, call: CallState | None = None, patient: bool = False
+    pipeline: RequestPipeline, request: Request = POST, *, call: CallState | None = None, limit_queue_time: bool = True
 ) -> Any:
-    """One call, with the JSON of its answer; pass `call` to see how far it came."""
-    return await caller.call(call or CallState(request), _read_as_it_is, patient=patient)
+    """Run one call and return the JSON of its response; pass `call` to see its attempts and outcome."""
+    return await pipeline.run(call or CallState(request), _read_as_it_is, limit_queue_time=limit_queue_time)
 
 
-def _read_as_it_is(request: Request, answer: Response) -> Any:
-    return read_response(request, answer, lambda document: document)
+def _read_as_it_is(request: Request, response: Response) -> Any:
+    return read_response(request, response, lambda document: document)

@@ -1,4 +1,4 @@
-"""Faults of connections: what can't be opened, what was dropped while it was kept, and what is cut off while it is in use."""
+"""Faulty connections: those that can't be opened, those dropped while idle, and those cut off while in use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from callbell_async import (
     RequestTimeoutError,
 )
 from callbell_async.sandbox import Exchange, Fault, SandboxResponse
-from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import drop_idle_connection, no_fault, no_response, reset_before_reading
 from tests.support.calls import (
     MESSAGE,
@@ -30,7 +30,7 @@ from tests.support.calls import (
     client_for,
     half_a_minute_passes,
     nobody_listening,
-    session_telling,
+    session_with_hooks,
     ticks,
     until,
 )
@@ -41,14 +41,14 @@ from tests.support.sandbox_factory import local_callbell
 
 
 def assert_never_sent(error: CallbellError, raised: type[CallbellError], *, attempts: int = 5) -> None:
-    """It never left, and what never left is safe to repeat, so it was."""
+    """Assert that the request never left, and was retried, because that is safe."""
     assert type(error) is raised
     assert error.outcome is Outcome.NEVER_SENT
     assert error.attempts == attempts
 
 
 async def test_connection_refused() -> None:
-    """Where nobody listens, nothing is sent."""
+    """If nobody listens, nothing is sent."""
     with nobody_listening() as url:
         async with client_for(url) as callbell:
             with pytest.raises(ConnectError, match=r"no connection to 127\.0\.0\.1:\d+") as caught:
@@ -57,7 +57,7 @@ async def test_connection_refused() -> None:
 
 
 class Nowhere(AbstractResolver):
-    """Knows no name, and asks nobody."""
+    """A resolver that knows no name."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -66,14 +66,14 @@ class Nowhere(AbstractResolver):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Close nothing."""
 
 
 async def test_name_not_found() -> None:
-    """Where the name is not found, nothing is sent."""
+    """If the name is not found, nothing is sent."""
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Nowhere())) as session,
-        client_for("http://callbell.invalid", session=session) as callbell,
+        client_for("https://callbell.invalid", session=session) as callbell,
     ):
         with pytest.raises(ConnectError, match=r"the name 'callbell\.invalid' was not found") as caught:
             await callbell.send(MESSAGE)
@@ -81,7 +81,7 @@ async def test_name_not_found() -> None:
 
 
 async def test_certificate_refused() -> None:
-    """A server whose certificate nobody vouches for gets nothing."""
+    """A server with an untrusted certificate gets nothing."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
     async with local_callbell(tls=tls) as server, client_for(server.url) as callbell:
@@ -92,16 +92,16 @@ async def test_certificate_refused() -> None:
 
 
 async def test_no_tls_at_all() -> None:
-    """A server that answers TLS with something else gets nothing."""
+    """A server that does not speak TLS gets nothing."""
     async with local_callbell() as server, client_for(server.url.replace("http", "https")) as callbell:
-        with pytest.raises(ConnectError, match="TLS could not be agreed on") as caught:
+        with pytest.raises(ConnectError, match="the TLS handshake failed") as caught:
             await callbell.send(MESSAGE)
     assert_never_sent(caught.value, ConnectError)
     assert server.requests == []
 
 
 async def test_no_connection_in_time() -> None:
-    """A server that takes the connection and never speaks TLS is given up after `connect_timeout`, and gets nothing."""
+    """A server that accepts the connection and never speaks TLS times out after `connect_timeout`, and gets nothing."""
     heard = b""
 
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -149,7 +149,7 @@ async def test_pool_exhausted() -> None:
 
 
 async def test_a_connection_dropped_while_idle_is_not_used_again() -> None:
-    """A kept connection that the server dropped costs nothing: the next request takes a new one, at its first attempt."""
+    """An idle connection that the server dropped costs nothing: the next request takes a new one at its first attempt."""
     async with (
         local_callbell(drop_idle_connection(), no_fault()) as server,
         client_for(server.url, retry=ONCE) as callbell,
@@ -161,7 +161,7 @@ async def test_a_connection_dropped_while_idle_is_not_used_again() -> None:
 
 
 async def test_a_connection_reset_as_the_next_request_comes() -> None:
-    """A kept connection that breaks under the next request leaves that one `UNKNOWN`: it was written."""
+    """An idle connection that breaks under the next request leaves that request `UNKNOWN`: it was written."""
     async with local_callbell(no_fault(), reset_before_reading()) as server, client_for(server.url) as callbell:
         await callbell.send(MESSAGE)
         with pytest.raises(ConnectionLostError) as caught:
@@ -171,11 +171,11 @@ async def test_a_connection_reset_as_the_next_request_comes() -> None:
 
 
 async def test_a_connection_that_ends_before_the_body_is_written() -> None:
-    """A kept connection that ends between being chosen and being written on has carried nothing, so the request is sent again."""
+    """A connection that ends between being chosen and being written on has sent nothing, so the request is retried."""
     drop = asyncio.Event()
 
     async def accept_and_drop_when_told(exchange: Exchange) -> None:
-        await exchange.send(exchange.carry_out())
+        await exchange.send(exchange.execute())
         await drop.wait()
         exchange.end_writing()
         await exchange.client_gone()
@@ -190,7 +190,7 @@ async def test_a_connection_that_ends_before_the_body_is_written() -> None:
 
     async with (
         server,
-        session_telling(on_request_headers_sent=let_it_end) as session,
+        session_with_hooks(on_request_headers_sent=let_it_end) as session,
         client_for(server.url, session=session) as callbell,
     ):
         await callbell.send(MESSAGE)
@@ -199,17 +199,19 @@ async def test_a_connection_that_ends_before_the_body_is_written() -> None:
     assert (len(server.requests), server.connections) == (2, 2)
 
 
-# --- cut off by the caller --------------------------------------------------------------------------------------------
+# --- cancelled --------------------------------------------------------------------------------------------------------
 
 
 def running_tasks() -> set[asyncio.Task[Any]]:
-    """All tasks but the test's own."""
+    """Return all tasks but the test's own."""
     return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
 
 
-@pytest.mark.parametrize("after", [b"", head(SandboxResponse(200), 99) + b"{"], ids=["waiting", "in mid-answer"])
+@pytest.mark.parametrize(
+    "after", [b"", response_head(SandboxResponse(200), 99) + b"{"], ids=["waiting", "in mid-answer"]
+)
 async def test_a_cancelled_send_leaves_nothing_behind(after: bytes) -> None:
-    """A send cancelled in flight ends at once, gives its connection up, leaves no task, and the pool serves the next one."""
+    """A send cancelled in flight ends at once, closes its connection, leaves no task, and the pool serves the next call."""
     server = local_callbell(no_response(after=after), no_fault())
     async with server, client_for(server.url, max_connections=1) as callbell:
         sending = asyncio.create_task(callbell.send(MESSAGE))
@@ -224,8 +226,8 @@ async def test_a_cancelled_send_leaves_nothing_behind(after: bytes) -> None:
     assert running_tasks() == set()
 
 
-async def test_a_send_cancelled_in_the_pools_queue_keeps_no_place() -> None:
-    """A send cancelled while it waits for a connection sends nothing, and those before and behind it get theirs."""
+async def test_a_send_cancelled_in_the_pools_queue_leaves_it() -> None:
+    """A send cancelled while it waits for a connection sends nothing, and the other calls get theirs."""
     go_on = asyncio.Event()
     server = local_callbell(no_response(until=go_on))
     async with server, client_for(server.url, max_connections=1) as callbell:

@@ -375,7 +375,7 @@ async def test_a_refusal_is_raised(api: tuple[CallbellClient, Recorder], name: s
 async def test_an_identifier_that_leads_elsewhere_is_refused(api: tuple[CallbellClient, Recorder], uuid: Any) -> None:
     """A blank identifier must not turn "delete this one" into a request to the whole list."""
     callbell, recorder = api
-    with pytest.raises(ConfigurationError, match="no identifier"):
+    with pytest.raises(ConfigurationError, match="not an identifier"):
         await callbell.contacts.delete(uuid)
     assert not recorder.requests
 

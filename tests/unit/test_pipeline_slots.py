@@ -1,4 +1,4 @@
-"""The caller's account with the rate limiter: each place taken is given back exactly once, whatever a request ends with."""
+"""The pipeline and the rate limiter: each acquired slot is released exactly once, however a request ends."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from tests.support.scripted_transport import (
     REFUSED,
     LimiterLog,
     Step,
-    answering,
-    caller_for,
     failing,
+    pipeline_for,
+    responding,
     send,
 )
 
@@ -34,8 +34,8 @@ pytestmark = pytest.mark.virtual_time
 
 ENDS: dict[str, tuple[Step, str]] = {
     "accepted": (OK, "answered"),
-    "refused": (answering(400), "answered"),
-    "unreadable": (answering(200, b"<html>"), "answered"),
+    "refused": (responding(400), "answered"),
+    "unreadable": (responding(200, b"<html>"), "answered"),
     "lost": (LOST, "unanswered"),
     "timed out": (failing(RequestTimeoutError, written=True), "unanswered"),
     "never sent": (REFUSED, "refunded"),
@@ -48,65 +48,65 @@ ENDS: dict[str, tuple[Step, str]] = {
 
 @pytest.mark.parametrize("wait", [0.0, 1.0], ids=["at once", "queued"])
 @pytest.mark.parametrize(("step", "end"), ENDS.values(), ids=ENDS)
-async def test_each_place_is_given_back_once(step: Step, end: str, wait: float) -> None:
-    """Whatever a request ends with, its place is released or refunded exactly once, and rightly."""
-    ledger = LimiterLog(wait=wait)
-    caller = caller_for(step, retry=RetryPolicy(attempts=1), rate_limit=ledger)
-    await asyncio.gather(send(caller), return_exceptions=True)
-    assert (ledger.taken, ledger.ends) == (1, [end])
+async def test_each_slot_is_released_once(step: Step, end: str, wait: float) -> None:
+    """However a request ends, its slot is released or refunded exactly once, and the right one of both."""
+    log = LimiterLog(wait=wait)
+    pipeline = pipeline_for(step, retry=RetryPolicy(attempts=1), rate_limit=log)
+    await asyncio.gather(send(pipeline), return_exceptions=True)
+    assert (log.taken, log.ends) == (1, [end])
 
 
 @pytest.mark.parametrize(("written", "end"), [(True, "unanswered"), (False, "refunded")])
-async def test_a_cancelled_request_gives_its_place_back(written: bool, end: str) -> None:
-    """A request cancelled in flight holds its place as long as it may still arrive; one that was not written holds none."""
-    ledger = LimiterLog()
-    caller = caller_for(failing(ConnectError, written=written, after=100.0), rate_limit=ledger)
+async def test_a_cancelled_request_releases_its_slot(written: bool, end: str) -> None:
+    """A request cancelled after it was written is released as unanswered; one that was not written is refunded."""
+    log = LimiterLog()
+    pipeline = pipeline_for(failing(ConnectError, written=written, after=100.0), rate_limit=log)
     call = CallState(POST)
-    task = asyncio.create_task(send(caller, call=call))
+    task = asyncio.create_task(send(pipeline, call=call))
     await asyncio.sleep(1)
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
-    assert (ledger.taken, ledger.ends) == (1, [end])
+    assert (log.taken, log.ends) == (1, [end])
     assert call.outcome is (Outcome.UNKNOWN if written else Outcome.NEVER_SENT)
     assert call.attempts == 1
 
 
-async def test_the_account_is_right_wherever_a_call_is_cancelled() -> None:
-    """A call of many attempts, stops and turns may be cancelled at any moment: every place taken was given back once."""
+async def test_no_slot_is_lost_wherever_a_call_is_cancelled() -> None:
+    """A call with several attempts and pauses may be cancelled at any moment: every acquired slot is released once."""
     steps = (
-        answering(503, after=1.0),
+        responding(503, after=1.0),
         failing(ConnectError, written=False, after=1.0),
-        answering(429, after=1.0, Retry_After="3"),
+        responding(429, after=1.0, Retry_After="3"),
         failing(ConnectionLostError, written=True, after=1.0),
-        answering(200, after=1.0),
+        responding(200, after=1.0),
     )
     policy = RetryPolicy(wait_initial=0.0, resend_unknown=True)
     phases = set()
     # The whole call takes 13 seconds; some of these moments are those in which something happens.
     for tick in range(112):
-        ledger = LimiterLog(wait=1.0)
-        caller = caller_for(*steps, retry=policy, rate_limit=ledger)
+        log = LimiterLog(wait=1.0)
+        pipeline = pipeline_for(*steps, retry=policy, rate_limit=log)
         call = CallState(POST)
-        task = asyncio.create_task(send(caller, call=call))
+        task = asyncio.create_task(send(pipeline, call=call))
         await asyncio.sleep(0.125 * tick)
-        in_flight = ledger.taken - len(ledger.ends)
+        in_flight = log.taken - len(log.ends)
         phases.add((call.attempts, in_flight))
         assert in_flight in (0, 1)
         task.cancel()
         await asyncio.wait([task])
-        assert ledger.taken == len(ledger.ends)
-    # It was caught in each attempt, in flight and between them.
+        assert log.taken == len(log.ends)
+    # The moments include each attempt, in flight and before it.
     assert phases >= {(attempt, in_flight) for attempt in range(1, 6) for in_flight in (0, 1)} | {(0, 0)}
 
 
-async def test_the_default_limiter_has_all_its_places_in_the_end() -> None:
-    """After calls of every kind, cancelled ones among them, the limiter gives out as many places as at first, and no more."""
+async def test_the_default_limiter_has_all_its_slots_at_the_end() -> None:
+    """After calls of every kind, also cancelled ones, the limiter has as many slots as at first, and no more."""
     limiter = WindowRateLimiter(5, unanswered=1.0)
-    caller = caller_for(
+    pipeline = pipeline_for(
         *(step for step, _ in ENDS.values()), rate_limit=limiter, retry=RetryPolicy(resend_unknown=True)
     )
-    tasks = [asyncio.create_task(send(caller, patient=True)) for _ in range(60)]
+    tasks = [asyncio.create_task(send(pipeline, limit_queue_time=False)) for _ in range(60)]
     for task in tasks[::3]:
         await asyncio.sleep(0.17)
         task.cancel()

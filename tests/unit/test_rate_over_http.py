@@ -1,4 +1,4 @@
-"""The rate limit over real HTTP, against a server on this machine that refuses what is beyond it by its own clock."""
+"""The rate limit over real HTTP, against a local server that enforces the limit by its own clock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def test_no_request_is_refused(delay: tuple[float, float]) -> None:
 
 
 async def test_injected_refusals_cost_no_message() -> None:
-    """When the server answers 429 at its own whim, the messages are sent again, each is accepted once, and the limit still holds."""
+    """After 429s within the limit the messages are retried, each is accepted once, and the limit still holds."""
     async with (
         StrictServer(limit=100, inject_every=37, retry_after="0") as server,
         CallbellClient(
@@ -44,7 +44,7 @@ async def test_injected_refusals_cost_no_message() -> None:
 
 
 async def test_without_a_limit_the_server_refuses() -> None:
-    """The same server does refuse a client that keeps no limit: what the other tests see is not its leniency."""
+    """The same server does refuse a client without a limit, so the other tests can fail."""
     async with (
         StrictServer(limit=20, period=600.0) as server,
         CallbellClient(

@@ -1,4 +1,4 @@
-"""What goes out over HTTP for each kind of message, and the receipt that comes back."""
+"""The HTTP request for each kind of message, and the receipt that is returned."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Seen(NamedTuple):
 
 
 class Recorder:
-    """Keeps each request as it arrived, and gives `answer` to all."""
+    """A server that keeps each request as it arrived, and responds with `answer` to all."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
@@ -63,14 +63,14 @@ class Recorder:
         self.url = ""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request."""
+        """Respond to one request."""
         self.seen.append(Seen(request.method, request.raw_path, dict(request.headers), await request.read()))
         return web.Response(body=self.answer, content_type="application/json")
 
 
 @pytest.fixture
 async def callbell_api() -> AsyncIterator[Recorder]:
-    """A server on this machine that records what arrives."""
+    """A local server that records its requests."""
     recorder = Recorder()
     async with RawTestServer(recorder.handle, host="127.0.0.1") as server:
         recorder.url = str(server.make_url("/v1"))
@@ -78,12 +78,12 @@ async def callbell_api() -> AsyncIterator[Recorder]:
 
 
 def text(**arguments: Any) -> TextMessage:
-    """The documented text with something more."""
+    """Return the documented text message with further arguments."""
     return TextMessage(**{"to": TO, "text": "Hello!", **arguments})
 
 
 MESSAGES: dict[str, Message] = {
-    # The page the project began from.
+    # The oldest documentation.
     "text": text(),
     "image": ImageMessage(to=TO, url="https://example.com/my_image.jpeg"),
     "image_with_caption": ImageMessage(to=TO, url="https://example.com/my_image.jpeg", caption="This is my caption"),
@@ -100,7 +100,7 @@ MESSAGES: dict[str, Message] = {
     "template_video": TemplateMessage(
         **TEMPLATE, values=["John Doe"], media=Video("https://example.com/valid_video.mp4")
     ),
-    # What newer pages add.
+    # Additions of newer documentation.
     "template_several_values": TemplateMessage(**TEMPLATE, values=["John Doe", "12 March"]),
     "template_image_several_values": TemplateMessage(
         **TEMPLATE, values=("John Doe", "12 March"), media=Image("https://example.com/valid_image.jpeg")
@@ -185,8 +185,8 @@ ANSWERED = {
 
 
 @pytest.mark.parametrize("example", BODIES)
-async def test_goes_out_as_documented(callbell_api: Recorder, example: str) -> None:
-    """Each kind of message goes out with exactly the documented method, path, headers and body, and its receipt comes back."""
+async def test_each_message_is_sent_as_documented(callbell_api: Recorder, example: str) -> None:
+    """Each kind of message is sent with exactly the documented method, path, headers and body, and returns its receipt."""
     answer = ANSWERED.get(example, "post_send")
     callbell_api.answer = ANSWERS[answer]
     async with CallbellClient(TOKEN, base_url=callbell_api.url) as callbell:
@@ -196,7 +196,7 @@ async def test_goes_out_as_documented(callbell_api: Recorder, example: str) -> N
     (seen,) = callbell_api.seen
     assert (seen.method, seen.path) == ("POST", "/v1/messages/send")
     assert json.loads(seen.body) == BODIES[example]
-    # How aiohttp frames it is aiohttp's own.
+    # These belong to aiohttp's framing.
     framing = {"Host", "Accept-Encoding", "Content-Length"}
     assert {name: value for name, value in seen.headers.items() if name not in framing} == {
         "Authorization": f"Bearer {TOKEN}",
@@ -210,21 +210,21 @@ async def test_goes_out_as_documented(callbell_api: Recorder, example: str) -> N
 
 
 def test_every_example_has_a_message() -> None:
-    """No documented example is left out, and no message is without one."""
+    """Every documented example has a message here, and every message has an example."""
     assert sorted(MESSAGES) == sorted(BODIES)
 
 
 @pytest.mark.parametrize("written", SPELLINGS)
-async def test_a_number_goes_out_clean(callbell_api: Recorder, written: str) -> None:
-    """However a number is written, Callbell gets digits, with a `+` or without."""
+async def test_a_number_is_sent_normalized(callbell_api: Recorder, written: str) -> None:
+    """In whatever form a number is given, Callbell gets digits, with a `+` or without."""
     async with CallbellClient(TOKEN, base_url=callbell_api.url) as callbell:
         await callbell.send(text(to=written))
     assert json.loads(callbell_api.seen[0].body)["to"] == SPELLINGS[written]
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-async def test_each_documented_answer_gives_its_receipt(callbell_api: Recorder, answer: str) -> None:
-    """A `MessageSendRequest` is read in every form Callbell documents, and its JSON stays at hand untouched."""
+async def test_each_documented_response_gives_its_receipt(callbell_api: Recorder, answer: str) -> None:
+    """A `MessageSendRequest` is read in every documented form, and its JSON is kept unchanged."""
     callbell_api.answer = ANSWERS[answer]
     async with CallbellClient(TOKEN, base_url=callbell_api.url) as callbell:
         receipt = await callbell.send(text())
@@ -233,7 +233,7 @@ async def test_each_documented_answer_gives_its_receipt(callbell_api: Recorder, 
 
 
 class Unknown(Message):
-    """A kind of message nobody taught to be written."""
+    """A kind of message without a writer."""
 
 
 REFUSED: dict[str, Callable[[], Any]] = {
@@ -252,8 +252,8 @@ REFUSED: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("wrong", REFUSED)
-async def test_nothing_wrong_leaves(callbell_api: Recorder, wrong: str) -> None:
-    """What is wrong raises `InvalidMessageError`, and nothing goes out."""
+async def test_a_wrong_message_is_not_sent(callbell_api: Recorder, wrong: str) -> None:
+    """A wrong message raises `InvalidMessageError`, and nothing is sent."""
     async with CallbellClient(TOKEN, base_url=callbell_api.url) as callbell:
         with pytest.raises(InvalidMessageError):
             await callbell.send(REFUSED[wrong]())

@@ -16,27 +16,27 @@ pytestmark = pytest.mark.virtual_time
 
 
 def now() -> float:
-    """The virtual time."""
+    """Return the virtual time."""
     return asyncio.get_running_loop().time()
 
 
 def pending_timers() -> int:
-    """How many timers the event loop holds that still may fire."""
+    """Return the number of timers of the event loop that may still fire."""
     scheduled: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
     return sum(not timer.cancelled() for timer in scheduled)
 
 
-async def limited(deadlines: SharedTimeout, waiting: Awaitable[Any]) -> None:
-    """Wait within a deadline."""
-    with deadlines.start():
+async def limited(timeouts: SharedTimeout, waiting: Awaitable[Any]) -> None:
+    """Wait within a timeout."""
+    with timeouts.start():
         await waiting
 
 
 # --- alone ------------------------------------------------------------------------------------------------------------
 
 
-async def test_what_takes_too_long_is_interrupted() -> None:
-    """A wait longer than the limit ends with `TimeoutError` when the limit is over, not later."""
+async def test_a_wait_that_takes_too_long_is_interrupted() -> None:
+    """A wait longer than the limit ends with `TimeoutError` exactly at the limit."""
     started = now()
     with pytest.raises(TimeoutError) as caught:
         await limited(SharedTimeout(30.0), asyncio.sleep(100))
@@ -45,14 +45,14 @@ async def test_what_takes_too_long_is_interrupted() -> None:
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
 
-async def test_what_ends_in_time_is_left_alone() -> None:
-    """Whoever is done in time is never interrupted, however long it goes on afterwards."""
+async def test_a_wait_that_ends_in_time_is_not_interrupted() -> None:
+    """A task that leaves the timeout in time is never interrupted later."""
     await limited(SharedTimeout(30.0), asyncio.sleep(29))
     await asyncio.sleep(100)
 
 
-async def test_an_exception_of_ones_own_stays() -> None:
-    """What fails in time fails with its own exception."""
+async def test_an_exception_in_time_stays() -> None:
+    """A wait that fails in time fails with its own exception."""
 
     async def fail() -> None:
         await asyncio.sleep(1)
@@ -64,18 +64,18 @@ async def test_an_exception_of_ones_own_stays() -> None:
 
 
 async def test_no_limit_never_expires() -> None:
-    """`None` is for ever, and costs no timer."""
-    deadlines = SharedTimeout(None)
+    """`None` means no limit, and needs no timer."""
+    timeouts = SharedTimeout(None)
     started = now()
-    with deadlines.start():
+    with timeouts.start():
         before = pending_timers()
         await asyncio.sleep(1_000_000)
     assert now() - started == pytest.approx(1_000_000)
     assert before == 0
 
 
-async def test_what_swallows_the_interruption_has_swallowed_it() -> None:
-    """Who catches the cancellation and goes on is not interrupted twice, and leaves the task's count of cancellations as it was."""
+async def test_a_swallowed_interruption_is_not_repeated() -> None:
+    """A task that catches the cancellation and continues is not interrupted twice, and its count of cancellations is unchanged."""
 
     async def swallow() -> None:
         try:
@@ -89,8 +89,8 @@ async def test_what_swallows_the_interruption_has_swallowed_it() -> None:
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
 
-async def test_what_turns_the_interruption_into_another_exception_keeps_it() -> None:
-    """Who answers the cancellation with an exception of its own is believed."""
+async def test_an_exception_raised_for_the_interruption_stays() -> None:
+    """A task that turns the cancellation into another exception keeps that exception."""
 
     async def translate() -> None:
         try:
@@ -107,9 +107,9 @@ async def test_what_turns_the_interruption_into_another_exception_keeps_it() -> 
 
 
 async def test_one_timer_serves_all() -> None:
-    """However many deadlines run, the event loop holds one timer for them."""
-    deadlines = SharedTimeout(30.0)
-    tasks = [asyncio.create_task(limited(deadlines, asyncio.Event().wait())) for _ in range(100)]
+    """However many timeouts run, the event loop holds one timer for them."""
+    timeouts = SharedTimeout(30.0)
+    tasks = [asyncio.create_task(limited(timeouts, asyncio.Event().wait())) for _ in range(100)]
     await asyncio.sleep(1)
     assert pending_timers() == 1
     for task in tasks:
@@ -118,15 +118,15 @@ async def test_one_timer_serves_all() -> None:
 
 
 async def test_each_has_its_own_time() -> None:
-    """SharedTimeout given out one after the other expire one after the other, each at its own time, whichever were done before."""
-    deadlines = SharedTimeout(30.0)
+    """Timeouts started one after the other expire one after the other, each at its own time."""
+    timeouts = SharedTimeout(30.0)
     started = now()
     ends: dict[int, float] = {}
 
     async def work(number: int) -> None:
         await asyncio.sleep(number)
         try:
-            await limited(deadlines, asyncio.sleep(5 if number % 3 == 0 else 100))
+            await limited(timeouts, asyncio.sleep(5 if number % 3 == 0 else 100))
         except TimeoutError:
             ends[number] = now() - started
 
@@ -135,27 +135,27 @@ async def test_each_has_its_own_time() -> None:
 
 
 async def test_all_of_the_same_moment_expire_together() -> None:
-    """SharedTimeout given out at once expire at once."""
-    deadlines = SharedTimeout(30.0)
-    ended = await asyncio.gather(*(limited(deadlines, asyncio.sleep(100)) for _ in range(50)), return_exceptions=True)
+    """Timeouts started at once expire at once."""
+    timeouts = SharedTimeout(30.0)
+    ended = await asyncio.gather(*(limited(timeouts, asyncio.sleep(100)) for _ in range(50)), return_exceptions=True)
     assert [type(error) for error in ended] == [TimeoutError] * 50
 
 
-async def test_a_quiet_time_is_no_end() -> None:
-    """After its timer has run out with nothing to do, the next deadline sets it again."""
-    deadlines = SharedTimeout(30.0)
+async def test_a_timer_that_found_nothing_is_set_again() -> None:
+    """After the timer has fired with nothing to expire, the next timeout sets it again."""
+    timeouts = SharedTimeout(30.0)
     for _ in range(3):
-        await limited(deadlines, asyncio.sleep(1))
+        await limited(timeouts, asyncio.sleep(1))
         await asyncio.sleep(200)
         with pytest.raises(TimeoutError):
-            await limited(deadlines, asyncio.sleep(100))
+            await limited(timeouts, asyncio.sleep(100))
         await asyncio.sleep(200)
 
 
 async def test_nothing_is_kept() -> None:
-    """Neither what ended in time, nor what expired, nor what was cancelled is held on to, and at last no timer is left."""
-    deadlines = SharedTimeout(30.0)
-    tasks = [asyncio.create_task(limited(deadlines, asyncio.sleep(seconds))) for seconds in (1, 100, 1000)]
+    """Timeouts that ended, expired or were cancelled are not kept, and no timer is left."""
+    timeouts = SharedTimeout(30.0)
+    tasks = [asyncio.create_task(limited(timeouts, asyncio.sleep(seconds))) for seconds in (1, 100, 1000)]
     await asyncio.sleep(2)
     tasks[2].cancel()
     await asyncio.wait(tasks)
@@ -168,27 +168,27 @@ async def test_nothing_is_kept() -> None:
 
 
 async def test_closing_ends_all() -> None:
-    """Closing lets all that run expire at once, those without a limit too, and what starts afterwards is limited as ever."""
+    """Closing lets all running timeouts expire at once, also those without a limit; later ones work as before."""
     for seconds in (30.0, None):
-        deadlines = SharedTimeout(seconds)
-        tasks = [asyncio.create_task(limited(deadlines, asyncio.sleep(1000))) for _ in range(3)]
+        timeouts = SharedTimeout(seconds)
+        tasks = [asyncio.create_task(limited(timeouts, asyncio.sleep(1000))) for _ in range(3)]
         await asyncio.sleep(1)
         started = now()
-        deadlines.close()
+        timeouts.close()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(error) for error in ended] == [TimeoutError] * 3
         assert now() == started
         assert pending_timers() == 0
         if seconds is not None:
             with pytest.raises(TimeoutError):
-                await limited(deadlines, asyncio.sleep(100))
+                await limited(timeouts, asyncio.sleep(100))
 
 
 # --- beside other limits ----------------------------------------------------------------------------------------------
 
 
 async def test_a_cancellation_from_outside_wins() -> None:
-    """A task that is cancelled in time ends cancelled, and later nothing is interrupted for it."""
+    """A task that is cancelled in time ends as cancelled, and nothing is interrupted later."""
     task = asyncio.create_task(limited(SharedTimeout(30.0), asyncio.sleep(100)))
     await asyncio.sleep(10)
     task.cancel()
@@ -199,11 +199,11 @@ async def test_a_cancellation_from_outside_wins() -> None:
 
 @pytest.mark.parametrize("first", ["the deadline", "the cancellation"])
 async def test_a_cancellation_at_the_same_moment_wins(first: str) -> None:
-    """A task that is cancelled in the very moment of its expiry, before or after it, ends cancelled: nobody's cancellation is lost."""
-    deadlines = SharedTimeout(30.0)
-    task = asyncio.create_task(limited(deadlines, asyncio.sleep(100)))
+    """A task that is cancelled at the moment of its expiry, before or after it, ends as cancelled."""
+    timeouts = SharedTimeout(30.0)
+    task = asyncio.create_task(limited(timeouts, asyncio.sleep(100)))
     await asyncio.sleep(1)
-    acts: list[Callable[[], object]] = [deadlines.close, task.cancel]
+    acts: list[Callable[[], object]] = [timeouts.close, task.cancel]
     for act in acts if first == "the deadline" else reversed(acts):
         act()
     await asyncio.wait([task])
@@ -211,7 +211,7 @@ async def test_a_cancellation_at_the_same_moment_wins(first: str) -> None:
 
 
 async def test_a_cancellation_survived_before_does_not_count() -> None:
-    """In a task that swallowed a cancellation earlier a deadline still is a `TimeoutError`."""
+    """In a task that swallowed a cancellation earlier, an expiry is still a `TimeoutError`."""
 
     async def survive() -> None:
         with pytest.raises(asyncio.CancelledError):
@@ -228,14 +228,14 @@ async def test_a_cancellation_survived_before_does_not_count() -> None:
 
 @pytest.mark.parametrize(("outer", "inner"), [(10.0, 30.0), (30.0, 10.0), (30.0, 30.0)])
 async def test_within_asyncio_timeout_the_earlier_one_ends_it(outer: float, inner: float) -> None:
-    """Inside `asyncio.timeout` the earlier limit ends the wait; a caller's own is told from this one, and at a tie it is the caller's."""
-    deadlines = SharedTimeout(inner)
+    """Inside `asyncio.timeout` the earlier limit ends the wait; if both expire together, the outer one counts."""
+    timeouts = SharedTimeout(inner)
     started = now()
     ended_by = "neither"
     try:
         async with asyncio.timeout(outer) as timeout:
             try:
-                await limited(deadlines, asyncio.sleep(100))
+                await limited(timeouts, asyncio.sleep(100))
             except TimeoutError:
                 ended_by = "the inner"
                 raise LookupError from None
@@ -250,7 +250,7 @@ async def test_within_asyncio_timeout_the_earlier_one_ends_it(outer: float, inne
 
 
 async def test_asyncio_timeout_within_keeps_its_own() -> None:
-    """A shorter `asyncio.timeout` inside expires for itself, and the deadline goes on counting."""
+    """A shorter `asyncio.timeout` inside expires by itself, and the shared timeout stays in force."""
 
     async def wait_shortly() -> None:
         async with asyncio.timeout(10):
@@ -269,14 +269,14 @@ async def test_asyncio_timeout_within_keeps_its_own() -> None:
 
 
 async def test_wait_for_around_it() -> None:
-    """`asyncio.wait_for` around a deadline works as around anything."""
+    """`asyncio.wait_for` works around a shared timeout."""
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(limited(SharedTimeout(30.0), asyncio.sleep(100)), 10)
     await asyncio.sleep(100)
 
 
 async def test_a_task_group_is_not_disturbed() -> None:
-    """In a task group an expiry fails its own task, and the group cancels the others as it does for any failure."""
+    """In a task group an expiry fails its own task, and the group cancels the others as for any failure."""
 
     async def work() -> None:
         async with asyncio.TaskGroup() as group:

@@ -1,4 +1,4 @@
-"""The transport: whatever aiohttp raises becomes one of this library's exceptions, and none of them tells a secret."""
+"""The transport: every exception of aiohttp becomes one of this library's, and none shows a secret."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ from callbell_async import (
     RequestTimeoutError,
     TransportError,
 )
+from callbell_async.http.options import TransportOptions
 from callbell_async.http.requests import CallState, Request
-from callbell_async.http.transport import Transport, TransportOptions
+from callbell_async.http.transport import Transport
 from callbell_async.sandbox.faults import no_response
 from tests.support.calls import (
     MESSAGE,
@@ -46,7 +47,7 @@ from tests.support.mock_response import MockResponse
 from tests.support.sandbox_factory import local_callbell
 from tests.support.secrets import assert_no_secrets
 
-# --- every exception has a name here ----------------------------------------------------------------------------------
+# --- exceptions -------------------------------------------------------------------------------------------------------
 
 KEY = ConnectionKey("elsewhere.example", 443, True, True, None, None, None)
 ASKED = aiohttp.RequestInfo(
@@ -58,7 +59,7 @@ ASKED = aiohttp.RequestInfo(
 
 
 def aiohttp_errors(base: type[Exception] = aiohttp.ClientError) -> Iterator[type[Exception]]:
-    """All exceptions of aiohttp's client, as they stand in the version at hand."""
+    """Yield all exceptions of aiohttp's client in the installed version."""
     for cls in {base, *base.__subclasses__()}:
         if cls.__module__.startswith("aiohttp"):
             yield cls
@@ -67,7 +68,7 @@ def aiohttp_errors(base: type[Exception] = aiohttp.ClientError) -> Iterator[type
 
 
 def an_error(cls: type[Any]) -> Exception:
-    """An exception of this class, built as aiohttp builds it."""
+    """Return an exception of this class, built as aiohttp builds it."""
     refused = OSError(111, "Connection refused")
     arguments: dict[type[Exception], tuple[Any, ...]] = {
         aiohttp.ClientResponseError: (ASKED, ()),
@@ -97,7 +98,7 @@ LOWER_ERRORS = [
 
 
 def session_failing(error: Exception, *, written: bool) -> aiohttp.ClientSession:
-    """A session in which `error` meets every request, before or after it was written."""
+    """Return a session whose requests all fail with `error`, before or after they are written."""
 
     async def fail(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         if written:
@@ -108,7 +109,7 @@ def session_failing(error: Exception, *, written: bool) -> aiohttp.ClientSession
 
 
 def test_aiohttps_errors_are_found() -> None:
-    """The walk over aiohttp's exceptions reaches the deepest ones."""
+    """The search for aiohttp's exceptions finds the deepest subclasses."""
     found = {*aiohttp_errors()}
     assert {aiohttp.ClientConnectorDNSError, aiohttp.ClientPayloadError, aiohttp.NonHttpUrlRedirectClientError} <= found
     assert len(found) > 25
@@ -117,7 +118,7 @@ def test_aiohttps_errors_are_found() -> None:
 @pytest.mark.parametrize("written", [False, True], ids=["not written", "written"])
 @pytest.mark.parametrize("error", LOWER_ERRORS, ids=lambda error: type(error).__name__)
 async def test_every_lower_exception_becomes_one_of_ours(error: Exception, written: bool) -> None:
-    """Whatever aiohttp, the system or TLS raises is a `CallbellError`, and its outcome is decided by whether the body was written."""
+    """Any exception of aiohttp, the system or TLS becomes a `CallbellError`, whose outcome depends on whether the body was written."""
     async with (
         local_callbell() as server,
         session_failing(error, written=written) as session,
@@ -154,7 +155,7 @@ async def test_every_lower_exception_becomes_one_of_ours(error: Exception, writt
     ],
 )
 async def test_each_kind_of_failure_has_its_exception(error: type[Exception], raises: type[CallbellError]) -> None:
-    """What can't connect, what takes too long, what breaks and what is set up wrongly are told apart by type."""
+    """Connecting, waiting, losing the connection and a wrong setup fail with different types."""
     async with (
         session_failing(an_error(error), written=False) as session,
         client_for("http://127.0.0.1:1", session=session, retry=ONCE) as callbell,
@@ -166,7 +167,7 @@ async def test_each_kind_of_failure_has_its_exception(error: type[Exception], ra
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), LookupError("a bug")], ids=lambda error: type(error).__name__)
 async def test_a_bug_in_a_callers_own_code_is_not_covered_up(error: Exception) -> None:
-    """What a caller's own middleware raises for reasons of its own comes out as it is."""
+    """An exception of a caller's own middleware is raised unchanged."""
     async with (
         session_failing(error, written=False) as session,
         client_for("http://127.0.0.1:1", session=session) as callbell,
@@ -176,9 +177,9 @@ async def test_a_bug_in_a_callers_own_code_is_not_covered_up(error: Exception) -
     assert caught.value is error
 
 
-@pytest.mark.parametrize("base_url", ["http://127.0.0.1:99999", "http://exa mple", "http://" + "x" * 64 + ".invalid"])
-async def test_an_address_that_is_none_is_one_of_ours_too(base_url: str) -> None:
-    """A base URL that passed the first look and can't be used fails as a `CallbellError`, and nothing is sent."""
+@pytest.mark.parametrize("base_url", ["http://127.0.0.1:99999", "http://exa mple", "https://" + "x" * 64 + ".invalid"])
+async def test_an_invalid_address_is_one_of_ours_too(base_url: str) -> None:
+    """A base URL that can't be used fails with a `CallbellError`, and nothing is sent."""
     with pytest.raises(CallbellError) as caught:
         async with client_for(base_url, retry=ONCE) as callbell:
             await callbell.send(MESSAGE)
@@ -186,8 +187,8 @@ async def test_an_address_that_is_none_is_one_of_ours_too(base_url: str) -> None
 
 
 @pytest.mark.parametrize("path", ["/a\nb", "/a\r\nX-Injected: 1", "/\ud800", "/a\0b"])
-async def test_a_path_that_can_not_stand_in_a_request_is_refused(path: str) -> None:
-    """A path with what would end the line, or what no encoding has, is never sent, and the exception quotes none of the request."""
+async def test_a_path_that_is_not_encoded_is_refused(path: str) -> None:
+    """A path with a line break, or with a character that has no encoding, is never sent, and the exception quotes nothing of it."""
     async with local_callbell() as server, client_for(server.url) as callbell:
         with pytest.raises(ConfigurationError) as caught:
             await callbell.request("POST", path, json={"to": NUMBER})
@@ -196,11 +197,11 @@ async def test_a_path_that_can_not_stand_in_a_request_is_refused(path: str) -> N
     assert_no_secrets(caught.value)
 
 
-# --- what is noticed of the body --------------------------------------------------------------------------------------
+# --- the tracked payload ----------------------------------------------------------------------------------------------
 
 
 def transport_for(url: str) -> Transport:
-    """A transport of one connection, without a time limit."""
+    """Return a transport with one connection and no time limit."""
     headers = CIMultiDict({"Authorization": f"Bearer {TOKEN}"})
     return Transport(
         TransportOptions(base_url=url, headers=headers, timeout=None, connect_timeout=None, max_connections=1)
@@ -211,8 +212,8 @@ bodies = pytest.mark.parametrize("body", [b"{}", None], ids=["with a body", "bar
 
 
 @bodies
-async def test_a_call_knows_whether_it_had_begun_to_leave(body: bytes | None) -> None:
-    """When cancelled, a call that was written says so, and one that waited for a connection says that it was not."""
+async def test_a_cancelled_call_knows_whether_it_was_written(body: bytes | None) -> None:
+    """A cancelled call is marked as written if its body had begun to leave, and not if it waited for a connection."""
     async with local_callbell(no_response()) as server:
         transport = transport_for(server.url)
         waiting, queued = CallState(Request("POST", "/first", body)), CallState(Request("POST", "/second", body))
@@ -230,8 +231,8 @@ async def test_a_call_knows_whether_it_had_begun_to_leave(body: bytes | None) ->
 
 
 @bodies
-async def test_a_body_that_was_given_up_can_not_leave_late(body: bytes | None) -> None:
-    """What was said to have never left can't be written afterwards, should aiohttp still come to it."""
+async def test_a_cancelled_body_can_not_leave_later(body: bytes | None) -> None:
+    """The body of a request reported as never sent can't be written afterwards."""
     kept: list[Any] = []
 
     async def keep_and_fail(request: aiohttp.ClientRequest, handler: object) -> aiohttp.ClientResponse:
@@ -255,7 +256,7 @@ async def test_a_body_that_was_given_up_can_not_leave_late(body: bytes | None) -
 
 @pytest.mark.parametrize("closing", [True, False], ids=["closing", "open"])
 async def test_nothing_leaves_by_a_connection_that_is_closing(closing: bool) -> None:
-    """A body that aiohttp asks for when the connection is closing already does not leave, and was never sent."""
+    """A body that aiohttp asks for while the connection is closing does not leave, and was never sent."""
     connection = Mock(spec=asyncio.Transport, **{"is_closing.return_value": closing})
     protocol = BaseProtocol(asyncio.get_running_loop())
     protocol.transport = connection
@@ -277,7 +278,7 @@ async def test_nothing_leaves_by_a_connection_that_is_closing(closing: bool) -> 
 
 
 async def test_a_bare_request_has_no_content_type() -> None:
-    """What carries JSON says so; what carries nothing says that."""
+    """A request with JSON has its content type; a request without a body has none."""
     async with local_callbell() as server, client_for(server.url) as callbell:
         await callbell.request("GET", "/plan")
         await callbell.send(MESSAGE)
@@ -292,7 +293,7 @@ async def test_a_bare_request_has_no_content_type() -> None:
 
 
 async def test_works_under_aioresponses() -> None:
-    """Users' tests may answer in aiohttp's place: receipts and refusals arrive as over a network."""
+    """With aioresponses in users' tests, receipts and refusals arrive as over a network."""
     url = "https://api.callbell.eu/v1/messages/send"
     async with CallbellClient(TOKEN, retry=ONCE) as callbell:
         with aioresponses() as mocked:

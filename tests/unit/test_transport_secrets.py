@@ -1,4 +1,4 @@
-"""No exception holds the token, and the text of none tells the recipient's number or the message's text."""
+"""No exception holds the token, and no text of one shows the recipient's number or the message's text."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ import orjson
 import pytest
 
 from callbell_async import (
+    APIError,
     AuthenticationError,
     CallbellClient,
     CallbellError,
     ConnectError,
     PermissionDeniedError,
     RequestTimeoutError,
+    ResponseDecodeError,
     ServerError,
 )
 from callbell_async.sandbox import Exchange, Fault, SandboxResponse
-from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import (
-    answer,
     close_after_reading,
     no_response,
     raw,
     reset_after_reading,
+    respond,
     truncated_response,
 )
 from tests.support.calls import (
@@ -34,14 +36,14 @@ from tests.support.calls import (
     client_for,
     half_a_minute_passes,
     nobody_listening,
-    session_telling,
+    session_with_hooks,
 )
 from tests.support.sandbox_factory import local_callbell
 from tests.support.secrets import assert_no_secrets
 
 
 def echoing(status: int, *, json: bool = True) -> Fault:
-    """An answer that repeats all that was sent, in its head and in its body."""
+    """Return a response that repeats the whole request in its head and its body."""
 
     async def act(exchange: Exchange) -> None:
         request = exchange.request
@@ -54,7 +56,7 @@ def echoing(status: int, *, json: bool = True) -> Fault:
 
 EVERYTHING = f"{TOKEN} {NUMBER} {TEXT}"
 OK = "HTTP/1.1 200 OK\r\n"
-INDISCREET = {
+LEAKS = {
     "a refusal": echoing(422),
     "a refusal that isn't JSON": echoing(403, json=False),
     "a success": echoing(200),
@@ -63,7 +65,7 @@ INDISCREET = {
     "the head of half an answer": raw(f"{OK}X-Echo: {EVERYTHING}\r\n".encode()),
     "a head that is too long": raw(f"{OK}X-Echo: {EVERYTHING * 500}".encode()),
     "a chunk": raw(f"{OK}Transfer-Encoding: chunked\r\n\r\n{EVERYTHING}\r\n".encode()),
-    "a refusal that can't be unpacked": answer(403, b"no", {"Content-Encoding": "gzip", "X-Echo": EVERYTHING}),
+    "a refusal that can't be unpacked": respond(403, b"no", {"Content-Encoding": "gzip", "X-Echo": EVERYTHING}),
     "half an answer": truncated_response(SandboxResponse(200, raw=EVERYTHING.encode())),
     "a reset": reset_after_reading(),
     "an end": close_after_reading(),
@@ -71,9 +73,9 @@ INDISCREET = {
 }
 
 
-@pytest.mark.parametrize("fault", INDISCREET.values(), ids=INDISCREET)
-async def test_no_exception_tells_a_secret(fault: Fault) -> None:
-    """Whatever the server does or echoes, no exception holds the token, and no text the recipient's number or the message's."""
+@pytest.mark.parametrize("fault", LEAKS.values(), ids=LEAKS)
+async def test_no_exception_shows_a_secret(fault: Fault) -> None:
+    """Whatever the server does or echoes, no exception holds the token, and no text shows the number or the message."""
     errors = []
     async with local_callbell(fault) as server, client_for(server.url, retry=ONCE) as callbell:
         for calling in (
@@ -82,24 +84,26 @@ async def test_no_exception_tells_a_secret(fault: Fault) -> None:
         ):
             try:
                 await calling
-            except CallbellError as error:
-                errors.append(error)
-    # To `request` any JSON is a good answer.
-    assert len(errors) == (1 if fault is INDISCREET["a success"] else 2)
-    for told in errors:
-        assert_no_secrets(told)
+            except CallbellError as caught:
+                errors.append(caught)
+    # `request` accepts any JSON.
+    assert len(errors) == (1 if fault is LEAKS["a success"] else 2)
+    for error in errors:
+        assert_no_secrets(error)
     assert len(server.requests) == 2
 
 
-async def test_the_head_of_a_refusal_that_never_ended_tells_no_secret() -> None:
-    """A refusal that is known by its head alone, because its body never came, does not hold the token it echoed either."""
+async def test_the_head_of_an_incomplete_refusal_shows_no_secret() -> None:
+    """The exception for a refusal whose body never came does not hold the token that its head echoed."""
 
     async def time_is_over(*_: object) -> None:
         half_a_minute_passes()
 
     async with (
-        local_callbell(no_response(after=head(SandboxResponse(403, None, {"X-Echo": EVERYTHING}), 99))) as server,
-        session_telling(on_request_end=time_is_over) as session,
+        local_callbell(
+            no_response(after=response_head(SandboxResponse(403, None, {"X-Echo": EVERYTHING}), 99))
+        ) as server,
+        session_with_hooks(on_request_end=time_is_over) as session,
         client_for(server.url, session=session) as callbell,
     ):
         with pytest.raises(PermissionDeniedError) as caught:
@@ -107,8 +111,8 @@ async def test_the_head_of_a_refusal_that_never_ended_tells_no_secret() -> None:
     assert_no_secrets(caught.value)
 
 
-async def test_no_connection_tells_a_secret() -> None:
-    """An exception from before any connection does not name the path's telephone number either."""
+async def test_a_failed_connection_shows_no_secret() -> None:
+    """The exception for a failed connection does not show the telephone number in the path."""
     with nobody_listening() as url:
         async with client_for(url, retry=ONCE) as callbell:
             with pytest.raises(ConnectError) as caught:
@@ -117,8 +121,8 @@ async def test_no_connection_tells_a_secret() -> None:
     assert "/contacts/phone/…" in str(caught.value)
 
 
-async def test_no_free_connection_tells_a_secret() -> None:
-    """The URL that aiohttp names when a connection takes too long is not passed on."""
+async def test_a_connection_timeout_shows_no_secret() -> None:
+    """The URL in aiohttp's error for a slow connection is not passed on."""
 
     async def too_long(request: aiohttp.ClientRequest, handler: object) -> aiohttp.ClientResponse:
         raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host http://127.0.0.1:1/contacts/phone/{NUMBER}")
@@ -132,8 +136,8 @@ async def test_no_free_connection_tells_a_secret() -> None:
     assert_no_secrets(caught.value)
 
 
-async def test_what_the_system_said_is_passed_on() -> None:
-    """The cause of a failed connection stays beneath it, for those who look for it."""
+async def test_the_systems_error_is_the_cause() -> None:
+    """The operating system's error stays the cause of a failed connection."""
     with nobody_listening() as url:
         async with client_for(url, retry=ONCE) as callbell:
             with pytest.raises(ConnectError) as caught:
@@ -142,9 +146,9 @@ async def test_what_the_system_said_is_passed_on() -> None:
 
 
 async def test_a_refusals_body_is_kept_but_for_the_token() -> None:
-    """An exception keeps the answer as it came, except where the token stood in it."""
+    """An exception keeps the response unchanged except for the token."""
     body = f'{{"error": "{NUMBER} is not known to {TOKEN}", "code": "{TOKEN}"}}'.encode()
-    async with local_callbell(answer(500, body)) as server, client_for(server.url, retry=ONCE) as callbell:
+    async with local_callbell(respond(500, body)) as server, client_for(server.url, retry=ONCE) as callbell:
         with pytest.raises(ServerError) as caught:
             await callbell.send(MESSAGE)
     assert caught.value.body == body.replace(TOKEN.encode(), "…".encode())
@@ -152,10 +156,38 @@ async def test_a_refusals_body_is_kept_but_for_the_token() -> None:
     assert_no_secrets(caught.value)
 
 
-async def test_a_word_for_a_token_is_left_in_place() -> None:
-    """A token too short to be one is not cut out of other words."""
+def escaped(text: str, form: str) -> str:
+    """Return the text with all or some of its characters as JSON escapes."""
+    if form == "slashes":
+        return text.replace("/", "\\/")
+    return "".join(
+        character if form == "some" and place % 3 else f"\\u{ord(character):04{'X' if form == 'upper' else 'x'}}"
+        for place, character in enumerate(text)
+    )
+
+
+@pytest.mark.parametrize("form", ["lower", "upper", "some", "slashes"])
+@pytest.mark.parametrize("token", [TOKEN, "test_ab/cd.ef*gh+ij==/"], ids=["plain", "punctuated"])
+@pytest.mark.parametrize("status", [200, 401, 500])
+async def test_a_token_that_comes_back_in_escapes_is_removed(status: int, token: str, form: str) -> None:
+    """JSON may write any character as an escape: a token echoed in escapes is removed as well."""
+    body = f'{{"error": "bad token {escaped(token, form)}!"}}'.encode()
     async with (
-        local_callbell(answer(401, {"error": "bad token"})) as server,
+        local_callbell(respond(status, body)) as server,
+        CallbellClient(token, base_url=server.url, retry=ONCE) as callbell,
+    ):
+        with pytest.raises(CallbellError) as caught:
+            await callbell.send(MESSAGE)
+    assert isinstance(caught.value, APIError | ResponseDecodeError)
+    assert caught.value.body == '{"error": "bad token …!"}'.encode()
+    if isinstance(caught.value, APIError):
+        assert caught.value.message == "bad token …!"
+
+
+async def test_a_short_token_is_not_removed() -> None:
+    """A token too short to be a secret is not removed from other words."""
+    async with (
+        local_callbell(respond(401, {"error": "bad token"})) as server,
         CallbellClient("token", base_url=server.url) as callbell,
     ):
         with pytest.raises(AuthenticationError, match="bad token"):

@@ -1,4 +1,4 @@
-"""The transport's sessions: a caller's own is used as it is and left alone, the library's own ends with the client."""
+"""The transport's sessions: a caller's session is used and left open, the library's own is closed with the client."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import tracemalloc
 import warnings
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 
 from callbell_async import (
     BadRequestError,
     CallbellClient,
     CallbellError,
     ClientClosedError,
+    ConfigurationError,
     ConnectionLostError,
     NotFoundError,
     Outcome,
@@ -26,9 +30,9 @@ from callbell_async import (
     ResponseDecodeError,
 )
 from callbell_async.sandbox import Exchange, Fault, SandboxResponse
-from callbell_async.sandbox.fault import head
-from callbell_async.sandbox.faults import answer, no_response, raw
-from tests.support.calls import MESSAGE, ONCE, TOKEN, client_for, session_telling, ticks, until
+from callbell_async.sandbox.exchange import response_head
+from callbell_async.sandbox.faults import no_response, raw, respond
+from tests.support.calls import MESSAGE, ONCE, TOKEN, client_for, session_with_hooks, ticks, until
 from tests.support.clock import current_loop
 from tests.support.memory import traced_memory
 from tests.support.sandbox_factory import local_callbell
@@ -40,8 +44,8 @@ RECEIPT = {"message": {"uuid": "f00d", "status": "enqueued"}}
 
 
 async def test_a_callers_session_stays_open() -> None:
-    """A session that was passed in is used, and not closed with the client."""
-    async with local_callbell(answer(200, RECEIPT)) as server, session_telling() as session:
+    """A caller's session is used, and not closed with the client."""
+    async with local_callbell(respond(200, RECEIPT)) as server, session_with_hooks() as session:
         async with client_for(server.url, session=session) as callbell:
             await callbell.send(MESSAGE)
         assert not session.closed
@@ -72,8 +76,8 @@ ODDITIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("options", ODDITIES.values(), ids=ODDITIES)
-async def test_a_callers_session_may_be_set_up_otherwise(options: dict[str, Any]) -> None:
-    """How a caller's session was set up for other services changes neither what Callbell gets nor what comes back."""
+async def test_a_callers_session_may_have_other_settings(options: dict[str, Any]) -> None:
+    """The settings of a caller's session change neither the request nor the value returned."""
     packed = SandboxResponse(404, None, {"Content-Encoding": "deflate"}, zlib.compress(b'{"error": "gone"}'))
 
     async def refuse_slowly(exchange: Exchange) -> None:
@@ -81,7 +85,7 @@ async def test_a_callers_session_may_be_set_up_otherwise(options: dict[str, Any]
         await exchange.send(packed)
 
     async with (
-        local_callbell(Fault("refused slowly", refuse_slowly), answer(200, RECEIPT)) as server,
+        local_callbell(Fault("refused slowly", refuse_slowly), respond(200, RECEIPT)) as server,
         aiohttp.ClientSession(**options) as session,
         client_for(server.url, session=session) as callbell,
     ):
@@ -102,8 +106,8 @@ async def test_a_callers_session_may_be_set_up_otherwise(options: dict[str, Any]
     assert bare.body == b""
 
 
-async def test_what_a_callers_session_adds_goes_along() -> None:
-    """Headers of the caller's own, for a proxy say, are sent beside the library's."""
+async def test_headers_of_a_callers_session_are_sent_too() -> None:
+    """Headers of a caller's session, for example for a proxy, are sent beside the library's."""
     async with (
         local_callbell() as server,
         aiohttp.ClientSession(headers={"X-Tenant": "mill"}) as session,
@@ -113,9 +117,43 @@ async def test_what_a_callers_session_adds_goes_along() -> None:
     assert server.requests[0].headers["x-tenant"] == "mill"
 
 
+async def test_credentials_from_netrc_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that takes credentials from `.netrc` sends nothing, and the error names the file and the remedy."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login mill password flour\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with (
+        local_callbell() as server,
+        aiohttp.ClientSession(trust_env=True) as session,
+        client_for(server.url, session=session) as callbell,
+    ):
+        with pytest.raises(ConfigurationError, match=r"\.netrc \(trust_env=True\).*proxy=") as caught:
+            await callbell.send(MESSAGE)
+    assert (caught.value.outcome, server.requests) == (Outcome.NEVER_SENT, [])
+    assert "flour" not in str(caught.value)
+
+
+async def test_a_proxy_of_a_callers_session_is_used() -> None:
+    """`proxy=` sends the request to the proxy, with Callbell's URL and token."""
+    seen = []
+
+    async def respond(request: web.BaseRequest) -> web.Response:
+        seen.append((request.raw_path, request.headers["Authorization"]))
+        return web.json_response(RECEIPT)
+
+    async with (
+        RawTestServer(respond, host="127.0.0.1") as proxy,
+        aiohttp.ClientSession(proxy=proxy.make_url("/")) as session,
+        client_for("http://127.0.0.1:1/v1", session=session) as callbell,
+    ):
+        assert (await callbell.send(MESSAGE)).uuid == "f00d"
+    assert seen == [("http://127.0.0.1:1/v1/messages/send", f"Bearer {TOKEN}")]
+
+
 async def test_a_session_that_was_closed_sends_nothing() -> None:
-    """A call over a caller's session that is closed fails at once, and is not tried again."""
-    session = session_telling()
+    """A call over a closed session of a caller fails at once, and is not retried."""
+    session = session_with_hooks()
     await session.close()
     async with local_callbell() as server, client_for(server.url, session=session) as callbell:
         with pytest.raises(ClientClosedError, match="the aiohttp session is closed") as caught:
@@ -125,7 +163,7 @@ async def test_a_session_that_was_closed_sends_nothing() -> None:
 
 
 async def test_a_session_that_is_closed_under_a_call() -> None:
-    """Closing a caller's session ends what is under way: `UNKNOWN` if it was written, and never by a cancellation nobody asked for."""
+    """Closing a caller's session ends its requests: a written one is `UNKNOWN`, and none raises `CancelledError`."""
     connector = aiohttp.TCPConnector(limit=1)
     async with (
         local_callbell(no_response()) as server,
@@ -149,16 +187,16 @@ async def test_a_session_that_is_closed_under_a_call() -> None:
     ("status", "raises", "outcome"),
     [(200, ConnectionLostError, Outcome.UNKNOWN), (404, NotFoundError, Outcome.REJECTED)],
 )
-async def test_a_session_that_is_closed_in_mid_answer(status: int, raises: type[Any], outcome: Outcome) -> None:
-    """Closing a caller's session between the head of an answer and its body leaves a success `UNKNOWN`, and a refusal a refusal."""
+async def test_a_session_that_is_closed_during_a_response(status: int, raises: type[Any], outcome: Outcome) -> None:
+    """Closing a caller's session between head and body of a response leaves a success `UNKNOWN`, and a refusal a refusal."""
     sessions: list[aiohttp.ClientSession] = []
 
     async def close_it(*_: object) -> None:
         await sessions[0].close()
 
-    sessions.append(session_telling(on_request_end=close_it))
+    sessions.append(session_with_hooks(on_request_end=close_it))
     async with (
-        local_callbell(no_response(after=head(SandboxResponse(status), 99))) as server,
+        local_callbell(no_response(after=response_head(SandboxResponse(status), 99))) as server,
         client_for(server.url, session=sessions[0]) as callbell,
     ):
         with pytest.raises(raises) as caught:
@@ -166,8 +204,8 @@ async def test_a_session_that_is_closed_in_mid_answer(status: int, raises: type[
     assert (caught.value.outcome, caught.value.attempts) == (outcome, 1)
 
 
-async def test_a_cancellation_that_was_asked_for_stays_one() -> None:
-    """A call that is cancelled while its session is closed was cancelled."""
+async def test_a_cancelled_call_stays_cancelled() -> None:
+    """A call that is cancelled while its session closes raises `CancelledError`."""
     connector = aiohttp.TCPConnector(limit=1)
     async with (
         local_callbell(no_response()) as server,
@@ -185,33 +223,33 @@ async def test_a_cancellation_that_was_asked_for_stays_one() -> None:
     assert all(task.cancelled() for task in tasks)
 
 
-# --- answers that are packed ------------------------------------------------------------------------------------------
+# --- compressed responses ---------------------------------------------------------------------------------------------
 
 
 def gzipped(body: bytes) -> bytes:
-    """The body as gzip packs it."""
+    """Return the body compressed by gzip."""
     packer = zlib.compressobj(wbits=31)
     return packer.compress(body) + packer.flush()
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own session", "a caller's session"])
-async def test_packed_answers_are_unpacked(own: bool) -> None:
-    """An answer in gzip is read like any other."""
+async def test_compressed_responses_are_read(own: bool) -> None:
+    """A response in gzip is read like any other."""
     body = gzipped(b'{"message": {"uuid": "f00d", "status": "enqueued"}}')
     async with (
-        local_callbell(answer(200, body, {"Content-Encoding": "gzip"})) as server,
-        session_telling() as session,
+        local_callbell(respond(200, body, {"Content-Encoding": "gzip"})) as server,
+        session_with_hooks() as session,
         client_for(server.url, session=None if own else session) as callbell,
     ):
         assert (await callbell.send(MESSAGE)).uuid == "f00d"
 
 
 @pytest.mark.parametrize(("status", "raises"), [(400, BadRequestError), (200, ResponseDecodeError)])
-async def test_an_answer_that_unpacks_to_very_much_is_bounded(status: int, raises: type[Any]) -> None:
-    """Of 60 MB packed into 60 KB no more is unpacked than is wanted of such an answer."""
+async def test_a_response_that_expands_to_a_huge_body_is_bounded(status: int, raises: type[Any]) -> None:
+    """Of 60 MB compressed to 60 KB no more is expanded than the limit of such a response."""
     bomb = gzipped(bytes(60_000_000))
     async with (
-        local_callbell(answer(status, bomb, {"Content-Encoding": "gzip"})) as server,
+        local_callbell(respond(status, bomb, {"Content-Encoding": "gzip"})) as server,
         client_for(server.url, retry=ONCE) as callbell,
     ):
         with traced_memory():
@@ -224,17 +262,17 @@ async def test_an_answer_that_unpacks_to_very_much_is_bounded(status: int, raise
 
 # --- the library's own session ----------------------------------------------------------------------------------------
 
-UNDER_WAY = {
+IN_FLIGHT = {
     "waiting for an answer": no_response(),
-    "in mid-answer": no_response(after=head(SandboxResponse(200), 99) + b'{"message"'),
+    "in mid-answer": no_response(after=response_head(SandboxResponse(200), 99) + b'{"message"'),
     "between two chunks": no_response(after=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
 }
 
 
 @pytest.mark.parametrize("timeout", [30.0, None], ids=["limited", "unlimited"])
-@pytest.mark.parametrize("fault", UNDER_WAY.values(), ids=UNDER_WAY)
-async def test_closing_the_client_ends_what_is_under_way(fault: Fault, timeout: float | None) -> None:
-    """Closing the client lets nobody wait for ever: what was written is `UNKNOWN`, what queued for a connection was never sent."""
+@pytest.mark.parametrize("fault", IN_FLIGHT.values(), ids=IN_FLIGHT)
+async def test_closing_the_client_ends_requests_in_flight(fault: Fault, timeout: float | None) -> None:
+    """Closing the client ends every call: a written request is `UNKNOWN`, one that queued for a connection was never sent."""
     async with local_callbell(fault) as server:
         callbell = client_for(server.url, max_connections=1, timeout=timeout)
         written = asyncio.create_task(callbell.send(MESSAGE))
@@ -252,13 +290,13 @@ async def test_closing_the_client_ends_what_is_under_way(fault: Fault, timeout: 
 
 
 class Gate(RateLimiter):
-    """Lets requests through when it is opened."""
+    """A rate limiter that has no slot until it is opened."""
 
     def __init__(self) -> None:
         self.opened = asyncio.Event()
 
     async def acquire(self) -> None:
-        """Wait for the opening."""
+        """Wait until it is opened."""
         await self.opened.wait()
 
     def release(self, *, answered: bool) -> None:
@@ -268,8 +306,8 @@ class Gate(RateLimiter):
         """Count nothing."""
 
 
-async def test_a_closed_client_opens_nothing_again() -> None:
-    """A call that waited for its turn while the client was closed finds it closed; no new connection is opened for it."""
+async def test_a_closed_client_opens_no_connection() -> None:
+    """A call that waited for its slot while the client was closed fails, and opens no connection."""
     gate = Gate()
     async with local_callbell() as server:
         callbell = client_for(server.url, rate_limit=gate)
@@ -284,8 +322,8 @@ async def test_a_closed_client_opens_nothing_again() -> None:
 
 
 async def test_closing_the_client_lets_calls_over_a_callers_session_end() -> None:
-    """Where the session stays open, what is under way keeps its connection, and its time limit too."""
-    async with local_callbell(no_response()) as server, session_telling() as session:
+    """Over a caller's session, closing the client leaves requests in flight their connection and their time limit."""
+    async with local_callbell(no_response()) as server, session_with_hooks() as session:
         callbell = client_for(server.url, session=session)
         sending = asyncio.create_task(callbell.send(MESSAGE))
         await until(lambda: server.requests)
@@ -293,13 +331,13 @@ async def test_closing_the_client_lets_calls_over_a_callers_session_end() -> Non
         await ticks()
         assert not sending.done()
         current_loop().advance(31)
-        with pytest.raises(Exception, match="no answer in time"):
+        with pytest.raises(Exception, match="no response in time"):
             await sending
 
 
 @pytest.mark.parametrize("status", [101, 200, 204, 404])
-async def test_every_answer_is_released(status: int) -> None:
-    """Of no answer anything is left that the garbage collector would have to release."""
+async def test_every_response_is_released(status: int) -> None:
+    """No response is left for the garbage collector to release."""
     asyncio.get_running_loop().set_debug(True)
     fault = raw(f"HTTP/1.1 {status} Answer\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n".encode())
     async with local_callbell(fault) as server, client_for(server.url) as callbell:
@@ -315,7 +353,7 @@ async def test_every_answer_is_released(status: int) -> None:
 
 
 def warnings_of(act: Callable[[], object]) -> list[str]:
-    """What warnings `act` gives rise to, in the end."""
+    """Return the warnings that `act` causes, also in the garbage collector."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         act()
@@ -323,8 +361,8 @@ def warnings_of(act: Callable[[], object]) -> list[str]:
     return [f"{warning.category.__name__}: {warning.message}" for warning in caught]
 
 
-async def test_a_forgotten_client_is_mentioned_once() -> None:
-    """A client that is dropped unclosed warns once and closes its connections, and aiohttp has nothing to add."""
+async def test_an_unclosed_client_warns_once() -> None:
+    """An unclosed client warns once and closes its connections, without a warning of aiohttp."""
     async with local_callbell() as server:
         clients = [client_for(server.url)]
         await asyncio.gather(*(clients[0].send(MESSAGE) for _ in range(3)))
@@ -336,18 +374,18 @@ async def test_a_forgotten_client_is_mentioned_once() -> None:
 
 
 @pytest.mark.parametrize("session", [True, False], ids=["a caller's session", "never used"])
-async def test_a_client_without_connections_of_its_own_may_be_forgotten(session: bool) -> None:
-    """A client that opened nothing has nothing to close."""
-    async with local_callbell() as server, session_telling() as own:
+async def test_a_client_without_connections_of_its_own_does_not_warn(session: bool) -> None:
+    """A client that opened no connection need not be closed."""
+    async with local_callbell() as server, session_with_hooks() as own:
         clients = [client_for(server.url, session=own if session else None)]
         if session:
             await clients[0].send(MESSAGE)
         assert warnings_of(clients.clear) == []
 
 
-def test_a_client_forgotten_in_a_coroutine_is_mentioned_once() -> None:
-    """A client that goes out of sight with the coroutine that made it warns once, and its connections are closed in time."""
-    # It keeps its connection when the client's event loop is gone.
+def test_a_client_unclosed_in_a_coroutine_warns_once() -> None:
+    """A client that is collected with its coroutine warns once, and its connections are closed."""
+    # Its thread keeps the connection after the client's event loop has ended.
     with sandbox_in_a_thread(TOKEN) as server:
 
         async def send_and_forget() -> None:
@@ -358,8 +396,8 @@ def test_a_client_forgotten_in_a_coroutine_is_mentioned_once() -> None:
     assert "CallbellClient" in said[0]
 
 
-def test_a_client_that_outlived_its_loop_is_mentioned_once() -> None:
-    """After its event loop was closed a forgotten client warns once too; besides, asyncio names the connection, aiohttp nothing."""
+def test_a_client_that_outlives_its_loop_warns_once() -> None:
+    """After its event loop was closed an unclosed client warns once too; asyncio names the connection, aiohttp nothing."""
     with sandbox_in_a_thread(TOKEN) as server:
         clients: list[CallbellClient] = []
 

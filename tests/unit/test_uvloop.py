@@ -1,4 +1,4 @@
-"""On uvloop, where it is installed, everything goes as on asyncio's own loop."""
+"""On uvloop, if it is installed, everything works as on asyncio's own loop."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def on_uvloop(scenario: Callable[[Sandbox], Awaitable[None]]) -> None:
 
 
 def test_a_paced_run_is_accepted_whole() -> None:
-    """More messages than the limit are paced by timers, without a refusal and without a second copy."""
+    """More messages than the limit are paced without a refusal and without a second copy."""
 
     async def scenario(sandbox: Sandbox) -> None:
         async with CallbellClient(sandbox.token, base_url=sandbox.url) as callbell:
@@ -48,8 +48,8 @@ def test_a_paced_run_is_accepted_whole() -> None:
     on_uvloop(scenario)
 
 
-def test_a_lost_answer_is_unknown_and_not_repeated() -> None:
-    """What was written and not answered is `UNKNOWN`, and the server sees it once."""
+def test_a_lost_response_is_unknown_and_not_retried() -> None:
+    """A written request without a response is `UNKNOWN`, and the server gets it once."""
 
     async def scenario(sandbox: Sandbox) -> None:
         sandbox.inject(faults.accept_then_close())
@@ -63,7 +63,7 @@ def test_a_lost_answer_is_unknown_and_not_repeated() -> None:
 
 
 def test_a_refused_connection_was_never_sent() -> None:
-    """Nothing left where nobody listens."""
+    """If nobody listens, the message was never sent."""
 
     async def scenario(_: Sandbox) -> None:
         with nobody_listening() as url:
@@ -75,8 +75,8 @@ def test_a_refused_connection_was_never_sent() -> None:
     on_uvloop(scenario)
 
 
-def test_a_deadline_expires() -> None:
-    """A server that never answers is left in time, with the outcome."""
+def test_a_timeout_expires() -> None:
+    """A server that never responds causes a timeout with the right outcome."""
 
     async def scenario(sandbox: Sandbox) -> None:
         sandbox.inject(faults.no_response())

@@ -18,9 +18,11 @@ from callbell_async import (
     StatusTimeoutError,
 )
 from callbell_async.endpoints.messages import MessagesEndpoint
+from callbell_async.http.options import TransportOptions
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import CallState, Response
-from callbell_async.http.transport import Transport, TransportOptions
+from callbell_async.http.requests import CallState
+from callbell_async.http.responses import Response
+from callbell_async.http.transport import Transport
 from callbell_async.models.message_status import has_reached
 
 GUPSHUP_24_HOURS = {
@@ -108,7 +110,7 @@ class Statuses(Transport):
     def __init__(self, *statuses: str) -> None:
         super().__init__(
             TransportOptions(
-                base_url="http://callbell.invalid",
+                base_url="https://callbell.invalid",
                 headers=CIMultiDict(),
                 timeout=None,
                 connect_timeout=None,

@@ -30,7 +30,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 async def send_concurrently(url: str) -> list[str]:
-    """Call the application many times at once; the uuids it answers with."""
+    """Call the application many times at once, and return the uuids of its responses."""
 
     async def one(session: aiohttp.ClientSession, number: int) -> str:
         async with session.post(f"{url}/greet", json={"to": f"+4477009001{number:02}"}) as response:

@@ -22,7 +22,8 @@ from callbell_async import (
     TextMessage,
 )
 from callbell_async.endpoints.messages import read_receipt
-from callbell_async.http.requests import Request, Response
+from callbell_async.http.requests import Request
+from callbell_async.http.responses import Response
 from callbell_async.wire import WireError, dump_json, dump_message, load_receipt
 from tests.fixtures import response_body, response_names
 from tests.fixtures.strategies import nearly_receipts, quick

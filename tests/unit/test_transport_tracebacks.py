@@ -1,0 +1,228 @@
+"""Tracebacks with local variables, as error reporters keep them, show no secret, whatever a send fails with."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import traceback
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+import trustme
+
+from callbell_async import CallbellClient, Journal, RetryPolicy, TransportError
+from callbell_async.sandbox import Fault, SandboxResponse
+from callbell_async.sandbox.exchange import response_head
+from callbell_async.sandbox.faults import (
+    close_after_reading,
+    no_response,
+    raw,
+    reset_after_reading,
+    respond,
+    truncated_response,
+)
+from tests.support.calls import (
+    MESSAGE,
+    NUMBER,
+    ONCE,
+    TEXT,
+    TOKEN,
+    client_for,
+    half_a_minute_passes,
+    nobody_listening,
+    session_with_hooks,
+    ticks,
+    until,
+)
+from tests.support.sandbox_factory import local_callbell
+from tests.support.secrets import assert_no_secrets, assert_no_secrets_in_locals
+
+Scenario = Callable[[], AbstractAsyncContextManager[CallbellClient]]
+
+EVERYTHING = f"{TOKEN} {NUMBER} {TEXT}"
+ECHO = {"X-Echo": EVERYTHING}
+
+
+@asynccontextmanager
+async def refused() -> AsyncIterator[CallbellClient]:
+    """Nobody listens."""
+    with nobody_listening() as url:
+        async with client_for(url, retry=ONCE) as callbell:
+            yield callbell
+
+
+@asynccontextmanager
+async def unknown_name() -> AsyncIterator[CallbellClient]:
+    """The name does not exist."""
+    async with client_for("https://callbell.invalid", retry=ONCE) as callbell:
+        yield callbell
+
+
+@asynccontextmanager
+async def untrusted() -> AsyncIterator[CallbellClient]:
+    """The certificate is not trusted."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    async with local_callbell(tls=tls) as server, client_for(server.url, retry=ONCE) as callbell:
+        yield callbell
+
+
+@asynccontextmanager
+async def no_tls() -> AsyncIterator[CallbellClient]:
+    """The server does not speak TLS."""
+    async with local_callbell() as server, client_for(server.url.replace("http", "https"), retry=ONCE) as callbell:
+        yield callbell
+
+
+@asynccontextmanager
+async def paused() -> AsyncIterator[CallbellClient]:
+    """The client pauses for longer than a call may wait."""
+    policy = RetryPolicy(attempts=1, timeout=0.0)
+    slow_down = respond(429, {"error": "slower"}, {"Retry-After": "800"})
+    async with local_callbell(slow_down) as server, client_for(server.url, retry=policy) as callbell:
+        await asyncio.gather(callbell.request("GET", "/plan"), return_exceptions=True)
+        yield callbell
+
+
+def failing_session(error: Exception) -> Scenario:
+    """A middleware of the caller's session raises, beneath aiohttp's frames."""
+
+    async def fail(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        raise error
+
+    @asynccontextmanager
+    async def scenario() -> AsyncIterator[CallbellClient]:
+        async with (
+            aiohttp.ClientSession(middlewares=[fail]) as session,
+            client_for("http://127.0.0.1:1", session=session, retry=ONCE) as callbell,
+        ):
+            yield callbell
+
+    return scenario
+
+
+def meeting(fault: Fault) -> Scenario:
+    """The server behaves so, over the client's own session."""
+
+    @asynccontextmanager
+    async def scenario() -> AsyncIterator[CallbellClient]:
+        async with local_callbell(fault) as server, client_for(server.url, retry=ONCE) as callbell:
+            yield callbell
+
+    return scenario
+
+
+def over_a_session(fault: Fault) -> Scenario:
+    """The server behaves so, over a caller's session."""
+
+    @asynccontextmanager
+    async def scenario() -> AsyncIterator[CallbellClient]:
+        async with (
+            local_callbell(fault) as server,
+            session_with_hooks() as session,
+            client_for(server.url, session=session, retry=ONCE) as callbell,
+        ):
+            yield callbell
+
+    return scenario
+
+
+OK = "HTTP/1.1 200 OK\r\n"
+CUT_OFF = truncated_response(SandboxResponse(200, None, ECHO, EVERYTHING.encode()), reset=True)
+SCENARIOS: dict[str, Scenario] = {
+    "connection refused": refused,
+    "name not found": unknown_name,
+    "certificate refused": untrusted,
+    "no TLS": no_tls,
+    "paused": paused,
+    "no response in time": meeting(no_response(half_a_minute_passes)),
+    "no complete response in time": meeting(
+        no_response(
+            half_a_minute_passes, after=response_head(SandboxResponse(200, None, ECHO), 999) + EVERYTHING.encode()
+        )
+    ),
+    "reset": meeting(reset_after_reading()),
+    "closed": meeting(close_after_reading()),
+    "reset during the response": meeting(CUT_OFF),
+    "reset during the response, a caller's session": over_a_session(CUT_OFF),
+    "closed, a caller's session": over_a_session(close_after_reading()),
+    "not HTTP": meeting(raw(f"{EVERYTHING}\r\n\r\n".encode())),
+    "a long header": meeting(raw(f"{OK}X-Echo: {EVERYTHING * 2000}".encode())),
+    "a bad chunk": meeting(raw(f"{OK}Transfer-Encoding: chunked\r\n\r\n{EVERYTHING}\r\n".encode())),
+    "not gzip": meeting(respond(200, EVERYTHING.encode(), {"Content-Encoding": "gzip", **ECHO})),
+    "not JSON": meeting(respond(200, EVERYTHING.encode(), ECHO)),
+    "no uuid": meeting(respond(200, {"message": {"text": EVERYTHING}}, ECHO)),
+    **{
+        str(status): meeting(respond(status, {"error": EVERYTHING, "code": EVERYTHING}, ECHO))
+        for status in (301, 400, 401, 402, 403, 404, 422, 429, 500, 502, 503)
+    },
+    "403 with HTML": meeting(respond(403, f"<html>{EVERYTHING}".encode(), ECHO)),
+    "404, a caller's session": over_a_session(respond(404, {"error": EVERYTHING}, ECHO)),
+    "a middleware's aiohttp error": failing_session(aiohttp.ClientOSError(104, "Connection reset by peer")),
+    "a middleware's own error": failing_session(LookupError("a bug")),
+    "a middleware's RuntimeError": failing_session(RuntimeError("a bug")),
+}
+IN_A_RUN = {name: scenario for name, scenario in SCENARIOS.items() if scenario is not paused}
+"""A run waits for the end of a pause."""
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+async def test_a_failed_send_shows_no_secret_in_its_local_variables(scenario: Scenario) -> None:
+    """Neither the token nor the number nor the text is in any local variable of the traceback of `send`."""
+    async with scenario() as callbell:
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - each scenario has its own, and other tests name it
+            await callbell.send(MESSAGE)
+    assert_no_secrets(caught.value)
+    assert_no_secrets_in_locals(caught.value)
+
+
+@pytest.mark.parametrize("scenario", IN_A_RUN.values(), ids=IN_A_RUN)
+@pytest.mark.parametrize("journalled", [False, True], ids=["no journal", "journal"])
+async def test_a_failed_message_of_a_run_shows_no_secret_in_its_local_variables(
+    scenario: Scenario, journalled: bool, tmp_path: Path
+) -> None:
+    """Neither the token nor the number nor the text is in any local variable of a result's error, with a journal or without."""
+    journal = Journal(tmp_path / "run.db") if journalled else None
+    async with scenario() as callbell:
+        report = await callbell.send_many([MESSAGE], journal=journal, stop_on=())
+    (result,) = report.results
+    assert result.error is not None
+    assert_no_secrets(result.error)
+    assert_no_secrets_in_locals(result.error)
+
+
+async def test_a_cancelled_send_shows_no_secret_in_its_local_variables() -> None:
+    """A send cut off by `asyncio.timeout`, by `cancel` or by closing its session shows no secret either."""
+    async with local_callbell(no_response()) as server, client_for(server.url, max_connections=1) as callbell:
+        sending = [asyncio.create_task(callbell.send(MESSAGE)) for _ in range(2)]
+        await until(lambda: server.requests)
+        await ticks()
+        for task in sending:
+            task.cancel()
+        with pytest.raises(TimeoutError) as timed_out:
+            async with asyncio.timeout(0):
+                await callbell.send(MESSAGE)
+        cancelled = await asyncio.gather(*sending, return_exceptions=True)
+    async with local_callbell(no_response()) as server, session_with_hooks() as session:
+        callbell = client_for(server.url, session=session)
+        closed = asyncio.create_task(callbell.send(MESSAGE))
+        await until(lambda: server.requests)
+        await session.close()
+        with pytest.raises(TransportError) as cut_off:
+            await closed
+    for error in (timed_out.value, cut_off.value, *cancelled):
+        assert isinstance(error, BaseException)
+        assert_no_secrets_in_locals(error)
+
+
+async def test_the_frames_of_a_callers_own_code_stay() -> None:
+    """A bug in a caller's middleware can be found: its frame is in the traceback."""
+    async with failing_session(LookupError("a bug"))() as callbell:
+        with pytest.raises(LookupError) as caught:
+            await callbell.send(MESSAGE)
+    frames = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert frames[-1] == "fail"
+    assert "send" in frames
