@@ -54,7 +54,7 @@ def read_receiver_keys(secret: object, *, unsigned: bool) -> tuple[bytes, ...] |
         return None
     if secret is None:
         raise ConfigurationError(
-            "secret: is missing; without one anybody could send events. Give the webhook's secret (is its environment variable set?), or "
+            "webhook secret: is missing; without one anybody could send events. Give the webhook's secret (is its environment variable set?), or "
             "unsigned=True if Callbell does not sign"
         )
     return read_keys(secret)

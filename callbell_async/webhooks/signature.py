@@ -89,7 +89,7 @@ def read_keys(secret: object) -> tuple[bytes, ...]:
     several = isinstance(secret, Iterable) and not isinstance(secret, str | bytes)
     keys = tuple(map(_key, secret)) if several else (_key(secret),)  # type: ignore[call-overload]
     if not keys:
-        raise ConfigurationError("secret: the list is empty; give the webhook's secret")
+        raise ConfigurationError("webhook secret: the list is empty; give the webhook's secret")
     return keys
 
 
@@ -99,10 +99,10 @@ def _digest(body: bytes, key: bytes, sent: str) -> bytes:
 
 def _key(secret: object) -> bytes:
     try:
-        return check_secret("secret", secret).encode()
+        return check_secret("webhook secret", secret).encode()
     except UnicodeEncodeError:
         # Not chained: that exception holds the secret.
-        raise ConfigurationError("secret: holds half of a character; copy it again from Callbell's dashboard") from None
+        raise ConfigurationError("webhook secret: holds half of a character; copy it again from Callbell's dashboard") from None
 
 
 def _read_header(header: str | None) -> tuple[str, list[bytes]]:
