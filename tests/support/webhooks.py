@@ -9,11 +9,34 @@ from typing import Any
 
 import orjson
 
-from callbell_async.webhooks import Event, ReceiverResponse, WebhookReceiver, sign
+from callbell_async import MessageReceipt, MessageStatus
+from callbell_async.webhooks import (
+    Event,
+    MessageTracker,
+    ReceiverResponse,
+    WebhookReceiver,
+    parse_event,
+    sign,
+)
 
-__all__ = ["SECRET", "Gate", "Hook", "message_body", "post", "post_at_once", "status_body", "texts"]
+__all__ = [
+    "OK",
+    "SECRET",
+    "SENT",
+    "Gate",
+    "Hook",
+    "handle",
+    "message_body",
+    "post",
+    "post_at_once",
+    "status_body",
+    "statuses",
+    "texts",
+]
 
 SECRET = "whsec_5f0c9a2b7e"
+OK = ReceiverResponse(200, b'{"status": "ok"}', {"content-type": "application/json"})
+SENT = MessageReceipt("u1", MessageStatus.ENQUEUED)
 
 
 def message_body(text: str = "Hello") -> bytes:
@@ -29,6 +52,16 @@ def status_body(uuid: str, status: str, **more: Any) -> bytes:
 async def post(receiver: WebhookReceiver, body: bytes, *, secret: str = SECRET) -> ReceiverResponse:
     """Pass a body, signed now, to a receiver."""
     return await receiver.receive(body, sign(body, secret, now=time.time()))
+
+
+def statuses(responses: list[ReceiverResponse]) -> list[int]:
+    """The statuses of these responses."""
+    return [response.status for response in responses]
+
+
+def handle(tracker: MessageTracker, status: str, uuid: str = "u1", **more: Any) -> None:
+    """Pass a status event to a tracker."""
+    tracker.handle_event(parse_event(status_body(uuid, status, **more)))
 
 
 def texts(events: list[Event]) -> list[str]:
