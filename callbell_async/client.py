@@ -192,19 +192,43 @@ class CallbellClient:
         )
 
     async def reconcile(self, journal: Journal, *, clock_skew: float = 2.0) -> ReconcileReport:
-        """Look for every message of the journal whose outcome is `UNKNOWN` in its contact's history, and settle those that are there.
+        """Search the contacts' histories for the journal's `UNKNOWN` messages, and resolve those that are there.
 
-        One is found by its text: a message that was sent to that contact, not before it was tried (but for `clock_skew` seconds between
-        this machine's clock and Callbell's), and that is no other message of the journal. What is not found stays `UNKNOWN`: it may
-        have been lost, or not be shown yet. Opens the journal if it isn't open. Raises `JournalError`, and `AuthenticationError`.
+        A message is found by its text: a message with this text was sent to the contact at or after the attempt, and belongs to no other
+        message of the journal. It becomes `ACCEPTED`, with `confirmed_by="history"`. This is an inference, and it can be wrong: somebody
+        else may have sent the same text. If several messages fit, no uuid is stored. A message that is not found stays `UNKNOWN`: it may
+        still have been sent. A number is also looked up in the other forms to which WhatsApp corrects numbers (Brazil, Mexico, Argentina).
+
+        Args:
+            journal: The journal. It is opened if it is not open.
+            clock_skew: The most seconds by which this machine's clock and Callbell's differ, 0 to 86,400. Accepted messages claim a
+                message of the history up to `clock_skew` before their attempt; an `UNKNOWN` message is never found before its attempt.
+
+        Returns:
+            The numbers of messages that were inferred and confirmed, and the messages that are still `UNKNOWN`, each with the reason.
+
+        Raises:
+            ConfigurationError: `clock_skew` is out of range.
+            JournalError: The journal can't be read or written.
+            AuthenticationError: Callbell refuses the token.
         """
         async with journal:
             return await reconcile(journal, contacts=self.contacts, templates=self.templates, clock_skew=clock_skew)
 
     async def refresh(self, journal: Journal) -> RefreshReport:
-        """Ask Callbell how far the journal's accepted messages are, those that have not come to their end; one request for each.
+        """Request the status of the journal's accepted messages: one request for each that is not read, failed or deleted.
 
-        Opens the journal if it isn't open. Raises `JournalError`, and `AuthenticationError`.
+        Messages without a uuid have no status.
+
+        Args:
+            journal: The journal. It is opened if it is not open.
+
+        Returns:
+            The numbers of messages whose status was requested, has changed, and could not be read.
+
+        Raises:
+            JournalError: The journal can't be read or written.
+            AuthenticationError: Callbell refuses the token.
         """
         async with journal:
             return await refresh(journal, messages=self.messages)

@@ -54,7 +54,7 @@ def status(journal: Path, refresh: bool, as_json: bool, connection: Connection) 
 async def _refresh(path: Path, connection: Connection) -> bool:
     async with Journal(path) as journal, connection.like(await journal.notes()).open() as callbell:
         found = await callbell.refresh(journal)
-    say(f"asked for {counted(found.asked, 'message')}: changed {found.changed}, could not be told {found.failed}")
+    say(f"asked for {counted(found.requested, 'message')}: changed {found.changed}, could not be told {found.failed}")
     return not found.failed
 
 
@@ -74,6 +74,7 @@ def reconcile(journal: Path, as_json: bool, connection: Connection) -> int:
     Exit status: 0 none is left, 1 some are, 2 wrong use, 3 the journal can't be used, 130 interrupted.
     """
     found = asyncio.run(_reconcile(existing(journal), connection.ready()))
+    counts = {"inferred": found.inferred, "confirmed": found.confirmed, "unresolved": len(found.unresolved)}
     for unresolved in found.unresolved:
         key, reason = unresolved.entry.key, unresolved.reason
         if as_json:
@@ -81,9 +82,10 @@ def reconcile(journal: Path, as_json: bool, connection: Connection) -> int:
         else:
             tell(printable(f"{key}: {reason}"))
     if as_json:
-        tell_json({"accepted": found.accepted, "unresolved": len(found.unresolved)})
+        tell_json(counts)
     else:
-        tell(f"{'accepted':<12}{found.accepted}\n{'unresolved':<12}{len(found.unresolved)}")
+        for name, count in counts.items():
+            tell(f"{name:<12}{count}")
     return NOT_ALL_DONE if found.unresolved else DONE
 
 
