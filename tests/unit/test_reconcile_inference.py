@@ -50,8 +50,12 @@ async def entry_of(journal: Journal, key: str) -> JournalEntry:
 
 def created(sandbox: Sandbox, key: str, uuid: str) -> MessageCreated:
     """The event that Callbell has the message with this key, under a uuid."""
-    (sent,) = [message for message in sandbox.messages if message.metadata.get("callbell_async_key") == key]
-    return MessageCreated(uuid=uuid, status="sent", metadata=sent.metadata)
+    (metadata,) = [
+        message.body["metadata"]
+        for message in sandbox.messages
+        if message.body["metadata"]["callbell_async_key"] == key
+    ]
+    return MessageCreated(key=key, uuid=uuid, status="sent", metadata=metadata)
 
 
 def correct_number(sandbox: Sandbox, written: str, corrected: str) -> None:
