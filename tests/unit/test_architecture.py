@@ -53,6 +53,7 @@ WITHOUT_IO = (
     "http.responses",
     "http.error_body",
     "http.retry",
+    "journal.matching",
 )
 
 
