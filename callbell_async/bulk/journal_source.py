@@ -79,9 +79,9 @@ class JournalSource:
         self._draining = self._stopping = self._opened = False
 
     @property
-    def at_most(self) -> int | None:
+    def size_hint(self) -> int | None:
         """The number of messages, at least 1, if it is known."""
-        return self._source.at_most
+        return self._source.size_hint
 
     @property
     def stopped(self) -> bool:
@@ -89,14 +89,14 @@ class JournalSource:
         return self._source.stopped
 
     def start(self) -> None:
-        """Start to read and to claim; needs `halt` and `close`."""
+        """Start to read and to claim; needs `stop_writing` and `close`."""
         loop = asyncio.get_running_loop()
         self._reading = loop.create_task(self._read_loop())
         self._reading.add_done_callback(self._ended)
         self._claiming = loop.create_task(self._claim_loop(self._reading))
         self._claiming.add_done_callback(self._ended)
 
-    async def next_async(self) -> tuple[int, Any] | None:
+    async def get(self) -> tuple[int, Any] | None:
         """Return the next item with its index, or `None` at the end; raises what the input or the journal raises."""
         while not self._source.stopped:
             if self._ready:
@@ -127,25 +127,25 @@ class JournalSource:
         """Return the task that still waits for the input; it ends after `stop`, unless the input does not."""
         return set() if self._reading is None or self._reading.done() else {self._reading}
 
-    def hurry(self, patience: float) -> None:
-        """From now on look messages up instead of claiming them, and stop when the input takes more than `patience` seconds."""
+    def drain(self, timeout: float) -> None:
+        """From now on look messages up instead of claiming them, and stop when the input takes more than `timeout` seconds."""
         self._draining = True
         self._wakeup.set()
-        self._source.hurry(patience)
+        self._source.drain(timeout)
 
-    async def halt(self) -> None:
-        """Stop claiming; a claim that is being written is finished, because `rest` must return its messages."""
+    async def stop_writing(self) -> None:
+        """Stop claiming; a claim that is being written is finished, because `remaining` must return its messages."""
         self._stopping = True
         self._wakeup.set()
         if self._claiming is not None:
             await asyncio.wait({self._claiming})
 
-    def rest(self) -> Iterable[tuple[int, Any]]:
+    def remaining(self) -> Iterable[tuple[int, Any]]:
         """Yield what was read and not returned, and the unread rest of an input that has a length."""
         for waiting in (self._ready, self._read):
             while waiting:
                 yield waiting.popleft()
-        yield from self._source.rest()
+        yield from self._source.remaining()
 
     async def close(self) -> None:
         """Write everything, and close the journal if the run opened it; raises `JournalError`."""
@@ -159,7 +159,7 @@ class JournalSource:
             while not source.stopped and len(self._read) + len(self._ready) >= MOST_AHEAD:
                 self._space.clear()
                 await self._space.wait()
-            item = source.next() if source.immediate else await source.next_async()
+            item = source.get_nowait() if source.immediate else await source.get()
             if item is None:
                 return
             self._read.append(item)
@@ -183,7 +183,7 @@ class JournalSource:
                 await self._wakeup.wait()
 
     async def _claim(self, batch: Sequence[tuple[int, Any]]) -> None:
-        """Claim a batch and make it ready, cancelled or not; after `hurry` only look it up."""
+        """Claim a batch and make it ready, cancelled or not; after `drain` only look it up."""
         items = list(batch)
         requests: list[ClaimRequest] = []
         positions: list[int] = []
@@ -250,7 +250,7 @@ class JournalSource:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            # `next_async` raises it, unless the run has ended for another reason: then it counts as seen.
+            # `get` raises it, unless the run has ended for another reason: then it counts as seen.
             task.exception()
         self._wakeup.set()
         if task is self._claiming:

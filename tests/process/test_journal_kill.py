@@ -33,9 +33,9 @@ def trouble(seed: int) -> list[Fault]:
         faults.truncated_response(),
         faults.close_before_reading(),
         faults.reset_before_reading(),
-        faults.answer(500),
-        faults.answer(429),
-        faults.answer(400, {"error": {"to": ["is not possible"]}}),
+        faults.respond(500),
+        faults.respond(429),
+        faults.respond(400, {"error": {"to": ["is not possible"]}}),
     ]
     return random.Random(seed).choices(kinds, k=1000)
 
@@ -124,7 +124,7 @@ async def test_a_campaign_killed_at_any_step_of_its_journal_sends_each_message_o
 ) -> None:
     """Killed before or after each kind of statement its journal executes, from the lock to the last close, it ends with the truth."""
     # They are tried again in every life.
-    sandbox.inject(faults.answer(400), when=lambda request: request.document["content"]["text"].endswith("7"))
+    sandbox.inject(faults.respond(400), when=lambda request: request.document["content"]["text"].endswith("7"))
     # What an undisturbed life does, and then one that goes on.
     rehearsal = tmp_path / "rehearsal" / "spring.db"
     rehearsal.parent.mkdir()

@@ -132,7 +132,7 @@ class _Line(Transport):
 
     def __init__(self, account: Account, fate: Callable[[str, int], Fate], journal: Journal) -> None:
         options = TransportOptions(
-            base_url="http://callbell.invalid",
+            base_url="https://callbell.invalid",
             headers=CIMultiDict({"Authorization": "Bearer a-test-token"}),
             timeout=None,
             connect_timeout=None,

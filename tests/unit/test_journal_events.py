@@ -176,7 +176,7 @@ async def test_another_journals_message_proves_nothing(
     message = TextMessage(to="+31612345678", text="We open at nine.")
     async with Journal(tmp_path / "autumn.db") as autumn:
         await callbell.send_many([message], journal=journal)
-        sandbox.inject(faults.answer(400, {"error": "no"}), times=1)
+        sandbox.inject(faults.respond(400, {"error": "no"}), times=1)
         await callbell.send_many([message], journal=autumn)
         spring = sandbox.messages[0]
         await handle(autumn, status("read", uuid=spring.uuid, metadata=spring.body["metadata"]))
@@ -203,7 +203,7 @@ async def test_statuses_are_asked_for(callbell: CallbellClient, sandbox: Sandbox
     messages = [TextMessage(to=f"+3161234567{number}", text="Hello!") for number in range(5)]
     await callbell.send_many(messages, journal=journal)
     assert await callbell.refresh(journal) == RefreshReport(requested=5, changed=0, failed=0)
-    sandbox.account.fail(sandbox.messages[0], DeliveryFailure(reason="no such user"))
+    sandbox.messages[0].failure = DeliveryFailure(reason="no such user")
     current_loop().advance(6.0)
     assert await callbell.refresh(journal) == RefreshReport(requested=5, changed=5, failed=0)
     funnel = await journal.funnel()
@@ -220,6 +220,6 @@ async def test_one_that_cannot_be_told_stops_no_other(
     """A status that Callbell does not tell is counted, and the others are asked for."""
     messages = [TextMessage(to=f"+3161234567{number}", text="Hello!") for number in range(5)]
     await callbell.send_many(messages, journal=journal)
-    sandbox.inject(faults.answer(500), times=1, when=lambda request: request.method == "GET")
+    sandbox.inject(faults.respond(500), times=1, when=lambda request: request.method == "GET")
     current_loop().advance(6.0)
     assert await callbell.refresh(journal) == RefreshReport(requested=5, changed=4, failed=1)

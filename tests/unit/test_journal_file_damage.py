@@ -232,7 +232,7 @@ async def test_an_older_copy_with_the_same_messages_sends_nothing(
     sandbox: Sandbox, callbell: CallbellClient, path: Path
 ) -> None:
     """A run that only sends known messages again leaves a newer journal, too: the copy from before it is refused."""
-    refusing = sandbox.inject(faults.answer(400, {"error": "no"}))
+    refusing = sandbox.inject(faults.respond(400, {"error": "no"}))
     await callbell.send_many(MESSAGES, journal=Journal(path))
     refusing.remove()
     copy = path.read_bytes()
@@ -487,7 +487,7 @@ async def test_a_second_process_is_refused_and_the_first_goes_on(sandbox: Sandbo
             seen.append((await second.run(order)).said["error"])
             entries = await entries_of(path)
             seen.append(f"{sum(entry.in_flight for entry in entries) > 0}")
-            await exchange.send(exchange.carry_out())
+            await exchange.send(exchange.execute())
 
         intruded = sandbox.inject(Fault("intrude", intrude), times=1, when=lambda _: len(sandbox.requests) >= 100)
         life = await first.run(order)

@@ -70,8 +70,8 @@ def test_few_messages_are_claimed_before_they_start(make: Callable[[Iterable[Any
         async with journal:
             source.start()
             for round_ in range(1, 5):
-                taken = [await source.next_async() for _ in range(BATCH_SIZE if round_ > 1 else MOST_AHEAD)]
-                more = asyncio.ensure_future(source.next_async())
+                taken = [await source.get() for _ in range(BATCH_SIZE if round_ > 1 else MOST_AHEAD)]
+                more = asyncio.ensure_future(source.get())
                 await soon()
                 claimed = len([entry async for entry in journal.entries()])
                 assert claimed == MOST_AHEAD + (round_ - 1) * BATCH_SIZE
@@ -80,10 +80,10 @@ def test_few_messages_are_claimed_before_they_start(make: Callable[[Iterable[Any
                 more.cancel()
                 for item in taken[:BATCH_SIZE]:
                     assert item is not None
-                    item[1].begin()
+                    item[1].start_attempt()
             source.stop()
-            await source.halt()
-            assert [index for index, _ in source.rest()][-1] == read - 1
+            await source.stop_writing()
+            assert [index for index, _ in source.remaining()][-1] == read - 1
             await source.close()
 
     main()
@@ -114,7 +114,7 @@ async def test_more_workers_than_a_group_holds(journal: Journal) -> None:
     fake = FakeCallbell(lambda number, attempt: Fate(answering=1.0))
     report = await new_run(fake, iter(texts(1_500)), concurrency=700, journal=journal)
     assert report.accepted == 1_500
-    assert fake.most_under_way == 700
+    assert fake.most_in_flight == 700
     assert set(fake.accepted.values()) == {1}
     assert {entry.outcome for entry in await entries(journal)} == {Outcome.ACCEPTED}
 
@@ -140,7 +140,7 @@ def test_at_the_rate_limit_few_messages_wait_claimed(tmp_path: Path, concurrency
             ahead += change
             most = max(most, ahead)
         assert most <= MOST_AHEAD
-        assert fake.most_under_way >= min(concurrency, 50)
+        assert fake.most_in_flight >= min(concurrency, 50)
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(main())

@@ -126,9 +126,9 @@ async def test_a_template_is_found_by_its_filled_text(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
     """Templates are filled with their values, one or several, and requested once."""
-    one = sandbox.account.add(SandboxTemplate(title="one", text="Hi {{1}}!"))
-    two = sandbox.account.add(SandboxTemplate(title="two", text="{{2}} for {{1}}"))
-    image = sandbox.account.add(SandboxTemplate(title="image", text="Look", template_type="image"))
+    one = sandbox.account.seed(SandboxTemplate(title="one", text="Hi {{1}}!"))
+    two = sandbox.account.seed(SandboxTemplate(title="two", text="{{2}} for {{1}}"))
+    image = sandbox.account.seed(SandboxTemplate(title="image", text="Look", template_type="image"))
 
     def template(uuid: str, number: int, **more: Any) -> TemplateMessage:
         return TemplateMessage(
@@ -176,7 +176,7 @@ async def test_one_failed_request_affects_no_other_contact(
 ) -> None:
     """A contact that can't be requested leaves its message unresolved, without its number in the reason, and the others are resolved."""
     await send_without_response(callbell, sandbox, journal, text(0), text(1))
-    sandbox.inject(faults.answer(500), when=lambda request: request.path.endswith("70"))
+    sandbox.inject(faults.respond(500), when=lambda request: request.path.endswith("70"))
     report = await callbell.reconcile(journal)
     assert report.accepted == 1
     (unresolved,) = report.unresolved

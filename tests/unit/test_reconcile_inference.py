@@ -60,12 +60,12 @@ def created(sandbox: Sandbox, key: str, uuid: str) -> MessageCreated:
 
 def correct_number(sandbox: Sandbox, written: str, corrected: str) -> None:
     """Do what WhatsApp does: the messages to the written number belong to the contact with the corrected number."""
-    people = sandbox.account.people
-    contact, other = people.by_identifier("whatsapp", written), people.by_identifier("whatsapp", corrected)
+    contacts = sandbox.account.contacts
+    contact, other = contacts.by_identifier("whatsapp", written), contacts.by_identifier("whatsapp", corrected)
     assert contact is not None
-    other = other or sandbox.account.add(SandboxContact(identifier=corrected, name="Ada"))
+    other = other or sandbox.account.seed(SandboxContact(identifier=corrected, name="Ada"))
     other.history.extend(contact.history)
-    people.remove(contact)
+    contacts.remove(contact)
 
 
 # --- what can be false ------------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ async def test_an_earlier_message_from_somebody_else_finds_nothing(
 ) -> None:
     """The same text, sent to the contact by somebody else shortly before the attempt, does not make a lost message `ACCEPTED`."""
     await callbell.send(text())
-    (contact,) = sandbox.account.people
+    (contact,) = sandbox.account.contacts
     await send_without_response(callbell, sandbox, journal, text(), accepted=False)
     tried_at = (await entry_of(journal, "k0")).tried_at
     contact.history[0].created_at = tried_at - timedelta(seconds=seconds)
@@ -91,7 +91,7 @@ async def test_a_clock_skew_never_finds_an_earlier_message(
 ) -> None:
     """A larger clock skew changes the reason, and finds no message that is older than the attempt."""
     await callbell.send(text())
-    (contact,) = sandbox.account.people
+    (contact,) = sandbox.account.contacts
     await send_without_response(callbell, sandbox, journal, text(), accepted=False)
     contact.history[0].created_at = (await entry_of(journal, "k0")).tried_at - timedelta(seconds=60)
     report = await callbell.reconcile(journal, clock_skew=120)
@@ -105,7 +105,7 @@ async def test_a_refresh_reports_no_wrong_delivery(
     await send_without_response(callbell, sandbox, journal, image("first"))
     await send_without_response(callbell, sandbox, journal, image("second"))
     assert await callbell.reconcile(journal) == found(2)
-    sandbox.account.fail(sandbox.messages[1], DeliveryFailure(reason="no such user"))
+    sandbox.messages[1].failure = DeliveryFailure(reason="no such user")
     current_loop().advance(60.0)
     assert await callbell.refresh(journal) == RefreshReport(requested=0, changed=0, failed=0)
     for key in ("first", "second"):
@@ -133,7 +133,7 @@ async def test_an_event_replaces_an_inference(callbell: CallbellClient, sandbox:
     """An event that names the message's key replaces the inferred uuid and its status."""
     await send_without_response(callbell, sandbox, journal, text())
     assert await callbell.reconcile(journal) == found(1)
-    sandbox.account.fail(sandbox.messages[0], DeliveryFailure(reason="no such user"))
+    sandbox.messages[0].failure = DeliveryFailure(reason="no such user")
     current_loop().advance(60.0)
     assert await callbell.refresh(journal) == RefreshReport(requested=1, changed=1, failed=0)
     inferred = await entry_of(journal, "k0")
@@ -151,7 +151,7 @@ async def test_a_refresh_reports_a_status_for_its_uuid_only(
     """A status that was requested for an inferred uuid is not recorded if an event gave the message another uuid meanwhile."""
     await send_without_response(callbell, sandbox, journal, text())
     assert await callbell.reconcile(journal) == found(1)
-    sandbox.account.fail(sandbox.messages[0], DeliveryFailure(reason="no such user"))
+    sandbox.messages[0].failure = DeliveryFailure(reason="no such user")
     current_loop().advance(60.0)
     event, released = created(sandbox, "k0", "another-uuid"), asyncio.Event()
 
@@ -188,7 +188,7 @@ async def test_all_contacts_of_a_number_are_searched(
     await send_without_response(callbell, sandbox, journal, text(to=WRITTEN, key="moved"))
     correct_number(sandbox, WRITTEN, CORRECTED)
     await send_without_response(callbell, sandbox, journal, text(to=WRITTEN, text="Bye!", key="stayed"))
-    assert len(sandbox.account.people) == 2
+    assert len(sandbox.account.contacts) == 2
     assert await callbell.reconcile(journal) == found(2)
 
 
@@ -207,8 +207,8 @@ async def test_a_bsuid_and_the_forms_of_a_number_share_their_histories(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
     """A contact that is found under a bsuid and under one form of a number has each message once."""
-    sandbox.account.add(SandboxContact(identifier=CORRECTED, name="Ada", bsuid="BR.1"))
-    sandbox.account.add(SandboxContact(identifier=WRITTEN, name="Ada"))
+    sandbox.account.seed(SandboxContact(identifier=CORRECTED, name="Ada", bsuid="BR.1"))
+    sandbox.account.seed(SandboxContact(identifier=WRITTEN, name="Ada"))
     await send_without_response(callbell, sandbox, journal, TextMessage(bsuid="BR.1", text="Hello!", key="arrived"))
     await send_without_response(callbell, sandbox, journal, text(to=WRITTEN, key="lost"), accepted=False)
     report = await callbell.reconcile(journal)
@@ -247,6 +247,6 @@ async def test_a_form_that_cannot_be_looked_up_leaves_the_message_unresolved(
     """If one form of the number can't be looked up, the message is not reported as missing from the history."""
     await callbell.send(text(to=WRITTEN, text="Earlier"))
     await send_without_response(callbell, sandbox, journal, text(to=WRITTEN), accepted=False)
-    sandbox.inject(faults.answer(500), when=lambda request: request.path.endswith(CORRECTED[1:]))
+    sandbox.inject(faults.respond(500), when=lambda request: request.path.endswith(CORRECTED[1:]))
     (unresolved,) = (await callbell.reconcile(journal)).unresolved
     assert unresolved.reason.startswith("the history could not be searched: ")

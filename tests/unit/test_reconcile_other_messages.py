@@ -69,7 +69,7 @@ async def test_a_message_sent_meanwhile_proves_no_other(
     sending = asyncio.ensure_future(callbell.send_many([text(to="31612345670", key="other")], journal=journal))
     await arrived.wait()
     silence = faults.no_response(looking.set, until=shown)
-    slow = sandbox.account.people.by_identifier("whatsapp", "31612345671")
+    slow = sandbox.account.contacts.by_identifier("whatsapp", "31612345671")
     assert slow is not None
     sandbox.inject(silence, times=1, when=lambda request: request.path == f"/contacts/{slow.uuid}/messages")
     reconciling = asyncio.ensure_future(callbell.reconcile(journal))
@@ -127,7 +127,7 @@ async def test_a_content_sent_meanwhile_proves_no_other(
     sandbox.inject(silence, times=1, when=lambda request: request.path == "/messages/send")
     sending = asyncio.ensure_future(callbell.send_many([image("other")], journal=journal))
     await arrived.wait()
-    slow = sandbox.account.people.by_identifier("whatsapp", "31612345671")
+    slow = sandbox.account.contacts.by_identifier("whatsapp", "31612345671")
     assert slow is not None
     looking, shown = asyncio.Event(), asyncio.Event()
     silence = faults.no_response(looking.set, until=shown)
@@ -175,7 +175,7 @@ async def test_a_message_in_flight_under_another_name_proves_no_other(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
     """A message in flight to a bsuid is not found for a lost one with the same text to a number."""
-    sandbox.account.add(SandboxContact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
+    sandbox.account.seed(SandboxContact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
     await send_without_response(callbell, sandbox, journal, text(), accepted=False)
     arrived, answered = asyncio.Event(), asyncio.Event()
     silence = faults.no_response(arrived.set, until=answered, accept=True)
@@ -197,11 +197,11 @@ async def test_only_a_message_that_could_match_keeps_another_unresolved(
 ) -> None:
     """Another text in flight to a bsuid does not keep a message to a number from being found; a text that can't be requested does."""
     await callbell.send(text())
-    template = sandbox.account.add(SandboxTemplate(title="other", text="Goodbye!"))
+    template = sandbox.account.seed(SandboxTemplate(title="other", text="Goodbye!"))
     other = TemplateMessage(bsuid="NL.2", template_uuid=template.uuid, optin_contact=True, key="other")
     await send_without_response(callbell, sandbox, journal, text())
     if not known:
-        sandbox.inject(faults.answer(500), when=lambda request: request.path.startswith("/templates/"))
+        sandbox.inject(faults.respond(500), when=lambda request: request.path.startswith("/templates/"))
     arrived, answered = asyncio.Event(), asyncio.Event()
     silence = faults.no_response(arrived.set, until=answered)
     sandbox.inject(silence, times=1, when=lambda request: request.path == "/messages/send")
@@ -220,7 +220,7 @@ async def test_a_message_confirmed_without_a_uuid_claims_its_message(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal, name: dict[str, Any]
 ) -> None:
     """A message that an event without a uuid confirmed has its message in the history before a lost one, however both name the contact."""
-    sandbox.account.add(SandboxContact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
+    sandbox.account.seed(SandboxContact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
     await send_without_response(callbell, sandbox, journal, text(), accepted=False)
     await send_without_response(callbell, sandbox, journal, text(key="other", **name))
     writer_of(journal).record_report("other", None)
@@ -242,7 +242,7 @@ async def test_only_contacts_that_may_be_the_same_are_looked_up(
     sandbox.requests.clear()
     assert await callbell.reconcile(journal) == found(1)
     looked_at = {request.path for request in sandbox.requests}
-    contact = sandbox.account.people.by_identifier("whatsapp", "+31612345670")
+    contact = sandbox.account.contacts.by_identifier("whatsapp", "+31612345670")
     assert contact is not None
     assert looked_at == {
         "/contacts/bsuid/NL.1",
@@ -259,7 +259,7 @@ async def test_an_accepted_message_that_cannot_be_searched(
     bsuid = TextMessage(bsuid="NL.1", text="Hello!", key="bsuid")
     await send_without_response(callbell, sandbox, journal, text(), bsuid)
     writer_of(journal).record_report("bsuid", None)
-    sandbox.inject(faults.answer(status), when=lambda request: "/bsuid/" in request.path)
+    sandbox.inject(faults.respond(status), when=lambda request: "/bsuid/" in request.path)
     report = await callbell.reconcile(journal)
     assert report.accepted == accepted
     assert [(item.entry.key, item.reason) for item in report.unresolved] == [("k0", OTHER_MESSAGE)][accepted:]
