@@ -219,7 +219,7 @@ def test_a_message_from_before_the_attempt_is_reported(
 
 
 def test_the_clock_skew_never_makes_a_lost_message_found() -> None:
-    """An accepted entry claims a message from before its attempt if there is no later one, and leaves it to no open entry."""
+    """An accepted entry claims a message from before its attempt unless there is a later one, and leaves it to no open entry."""
     lost, accepted = entry("lost", after=-1.5), entry("accepted", accepted=True)
     assert matched([lost, accepted], [shown("u", after=-1.0)]).found == {}
     assert matched([lost, accepted], [shown("u", after=-1.0)], clock_skew=0.5).found == {"lost": None}
