@@ -72,7 +72,7 @@ class SendRun:
             )
         source = MessageSource(messages)
         self._pool = WorkerPool(
-            source if journal is None else JournalSource(source, journal, concurrency=concurrency),
+            source if journal is None else JournalSource(source, journal),
             concurrency=concurrency,
             on_result=on_result,
             rules=StopRules(stop_on),

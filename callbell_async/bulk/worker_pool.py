@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from callbell_async.asyncio_tools import run_uncancelled
-from callbell_async.bulk.journal_source import Intended, JournalSource
+from callbell_async.bulk.journal_source import ClaimedMessage, JournalSource
 from callbell_async.bulk.outage import OutageGate
 from callbell_async.bulk.result_queue import ResultQueue
 from callbell_async.bulk.source import MessageSource
@@ -34,7 +34,7 @@ _RESULTS_PER_ROUND = 100
 _reporting: ContextVar[WorkerPool | None] = ContextVar("_reporting", default=None)
 """The pool whose end calls `on_result`: that call, and tasks that it starts, must not wait for the end."""
 
-_SENDABLE = (Message, Intended)
+_SENDABLE = (Message, ClaimedMessage)
 
 
 class _Worker:
@@ -308,18 +308,22 @@ class WorkerPool:
         return SendResult(index, item, Outcome.NEVER_SENT, error=error)
 
     def _skipped(self, index: int, item: Any) -> SendResult:
-        message, key = (item.message, item.key) if isinstance(item, Intended) else (item, None)
+        message, key = (item.message, item.claim.row.key) if isinstance(item, ClaimedMessage) else (item, None)
         return SendResult(index, message, Outcome.SKIPPED, error=self.stop_error, key=key)
 
     async def _send(
-        self, worker: _Worker, pipeline: RequestPipeline, index: int, item: Message | Intended
+        self, worker: _Worker, pipeline: RequestPipeline, index: int, item: Message | ClaimedMessage
     ) -> SendResult:
         # Any exception here, also one of a limiter or a session, concerns this message only.
-        message, key = (item.message, item.key) if isinstance(item, Intended) else (item, None)
-        try:
-            call = CallState(send_request(item.body if isinstance(item, Intended) else dump_message(item)))
-        except Exception as error:
-            return SendResult(index, message, Outcome.NEVER_SENT, error=error)
+        call: CallState
+        if isinstance(item, ClaimedMessage):
+            call, message, key = item, item.message, item.claim.row.key
+        else:
+            message, key = item, None
+            try:
+                call = CallState(send_request(dump_message(item)))
+            except Exception as error:
+                return SendResult(index, message, Outcome.NEVER_SENT, error=error)
         worker.call = call
         try:
             receipt = await pipeline.run(call, read_receipt, limit_queue_time=False, gate=self.gate)
@@ -358,9 +362,9 @@ class WorkerPool:
 
     def _journal_result(self, item: Any, result: SendResult) -> SendResult:
         """Record the result of a journalled message; returns the result with what earlier attempts came to."""
-        if self._journal_source is None or not isinstance(item, Intended):
+        if self._journal_source is None or not isinstance(item, ClaimedMessage):
             return result
-        return self._journal_source.settle(item, result)
+        return self._journal_source.record_result(item, result)
 
     def _count(self, result: SendResult) -> None:
         self.counts[result.outcome.value] += 1

@@ -88,7 +88,7 @@ def test_the_plugin_imports_nothing_until_used(project: pytest.Pytester) -> None
     )
     result = project.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*expected 1 message to +31612345678, but there were 0*", "*no request came*"])
+    result.stdout.fnmatch_lines(["*expected 1 message to +31612345678, but there are 0*", "*no requests*"])
 
 
 def test_the_plugin_imports_nothing_of_its_own() -> None:

@@ -203,7 +203,7 @@ def test_an_import_that_points_up_is_noticed(name: str, code: str) -> None:
         ("models.messages", "from callbell_async.models.contacts import Contact"),
         ("http.transport", "from callbell_async.http.timeouts import SharedTimeout\nimport asyncio, aiohttp"),
         ("sandbox.server", "from callbell_async import TextMessage"),
-        ("cli.app", "from callbell_async.sandbox import Sandbox"),
+        ("cli.program", "from callbell_async.sandbox import Sandbox"),
     ],
 )
 def test_an_import_that_points_down_is_fine(name: str, code: str) -> None:

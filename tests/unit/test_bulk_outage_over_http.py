@@ -81,7 +81,7 @@ async def test_a_server_that_is_overloaded_for_a_while(tmp_path: Path, with_jour
         overloaded = overloaded or accepted == 40
 
     async with Sandbox(token="token") as sandbox:
-        sandbox.inject(faults.answer(503), when=lambda _: overloaded)
+        sandbox.inject(faults.respond(503), when=lambda _: overloaded)
         async with (
             patient_client(sandbox.url) as callbell,
             Journal(tmp_path / "spring.db") as journal,

@@ -56,6 +56,7 @@ async def test_send_is_a_short_name_for_messages_send(sandbox: Sandbox) -> None:
 
 async def test_request_reaches_what_has_no_method(sandbox: Sandbox) -> None:
     """`request` gives the JSON as it came, and the same exceptions as everywhere."""
+    sandbox.account.status_has_contact = False
     async with CallbellClient(TOKEN, base_url=sandbox.url) as callbell:
         receipt = await callbell.send(HELLO)
         document = await callbell.request("get", f"/messages/status/{receipt.uuid}", query={"unused": None})
