@@ -102,7 +102,9 @@ def _key(secret: object) -> bytes:
         return check_secret("webhook secret", secret).encode()
     except UnicodeEncodeError:
         # Not chained: that exception holds the secret.
-        raise ConfigurationError("webhook secret: holds half of a character; copy it again from Callbell's dashboard") from None
+        raise ConfigurationError(
+            "webhook secret: holds half of a character; copy it again from Callbell's dashboard"
+        ) from None
 
 
 def _read_header(header: str | None) -> tuple[str, list[bytes]]:
