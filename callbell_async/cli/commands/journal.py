@@ -25,7 +25,19 @@ from callbell_async.wire import load_json
 
 __all__ = ["export", "funnel_stages", "reconcile", "status"]
 
-COLUMNS = ("key", "to", "outcome", "status", "uuid", "attempts", "tried_at", "finished_at", "reason", "body")
+COLUMNS = (
+    "key",
+    "to",
+    "outcome",
+    "confirmed_by",
+    "status",
+    "uuid",
+    "attempts",
+    "tried_at",
+    "finished_at",
+    "reason",
+    "body",
+)
 
 _STAGES = (MessageStatus.ENQUEUED, MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.READ)
 

@@ -107,7 +107,9 @@ def test_export_is_every_entry(sent: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert sorted(row["to"] for row in rows) == NUMBERS
-    assert {row["to"]: row["outcome"] for row in rows}[NUMBERS[1]] == "rejected"
+    by_number = {row["to"]: row for row in rows}
+    assert (by_number[NUMBERS[0]]["outcome"], by_number[NUMBERS[0]]["confirmed_by"]) == ("accepted", "response")
+    assert (by_number[NUMBERS[1]]["outcome"], by_number[NUMBERS[1]]["confirmed_by"]) == ("rejected", "")
     target = tmp_path / "out.jsonl"
     result = run("export", sent, "--jsonl", "--output", target, "--outcome", "rejected", "--outcome", "unknown")
     assert (result.stdout, result.stderr) == ("", "1 entry\n")
