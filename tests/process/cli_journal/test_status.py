@@ -153,6 +153,17 @@ def test_a_journal_does_not_decide_where_the_token_goes(
     assert len(sandbox.requests) > requests or command == ["resume"]
 
 
+@pytest.mark.parametrize("command", [["status", "--refresh"], ["reconcile"], ["resume"]])
+def test_a_journal_of_callbell_can_not_be_tried_in_the_sandbox(
+    file: Path, journal: Path, sandbox: Sandbox, command: list[str]
+) -> None:
+    """Without a token, the commands for a journal of Callbell do not advise `--sandbox`, which they would refuse."""
+    assert send(file, journal, sandbox).exit_code == 0
+    result = run(*command, journal, environment={"CALLBELL_BASE_URL": sandbox.url})
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == "callbell-async: no token; set CALLBELL_TOKEN or use --token-file FILE"
+
+
 @pytest.mark.parametrize(
     "command", [["me"], ["send", NUMBERS[0], "--text", "Hi"], ["send-many", "x.csv", "--text", "Hi"]]
 )
