@@ -8,16 +8,33 @@ import json
 import os
 import secrets
 import sqlite3
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from callbell_async.errors import JournalError
 from callbell_async.journal import files
+from callbell_async.journal.sqlite_rows import (
+    APPLICATION_ID,
+    BODY,
+    BY_ID,
+    BY_KEY,
+    BY_STATE,
+    BY_UUID,
+    BY_UUID_INDEX,
+    INSERT,
+    SAVE_JOURNAL,
+    SCHEMA,
+    STATE,
+    STATES,
+    UPDATE,
+    VERSION,
+    checksum,
+    is_valid,
+    row_checksum,
+)
 from callbell_async.journal.states import IN_FLIGHT, State, StateEvent, next_state
 from callbell_async.journal.store import (
-    LATEST,
     Claim,
     ClaimRequest,
     ResultRow,
@@ -28,52 +45,13 @@ from callbell_async.journal.store import (
     with_report,
     with_result,
 )
-from callbell_async.models.journal import Confirmation
 
 __all__ = ["SQLiteStore"]
-
-APPLICATION_ID = 0x43424A31
-"""SQLite's `application_id` of a journal."""
-VERSION = 2
-"""SQLite's `user_version`: of the tables below, and of the way a message's key follows from its content."""
-
-_MESSAGES = """CREATE TABLE messages (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, body BLOB NOT NULL, run INTEGER NOT NULL, input_index INTEGER NOT NULL,
-    state TEXT NOT NULL, tried_at REAL NOT NULL, attempts INTEGER NOT NULL, finished_at REAL, uuid TEXT, status TEXT, reason TEXT,
-    resent INTEGER NOT NULL, confirmed_by TEXT, version INTEGER NOT NULL
-)"""
-_JOURNAL = """CREATE TABLE journal (
-    id TEXT NOT NULL, runs INTEGER NOT NULL, commits INTEGER NOT NULL, total INTEGER NOT NULL, closed INTEGER NOT NULL,
-    checksum INTEGER NOT NULL
-)"""
-SCHEMA = (_MESSAGES, _JOURNAL, "CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL)")
-"""`total` is the sum of the messages' versions, which are checksums; `closed` is 1 when no process has the journal open for writing."""
-
-BY_ID = "SELECT * FROM messages WHERE id IN (SELECT value FROM json_each(?))"
-BY_KEY = "SELECT * FROM messages WHERE key IN (SELECT value FROM json_each(?))"
-BY_UUID = "SELECT * FROM messages WHERE uuid = ? LIMIT 1"
-BY_STATE = "SELECT * FROM messages WHERE state IN (SELECT value FROM json_each(?)) AND id > ? ORDER BY id LIMIT ?"
-INSERT = f"INSERT INTO messages VALUES ({', '.join('?' * len(Row._fields))})"  # noqa: S608 - question marks
-UPDATE = (
-    "UPDATE messages SET body = ?, run = ?, input_index = ?, state = ?, tried_at = ?, attempts = ?, finished_at = ?, uuid = ?,"
-    " status = ?, reason = ?, resent = ?, confirmed_by = ?, version = ? WHERE id = ? AND version = ?"
-)
-BY_UUID_INDEX = "CREATE INDEX messages_by_uuid ON messages (uuid) WHERE uuid IS NOT NULL"
-"""Created when it is first needed: a run without events does not pay for it."""
-SAVE_JOURNAL = "UPDATE journal SET id = ?, runs = ?, commits = ?, total = ?, closed = ?, checksum = ?"
 
 BUSY_TIMEOUT = 10.0
 """The seconds for which a statement waits for another process."""
 MAX_VALUE = 64 << 20
 """The most bytes in one value; only a crafted file has more."""
-
-_BODY, _STATE = Row._fields.index("body"), Row._fields.index("state")
-_STATES = {state.value: state for state in State}
-_TYPES: tuple[tuple[type, ...], ...] = (
-    *((int,), (str,), (bytes,), (int,), (int,), (str,), (float,), (int,), (float, type(None))),
-    *((str, type(None)),) * 3,
-    *((int,), (str, type(None)), (int,)),
-)
 
 
 class SQLiteStore:
@@ -140,7 +118,7 @@ class SQLiteStore:
                 f"PRAGMA journal_mode = OFF; BEGIN; {'; '.join(SCHEMA)};"
                 f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
             )
-            connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", (*first, _checksum_of(first)))
+            connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", (*first, checksum(first)))
         draft.replace(files.beside(self._path, ""))
 
     def _connect(self, risk_power_loss: bool) -> None:
@@ -184,16 +162,15 @@ class SQLiteStore:
             raise JournalError(self._broken)
         journals = self._execute("SELECT * FROM journal LIMIT 2").fetchall()
         is_one = len(journals) == 1 and all(map(isinstance, journals[0], (str, *(int,) * 5)))
-        if not is_one or _checksum_of(journals[0][:-1]) != journals[0][-1]:
+        if not is_one or checksum(journals[0][:-1]) != journals[0][-1]:
             raise JournalError(self._broken)
         self.id, self._runs, self._commits, self._total, self._closed, _ = journals[0]
         total = last = 0
         # SQLite does not notice a changed byte in a value.
         for values in self._execute("SELECT * FROM messages ORDER BY id"):
-            checksum = values[-1]
-            if not _is_valid(values) or _checksum(values) != checksum:
+            if not is_valid(values) or row_checksum(values) != values[-1]:
                 raise JournalError(self._broken)
-            total, last = total + checksum, values[0]
+            total, last = total + values[-1], values[0]
         if total != self._total:
             raise JournalError(self._broken)
         self._next_id = last + 1
@@ -205,7 +182,7 @@ class SQLiteStore:
             self._closed = 0
             in_flight = self._select(BY_STATE, json.dumps(IN_FLIGHT), 0, -1)
             self._save([crashed(row) for row in in_flight])
-            self._touch()
+            self._touched = True
         if self._execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]:
             raise JournalError(f"{self._path}: another process reads it for too long; try again when it has ended")
 
@@ -216,7 +193,7 @@ class SQLiteStore:
             if self._connection is not None and not self._read_only and self._failure is None:
                 with self._transaction():
                     self._closed = 1
-                    self._touch()
+                    self._touched = True
                 self._execute("PRAGMA wal_checkpoint(FULL)")
         self._release()
 
@@ -235,7 +212,7 @@ class SQLiteStore:
         """Return the number of a new run."""
         with self._transaction():
             self._runs += 1
-            self._touch()
+            self._touched = True
         return int(self._runs)
 
     def record(
@@ -297,7 +274,7 @@ class SQLiteStore:
             self._the_connection.executemany(
                 "INSERT INTO notes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET text = excluded.text", notes.items()
             )
-            self._touch()
+            self._touched = True
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
@@ -327,7 +304,7 @@ class SQLiteStore:
         """Return the number of messages by state."""
         with self._translated_errors():
             found = self._execute("SELECT state, count(*) FROM messages GROUP BY state").fetchall()
-        return {_STATES[state]: count for state, count in found}
+        return {STATES[state]: count for state, count in found}
 
     def statuses(self) -> dict[str | None, int]:
         """Return the number of accepted messages by status."""
@@ -364,7 +341,7 @@ class SQLiteStore:
     def _select(self, query: str, *values: object) -> list[Row]:
         # The values were checked when the journal was opened.
         return [
-            Row._make((*found[:_STATE], _STATES[found[_STATE]], *found[_STATE + 1 :]))
+            Row._make((*found[:STATE], STATES[found[STATE]], *found[STATE + 1 :]))
             for found in self._execute(query, *values)
         ]
 
@@ -373,12 +350,12 @@ class SQLiteStore:
         new, known, stored = [], [], []
         for row in rows:
             values: list[Any] = [*row]
-            values[_STATE] = row.state.value
-            checksum = values[-1] = _checksum(values)
-            self._total += checksum - row.version
-            stored.append(Row._make((*row[:-1], checksum)))
+            values[STATE] = row.state.value
+            version = values[-1] = row_checksum(values)
+            self._total += version - row.version
+            stored.append(row._replace(version=version))
             if row.version:
-                known.append((*values[_BODY:], row.id, row.version))
+                known.append((*values[BODY:], row.id, row.version))
             else:
                 new.append(values)
         self._touched |= bool(rows)
@@ -390,9 +367,6 @@ class SQLiteStore:
             if versions.get(after.id) != after.version:
                 self._total -= after.version - before.version
         return [row for row in stored if versions.get(row.id) == row.version]
-
-    def _touch(self) -> None:
-        self._touched = True
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -408,7 +382,7 @@ class SQLiteStore:
                 if self._touched:
                     self._commits += 1
                     journal = (self.id, self._runs, self._commits, self._total, self._closed)
-                    self._execute(SAVE_JOURNAL, *journal, _checksum_of(journal))
+                    self._execute(SAVE_JOURNAL, *journal, checksum(journal))
                 self._execute("COMMIT")
                 if self._touched and self._lock is not None:
                     self._lock.write(files.LockNote(self.id, self._commits, self._file))
@@ -444,27 +418,3 @@ class SQLiteStore:
         if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
             return f"{self._path}: can't be used as a journal ({error})"
         return self._broken
-
-
-def _checksum(values: Sequence[Any]) -> int:
-    """Return the checksum of a row of `messages`, which ends with its checksum."""
-    # 0 is the version of a row that is not stored.
-    return zlib.crc32(values[_BODY], _checksum_of((*values[:_BODY], *values[_BODY + 1 : -1]))) or 1
-
-
-def _checksum_of(values: tuple[Any, ...]) -> int:
-    # `ascii`, because `repr` depends on the Python version for characters that are new to it.
-    return zlib.crc32(ascii(values).encode())
-
-
-def _is_valid(values: tuple[Any, ...]) -> bool:
-    """Return whether these are the values of a row: each of its type, a known state, and times that `datetime` has."""
-    if len(values) != len(_TYPES) or not all(map(isinstance, values, _TYPES)):
-        return False
-    tried_at, finished_at, confirmed_by = values[6], values[8], values[13]
-    return (
-        values[_STATE] in _STATES
-        and 0 <= tried_at <= LATEST
-        and (finished_at is None or 0 <= finished_at <= LATEST)
-        and confirmed_by in (None, *get_args(Confirmation))
-    )
