@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from callbell_async.errors import ConfigurationError, JournalError, Outcome
+from callbell_async.journal.claim_queue import ClaimQueue
 from callbell_async.journal.sqlite import SQLiteStore
 from callbell_async.journal.states import outcome_of, states_of
 from callbell_async.journal.store import entry_from, known_status
@@ -20,7 +21,7 @@ from callbell_async.models.journal import JournalEntry
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 
-__all__ = ["Journal", "writer_of"]
+__all__ = ["Journal", "claim_queue_of", "writer_of"]
 
 ENTRIES_AT_ONCE = 500
 
@@ -74,6 +75,7 @@ class Journal:
         # The directory may be another when it is opened again.
         connect = partial(SQLiteStore, self.path.absolute(), read_only=read_only, risk_power_loss=risk_power_loss)
         self._writer = JournalWriter(connect, name=str(self.path), read_only=read_only, clock=clock)
+        self._claims = ClaimQueue(self._writer)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path} {'open' if self._writer.is_open else 'closed'}>"
@@ -199,3 +201,8 @@ class Journal:
 def writer_of(journal: Journal) -> JournalWriter:
     """Return the writer of a journal, which runs and `reconcile` use."""
     return journal._writer
+
+
+def claim_queue_of(journal: Journal) -> ClaimQueue:
+    """Return the queue of a journal in which `send` claims single messages."""
+    return journal._claims
