@@ -69,11 +69,11 @@ async def _send_once(pipeline: RequestPipeline, message: Message, journal: Journ
     key, body = dump_keyed_message(message, journal=journal.id if journal.key_in_metadata else None)
     sending = claim_queue_of(journal).sending_by_key()
     while (first := sending.get(key)) is not None:
-        end = await asyncio.shield(first)
-        if isinstance(end, MessageReceipt):
-            return end
-        if end is not None:
-            raise await _duplicate(journal, key) from end
+        before = await asyncio.shield(first)
+        if isinstance(before, MessageReceipt):
+            return before
+        if before is not None:
+            raise await _duplicate(journal, key) from before
     ended = sending[key] = asyncio.get_running_loop().create_future()
     end: MessageReceipt | CallbellError | None = None
     try:
@@ -97,14 +97,15 @@ async def _send(pipeline: RequestPipeline, message: Message, journal: Journal, r
         if cancelled is not None:
             raise cancelled
         error = duplicate_error(claim.row, this_run=False)
-        if error.entry.outcome is Outcome.ACCEPTED and (receipt := error.entry.receipt) is not None:
+        receipt: MessageReceipt | None = error.entry.receipt
+        if error.entry.outcome is Outcome.ACCEPTED and receipt is not None:
             return receipt
         raise error
     call = ClaimedMessage(message, claim, queue.started)
     try:
         if cancelled is not None:
             raise cancelled
-        receipt: MessageReceipt = await pipeline.run(call, read_receipt)
+        receipt = await pipeline.run(call, read_receipt)
     except BaseException as error:
         if not call.attempts:
             queue.started()
