@@ -124,5 +124,5 @@ async def _duplicate(journal: Journal, key: str) -> DuplicateMessageError:
     """Return the error of a call that has waited in vain for another call with the same key."""
     (row,) = await writer_of(journal).ask_flushed(lambda store: store.find([key]))
     if row is None:
-        raise JournalError(f"{journal}: has lost the message that it was sending; restore a good copy")
+        raise JournalError(f"{journal.label}: has lost the message that it was sending; restore a good copy")
     return duplicate_error(row, this_run=False)
