@@ -58,6 +58,8 @@ class ClaimRequest(NamedTuple):
     key: str
     body: bytes
     input_index: int
+    single: bool = False
+    """Whether it is no part of a `send_many` run, so that an earlier attempt of the same run does not make it a duplicate."""
 
 
 class Claim(NamedTuple):
@@ -147,7 +149,7 @@ def claimed(row: Row | None, request: ClaimRequest, *, run: int, now: float, new
     if row is None:
         return Row(new_id, *request[:2], run, request.input_index, State.SENDING, now)
     state = next_state(row.state, StateEvent.CLAIM)
-    if state is None or row.run == run:
+    if state is None or (row.run == run and not request.single):
         return None
     new = Row(
         row.id, row.key, request.body, run, request.input_index, state, now, resent=row.resent, version=row.version

@@ -262,6 +262,7 @@ async def test_a_journal_stays_open_for_who_opened_it(
 
 async def test_a_journal_in_use_sends_nothing(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
     """A run on a journal that another holds ends with `JournalError`, and nothing has left."""
+    assert journal.path is not None
     async with Journal(journal.path):
         run = callbell.send_many(texts(5), journal=journal)
         with pytest.raises(JournalError, match="in use"):
