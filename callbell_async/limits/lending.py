@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 import attrs
 
-__all__ = ["Decision", "Demand", "LendingTerms", "SlotGrant", "SlotReport", "decide", "fair_share"]
+__all__ = ["Decision", "Demand", "LendingTerms", "SlotGrant", "SlotReport", "decide", "fair_share", "first_slots"]
 
 SPARE = 2
 """The free slots that an idle process keeps, so that its next request need not wait for the engine."""
 
 HEADROOM = 8
 """One slot more for so many slots in use."""
+
+STEP = 8
+"""A process asks for this part of the limit at first, then for as much or twice what it has: processes that start at once get the same."""
 
 EXPECTED = 4
 """The number of slots to ask for per waiting request: usually more requests follow as soon as these are sent."""
@@ -112,7 +115,13 @@ def decide(limit: int, demand: Demand, others: Sequence[int]) -> Decision:
     want = min(limit, busy + busy // HEADROOM + EXPECTED * demand.waiting + SPARE)
     target = min(want, fair_share(limit, want, others))
     stay = demand.held - demand.leaving
-    return Decision(keep=max(0, target - stay), give_up=max(0, stay - target), want=want, ask=target)
+    ask = min(target, demand.held + max(demand.held, first_slots(limit)))
+    return Decision(keep=max(0, target - stay), give_up=max(0, stay - target), want=want, ask=ask)
+
+
+def first_slots(limit: int) -> int:
+    """Return how many slots a process asks for before its first request."""
+    return -(-limit // STEP)
 
 
 def fair_share(limit: int, want: int, others: Sequence[int]) -> int:

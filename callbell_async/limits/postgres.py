@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import socket
 from typing import Any
 
 import attrs
 
 from callbell_async.errors import ConfigurationError, RateLimiterError
 from callbell_async.limits.lending import LendingTerms, SlotGrant, SlotReport
-from callbell_async.limits.shared import SharedRateLimiter, SlotLender
+from callbell_async.limits.shared import REPORT_TIMEOUT, SharedRateLimiter, SlotLender
 
 try:
     import psycopg
@@ -61,7 +65,8 @@ ON CONFLICT (name) DO UPDATE SET
         ELSE least(l.quiet_until, clock_timestamp() + %(quiet)s * interval '1 s') END,
     server_started = excluded.server_started,
     called = clock_timestamp(),
-    paused_until = greatest(l.paused_until, excluded.paused_until);
+    paused_until = greatest(
+        l.paused_until - greatest(l.called - clock_timestamp(), interval '0'), excluded.paused_until);
 DELETE FROM callbell_rate_limiter_process WHERE name = %(name)s AND keep_until <= clock_timestamp();
 UPDATE callbell_rate_limiter_process SET keep_until = clock_timestamp() + %(longest_keep)s * interval '1 s'
 WHERE name = %(name)s AND keep_until > clock_timestamp() + %(longest_keep)s * interval '1 s';
@@ -150,6 +155,7 @@ class _PostgresLender(SlotLender):
             raise ConfigurationError(f"name={name!r}: must be a text that is not empty")
         self._url = url
         self._name = name
+        self._broken = False
         self._connection: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
 
     def __repr__(self) -> str:
@@ -161,18 +167,17 @@ class _PostgresLender(SlotLender):
 
     async def connect(self) -> None:
         await self.close()
+        self._broken = False
         failure = ""
         try:
             # Statements with several commands can't be prepared, nor be given parameters by the server.
             self._connection = await psycopg.AsyncConnection.connect(
                 self._url, autocommit=True, cursor_factory=psycopg.AsyncClientCursor, connect_timeout=5
             )
-            cursor = await self._connection.execute(_MISSING)
-            row = await cursor.fetchone()
-            if row is not None and row[0]:
-                await self._connection.execute(_CREATE)
+            if (await self._execute(_MISSING))[0][0]:
+                await self._execute(_CREATE, result=None)
         except (psycopg.Error, OSError) as error:
-            failure = f"{self}: {error}"
+            failure = self._failure(error)
         except BaseException:
             await self.close()
             raise
@@ -182,8 +187,6 @@ class _PostgresLender(SlotLender):
             raise RateLimiterError(failure)
 
     async def report(self, report: SlotReport, *, limit: int, terms: LendingTerms) -> SlotGrant:
-        if self._connection is None:
-            raise RateLimiterError(f"{self}: not connected")
         parameters = {
             "name": self._name,
             "owner": report.owner,
@@ -201,17 +204,9 @@ class _PostgresLender(SlotLender):
         failure = ""
         rows = []
         try:
-            async with self._connection.cursor() as cursor:
-                await cursor.execute(_REPORT, parameters)
-                for _ in range(_SELECT_INDEX):
-                    cursor.nextset()
-                rows = await cursor.fetchall()
+            rows = await self._execute(_REPORT, parameters, result=_SELECT_INDEX)
         except (psycopg.Error, OSError) as error:
-            failure = f"{self}: {error}"
-        except BaseException:
-            # Cancelled or too late: the server may still execute it, and its response belongs to nobody.
-            await self.close()
-            raise
+            failure = self._failure(error)
         if failure:
             await self.close()
             raise RateLimiterError(failure)
@@ -223,6 +218,50 @@ class _PostgresLender(SlotLender):
             else:
                 others.append((held, want))
         return attrs.evolve(grant, others=tuple(others))
+
+    async def _execute(
+        self, query: str, parameters: dict[str, Any] | None = None, *, result: int | None = 0
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows of one of the query's statements.
+
+        If it takes too long, or this task is cancelled, the connection is broken. psycopg would first ask the server to cancel the
+        query, and a server that hangs makes it wait for ten seconds.
+        """
+        running = asyncio.ensure_future(self._fetch(query, parameters, result))
+        timer = asyncio.get_running_loop().call_later(REPORT_TIMEOUT, self._break)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            self._break()
+            await asyncio.wait([running])
+            if not running.cancelled():
+                running.exception()
+            raise
+        finally:
+            timer.cancel()
+
+    async def _fetch(self, query: str, parameters: dict[str, Any] | None, result: int | None) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            raise RateLimiterError(f"{self}: not connected")
+        # Bytes, because a query that is not a literal is not a `LiteralString` for type checkers.
+        async with self._connection.cursor() as cursor:
+            await cursor.execute(query.encode(), parameters)
+            if result is None:
+                return []
+            for _ in range(result):
+                cursor.nextset()
+            return await cursor.fetchall()
+
+    def _failure(self, error: Exception) -> str:
+        # libpq's texts have several lines.
+        return f"{self}: {'no response in time' if self._broken else ' '.join(str(error).split())}"
+
+    def _break(self) -> None:
+        """End the connection at once: whoever waits for a response gets an error."""
+        self._broken = True
+        if self._connection is not None and not self._connection.closed:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None

@@ -47,13 +47,16 @@ if engine.run ~= run or (remaining and math.abs(now - called) > report.lease) th
   quiet_until = now + report.quiet
 end
 quiet_until = math.min(quiet_until, now + report.quiet)
-local paused_until = math.max(tonumber(engine.paused_until or 0), now + report.pause)
+-- Set back, the clock must not make a pause longer.
+local paused_until = tonumber(engine.paused_until or 0) - math.max(0, called - now)
+paused_until = math.max(paused_until, now + report.pause)
 
 local others, lent = {}, 0
 for owner, process in pairs(processes) do
   -- Expired; or the clock was set back, and the time to keep it begins again.
   if process.keep_until <= now then
     redis.call('HDEL', key, 'process:' .. owner)
+    processes[owner] = nil
   else
     if process.keep_until > now + report.longest_keep then
       process.keep_until = now + report.longest_keep

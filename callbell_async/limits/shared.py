@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 from callbell_async.arguments import check_seconds
 from callbell_async.errors import ConfigurationError, RateLimiterError
-from callbell_async.limits.lending import Demand, LendingTerms, SlotGrant, SlotReport, decide, fair_share
+from callbell_async.limits.lending import Demand, LendingTerms, SlotGrant, SlotReport, decide, fair_share, first_slots
 from callbell_async.limits.window import WindowRateLimiter
 
 __all__ = ["SharedRateLimiter", "SlotLender"]
@@ -23,8 +23,11 @@ LEASE = 1.5
 RENEW_EVERY = 0.25
 """Seconds between two reports to the engine."""
 
-REPORT_INTERVAL = 0.1
-"""The shortest time between two reports, in seconds, while requests wait for slots that others may return."""
+POLL_EVERY = 0.1
+"""Seconds between two reports while requests wait for slots that other processes may return."""
+
+GROW_EVERY = 0.05
+"""Seconds between two reports while requests wait and the engine has more slots; the shortest time of all."""
 
 REPORT_TIMEOUT = 0.8
 """Seconds. After a report that fails there is time for a second one within the lease."""
@@ -114,6 +117,7 @@ class SharedRateLimiter(WindowRateLimiter):
         self._sequence = 0
         self._others: tuple[tuple[int, int], ...] = ()
         self._may_grow = True
+        self._interval = GROW_EVERY
         self._pause_until = 0.0
         self._wake = asyncio.Event()
 
@@ -175,7 +179,7 @@ class SharedRateLimiter(WindowRateLimiter):
 
     async def acquire(self) -> None:
         """Wait until one more request may be sent, in the order of the calls."""
-        if self._may_grow and not self.free_slots:
+        if self._may_grow and not self._wake.is_set() and self.waiting >= self.free_slots:
             self._wake.set()
         await super().acquire()
 
@@ -193,7 +197,7 @@ class SharedRateLimiter(WindowRateLimiter):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(self._reported_at + RENEW_EVERY):
                     await self._wake.wait()
-            await asyncio.sleep(self._reported_at + REPORT_INTERVAL - loop.time())
+            await asyncio.sleep(self._reported_at + self._interval - loop.time())
             self._wake.clear()
             try:
                 await self._report()
@@ -220,7 +224,8 @@ class SharedRateLimiter(WindowRateLimiter):
         started = loop.time()
         report = self._last_report(started) if last else self._next_report(started, first=first)
         pause_until = self._pause_until
-        async with self._timeout(REPORT_TIMEOUT):
+        # A little more than a lender that ends its reports itself takes.
+        async with self._timeout(REPORT_TIMEOUT + 0.1):
             grant = await self._lender.report(report, limit=self._limit, terms=self._terms)
         if grant.sequence != report.sequence or last:
             return
@@ -236,7 +241,8 @@ class SharedRateLimiter(WindowRateLimiter):
         self._others = tuple(grant.others)
         needs = [want for _, want in self._others]
         self._may_grow = grant.held < fair_share(self._limit, self._limit, needs)
-        if self._may_grow and self.waiting and not self.free_slots:
+        self._interval = GROW_EVERY if grant.held >= report.ask else POLL_EVERY
+        if self._may_grow and self.waiting > self.free_slots:
             self._wake.set()
 
     def _next_report(self, now: float, *, first: bool) -> SlotReport:
@@ -252,7 +258,7 @@ class SharedRateLimiter(WindowRateLimiter):
             sequence=self._sequence,
             held=self.slots,
             # The first requests come at once, and nobody has to return slots for them.
-            ask=max(decision.ask, self._limit // 4) if first else decision.ask,
+            ask=max(decision.ask, first_slots(self._limit)) if first else decision.ask,
             want=decision.want,
             pause=max(0.0, self._pause_until - now),
             keep=self._terms.keep,
@@ -282,4 +288,4 @@ class SharedRateLimiter(WindowRateLimiter):
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError:
-            raise RateLimiterError(f"{self._lender}: no response within {seconds} s") from None
+            raise RateLimiterError(f"{self._lender}: no response in time") from None

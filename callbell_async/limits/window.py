@@ -266,7 +266,9 @@ class WindowRateLimiter(RateLimiter):
             if not returns:
                 return None
             chance = max(chance, min(returns))
-        return chance if chance < self._allowed_until else None
+        if self._loop is not None and max(chance, self._loop.time()) >= self._allowed_until:
+            return None
+        return chance
 
     def _arm(self) -> None:
         """Set the timer to the time when the next slot may be used by a waiter."""

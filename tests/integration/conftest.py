@@ -23,6 +23,20 @@ def postgres_service() -> Iterator[Service]:
         yield service
 
 
+@pytest.fixture(params=["redis", "postgres"])
+def service(request: pytest.FixtureRequest) -> Service:
+    """Each of the two servers in turn."""
+    found: Service = request.getfixturevalue(f"{request.param}_service")
+    return found
+
+
+@pytest.fixture(params=["redis", "postgres"])
+def own_service(request: pytest.FixtureRequest) -> Service:
+    """Each of the two servers in turn, for the test alone."""
+    found: Service = request.getfixturevalue(f"own_{request.param}")
+    return found
+
+
 @pytest.fixture
 def own_redis() -> Iterator[Service]:
     """A Redis server that the test may kill or suspend."""

@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import json
 import logging
+import os
 import sys
 import threading
 import time
@@ -31,6 +32,12 @@ def new_limiter(name: str, limit: int, jitter: float | None) -> RateLimiter | No
     return limiter
 
 
+def shift_clock(seconds: float) -> None:
+    """Set the wall clock that this process reads, as on a host whose clock is wrong."""
+    original = time.time
+    time.time = lambda: original() + seconds
+
+
 async def main(options: argparse.Namespace) -> None:
     """Connect, wait for the line, send, and report."""
     loop = asyncio.get_running_loop()
@@ -40,7 +47,7 @@ async def main(options: argparse.Namespace) -> None:
     )
     if isinstance(limiter, SharedRateLimiter):
         await limiter.start()
-    print("ready", flush=True)
+    print("ready", flush=True)  # noqa: T201
     await loop.run_in_executor(None, sys.stdin.readline)
     threading.Thread(target=_end_with_input, args=(options.messages == 0,), daemon=True).start()
     async with client:
@@ -56,7 +63,7 @@ async def main(options: argparse.Namespace) -> None:
                 "cpu": cpu,
                 "reports": getattr(limiter, "reports", 0),
             }
-            print(json.dumps(found), flush=True)
+            print(json.dumps(found), flush=True)  # noqa: T201
         else:
             await asyncio.sleep(3600)
     if isinstance(limiter, SharedRateLimiter):
@@ -65,8 +72,6 @@ async def main(options: argparse.Namespace) -> None:
 
 def _end_with_input(quietly: bool) -> None:
     sys.stdin.read()
-    import os
-
     os._exit(0 if quietly else 1)
 
 
@@ -80,4 +85,7 @@ if __name__ == "__main__":
     parser.add_argument("--concurrency", type=int, default=100)
     parser.add_argument("--limit", type=int, default=300)
     parser.add_argument("--jitter", type=float)
-    asyncio.run(main(parser.parse_args()))
+    parser.add_argument("--clock-offsets", type=float, default=0.0, help="seconds, times the number of the process")
+    arguments = parser.parse_args()
+    shift_clock(arguments.clock_offsets * int(arguments.name))
+    asyncio.run(main(arguments))
