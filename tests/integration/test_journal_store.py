@@ -283,7 +283,7 @@ def test_both_stores_do_the_same(postgres_service: Service, tmp_path: Path, life
     try:
         last: dict[str, list[Claim]] = {}
         for number, (step, what, how) in enumerate(life):
-            found: list[object] = []
+            found: list[Any] = []
             if step == "reopen":
                 for store in stores:
                     store.close()
@@ -312,7 +312,7 @@ def test_both_stores_do_the_same(postgres_service: Service, tmp_path: Path, life
                 elif step == "resend":
                     found.append(store.allow_resend(what))
             assert not found or found[0] == found[1]
-            rows = [[plain(found) for found in store.rows(list(State), after=0, count=99)] for store in stores]
+            rows = [[plain(stored) for stored in store.rows(list(State), after=0, count=99)] for store in stores]
             assert rows[0] == rows[1]
             assert stores[0].counts() == stores[1].counts()
             assert stores[0].statuses() == stores[1].statuses()
