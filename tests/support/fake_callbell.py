@@ -81,7 +81,7 @@ class FakeCallbell(Transport):
                 headers=CIMultiDict({"Authorization": "Bearer a-test-token"}),
                 timeout=None,
                 connect_timeout=None,
-                max_connections=1,
+                max_connections=10_000,
             )
         )
         self._describe = fate
@@ -139,7 +139,7 @@ def new_run(
     transport: Transport,
     messages: Iterable[Any] | AsyncIterable[Any],
     *,
-    concurrency: int = 3,
+    concurrency: int | None = 3,
     retry: RetryPolicy = RetryPolicy(attempts=1),  # noqa: B008 - immutable
     rate_limit: RateLimiter | None = None,
     journal: Journal | None = None,
