@@ -62,16 +62,18 @@ class CallState:
     """One call and its outcome so far: the only state that changes while a request is attempted.
 
     `attempts` is the number of attempts started. `in_flight` is whether one has started and has not
-    ended, and `written` whether it has begun to write its body. The first start is counted in `idle_workers`, if any.
+    ended, and `written` whether it has begun to write its body. `on_written`, if any, is called by the code that sets
+    `written` to `True`, in the same step. The first start is counted in `idle_workers`, if any.
     """
 
-    __slots__ = ("_outcome", "attempts", "idle_workers", "in_flight", "request", "written")
+    __slots__ = ("_outcome", "attempts", "idle_workers", "in_flight", "on_written", "request", "written")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.attempts = 0
         self.in_flight = False
         self.written = False
+        self.on_written: Callable[[], None] | None = None
         self.idle_workers: IdleWorkers | None = None
         self._outcome = Outcome.NEVER_SENT
 

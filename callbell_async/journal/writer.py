@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 
 import attrs
 
+from callbell_async.asyncio_tools import wait_uncancelled
 from callbell_async.errors import ConfigurationError, DuplicateMessageError, JournalError, Outcome
 from callbell_async.journal.states import State, finished, outcome_of
 from callbell_async.journal.store import (
-    EVENT,
-    HISTORY,
     LATEST,
     Claim,
     ClaimRequest,
@@ -28,10 +27,12 @@ from callbell_async.models.journal import Confirmation
 from callbell_async.models.receipts import MessageFailure
 from callbell_async.models.results import SendResult
 
-__all__ = ["FLUSH_AFTER", "JournalWriter", "duplicate_error", "in_doubt", "is_text", "wait_for_disk"]
+__all__ = ["FLUSH_AFTER", "JournalWriter", "duplicate_error", "in_doubt", "is_text"]
 
 T = TypeVar("T")
 
+RESTART_AFTER = 1.0
+"""The seconds after which a journal that has failed is opened again for a single message, at the earliest."""
 FLUSH_AFTER = 0.05
 """The most seconds for which a result waits to be written. Usually it is written together with the next claims."""
 
@@ -63,6 +64,8 @@ class JournalWriter:
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Future[Any] | None = None
         self._failure: JournalError | None = None
+        self._single_run: int | None = None
+        self._restart_at = 0.0
 
     # --- open and close -----------------------------------------------------------------------------------------------
 
@@ -98,15 +101,46 @@ class JournalWriter:
             store = await asyncio.shield(opening)
         except BaseException:
             # The thread opens it even if this task was cancelled.
-            await wait_for_disk(opening)
+            await wait_uncancelled(opening)
             if not opening.cancelled() and opening.exception() is None:
                 opening.result().close()
             thread.shutdown(wait=False)
             raise
+        self._thread, self._process = thread, os.getpid()
+        self._use(store)
+
+    def _use(self, store: JournalStore) -> None:
         if self._last_id != store.id:
             # Another journal than before: it may have other messages under the same keys and ids.
             self._last_id, self._results, self._reports = store.id, [], []
-        self._store, self._thread, self._process, self._failure = store, thread, os.getpid(), None
+        self._store, self._failure, self._single_run = store, None, None
+
+    async def _restart(self) -> None:
+        """Open the store again after a failure; raises the failure if that is too early or fails too."""
+        loop = asyncio.get_running_loop()
+        async with self._lifecycle_lock():
+            if self._failure is None:
+                return
+            if loop.time() < self._restart_at:
+                raise self._failure
+            self._restart_at = loop.time() + RESTART_AFTER
+            store, thread = self._open_store()
+
+            def reopen() -> JournalStore:
+                store.close()
+                return self._connect()
+
+            opening = loop.run_in_executor(thread, reopen)
+            cancelled = await wait_uncancelled(opening)
+            try:
+                self._use(opening.result())
+            except JournalError as error:
+                self._failure = error
+                raise
+            if self._results or self._reports:
+                self._schedule_flush()
+            if cancelled is not None:
+                raise cancelled
 
     async def close(self, *, for_run: bool = False) -> None:
         """Write everything, and close the journal if this was the last user; harmless when it is closed.
@@ -140,7 +174,7 @@ class JournalWriter:
             try:
                 await asyncio.shield(closing)
             finally:
-                await wait_for_disk(closing)
+                await wait_uncancelled(closing)
                 thread.shutdown(wait=False)
 
     def _lifecycle_lock(self) -> asyncio.Lock:
@@ -148,6 +182,7 @@ class JournalWriter:
         if self._loop is not loop:
             # A lock and a timer belong to their loop, and that one has ended.
             self._loop, self._lifecycle, self._timer, self._writing = loop, asyncio.Lock(), None, None
+            self._restart_at = 0.0
         return self._lifecycle
 
     def _open_store(self) -> tuple[JournalStore, ThreadPoolExecutor]:
@@ -183,6 +218,22 @@ class JournalWriter:
     async def begin_run(self) -> int:
         """Return the number of a new run, which distinguishes its messages from those of earlier runs."""
         return await self.ask(lambda store: store.begin_run())
+
+    async def begin_singles(self) -> None:
+        """Give single messages a run of their own, once for each opening; open a journal that has failed again."""
+        if self._failure is not None:
+            await self._restart()
+        self._check_process()
+        if self._single_run is None:
+            async with self._lifecycle_lock():
+                if self._single_run is None:
+                    self._single_run = await self.begin_run()
+
+    def claim_singles(self, requests: Sequence[ClaimRequest]) -> asyncio.Future[list[Claim]]:
+        """Start to write the claims of single messages, as `claim` does; needs `begin_singles`."""
+        if self._single_run is None:
+            raise self._failure or JournalError(f"{self._name}: was closed; the message was not sent")
+        return self.claim(requests, run=self._single_run)
 
     def claim(self, requests: Sequence[ClaimRequest], *, run: int) -> asyncio.Future[list[Claim]]:
         """Start to write claims, with everything that waits to be written. Not a task, which others could cancel."""
@@ -223,12 +274,12 @@ class JournalWriter:
         if receipt is not None:
             uuid, status = receipt.uuid, None if receipt.status is None else str(receipt.status)
         # An exception's text may hold what is not UTF-8, and must not keep other results from being written.
-        reason = None if error is None else str(error).encode(errors="replace").decode()
+        reason = None if error is None else str(error).encode(errors="replace").decode().replace("\0", "?")
         outcome = outcome_of(state)
         if row.state is State.RESENDING and outcome is not Outcome.ACCEPTED:
             reason = f"an earlier attempt may have been accepted; this one: {reason or 'was not made'}"
             result = in_doubt(result)
-        self._results.append(ResultRow(row.id, row.run, state, result.attempts, self.now(), uuid, status, reason))
+        self._results.append(ResultRow(row, state, result.attempts, self.now(), uuid, status, reason))
         self._schedule_flush()
         return result
 
@@ -239,7 +290,7 @@ class JournalWriter:
         status: str | None = None,
         *,
         failure: MessageFailure | None = None,
-        confirmed_by: Confirmation = EVENT,
+        confirmed_by: Confirmation = "event",
     ) -> None:
         """Record that Callbell has the message with this key, or with this uuid, and its status."""
         self._open_store()
@@ -258,7 +309,7 @@ class JournalWriter:
 
     def resolve(self, key: str, uuid: str | None) -> None:
         """Record that the contact's history shows a message to be accepted; `uuid` is `None` if several messages could be it."""
-        self.record_report(key, uuid, confirmed_by=HISTORY)
+        self.record_report(key, uuid, confirmed_by="history")
 
     async def flush(self) -> None:
         """Write everything before it returns, cancelled or not; raises `JournalError` if that fails, or has failed before."""
@@ -270,11 +321,11 @@ class JournalWriter:
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
-            await wait_for_disk(writing)
+            await wait_uncancelled(writing)
             raise
 
     def now(self) -> float:
-        """Return the time. A clock that became invalid stands still: its times would make the journal unreadable."""
+        """Return the time. While the clock is invalid, return the last valid time: another would make the journal unreadable."""
         now = self._clock()
         if 0 <= now <= LATEST:
             self._now = float(now)
@@ -297,19 +348,10 @@ class JournalWriter:
             self._timer = None
 
 
-async def wait_for_disk(work: asyncio.Future[Any]) -> asyncio.CancelledError | None:
-    """Wait for a job of the thread, cancelled or not; return the last cancellation."""
-    cancelled = None
-    while not work.done():
-        try:
-            await asyncio.wait({work})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    return cancelled
-
-
 def is_text(text: str) -> bool:
-    """Return whether a string can be written as UTF-8; a lone surrogate can't."""
+    """Return whether a string can be stored: not one with a lone surrogate or a NUL."""
+    if "\0" in text:
+        return False
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -326,10 +368,15 @@ def in_doubt(result: SendResult) -> SendResult:
 def duplicate_error(row: Row, *, this_run: bool) -> DuplicateMessageError:
     """Return the error that gives the reason why a message is not sent."""
     entry = entry_from(row)
+    sent_on = f"{entry.tried_at:%Y-%m-%d %H:%M:%S} UTC"
     if this_run:
         text = f"given twice: the first is message {entry.index} of this run (counted from 0)"
     elif entry.outcome is Outcome.ACCEPTED:
-        text = f"already accepted, sent on {entry.tried_at:%Y-%m-%d %H:%M:%S} UTC"
+        text = f"already accepted, sent on {sent_on}"
+    elif entry.in_flight:
+        text = f"is being sent by another run or call, since {sent_on}; try again when that has ended"
+    elif entry.outcome is Outcome.UNKNOWN:
+        text = f"may have been accepted already, sent on {sent_on}; reconcile the journal"
     else:
-        text = f"may have been accepted already, sent on {entry.tried_at:%Y-%m-%d %H:%M:%S} UTC; reconcile the journal"
+        text = f"was {entry.outcome.value} a moment ago by another run or call"
     return DuplicateMessageError(text, key=entry.key, entry=entry, first_index=entry.index if this_run else None)

@@ -1,4 +1,4 @@
-"""What a journal knows of a message, and the reports of `reconcile` and `refresh`."""
+"""An entry of a journal, and the reports of `reconcile` and `refresh`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Confirmation = Literal["response", "event", "history"]
 
 @attrs.frozen(kw_only=True)
 class JournalEntry:
-    """What a journal knows of one message.
+    """One message in a journal.
 
     Attributes:
         key: What identifies the message in the journal: its own `key`, or 32 hex digits that follow from its content.
@@ -55,7 +55,7 @@ class JournalEntry:
 
     @property
     def receipt(self) -> MessageReceipt | None:
-        """The receipt, as far as the journal has it; `None` without a uuid."""
+        """The receipt as far as the journal has it, its `uuid` and its `status`; `None` without a uuid."""
         return None if self.uuid is None else MessageReceipt(self.uuid, self.status)
 
 

@@ -6,8 +6,9 @@ import importlib.util
 
 import pytest
 
-from tests.benchmarks import journal, memory, million, rate, retry_cost, throughput
+from tests.benchmarks import journal, kills, memory, million, rate, retry_cost, shared_rate, throughput
 from tests.benchmarks.report import machine, show
+from tests.support.services import redis_server
 
 pytestmark = pytest.mark.benchmark
 
@@ -35,6 +36,11 @@ def test_journal() -> None:
     journal.run(loops=("plain",), concurrency=50, seconds=0.6, slice_seconds=0.2)
 
 
+def test_kills() -> None:
+    """A run is killed at any moment and in its first burst, and what it leaves in doubt is printed."""
+    kills.run(kills=1)
+
+
 def test_million() -> None:
     """A campaign is sent from a file to a journal, and again, in a process of its own; nothing is sent twice, and its peaks are printed."""
     million.run(messages=5_000, concurrency=50)
@@ -54,3 +60,13 @@ def test_rate(weather: rate.Weather) -> None:
     assert found.accepted == found.sent
     assert found.refused == 0
     assert found.fullest <= rate.LIMIT
+
+
+def test_shared_rate() -> None:
+    """Two processes over Redis meet no 429, and all is accepted."""
+    with redis_server() as service:
+        found = shared_rate.send(shared_rate.warm(service), [450, 450], delay=50.0)
+    show(f"{found.accepted} accepted, {found.rate:.1f}/s, {found.refused} refused")
+    assert found.accepted == 900
+    assert found.refused == 0
+    assert found.fullest <= shared_rate.LIMIT
