@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import re
 
 import aiohttp
@@ -46,6 +47,14 @@ class Transport:
         self._headers = None if self._owned else options.headers
         self._body_headers = None if self._owned else CIMultiDict({**options.headers, "Content-Type": JSON_TYPE})
         self._url = functools.lru_cache(maxsize=256)(functools.partial(_build_url, options.base_url))
+
+    @property
+    def max_connections(self) -> float:
+        """The most connections of the pool; infinity for a caller's session without a limit."""
+        if self._owned or self._session is None or self._session.connector is None:
+            return self._options.max_connections
+        connector = self._session.connector
+        return min((limit for limit in (connector.limit, connector.limit_per_host) if limit), default=math.inf)
 
     async def exchange(self, call: CallState) -> Response:
         """Send the call's request once and return its response, whatever its status.

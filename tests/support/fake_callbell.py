@@ -73,7 +73,11 @@ class FakeCallbell(Transport):
     """
 
     def __init__(
-        self, fate: Callable[[int, int], Fate] = lambda number, attempt: Fate(), *, keeps: bool = True
+        self,
+        fate: Callable[[int, int], Fate] = lambda number, attempt: Fate(),
+        *,
+        keeps: bool = True,
+        max_connections: int = 10_000,
     ) -> None:
         super().__init__(
             TransportOptions(
@@ -81,7 +85,7 @@ class FakeCallbell(Transport):
                 headers=CIMultiDict({"Authorization": "Bearer a-test-token"}),
                 timeout=None,
                 connect_timeout=None,
-                max_connections=1,
+                max_connections=max_connections,
             )
         )
         self._describe = fate
@@ -141,7 +145,7 @@ def new_run(
     transport: Transport,
     messages: Iterable[Any] | AsyncIterable[Any],
     *,
-    concurrency: int = 3,
+    concurrency: int | None = 3,
     retry: RetryPolicy = RetryPolicy(attempts=1),  # noqa: B008 - immutable
     rate_limit: RateLimiter | None = None,
     journal: Journal | None = None,

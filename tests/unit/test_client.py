@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, TCPConnector
 
 from callbell_async import (
     CallbellClient,
@@ -183,7 +183,7 @@ NO_SESSIONS: list[Any] = [NoSession(), "session", 3, False, ClientSession]
             for name in ("timeout", "connect_timeout")
             for value in (0, -1, math.nan, math.inf, True, "30", [30])
         ),
-        *(({"max_connections": value}, "max_connections") for value in (0, -1, 1.5, True, "10", None, math.inf)),
+        *(({"max_connections": value}, "max_connections") for value in (0, -1, 1.5, True, "10", math.inf)),
         *(({"retry": value}, "retry: must be RetryPolicy") for value in NO_POLICIES),
         *(({"rate_limit": value}, "rate_limit") for value in NO_LIMITS),
         *(({"session": value}, "session: must be ClientSession") for value in NO_SESSIONS),
@@ -226,6 +226,33 @@ def test_too_few_file_descriptors_give_a_warning(monkeypatch: pytest.MonkeyPatch
     assert not warnings_of(max_connections=224)
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert not warnings_of(max_connections=10**6)
+
+
+@pytest.mark.parametrize(
+    ("files", "size"), [(332, 300), (10**6, 300), (256, 224), (82, 50), (81, 49), (33, 1), (16, 1)]
+)
+def test_the_default_pool_fits_the_file_descriptors(files: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default pool has 300 connections, or as many as the process may open; a warning comes if these are fewer than 50."""
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (files, files))
+    texts = warnings_of()
+    assert len(texts) == (size < 50)
+    for text in texts:
+        assert f"may open {files} files, too few for 50 connections" in text
+        assert "ulimit -n 332" in text
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert CallbellClient(TOKEN)._transport.max_connections == size
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [({"limit": 20}, 20), ({"limit": 0}, math.inf), ({"limit": 0, "limit_per_host": 7}, 7), ({"limit_per_host": 9}, 9)],
+)
+async def test_the_connections_of_a_callers_session(limits: dict[str, Any], expected: float) -> None:
+    """With a caller's session, the limits of its connector count instead of `max_connections`."""
+    async with ClientSession(connector=TCPConnector(**limits)) as session:
+        assert CallbellClient(TOKEN, session=session, max_connections=5)._transport.max_connections == expected
 
 
 async def test_a_callers_session_has_its_own_pool(monkeypatch: pytest.MonkeyPatch) -> None:
