@@ -262,6 +262,7 @@ steps = st.one_of(
     st.tuples(st.just("finish"), st.sampled_from(KEYS), st.sampled_from(list(Outcome))),
     st.tuples(st.just("report"), st.sampled_from([*KEYS, None]), st.sampled_from(["sent", "read", "failed", None])),
     st.tuples(st.just("resend"), st.lists(st.sampled_from(KEYS), min_size=1, max_size=2, unique=True), st.none()),
+    st.tuples(st.just("event"), st.sampled_from(KEYS), st.sampled_from(["u-a", "w"])),
     st.tuples(st.just("history"), st.sampled_from(KEYS), st.sampled_from(["u-a", "w", None])),
     st.tuples(st.just("reopen"), st.none(), st.none()),
 )
@@ -307,6 +308,8 @@ def test_both_stores_do_the_same(postgres_service: Service, tmp_path: Path, life
                     report(
                         store, what, None if what else "u-a", how, reason="not delivered" if how == "failed" else None
                     )
+                elif step == "event":
+                    report(store, what, how)
                 elif step == "history":
                     report(store, what, how, confirmed_by="history")
                 elif step == "resend":
