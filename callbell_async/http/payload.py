@@ -8,9 +8,12 @@ from aiohttp.http import StreamWriter
 
 from callbell_async.http.requests import CallState
 
-__all__ = ["JSON_TYPE", "TrackedPayload"]
+__all__ = ["CONTENT_TYPE", "JSON_TYPE", "TrackedPayload"]
 
 JSON_TYPE = "application/json"
+
+CONTENT_TYPE = frozenset({"Content-Type"})
+"""The header that aiohttp must not add to a request without a body."""
 
 
 class TrackedPayload(aiohttp.BytesPayload):
