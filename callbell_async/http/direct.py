@@ -58,15 +58,17 @@ def open_direct_path(
     They must with another version of aiohttp, and if somebody traces or changes the requests of every session, as
     OpenTelemetry and Sentry do.
     """
+    connector = session.connector
     if (
-        type(session) is not _SESSION
+        connector is None
+        or type(session) is not _SESSION
         or not _IS_ORIGINAL
         or ".".join(aiohttp.__version__.split(".")[:2]) not in TESTED_VERSIONS
         or session.trace_configs
         or session._middlewares
     ):
         return None
-    return DirectPath(session, options, timeout)
+    return DirectPath(session, connector, options, timeout)
 
 
 class DirectResponse:
@@ -87,7 +89,7 @@ class DirectResponse:
         try:
             body = self.content.read_nowait()
         except BaseException:
-            self._connection.close()
+            _discard(self._connection)
             raise
         self.release()
         return body
@@ -96,7 +98,7 @@ class DirectResponse:
         """Return the connection to the pool; close it if the request or the response is not complete."""
         protocol = self._connection.protocol
         if protocol is not None and protocol.writing_paused:
-            self._connection.close()
+            _discard(self._connection)
         else:
             self._connection.release()
 
@@ -105,10 +107,13 @@ class DirectPath:
     """Sends requests over the connections of an own session."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, options: TransportOptions, timeout: aiohttp.ClientTimeout
+        self,
+        session: aiohttp.ClientSession,
+        connector: aiohttp.BaseConnector,
+        options: TransportOptions,
+        timeout: aiohttp.ClientTimeout,
     ) -> None:
-        assert session.connector is not None
-        self._connector = session.connector
+        self._connector = connector
         self._timeout = timeout
         self._prepared = functools.cache(functools.partial(_prepare, session, options))
 
@@ -128,10 +133,8 @@ class DirectPath:
         request, start, end = self._prepared(call.request.method, body is not None)
         connection = await self._connector.connect(request, traces=[], timeout=self._timeout)
         try:
-            protocol = connection.protocol
-            assert protocol is not None
-            transport = protocol.transport
-            if transport is None or transport.is_closing() or protocol.should_close:
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None or transport.is_closing() or protocol.should_close:
                 # The server has closed it, or responded before the request.
                 raise ConnectionResetError("the connection ended before the request was written")
             protocol.set_response_params(
@@ -139,15 +142,26 @@ class DirectPath:
             )
             call.written = True
             # Not in a variable: the head holds the token, and a traceback may show this frame.
-            transport.write(b"%b%b%b%d\r\n\r\n%b" % (start, url.raw_path_qs.encode(), end, len(body or b""), body or b""))
+            transport.write(
+                b"%b%b%b%d\r\n\r\n%b" % (start, url.raw_path_qs.encode(), end, len(body or b""), body or b"")
+            )
             while True:
                 head, content = await protocol.read()
                 # A response may have interim responses before it. 101 is none: it changes the protocol.
                 if head.code >= 200 or head.code == 101:
                     return DirectResponse(connection, head.code, head.headers, content)
         except BaseException:
-            connection.close()
+            _discard(connection)
             raise
+
+
+def _discard(connection: Connection) -> None:
+    """Close a connection, without writing the rest of a request."""
+    protocol = connection.protocol
+    if protocol is not None and protocol.writing_paused and protocol.transport is not None:
+        # Closing would wait until the server has read all of it.
+        protocol.transport.abort()
+    connection.close()
 
 
 def _prepare(
