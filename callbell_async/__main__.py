@@ -1,4 +1,4 @@
-"""`python -m callbell_async` is `callbell-async`."""
+"""`python -m callbell_async` runs the command `callbell-async`."""
 
 from callbell_async.cli import main
 

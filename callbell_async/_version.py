@@ -1,3 +1,3 @@
-"""The version, in the one place where it stands."""
+"""The version; every other place reads it from here."""
 
 __version__ = "0.1.0"

@@ -1,18 +1,28 @@
-"""The client: token, pool of connections, life cycle, and the groups of endpoints."""
+"""The client: its arguments, its life cycle, and the groups of endpoints."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import warnings
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import aiohttp
 from multidict import CIMultiDict
 
+from callbell_async.arguments import (
+    check_base_url,
+    check_count,
+    check_header,
+    check_instance,
+    check_seconds,
+    check_token,
+    is_insecure,
+)
+from callbell_async.asyncio_tools import run_shielded
 from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
 from callbell_async.endpoints.account import (
     AuthEndpoint,
@@ -34,12 +44,18 @@ from callbell_async.http.responses import read_any
 from callbell_async.http.retry import RetryPolicy
 from callbell_async.http.transport import Transport
 from callbell_async.journal import Journal, reconcile, refresh
-from callbell_async.limits.window import RateLimiter, WindowRateLimiter
+from callbell_async.limits.base import RateLimiter
+from callbell_async.limits.window import WindowRateLimiter
 from callbell_async.models.journal import ReconcileReport, RefreshReport
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import Item, SendResult
 from callbell_async.wire import dump_json
+
+try:
+    import resource
+except ModuleNotFoundError:  # pragma: no cover - not on Windows
+    resource = None  # type: ignore[assignment]
 
 __all__ = ["DEFAULT_BASE_URL", "CallbellClient"]
 
@@ -54,23 +70,35 @@ class CallbellClient:
         receipt = await callbell.send(TextMessage(to="+31612345678", text="Hello!"))
     ```
 
-    - `token`: the API key, or the environment's `CALLBELL_TOKEN`. A pasted `Bearer ` before it is dropped.
-    - `base_url`: or the environment's `CALLBELL_BASE_URL`, or Callbell's own.
-    - `timeout`: seconds for one attempt, from asking the pool for a connection to the last byte of the answer; `None` for no limit.
-    - `connect_timeout`: seconds for opening a connection, within `timeout`.
-    - `max_connections`: how many connections the pool may hold open; a call beyond it waits for one within its `timeout`.
-    - `retry`: a `RetryPolicy`. What may have been accepted is not sent again, unless it says so.
-    - `rate_limit`: requests a second, a `RateLimiter`, or `None` for no limit. Callbell's limit is 300 an account.
-    - `session`: a caller's own `aiohttp.ClientSession`, used and not closed; proxies, tracing and TLS are set there, and so is the
-      size of its pool.
-    - `user_agent`: in place of this library's own.
+    The client opens with `async with` or with its first call, and closes at the end of the block or with `close`; it can't be opened
+    again. It may be built outside an event loop, and belongs to the event loop of its first call. Share one client in an
+    application: its calls share the connection pool, the rate limit, and the pause after a 429.
 
-    The groups of endpoints: `messages`, `contacts`, `channels`, `templates`, `teams`, `users`, `custom_statuses`, `funnels`, `webhooks`,
-    `plan`, `auth`. `request` reaches what has no method.
+    Each group of endpoints is an attribute: `messages`, `contacts`, `channels`, `templates`, `teams`, `users`, `custom_statuses`,
+    `funnels`, `webhooks`, `plan` and `auth`. `request` calls an endpoint that has no method.
 
-    Opened by `async with` or by the first call; closed by leaving the block or by `close`, and not usable again. Safe to build
-    outside an event loop; belongs to the loop of its first call. Share one client in an application: it is the pool, the rate limit
-    and the stop after a 429 that calls have in common. Raises `ConfigurationError` for arguments that can't be used.
+    Args:
+        token: The API token; by default the environment variable `CALLBELL_TOKEN`. Blanks around it and `Bearer ` before it are
+            removed.
+        base_url: The address of the API, with `/v1`; by default the environment variable `CALLBELL_BASE_URL`, or
+            `https://api.callbell.eu/v1`. Plain http to another host gives a `UserWarning`.
+        timeout: The seconds for one attempt, from the request for a connection to the end of the response, more than 0; `None`
+            for no limit.
+        connect_timeout: The seconds for opening a connection, more than 0, within `timeout`; `None` for no limit.
+        max_connections: The most connections in the pool, 1 or more. A request that finds none free waits, within `timeout`. More
+            than the process may open gives a `UserWarning`.
+        retry: The `RetryPolicy`. By default, a message that may have been accepted is not sent again.
+        rate_limit: The most requests in a second, 1 or more; a `RateLimiter`; or `None` for no limit. Callbell's limit is 300 for
+            an account.
+        session: Your own `aiohttp.ClientSession`, for a proxy, tracing or TLS settings. It is not closed, and the size of its pool
+            counts instead of `max_connections`.
+        user_agent: The `User-Agent` header; by default the versions of this library, aiohttp and Python.
+
+    Attributes:
+        closed: Whether the client was closed.
+
+    Raises:
+        ConfigurationError: An argument has another type or is out of range. The text names it, and never quotes the token.
     """
 
     def __init__(
@@ -86,49 +114,52 @@ class CallbellClient:
         session: aiohttp.ClientSession | None = None,
         user_agent: str | None = None,
     ) -> None:
-        self._base_url = _clean_base_url(base_url or os.environ.get("CALLBELL_BASE_URL") or DEFAULT_BASE_URL)
-        if not isinstance(max_connections, int) or max_connections < 1:
-            raise ConfigurationError(f"max_connections={max_connections!r}: must be a whole number, 1 or more")
-        if not isinstance(retry, RetryPolicy):
-            raise ConfigurationError("retry: must be a RetryPolicy; RetryPolicy(attempts=1) never retries")
-        if not isinstance(rate_limit, int | RateLimiter | None):
-            raise ConfigurationError("rate_limit: must be a whole number of requests a second, a RateLimiter, or None")
-        headers = CIMultiDict(
-            {
-                "Authorization": f"Bearer {_clean_token(token if token is not None else os.environ.get('CALLBELL_TOKEN'))}",
-                "Accept": "application/json",
-                "User-Agent": _clean_header("user_agent", user_agent or default_user_agent()),
-            }
-        )
+        token = check_token(os.environ.get("CALLBELL_TOKEN") if token is None else token)
+        if base_url is None:
+            base_url = os.environ.get("CALLBELL_BASE_URL") or DEFAULT_BASE_URL
+        self._base_url = check_base_url(base_url, example=DEFAULT_BASE_URL)
+        check_seconds("timeout", timeout, positive=True, optional=True)
+        check_seconds("connect_timeout", connect_timeout, positive=True, optional=True)
+        check_count("max_connections", max_connections)
+        check_instance("retry", retry, RetryPolicy, "RetryPolicy(attempts=1) never retries")
+        limiter = _rate_limiter(rate_limit)
+        if session is not None:
+            check_instance(
+                "session", session, aiohttp.ClientSession, "pass a session of aiohttp itself, or leave it out"
+            )
+        user_agent = default_user_agent() if user_agent is None else check_header("user_agent", user_agent)
+        for text in _setup_warnings(self._base_url, connections=max_connections if session is None else 0):
+            warnings.warn(text, stacklevel=2)
         options = TransportOptions(
             base_url=self._base_url,
-            headers=headers,
-            timeout=_clean_seconds("timeout", timeout),
-            connect_timeout=_clean_seconds("connect_timeout", connect_timeout),
+            headers=CIMultiDict(
+                {"Authorization": f"Bearer {token}", "Accept": "application/json", "User-Agent": user_agent}
+            ),
+            timeout=timeout,
+            connect_timeout=connect_timeout,
             max_connections=max_connections,
         )
         self._transport = Transport(options, session)
-        limiter = WindowRateLimiter(rate_limit) if isinstance(rate_limit, int) else rate_limit
         self._runs: set[SendRun] = set()
-        self._door = door = _Door(RequestPipeline(self._transport, retry=retry, rate_limit=limiter))
-        self.messages = MessagesEndpoint(door)
-        self.contacts = ContactsEndpoint(door)
-        self.channels = ChannelsEndpoint(door)
-        self.templates = TemplatesEndpoint(door)
-        self.teams = TeamsEndpoint(door)
-        self.users = UsersEndpoint(door)
-        self.custom_statuses = CustomStatusesEndpoint(door)
-        self.funnels = FunnelsEndpoint(door)
-        self.webhooks = WebhooksEndpoint(door)
-        self.plan = PlanEndpoint(door)
-        self.auth = AuthEndpoint(door)
+        self._pipeline = pipeline = _PipelineHandle(RequestPipeline(self._transport, retry=retry, rate_limit=limiter))
+        self.messages = MessagesEndpoint(pipeline)
+        self.contacts = ContactsEndpoint(pipeline)
+        self.channels = ChannelsEndpoint(pipeline)
+        self.templates = TemplatesEndpoint(pipeline)
+        self.teams = TeamsEndpoint(pipeline)
+        self.users = UsersEndpoint(pipeline)
+        self.custom_statuses = CustomStatusesEndpoint(pipeline)
+        self.funnels = FunnelsEndpoint(pipeline)
+        self.webhooks = WebhooksEndpoint(pipeline)
+        self.plan = PlanEndpoint(pipeline)
+        self.auth = AuthEndpoint(pipeline)
 
     def __repr__(self) -> str:
-        state = "closed" if self._door.closed else "open" if self._door.loop else "not opened yet"
+        state = "closed" if self._pipeline.closed else "open" if self._pipeline.loop else "not opened yet"
         return f"<{type(self).__name__} {self._base_url} {state}>"
 
     async def __aenter__(self) -> Self:
-        self._door()
+        self._pipeline()
         return self
 
     async def __aexit__(
@@ -137,29 +168,47 @@ class CallbellClient:
         await self.close()
 
     def __del__(self) -> None:
-        # One whose arguments were refused has no door.
-        door = getattr(self, "_door", None)
-        if door is not None and not door.closed and self._transport.close_nowait():
+        # A client whose arguments were refused has no pipeline.
+        pipeline = getattr(self, "_pipeline", None)
+        if pipeline is not None and not pipeline.closed and self._transport.close_nowait():
             warnings.warn(
                 f"unclosed {self!r}; use `async with` or `await close()`", ResourceWarning, source=self, stacklevel=2
             )
 
     @property
     def closed(self) -> bool:
-        """Whether the client was closed; it can't be opened again."""
-        return self._door.closed
+        """Whether the client was closed."""
+        return self._pipeline.closed
 
     async def close(self) -> None:
-        """End the runs under way as if cancelled, and close the pool (a caller's own session stays open). May be called twice."""
-        self._door.closed = True
+        """Close the client: its runs end as if they were cancelled, then the pool and the rate limiter close.
+
+        A session that was passed to the client stays open. May be called twice.
+        """
+        self._pipeline.closed = True
+        # A cancel scope around this must not take the runs' shutdown time away.
+        await run_shielded(self._close)
+
+    async def _close(self) -> None:
         try:
-            # Together: their grace times must not add up.
+            # All at once, so that their shutdown times do not add up.
             await asyncio.gather(*(run.aclose() for run in tuple(self._runs)))
         finally:
-            await self._transport.close()
+            await self._pipeline.close()
 
     async def send(self, message: Message) -> MessageReceipt:
-        """Send one message: `callbell.messages.send`."""
+        """Send one message; the same as `messages.send`.
+
+        Args:
+            message: The message.
+
+        Returns:
+            Callbell's receipt: the message was accepted for sending (not: delivered).
+
+        Raises:
+            APIError: Callbell refused the message.
+            TransportError: No readable response came; its `outcome` is `UNKNOWN` if the message may have been accepted.
+        """
         return await self.messages.send(message)
 
     def send_many(
@@ -171,67 +220,123 @@ class CallbellClient:
         on_result: Callable[[SendResult], Any] | None = None,
         stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
         shutdown_timeout: float = 10.0,
+        outage_timeout: float = 600.0,
     ) -> SendRun:
-        """Send any number of messages: `await` it for a report in the order given, or `async for` results as they come.
+        """Send any number of messages.
 
-        `messages` is pulled lazily, as places become free among the `concurrency` that are under way at once (more than the pool's
-        `max_connections` only wait there). `journal` writes down each message before it is tried, and what came of it: what it has already is
-        not sent again, not after a crash either. `on_result` is called with each result (awaited if it gives something to await).
-        An error of a kind in `stop_on` stops the run: what is under way ends, the rest is `SKIPPED`. When cancelled, what is
-        under way has `shutdown_timeout` seconds to end. See `SendRun`. Raises `ConfigurationError` for arguments that can't be used.
+        ```python
+        report = await callbell.send_many(messages)
+        async for result in callbell.send_many(messages): ...
+        ```
+
+        Args:
+            messages: The messages, from any iterable or asynchronous iterable. They are read as they are needed. An
+                `InvalidMessageError` in place of a message is reported as its result.
+            concurrency: The most messages in flight, 1 or more. Beyond the client's `max_connections` they wait for a connection.
+            journal: Records every message before it is sent, and its outcome. A message that it has already is not sent again,
+                also after a crash.
+            on_result: Called with the result of each message; if it returns an awaitable, that is awaited.
+            stop_on: The exceptions that stop the run: messages in flight end, and the others are `SKIPPED`.
+            shutdown_timeout: The seconds that messages in flight have to end when the run is cancelled, 0 or more.
+            outage_timeout: The seconds for which the run pauses while Callbell can't be reached; then it stops with an
+                `OutageError`, and the other messages are `SKIPPED`. With 0 it never pauses.
+
+        Returns:
+            The run. Await it for a `SendReport`, with the results in the order of the messages; or iterate over it for each
+            `SendResult` as soon as it is known.
+
+        Raises:
+            ConfigurationError: An argument has another type or is out of range.
         """
         return SendRun(
-            self._door,
+            self._pipeline,
             messages,
             concurrency=concurrency,
             journal=journal,
             on_result=on_result,
             stop_on=stop_on,
             shutdown_timeout=shutdown_timeout,
+            outage_timeout=outage_timeout,
             runs=self._runs,
         )
 
     async def reconcile(self, journal: Journal, *, clock_skew: float = 2.0) -> ReconcileReport:
-        """Look for every message of the journal whose outcome is `UNKNOWN` in its contact's history, and settle those that are there.
+        """Search the contacts' histories for the journal's messages whose outcome is `UNKNOWN`, and record those that are found.
 
-        One is found by its text: a message that was sent to that contact, not before it was tried (but for `clock_skew` seconds between
-        this machine's clock and Callbell's), and that is no other message of the journal. What is not found stays `UNKNOWN`: it may
-        have been lost, or not be shown yet. Opens the journal if it isn't open. Raises `JournalError`, and `AuthenticationError`.
+        A message is found by its text: the history shows one with the same text, sent after the attempt, which is not another message of
+        the journal. A message that is not found stays `UNKNOWN`, because Callbell may show it later. Opens the journal if it is not open.
+
+        Args:
+            journal: The journal.
+            clock_skew: The seconds by which the clocks of this machine and of Callbell may differ, 0 or more.
+
+        Returns:
+            The messages that were found, and those that were not.
+
+        Raises:
+            JournalError: The journal can't be used.
+            AuthenticationError: Callbell does not accept the token.
         """
         async with journal:
             return await reconcile(journal, contacts=self.contacts, templates=self.templates, clock_skew=clock_skew)
 
     async def refresh(self, journal: Journal) -> RefreshReport:
-        """Ask Callbell how far the journal's accepted messages are, those that have not come to their end; one request for each.
+        """Request the status of each accepted message of the journal that may still change, and record it.
 
-        Opens the journal if it isn't open. Raises `JournalError`, and `AuthenticationError`.
+        Sends one request for each message. Opens the journal if it is not open.
+
+        Args:
+            journal: The journal.
+
+        Returns:
+            The number of messages that were requested, that changed, and whose request failed.
+
+        Raises:
+            JournalError: The journal can't be used.
+            AuthenticationError: Callbell does not accept the token.
         """
         async with journal:
             return await refresh(journal, messages=self.messages)
 
     async def request(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, json: Any = None) -> Any:
-        """Call what has no method here, and return its JSON (`None` for an empty answer).
+        """Call an endpoint that has no method, with the same token, timeouts, retries and rate limit as every call.
 
-        `path` begins with a slash and is percent-encoded; `query` leaves out `None` and joins lists with commas. The same token,
-        timeouts, retries, rate limit and exceptions apply as everywhere.
+        Args:
+            method: The HTTP method. GET, PUT and DELETE are retried after any failure, as RFC 9110 allows.
+            path: The path without the base URL: begins with a slash, and is percent-encoded.
+            query: The parameters of the query. `None` is left out, lists are joined by commas.
+            json: The body: anything that JSON can hold; `None` for no body.
+
+        Returns:
+            The JSON of the response; `None` if it has no body.
+
+        Raises:
+            ConfigurationError: `method` or `path` is not valid.
+            APIError: Callbell refused the request.
+            TransportError: No readable response came.
         """
-        if not path.startswith("/"):
-            raise ConfigurationError("path: must begin with a slash, and stand without the base URL")
+        if not isinstance(method, str) or not (method.isascii() and method.isalpha()):
+            raise ConfigurationError("method: must be an HTTP method such as GET or POST")
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise ConfigurationError("path: must begin with a slash, and not contain the base URL")
         body = None if json is None else dump_json(json, field="json")
         request = Request(method.upper(), path + build_query(query), body)
-        return await self._door().run(CallState(request), read_any)
+        return await self._pipeline().run(CallState(request), read_any)
 
 
-class _Door:
-    """Leads to the caller while the client is open, on its own event loop. It does not hold the client, so that one nobody closed is collected."""
+class _PipelineHandle:
+    """Provides the request pipeline while the client is open, on the event loop of its first call.
 
-    def __init__(self, caller: RequestPipeline) -> None:
-        self._caller = caller
+    Holds no reference to the client, so that an unclosed client can be garbage-collected, and warn.
+    """
+
+    def __init__(self, pipeline: RequestPipeline) -> None:
+        self._pipeline = pipeline
         self.loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
 
     def __call__(self) -> RequestPipeline:
-        """The caller, for a call on this loop; raises `ClientClosedError`, or `ConfigurationError` on another loop than the first."""
+        """Return the pipeline; raises `ClientClosedError`, or `ConfigurationError` on another event loop than the first."""
         if self.closed:
             raise ClientClosedError("the client is closed; build a new one")
         loop = asyncio.get_running_loop()
@@ -241,44 +346,46 @@ class _Door:
                     "the client belongs to another event loop (that of its first call); build one client for each loop"
                 )
             self.loop = loop
-        return self._caller
+        return self._pipeline
+
+    async def close(self) -> None:
+        """Close the pipeline; a call that is in flight ends at once."""
+        self.closed = True
+        await self._pipeline.close()
 
 
-def _clean_token(token: str | None) -> str:
-    # The dashboard shows the key with `Bearer ` before it, and people paste it whole.
-    token = (token or "").strip()
-    if token[:6].lower() == "bearer" and (len(token) == 6 or token[6].isspace()):
-        token = token[6:].strip()
-    if not token:
-        raise ConfigurationError("no token; pass CallbellClient(token) or set CALLBELL_TOKEN in the environment")
-    return _clean_header("token", token)
+def _rate_limiter(rate_limit: object) -> RateLimiter | None:
+    if rate_limit is None or isinstance(rate_limit, RateLimiter):
+        return rate_limit
+    if isinstance(rate_limit, int):
+        return WindowRateLimiter(check_count("rate_limit", rate_limit, unit="requests a second"))
+    found = f"the class {rate_limit.__name__}" if isinstance(rate_limit, type) else repr(rate_limit)
+    raise ConfigurationError(
+        f"rate_limit: must be a whole number of requests a second, a RateLimiter, or None for no limit; not {found}"
+    )
 
 
-def _clean_header(name: str, value: str) -> str:
-    if not value.isprintable() or not value.isascii():
-        # Says nothing of the value: it may be the secret.
-        raise ConfigurationError(
-            f"{name}: has characters that can't stand in a header; was it pasted with a line break?"
+# Standard streams, the event loop, a journal, a log, name resolution.
+_OTHER_FILES = 32
+
+
+def _setup_warnings(base_url: str, *, connections: int) -> Iterator[str]:
+    """Yield a text for each setting that works but is risky."""
+    if is_insecure(base_url):
+        yield (
+            f"base_url {base_url} is plain http to another host: the token and all messages cross the network unencrypted; use https"
         )
-    return value
-
-
-def _clean_base_url(url: str) -> str:
-    try:
-        parts = urlsplit(url.strip())
-    except ValueError:
-        # An open bracket, as in http://[::1
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ConfigurationError(
-            f"base_url: must be an absolute http or https URL without a query, such as {DEFAULT_BASE_URL}"
+    limit = _open_file_limit()
+    if connections + _OTHER_FILES > limit:
+        yield (
+            f"this process may open {limit} files, too few for max_connections={connections}; "
+            f"raise the limit (ulimit -n {connections + _OTHER_FILES}) or lower max_connections"
         )
-    if parts.username or parts.password:
-        raise ConfigurationError("base_url: must not hold a user name or a password")
-    return url.strip().rstrip("/")
 
 
-def _clean_seconds(name: str, value: float | None) -> float | None:
-    if value is not None and not value > 0:
-        raise ConfigurationError(f"{name}={value!r}: must be seconds, more than 0, or None for no limit")
-    return value
+def _open_file_limit() -> float:
+    """Return the number of files and sockets that the process may open; infinity if the system has no limit."""
+    if resource is None:
+        return math.inf
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if soft == resource.RLIM_INFINITY else soft

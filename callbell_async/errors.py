@@ -1,24 +1,25 @@
-"""Every exception this library raises, and what each says about the fate of a request.
+"""Every exception of this library, and the outcome of a message.
 
 ```
 CallbellError
-├── InvalidMessageError (ValueError)    a message that can't be built; nothing was sent
-├── ConfigurationError (ValueError)     the client was set up or used wrongly; nothing was sent
+├── InvalidMessageError (ValueError)    a message, or a field of it, is not valid; nothing was sent
+├── ConfigurationError (ValueError)     an argument, a setting or a call is not valid; nothing was sent
 ├── ClientClosedError (RuntimeError)    the client was closed before this call; nothing was sent
 ├── BulkSendError                       raised by SendReport.raise_for_failures()
-├── DuplicateMessageError               a journal has the message already, or it was given twice
+├── DuplicateMessageError               a message that the journal has already, or that was given twice
+├── OutageError                         a run stopped because Callbell could not be reached
 ├── JournalError                        a journal that can't be used; nothing is sent that it has not recorded
-├── PaginationError                     a list that goes round in a circle
+├── PaginationError                     a list that does not end
 ├── StatusTimeoutError (TimeoutError)   a message did not reach a status in time
-├── SignatureError                      a webhook's request that Callbell did not sign, or not lately
-├── EventDecodeError (ValueError)       a webhook's request that holds no event
-├── EventNotHandledError                a webhook's event that was taken and not handled before the end
-├── TransportError                      no answer that can be read
+├── SignatureError                      a webhook request without a valid signature
+├── EventDecodeError (ValueError)       a webhook request without an event
+├── EventNotHandledError                a webhook event that was received, but not handled
+├── TransportError                      no readable response
 │   ├── ConnectError                    no connection: refused, name not found, TLS
-│   ├── RequestTimeoutError             no connection, or no answer, in time
-│   ├── ConnectionLostError             the connection broke under the request
-│   └── ResponseDecodeError             a 2xx answer that can't be read
-└── APIError                            Callbell answered, and refused
+│   ├── RequestTimeoutError             no slot, no connection or no response in time
+│   ├── ConnectionLostError             the connection broke during the request
+│   └── ResponseDecodeError             a 2xx response that can't be read
+└── APIError                            Callbell refused the request
     ├── BadRequestError                 400
     ├── AuthenticationError             401
     ├── PaymentRequiredError            402
@@ -29,7 +30,8 @@ CallbellError
     └── ServerError                     5xx
 ```
 
-No exception holds the token, and the text of none holds a recipient's number or a message's text.
+No exception holds the token. The text of an exception never contains a recipient's number or a message's text, so that it may be
+logged; the attributes of `APIError` and `ResponseDecodeError` hold the response as it came, which may repeat them.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
-from urllib.parse import unquote
+
+from callbell_async.redaction import mask_path
 
 __all__ = [
     "APIError",
@@ -55,6 +58,7 @@ __all__ = [
     "InvalidMessageError",
     "JournalError",
     "NotFoundError",
+    "OutageError",
     "Outcome",
     "PaginationError",
     "PaymentRequiredError",
@@ -71,19 +75,22 @@ __all__ = [
 
 
 class Outcome(StrEnum):
-    """What became of a message, as far as it can be known."""
+    """The outcome of a message, as far as it is known.
+
+    Attributes:
+        ACCEPTED: Callbell accepted the message for sending (not: delivered it).
+        REJECTED: Callbell refused the message, or a gateway that did not reach Callbell did.
+        NEVER_SENT: The message did not leave this process: sending it again can't create a duplicate.
+        UNKNOWN: The message may have been accepted. It was written to the connection, and no readable response came, or
+            a gateway responded without knowing whether Callbell accepted it (502, 504, 520, 522, 524).
+        SKIPPED: The message was not attempted: the journal has it already, or the run stopped first.
+    """
 
     ACCEPTED = "accepted"
-    """Callbell enqueued it (not: it was delivered)."""
     REJECTED = "rejected"
-    """Callbell refused it, or a gateway that never reached Callbell did."""
     NEVER_SENT = "never_sent"
-    """It provably never left: sending it again can't make a second copy."""
     UNKNOWN = "unknown"
-    """It may have been accepted: it was written, and no readable response came back, or a gateway responded
-    without knowing whether Callbell accepted it (502, 504, 520, 522, 524)."""
     SKIPPED = "skipped"
-    """It was not tried: a journal has it already, or the run was stopped before it."""
 
 
 def _rebuild(cls: type[CallbellError], args: tuple[Any, ...], state: dict[str, Any]) -> CallbellError:
@@ -94,10 +101,12 @@ def _rebuild(cls: type[CallbellError], args: tuple[Any, ...], state: dict[str, A
 
 
 class CallbellError(Exception):
-    """The base of everything this library raises.
+    """The base class of every exception of this library.
 
-    `outcome` is what the failure says of the message, over all attempts together: a message whose first attempt may have
-    arrived stays `UNKNOWN` whatever the second one met. `attempts` is how many requests were tried.
+    Attributes:
+        outcome: The outcome of the message over all attempts: one whose first attempt may have been accepted stays
+            `UNKNOWN`, whatever the response to the second one. It has no meaning where no message is concerned.
+        attempts: The number of requests that were attempted; 0 or more.
     """
 
     outcome: Outcome = Outcome.NEVER_SENT
@@ -109,7 +118,14 @@ class CallbellError(Exception):
 
 
 class InvalidMessageError(CallbellError, ValueError):
-    """A message that must not be sent as it is: `field` is wrong, for `reason`. Nothing was sent."""
+    """A message can't be built, because a field is not valid. Nothing was sent.
+
+    Remedy: correct the field as `reason` describes. In a run, yield the exception in place of the message to have it in the report.
+
+    Attributes:
+        field: The name of the field, such as `to` or `values[1]`.
+        reason: The fault, and how to correct it.
+    """
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
@@ -118,17 +134,21 @@ class InvalidMessageError(CallbellError, ValueError):
 
 
 class ConfigurationError(CallbellError, ValueError):
-    """The client was set up or used wrongly. Nothing was sent."""
+    """An argument, a setting or a call is not valid. Nothing was sent. Remedy: the text names it and its valid values."""
 
 
 class ClientClosedError(CallbellError, RuntimeError):
-    """The client had been closed before this call. Nothing was sent; a closed client can't be opened again."""
+    """The client or its session was closed before the request was sent. Remedy: build a new client, and close it last."""
 
 
 class BulkSendError(CallbellError):
-    """Some messages of a run were not accepted; `report` (a `SendReport`) says which, and what became of each.
+    """Some messages of a run were not accepted: raised by `SendReport.raise_for_failures()`.
 
-    `outcome` is the gravest among them: `UNKNOWN`, then `REJECTED`, `NEVER_SENT` and `SKIPPED`.
+    Remedy: look at the results in `report`. Messages that are `REJECTED` or `NEVER_SENT` can be sent again.
+
+    Attributes:
+        report: The `SendReport` of the run.
+        outcome: The worst outcome in it: `UNKNOWN`, then `REJECTED`, `NEVER_SENT` and `SKIPPED`.
     """
 
     def __init__(self, message: str, *, report: Any, outcome: Outcome) -> None:
@@ -138,10 +158,15 @@ class BulkSendError(CallbellError):
 
 
 class DuplicateMessageError(CallbellError):
-    """A message that a journal has already, or that was given twice: it was not tried again.
+    """The journal has the message already, or the run had it before; it was not sent again.
 
-    `key` names it, and `entry` (a `JournalEntry`) says what is known of the first; `first_index` is the place of the first, if that
-    was in the same run.
+    Remedy: none is needed. To send the message once more, give it another `key`; if its outcome is `UNKNOWN`, call
+    `Journal.allow_resend(key)`.
+
+    Attributes:
+        key: The key of the message.
+        entry: The `JournalEntry` of the message that came first.
+        first_index: The index of that message in this run, from 0; `None` if it is from an earlier run.
     """
 
     outcome: Outcome = Outcome.SKIPPED
@@ -153,21 +178,37 @@ class DuplicateMessageError(CallbellError):
         self.first_index = first_index
 
 
-class JournalError(CallbellError):
-    """A journal that can't be used: in use by another process, damaged, no journal at all, or on a full disk.
+class OutageError(CallbellError):
+    """The run stopped because Callbell could not be reached for its `outage_timeout`; the message was not attempted.
 
-    Nothing was sent that it has not recorded. What it has recorded stays as it is.
+    Its `__cause__` is the error of the last attempt. Remedy: when Callbell can be reached again, start the run again.
+    """
+
+    outcome: Outcome = Outcome.SKIPPED
+
+
+class JournalError(CallbellError):
+    """The journal can't be used: another process uses it, it is damaged, it is not a journal, or the disk is full.
+
+    Nothing was sent that the journal has not recorded, and its records are unchanged. Remedy: the text names the cause; correct it and
+    start the run again with the same journal and the same input.
     """
 
 
 class PaginationError(CallbellError):
-    """A list's page or cursor came a second time: following it would never end. Its outcome says nothing of a message."""
+    """A list does not end: a page or a cursor was received twice, or too many empty pages followed each other.
+
+    Remedy: read the list again; if that does not help, report it to Callbell with the filters. The items received before remain valid.
+    """
 
 
 class StatusTimeoutError(CallbellError, TimeoutError):
-    """A message had not reached the status waited for in time; `receipt` (a `MessageReceipt`) is the last that was read, `None` if none was.
+    """A message did not reach a status in time. Its outcome is `ACCEPTED`: Callbell knows the message.
 
-    Its outcome is `ACCEPTED`: Callbell knows the message.
+    Remedy: wait again, or use a longer timeout. A status may never come, for example if the recipient's telephone is switched off.
+
+    Attributes:
+        receipt: The last `MessageReceipt` that was received; `None` if there was none.
     """
 
     outcome: Outcome = Outcome.ACCEPTED
@@ -178,9 +219,13 @@ class StatusTimeoutError(CallbellError, TimeoutError):
 
 
 class SignatureError(CallbellError):
-    """A webhook's request that can't be shown to come from Callbell; `reason` says why, and quotes nothing of it.
+    """A webhook request does not have a valid signature, so it may not come from Callbell; it has to be refused.
 
-    Its outcome says nothing of a message.
+    Remedy: compare the secret with the one in Callbell's dashboard, and pass the raw body as it was received. If the text names the time,
+    check the clock of this machine.
+
+    Attributes:
+        reason: Why the signature is not valid; quotes nothing of the request.
     """
 
     def __init__(self, reason: str) -> None:
@@ -189,20 +234,28 @@ class SignatureError(CallbellError):
 
 
 class EventDecodeError(CallbellError, ValueError):
-    """A webhook's request that holds no event: no JSON object, or one that names none. Its outcome says nothing of a message."""
+    """The body of a webhook request is not a JSON object that names an event. Remedy: check which program posts to this address."""
 
 
 class EventNotHandledError(CallbellError):
-    """A webhook's event that was taken, and not handled before its receiver, its consumer or the event loop ended.
+    """A webhook event was received but not handled: the receiver, its consumer or the event loop ended first.
 
-    Its outcome says nothing of a message.
+    Remedy: give `drain_timeout` enough time for the handler, or respond after the handler (`respond_after="handler"`), so that Callbell
+    sends the event again.
     """
 
 
 class TransportError(CallbellError):
-    """No answer that can be read; `outcome` is `NEVER_SENT` or `UNKNOWN`.
+    """No readable response was received. The outcome is `NEVER_SENT` or `UNKNOWN`.
 
-    `method` and `path` name the request; telephone numbers in `path` are masked in the error's text.
+    Remedy: a message that is `NEVER_SENT` can be sent again. For one that is `UNKNOWN`, look for it in the contact's history, or use
+    a journal and `CallbellClient.reconcile`.
+
+    Attributes:
+        reason: The cause, in plain text.
+        method: The HTTP method of the request.
+        path: The path of the request; in the exception's text, telephone numbers in it are masked.
+        outcome: `NEVER_SENT`, or `UNKNOWN` if the request had begun to leave.
     """
 
     def __init__(self, reason: str, *, method: str, path: str, outcome: Outcome) -> None:
@@ -213,28 +266,38 @@ class TransportError(CallbellError):
         self.outcome = outcome
 
     def __str__(self) -> str:
-        return (
-            f"{self.method} {mask_path(self.path)}: {self.reason} ({_describe(self.outcome)}{_attempts(self.attempts)})"
-        )
+        return f"{self.method} {mask_path(self.path)}: {self.reason} {_ending(self)}"
 
 
 class ConnectError(TransportError):
-    """No connection could be made: refused, name not found, unreachable, or TLS failed."""
+    """No connection could be made: it was refused, the name was not found, or TLS failed.
+
+    Remedy: check `base_url`, the network, the proxy and the system's certificates.
+    """
 
 
 class RequestTimeoutError(TransportError):
-    """No connection, no free connection, or no answer within the time allowed; `outcome` says which side of the line."""
+    """No slot of the rate limiter, no connection or no response was available in time.
+
+    If it is `NEVER_SENT`, raise `max_connections` or `RetryPolicy.timeout`, or send less at once. If it is `UNKNOWN`, the server was too
+    slow: raise `timeout`.
+    """
 
 
 class ConnectionLostError(TransportError):
-    """The connection broke before a whole answer was read."""
+    """The connection broke before the whole response was received. Remedy: as for any `TransportError`."""
 
 
 class ResponseDecodeError(TransportError):
-    """Callbell answered with success, but the answer can't be read.
+    """The response has a 2xx status but can't be read. The outcome of a message is `UNKNOWN`.
 
-    `status`, `headers` and `body` (bytes, cut at 64 KiB) are what came. `from_callbell` is False if it is HTML: the
-    base URL leads elsewhere, or a proxy responded.
+    Remedy: if `from_callbell` is False, correct `base_url` or the proxy. Otherwise look for the message as for any `TransportError`.
+
+    Attributes:
+        status: The HTTP status of the response.
+        headers: The headers of the response, with names in lower case.
+        body: The first 64 KiB of the response's body.
+        from_callbell: False if the response is HTML: it comes from a proxy, or the base URL is wrong.
     """
 
     def __init__(
@@ -257,14 +320,25 @@ class ResponseDecodeError(TransportError):
 
 
 class APIError(CallbellError):
-    """Callbell answered, and refused the request.
+    """Callbell, or a gateway in front of it, refused the request. Its subclasses name the status.
 
-    `status` is the HTTP status; `code` Callbell's stable error code, when there is one (branch on this); `message` its
-    words, and `errors` its complaints by field, both as they came; `body` the bytes of the answer, cut at 64 KiB; `headers` the
-    answer's headers with lower-case names; `retry_after` the seconds Callbell asks to wait, or `None`; `summary` is what of its code
-    and words may be said aloud, in the error's text. `hint` names a likely cause or a remedy. `from_callbell` is False if the
-    response shows that requests do not reach Callbell's API, which no retry changes: a redirect, HTML from a proxy or firewall, a
-    base URL without `/v1`. A 429 or a 5xx passes, and counts as Callbell's. Source: Callbell's pages on errors and on rate limits.
+    Remedy: `hint` names the likely cause, where it is known. Branch on `code` or on the class, not on the text.
+    Source: Callbell's pages on errors and on rate limits.
+
+    Attributes:
+        status: The HTTP status of the response.
+        method: The HTTP method of the request.
+        path: The path of the request; telephone numbers in it are masked in the exception's text.
+        code: Callbell's stable error code; `None` if the response has none.
+        message: Callbell's text as it came; `None` if the response has none.
+        errors: Callbell's texts by field, as they came.
+        body: The first 64 KiB of the response's body.
+        headers: The headers of the response, with names in lower case.
+        retry_after: The seconds that the response asks to wait; `None` if it names no time.
+        summary: `code` and `message` without values of the request, as in the exception's text.
+        hint: The likely cause or the remedy; an empty string if it is not known.
+        from_callbell: False if the request did not reach Callbell's API, which a retry does not change: a redirect,
+            HTML from a proxy or firewall, or a base URL without `/v1`. A 429 or 5xx counts as Callbell's.
     """
 
     outcome: Outcome = Outcome.REJECTED
@@ -292,7 +366,7 @@ class APIError(CallbellError):
         self.path = path
         self.code = code
         self.message = message
-        self.errors = {field: tuple(complaints) for field, complaints in (errors or {}).items()}
+        self.errors = {field: tuple(messages) for field, messages in (errors or {}).items()}
         self.body = body
         self.headers = dict(headers or {})
         self.retry_after = retry_after
@@ -309,55 +383,53 @@ class APIError(CallbellError):
             parts.append(f"; {self.hint}")
         if self.retry_after is not None:
             parts.append(f"; Callbell asks to wait {self.retry_after:g} s")
-        return f"{''.join(parts)} ({_describe(self.outcome)}{_attempts(self.attempts)})"
+        return f"{''.join(parts)} {_ending(self)}"
 
 
 class BadRequestError(APIError):
-    """400: wrong parameters; `errors` says which."""
+    """400: a parameter is not valid. Remedy: correct the fields that `errors` names."""
 
 
 class AuthenticationError(APIError):
-    """401: the token was refused."""
+    """401: Callbell does not accept the token. Remedy: copy the token again from Callbell's dashboard."""
 
     hint = "check the token (CALLBELL_TOKEN)"
 
 
 class PaymentRequiredError(APIError):
-    """402: the WhatsApp wallet is empty (`code` is `whatsapp_wallet_depleted_credit`); template messages need credit."""
+    """402: the WhatsApp wallet is empty (`code` is `whatsapp_wallet_depleted_credit`), and template messages need credit.
+
+    Remedy: add credit to the account's wallet, then start the run again.
+    """
 
     hint = "add credit to the account's wallet"
 
 
 class PermissionDeniedError(APIError):
-    """403: the token may not do this."""
+    """403: the token has no permission for this request. Remedy: use the token of a user who has it."""
 
 
 class NotFoundError(APIError):
-    """404: there is no such thing, or no such path."""
+    """404: the identifier or the path does not exist. Remedy: check the identifier, and that `base_url` ends with `/v1`."""
 
 
 class UnprocessableEntityError(APIError):
-    """422: understood, and refused; `errors` says why."""
+    """422: Callbell understood the request and refused it. Remedy: correct the fields that `errors` names."""
 
 
 class RateLimitError(APIError):
-    """429: more requests than the account may make; `retry_after` says how long to wait, when Callbell does."""
+    """429: the account sent more requests than its limit. The client pauses for `retry_after` seconds, if Callbell names them.
+
+    Remedy: lower `rate_limit` if other programs use the same account, so that the sum stays below 300 requests a second.
+    """
 
 
 class ServerError(APIError):
-    """5xx: Callbell's own failure."""
+    """5xx: Callbell, or a gateway in front of it, failed.
 
-
-def mask_path(path: str) -> str:
-    """Hide what looks like a telephone number in a request's path, for texts that people paste and logs keep; the query goes, too."""
-    return "/".join(
-        "…" if _looks_like_phone_number(unquote(part)) else part for part in path.partition("?")[0].split("/")
-    )
-
-
-def _looks_like_phone_number(part: str) -> bool:
-    # Identifiers are digits and letters.
-    return sum(map(str.isdigit, part)) >= 6 and not any(map(str.isalpha, part))
+    After 502, 504, 520, 522 and 524 the outcome of a message is `UNKNOWN`, because Callbell may have accepted it; after any other it is
+    `REJECTED`. Remedy: try again later.
+    """
 
 
 _OUTCOME_TEXT = {
@@ -365,13 +437,10 @@ _OUTCOME_TEXT = {
     Outcome.REJECTED: "refused",
     Outcome.NEVER_SENT: "never sent",
     Outcome.UNKNOWN: "may have been accepted",
-    Outcome.SKIPPED: "not tried",
+    Outcome.SKIPPED: "not attempted",
 }
 
 
-def _describe(outcome: Outcome) -> str:
-    return _OUTCOME_TEXT[outcome]
-
-
-def _attempts(attempts: int) -> str:
-    return f"; {attempts} attempts" if attempts > 1 else ""
+def _ending(error: CallbellError) -> str:
+    attempts = f"; {error.attempts} attempts" if error.attempts > 1 else ""
+    return f"({_OUTCOME_TEXT[error.outcome]}{attempts})"

@@ -1,4 +1,4 @@
-"""Fixtures for pytest over the sandbox: installed with the package, and nothing is imported until a test asks for one."""
+"""Fixtures for pytest over the sandbox. pytest loads them with the package; the sandbox is imported when a test uses one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 try:
-    # pytest itself has imported it by now, if it is there. In its strict mode an async fixture has to be one of its own.
+    # pytest has imported it by now, if it is installed. In its strict mode an async fixture must be made with its decorator.
     from pytest_asyncio import fixture
 except ModuleNotFoundError:
-    # Another plugin that runs async tests takes async fixtures as they are.
+    # Other plugins that run async tests accept async fixtures of pytest.
     fixture = pytest.fixture  # type: ignore[assignment]
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @fixture
 async def callbell_sandbox() -> AsyncIterator[Sandbox]:
-    """A Callbell on this machine, new for each test."""
+    """A mock Callbell server, new for each test."""
     from callbell_async.sandbox import Sandbox
 
     async with Sandbox() as sandbox:
@@ -30,7 +30,7 @@ async def callbell_sandbox() -> AsyncIterator[Sandbox]:
 
 @fixture
 async def callbell_client(callbell_sandbox: Sandbox) -> AsyncIterator[CallbellClient]:
-    """A client of that Callbell, closed after the test."""
+    """A client of `callbell_sandbox`, closed after the test."""
     from callbell_async.client import CallbellClient
 
     async with CallbellClient(callbell_sandbox.token, base_url=callbell_sandbox.url) as client:

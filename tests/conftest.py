@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pytest
+from aiohttp import web
 
 from callbell_async.sandbox import Sandbox
 from tests.fixtures.sandbox import Clock
 from tests.support.clock import AdvancingLoop, VirtualTimeLoop
 from tests.support.http_paths import wrap_sessions
+from tests.support.webhook_listener import Listen, WebhookListener, subscribed_to_all
 
 
 def pytest_asyncio_loop_factories(
@@ -22,10 +25,22 @@ def pytest_asyncio_loop_factories(
     return {"advancing": AdvancingLoop}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_ignored_signals() -> Iterator[None]:
+    """`nohup` and background jobs ignore signals, and child processes inherit that: the tests send signals to themselves and to children."""
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @pytest.fixture(autouse=True)
 def _no_callbell_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own token and address must not reach a test."""
-    for name in ("CALLBELL_TOKEN", "CALLBELL_BASE_URL"):
+    for name in ("CALLBELL_TOKEN", "CALLBELL_BASE_URL", "CALLBELL_WEBHOOK_SECRET"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -49,3 +64,19 @@ async def sandbox(clock: Clock) -> AsyncIterator[Sandbox]:
     """A sandbox as it comes, on a clock that moves when it is told to, without a limit."""
     async with Sandbox(clock=clock, limit=None) as running:
         yield running
+
+
+@pytest.fixture
+async def listen(sandbox: Sandbox) -> AsyncIterator[Listen]:
+    """Starts a webhook listener with the given responses, which is subscribed to all events of the sandbox."""
+    listeners = []
+
+    async def begin(*responses: int | web.Response | None) -> WebhookListener:
+        listener = await WebhookListener(*responses).__aenter__()
+        listeners.append(listener)
+        sandbox.account.seed(subscribed_to_all(listener.url))
+        return listener
+
+    yield begin
+    for listener in listeners:
+        await listener.__aexit__(None, None, None)

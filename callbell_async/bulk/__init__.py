@@ -1,5 +1,6 @@
-"""Sending very many messages: lazily fed, with a fixed number under way, and the truth about each of them."""
+"""Sending many messages: the input is read lazily, a fixed number of requests is in flight, and every message has a result."""
 
-from callbell_async.bulk.send_run import DEFAULT_STOP_ON, SendRun
+from callbell_async.bulk.send_run import SendRun
+from callbell_async.bulk.stop_rules import DEFAULT_STOP_ON
 
 __all__ = ["DEFAULT_STOP_ON", "SendRun"]

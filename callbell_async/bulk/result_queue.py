@@ -1,4 +1,4 @@
-"""The way of the results from the workers of a bulk run to its consumer."""
+"""The results of a run on their way from its workers to `async for`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import deque
 
 from callbell_async.models.results import SendResult
 
-__all__ = ["Channel"]
+__all__ = ["ResultQueue"]
 
 
-class Channel:
-    """Results on their way from the workers to one consumer; a worker waits while `size` results are unread."""
+class ResultQueue:
+    """A queue of results for one consumer. A worker that has put a result waits while more than `size` are unread."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -22,25 +22,25 @@ class Channel:
         self._unblocked = False
 
     def add_writer(self, writer: asyncio.Task[None]) -> None:
-        """The channel ends when all its writers have."""
+        """Add a writer. The queue ends when all its writers have ended."""
         self._writers += 1
         writer.add_done_callback(self._writer_done)
 
     def put(self, result: SendResult) -> bool:
-        """Hand over a result; whether there is room for another, or the writer should wait for it."""
+        """Add a result. False means that the writer must wait for space before it adds another."""
         self._unread.append(result)
         self._wake_reader()
         return len(self._unread) <= self._size
 
-    async def room(self) -> None:
-        """Wait until the consumer has caught up."""
+    async def wait_for_space(self) -> None:
+        """Wait until at most `size` results are unread."""
         while len(self._unread) > self._size and not self._unblocked:
             waiting = asyncio.get_running_loop().create_future()
             self._waiting_writers.append(waiting)
             await waiting
 
     async def get(self) -> SendResult | None:
-        """The next result, or `None` when all writers have ended and all is read."""
+        """Return the next result, or `None` when all writers have ended and no result is unread."""
         while not self._unread:
             if not self._writers:
                 return None
@@ -52,7 +52,7 @@ class Channel:
         return result
 
     def unblock(self) -> None:
-        """Nobody reads any more: let the writers end."""
+        """Let every writer continue: nobody consumes the results any more."""
         self._unblocked = True
         while self._waiting_writers:
             self._wake_writer()

@@ -1,4 +1,4 @@
-"""The input of a bulk run."""
+"""The input of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,19 @@ __all__ = ["MessageSource"]
 
 
 class MessageSource:
-    """The input, pulled one message at a time by whichever worker is free."""
+    """The input of a run, read one message at a time by the next free worker.
+
+    Args:
+        messages: An iterable or async iterable of messages. An `InvalidMessageError` takes the place of a message that could not be built.
+
+    Raises:
+        ConfigurationError: `messages` is not iterable, or is a single message.
+
+    Attributes:
+        immediate: Whether `get_nowait` reads the input; otherwise `get` does.
+        size_hint: The number of messages, but at least 1; `None` for an input without a length.
+        stopped: Whether the source returns no further message.
+    """
 
     _END = object()
 
@@ -27,58 +39,58 @@ class MessageSource:
         self._async = aiter(messages) if isinstance(messages, AsyncIterable) and self._sync is None else None
         self.immediate = self._sync is not None
         self._sized = isinstance(messages, Sized)
-        self.at_most = max(1, len(messages)) if isinstance(messages, Sized) else None
+        self.size_hint = max(1, len(messages)) if isinstance(messages, Sized) else None
         self.stopped = False
         self._index = 0
-        # An async iterator may be asked for one item at a time only.
+        # An async iterator must not be asked for two items at once.
         self._lock = asyncio.Lock()
-        self._puller: asyncio.Task[Any] | None = None
-        self._patience: float | None = None
+        self._reader: asyncio.Task[Any] | None = None
+        self._drain_timeout: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def next(self) -> tuple[int, Item] | None:
-        """The next message with its index, or `None` when there is none or the feeding has stopped; raises what the input raises."""
+    def get_nowait(self) -> tuple[int, Item] | None:
+        """Return the next message with its index, or `None` at the end and after `stop`; raises what the input raises."""
         return None if self.stopped or self._sync is None else self._numbered(next(self._sync, self._END))
 
-    async def next_async(self) -> tuple[int, Item] | None:
-        """The same for an input that has to be waited for."""
+    async def get(self) -> tuple[int, Item] | None:
+        """Return the same for an async input."""
         async with self._lock:
             if self.stopped or self._async is None:
                 return None
-            self._puller = asyncio.current_task()
+            self._reader = asyncio.current_task()
             self._limit_wait()
             try:
                 return self._numbered(await anext(self._async, self._END))
             finally:
-                self._puller = None
+                self._reader = None
                 if self._timer is not None:
                     self._timer.cancel()
 
     def stop(self) -> None:
-        """Give out nothing more, even if the input is being waited for."""
+        """Return no further message, and cancel the wait for one."""
         self.stopped = True
-        if self._puller is not None and self._puller is not asyncio.current_task():
-            self._puller.cancel()
+        if self._reader is not None and self._reader is not asyncio.current_task():
+            self._reader.cancel()
 
-    def hurry(self, patience: float) -> None:
-        """From now on, stop when the input has to be waited for longer than so many seconds."""
-        self._patience = patience
+    def drain(self, timeout: float) -> None:
+        """From now on, stop if the next message takes longer than `timeout` seconds."""
+        self._drain_timeout = timeout
         self._limit_wait()
 
-    def rest(self) -> Iterable[tuple[int, Item]]:
-        """What was not given out, of an input that has a length; others may have no end."""
+    def remaining(self) -> Iterable[tuple[int, Item]]:
+        """Read the messages that no worker got, if the input has a length: another input may have no end."""
         while self._sized and self._sync is not None:
             try:
                 numbered = self._numbered(next(self._sync, self._END))
             except Exception:
-                # The run has an end already; what can't be read has no place in its report.
+                # The run has ended already: an unreadable message is not in its report.
                 return
             if numbered is not None:
                 yield numbered
 
     def _limit_wait(self) -> None:
-        if self._puller is not None and self._patience is not None:
-            self._timer = asyncio.get_running_loop().call_later(self._patience, self.stop)
+        if self._reader is not None and self._drain_timeout is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._drain_timeout, self.stop)
 
     def _numbered(self, item: Any) -> tuple[int, Item] | None:
         if item is self._END:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from callbell_async.cli.output import json_text, printable
+from callbell_async.cli.output import escape_control, json_text
 from callbell_async.models.contacts import Contact
 from callbell_async.models.events import (
     AgentSessionUpdated,
@@ -30,7 +30,7 @@ _FAMILIES = {"message": "green", "contact": "cyan", "conversation": "blue", "age
 
 def event_line(event: Event, *, now: datetime) -> str:
     """The event with the time of its arrival: numbers, names and texts as they are, control characters as escapes, cut where it gets long."""
-    line = printable(f"{event.name} {details(event)}".rstrip())
+    line = escape_control(f"{event.name} {details(event)}".rstrip())
     return f"{now:%H:%M:%S} {line if len(line) <= _LONGEST else line[: _LONGEST - 1] + '…'}"
 
 
@@ -44,7 +44,7 @@ def colour_of(event: Event) -> str:
 
 
 def details(event: Event) -> str:
-    """What one wants to know of an event besides its name."""
+    """The important fields of an event, besides its name."""
     match event:
         case MessageCreated(is_incoming=True):
             return f"{event.channel} from {event.sender}: {_content(event)}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from callbell_async.endpoints.base import Endpoint
-from callbell_async.http.pagination import Paginator
+from callbell_async.http.pagination import Paginator, load_page
 from callbell_async.models.account import Account, Channel, Funnel, Plan, UserStatus
 from callbell_async.models.unset import UNSET, Unset
-from callbell_async.wire import load_one, load_page, load_user_status, load_whole
+from callbell_async.wire import load_one, load_user_status, load_whole
 
 __all__ = ["AuthEndpoint", "ChannelsEndpoint", "FunnelsEndpoint", "PlanEndpoint", "UsersEndpoint"]
 

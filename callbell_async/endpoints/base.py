@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from callbell_async.http.pagination import Paginator
+from callbell_async.http.pagination import Page, Paginator
 from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.requests import CallState, Request, build_path, build_query
 from callbell_async.http.responses import Response, read_response
-from callbell_async.models.pages import Page
 from callbell_async.models.unset import UNSET
 from callbell_async.wire import dump_json
 
@@ -57,7 +56,7 @@ class Endpoint:
         self, *path: str, load: Load[Page[T]], filters: Mapping[str, Any] | None = None, single: bool = False
     ) -> Paginator[T]:
         """Return the list at this path."""
-        return Paginator(lambda query: self._call("GET", *path, load=load, query=query), filters, single=single)
+        return Paginator(lambda query: self._call("GET", *path, load=load, query=query), filters, is_single_page=single)
 
 
 def _without_unset(json: Mapping[str, Any]) -> dict[str, Any]:

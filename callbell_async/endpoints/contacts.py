@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from callbell_async.endpoints.base import Endpoint
-from callbell_async.http.pagination import Paginator
+from callbell_async.http.pagination import Paginator, load_page
 from callbell_async.models.account import DeletionResponse
 from callbell_async.models.contacts import Bot, Contact, HistoryMessage, ReplyWindow, SuccessResponse, reply_window
 from callbell_async.models.messages import BotStatus
 from callbell_async.models.unset import UNSET, Unset
-from callbell_async.wire import load_one, load_page, load_whole
+from callbell_async.wire import load_one, load_whole
 
 __all__ = ["ContactsEndpoint"]
 

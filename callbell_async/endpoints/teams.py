@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from callbell_async.endpoints.base import Endpoint
-from callbell_async.http.pagination import Paginator
+from callbell_async.http.pagination import Paginator, load_page
 from callbell_async.models.account import CustomStatus, DeletionResponse, Team, TeamMember
 from callbell_async.models.unset import UNSET, Unset
-from callbell_async.wire import load_one, load_page, load_whole
+from callbell_async.wire import load_one, load_whole
 
 __all__ = ["CustomStatusesEndpoint", "TeamsEndpoint"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from callbell_async.endpoints.base import Endpoint
 from callbell_async.errors import InvalidMessageError, NotFoundError
-from callbell_async.http.pagination import Paginator
+from callbell_async.http.pagination import Paginator, load_page
 from callbell_async.models.account import Template
 from callbell_async.models.messages import TemplateMessage
 from callbell_async.models.template_validation import check_template
-from callbell_async.wire import load_one, load_page
+from callbell_async.wire import load_one
 
 __all__ = ["TemplatesEndpoint"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from callbell_async.endpoints.base import Endpoint
-from callbell_async.http.pagination import Paginator
+from callbell_async.http.pagination import Paginator, load_page
 from callbell_async.models.account import DeletionResponse, Webhook, WebhookDelivery
-from callbell_async.wire import load_one, load_page, load_whole
+from callbell_async.wire import load_one, load_whole
 
 __all__ = ["WebhooksEndpoint"]
 

@@ -12,17 +12,19 @@ from typing import TypeVar
 from callbell_async.errors import (
     APIError,
     CallbellError,
+    ClientClosedError,
     Outcome,
     RateLimitError,
     RequestTimeoutError,
     ResponseDecodeError,
-    mask_path,
 )
+from callbell_async.http.attempt_gate import AfterFailure, AttemptGate
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import Response
 from callbell_async.http.retry import MAX_PAUSE, RetryBudget, RetryPolicy
 from callbell_async.http.transport import Transport
-from callbell_async.limits.window import RateLimiter
+from callbell_async.limits.base import RateLimiter
+from callbell_async.redaction import mask_path
 
 __all__ = ["RequestPipeline"]
 
@@ -42,8 +44,18 @@ class RequestPipeline:
         self._rate_limit = rate_limit
         self._budget = RetryBudget()
         self._paused_until = 0.0
+        self._limiter_started = rate_limit is None
+        self._limiter_lock = asyncio.Lock()
+        self._ended = False
 
-    async def run(self, call: CallState, read: Callable[[Request, Response], T], *, limit_queue_time: bool = True) -> T:
+    async def run(
+        self,
+        call: CallState,
+        read: Callable[[Request, Response], T],
+        *,
+        limit_queue_time: bool = True,
+        gate: AttemptGate | None = None,
+    ) -> T:
         """Attempt the call as often as the policy allows, and return what `read` makes of the response.
 
         `call` holds the attempts and the outcome, also when the call is cancelled.
@@ -54,19 +66,32 @@ class RequestPipeline:
             limit_queue_time: If True, waiting for a slot or for the end of a pause counts towards the policy's
                 timeout. If False, the call waits without limit, and that time does not count. A pause is
                 never longer than `MAX_PAUSE`.
+            gate: Controls the attempts of the calls of one run. The time that a call waits at it does not count.
 
         Raises:
             CallbellError: Whatever `read` and the transport raise, with the outcome and the attempts of the whole call.
         """
         loop = asyncio.get_running_loop()
         limiter = self._rate_limit
+        if not self._limiter_started:
+            await self._start_limiter()
         started = loop.time()
+        held = 0
         while True:
+            if gate is not None and gate.closed:
+                queued = loop.time()
+                await gate.wait(call)
+                started += loop.time() - queued
             if self._paused_until or not (limiter is None or limiter.try_acquire()):
                 queued = loop.time()
                 await self._wait_for_slot(call, started + self._retry.timeout if limit_queue_time else None)
                 if not limit_queue_time:
                     started += loop.time() - queued
+            if gate is not None and gate.closed and not gate.admits(call):
+                # The gate was closed while this call waited for its slot.
+                if limiter is not None:
+                    limiter.refund()
+                continue
             call.start_attempt()
             try:
                 try:
@@ -81,15 +106,46 @@ class RequestPipeline:
             except CallbellError as error:
                 if isinstance(error, ResponseDecodeError):
                     self._redact_token(error)
+                outcome = error.outcome
                 call.mark_failed(error)
-                wait = self._wait_after(call, error, started=started, limit_queue_time=limit_queue_time)
-                if wait is None:
+                then = AfterFailure.POLICY if gate is None else gate.failed(call, error, outcome)
+                idempotent = call.request.idempotent
+                if then is AfterFailure.HOLD and self._retry.may_retry(error, attempts=1, idempotent=idempotent):
+                    held += 1
+                    continue
+                attempts = call.attempts - held
+                wait = self._wait_after(
+                    call, error, attempts=attempts, started=started, limit_queue_time=limit_queue_time
+                )
+                if wait is None or then is AfterFailure.GIVE_UP:
                     raise
             else:
                 call.mark_accepted()
+                if gate is not None and gate.failures:
+                    gate.responded()
                 self._budget.record_success()
                 return value
             await asyncio.sleep(wait)
+
+    async def close(self) -> None:
+        """Close the transport and, if it was started, the rate limiter. May be called twice."""
+        self._ended = True
+        try:
+            await self._transport.close()
+        finally:
+            async with self._limiter_lock:
+                if self._rate_limit is not None and self._limiter_started:
+                    self._limiter_started = False
+                    await self._rate_limit.aclose()
+
+    async def _start_limiter(self) -> None:
+        """Start the rate limiter before the first call; the calls that come in the meantime wait for it."""
+        async with self._limiter_lock:
+            if self._ended:
+                raise ClientClosedError("the client was closed before the rate limiter had started")
+            if self._rate_limit is not None and not self._limiter_started:
+                await self._rate_limit.start()
+                self._limiter_started = True
 
     async def _wait_for_slot(self, call: CallState, deadline: float | None) -> None:
         """Wait for the end of a pause and for a slot; raises `RequestTimeoutError` at the deadline."""
@@ -128,18 +184,18 @@ class RequestPipeline:
         return max(0.0, remaining)
 
     def _wait_after(
-        self, call: CallState, error: CallbellError, *, started: float, limit_queue_time: bool
+        self, call: CallState, error: CallbellError, *, attempts: int, started: float, limit_queue_time: bool
     ) -> float | None:
         """Return the seconds to wait before the next attempt, or `None` to give up; a 429 pauses the whole client."""
         now = asyncio.get_running_loop().time()
         idempotent = call.request.idempotent
         jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
         wait = self._retry.wait_after(
-            error, attempts=call.attempts, elapsed=now - started, idempotent=idempotent, jitter=jitter
+            error, attempts=attempts, elapsed=now - started, idempotent=idempotent, jitter=jitter
         )
         if isinstance(error, RateLimitError):
-            self._pause(error, now, self._retry.backoff(call.attempts, jitter=jitter))
-            if not limit_queue_time and self._retry.may_retry(error, attempts=call.attempts, idempotent=idempotent):
+            self._pause(error, now, self._retry.backoff(attempts, jitter=jitter))
+            if not limit_queue_time and self._retry.may_retry(error, attempts=attempts, idempotent=idempotent):
                 # The client's pause is this call's wait as well, and does not count.
                 return 0.0
             return wait

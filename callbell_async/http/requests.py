@@ -9,7 +9,8 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from callbell_async.errors import CallbellError, ConfigurationError, Outcome, mask_path
+from callbell_async.errors import CallbellError, ConfigurationError, Outcome
+from callbell_async.redaction import mask_path
 
 __all__ = ["CallState", "Request", "build_path", "build_query"]
 
@@ -45,15 +46,16 @@ _SEVERITY = (Outcome.NEVER_SENT, Outcome.REJECTED, Outcome.UNKNOWN)
 class CallState:
     """One call and its outcome so far: the only state that changes while a request is attempted.
 
-    `attempts` is the number of attempts started. `written` is whether the current attempt has
-    begun to write its body.
+    `attempts` is the number of attempts started. `in_flight` is whether one has started and has not
+    ended, and `written` whether it has begun to write its body.
     """
 
-    __slots__ = ("_outcome", "attempts", "request", "written")
+    __slots__ = ("_outcome", "attempts", "in_flight", "request", "written")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.attempts = 0
+        self.in_flight = False
         self.written = False
         self._outcome = Outcome.NEVER_SENT
 
@@ -65,11 +67,12 @@ class CallState:
     def start_attempt(self) -> None:
         """Count a further attempt."""
         self.attempts += 1
+        self.in_flight = True
         self.written = False
 
     def mark_accepted(self) -> None:
         """Record that the current attempt was accepted; the call is `ACCEPTED`."""
-        self.written = False
+        self.in_flight = self.written = False
         self._outcome = Outcome.ACCEPTED
 
     def mark_failed(self, error: CallbellError) -> None:
@@ -78,7 +81,7 @@ class CallState:
         With several attempts, the worst outcome counts: `UNKNOWN` over `REJECTED` over `NEVER_SENT`.
         """
         self._outcome = self._worst(error.outcome)
-        self.written = False
+        self.in_flight = self.written = False
         error.outcome = self._outcome
         error.attempts = self.attempts
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import attrs
 
+from callbell_async.arguments import check_count, check_flag, check_seconds
 from callbell_async.errors import APIError, CallbellError, ConfigurationError, Outcome, TransportError
 
 __all__ = ["MAX_PAUSE", "UNDECIDED_STATUSES", "RetryBudget", "RetryPolicy"]
@@ -33,9 +34,9 @@ UNDECIDED_STATUSES = frozenset({502, 504, 520, 522, 524})
 def _status_set(value: Iterable[int]) -> frozenset[int]:
     if isinstance(value, Iterable):
         statuses = tuple(value)
-        if all(isinstance(status, int) for status in statuses):
+        if all(isinstance(status, int) and 400 <= status <= 599 for status in statuses):
             return frozenset(statuses)
-    raise ConfigurationError(f"statuses={value!r}: must be HTTP statuses as whole numbers, such as {{429, 503}}")
+    raise ConfigurationError(f"statuses={value!r}: must be HTTP statuses from 400 to 599, such as {{429, 503}}")
 
 
 @attrs.frozen(kw_only=True)
@@ -69,17 +70,10 @@ class RetryPolicy:
     resend_unknown: bool = False
 
     def __attrs_post_init__(self) -> None:
-        if not isinstance(self.attempts, int) or isinstance(self.attempts, bool) or self.attempts < 1:
-            raise ConfigurationError(
-                f"attempts={self.attempts!r}: must be a whole number, 1 or more (1 means: never retry)"
-            )
+        check_count("attempts", self.attempts)
         for name in ("wait_initial", "wait_max", "timeout"):
-            seconds = getattr(self, name)
-            if not isinstance(seconds, int | float) or not seconds >= 0:
-                raise ConfigurationError(f"{name}={seconds!r}: must be 0 seconds or more")
-        if not isinstance(self.resend_unknown, bool):
-            # "no" and "false" from an environment are true in Python, and would make second copies.
-            raise ConfigurationError(f"resend_unknown={self.resend_unknown!r}: must be True or False")
+            check_seconds(name, getattr(self, name), endless=True)
+        check_flag("resend_unknown", self.resend_unknown)
 
     def wait_after(
         self, error: CallbellError, *, attempts: int, elapsed: float, idempotent: bool, jitter: float

@@ -1,18 +1,24 @@
-"""What was tried and what came of it, in a file that outlives the program."""
+"""A file that records each message before it is sent, and its outcome."""
 
-from callbell_async.journal.journal import Journal, JournalRun, duplicate, ended
+from callbell_async.journal.journal import Journal, writer_of
 from callbell_async.journal.reconcile import reconcile, refresh
-from callbell_async.journal.store import Doubtful, Intent, Known, Verdict
+from callbell_async.journal.states import State, StateEvent, next_state
+from callbell_async.journal.store import Claim, ClaimRequest, Row
+from callbell_async.journal.writer import JournalWriter, duplicate_error, in_doubt, wait_for_disk
 
 __all__ = [
-    "Doubtful",
-    "Intent",
+    "Claim",
+    "ClaimRequest",
     "Journal",
-    "JournalRun",
-    "Known",
-    "Verdict",
-    "duplicate",
-    "ended",
+    "JournalWriter",
+    "Row",
+    "State",
+    "StateEvent",
+    "duplicate_error",
+    "in_doubt",
+    "next_state",
     "reconcile",
     "refresh",
+    "wait_for_disk",
+    "writer_of",
 ]

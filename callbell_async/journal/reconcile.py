@@ -23,7 +23,8 @@ from callbell_async.errors import (
     NotFoundError,
     Outcome,
 )
-from callbell_async.journal.journal import Journal
+from callbell_async.journal.journal import Journal, writer_of
+from callbell_async.journal.store import HISTORY
 from callbell_async.models.contacts import Contact, HistoryMessage
 from callbell_async.models.journal import JournalEntry, ReconcileReport, RefreshReport, UnresolvedEntry
 from callbell_async.models.message_status import MessageStatus
@@ -72,6 +73,7 @@ async def reconcile(
     journal: Journal, *, contacts: ContactsEndpoint, templates: TemplatesEndpoint, clock_skew: float
 ) -> ReconcileReport:
     """Look for every message whose outcome is unknown in its contact's history; see `CallbellClient.reconcile`."""
+    writer = writer_of(journal)
     wanted = await _wanted(journal)
     texts = _Texts(templates)
     # A contact may be named in several ways, and its messages are told apart among all that went to it.
@@ -111,7 +113,7 @@ async def reconcile(
             free = [
                 message
                 for message in await _history_since(contacts, contact_uuid, since)
-                if message.uuid is not None and not await journal.has_uuid(message.uuid)
+                if message.uuid is not None and not await writer.has_uuid(message.uuid)
             ]
             matches = match(pairs, free, clock_skew=clock_skew)
             claimed.append(
@@ -131,13 +133,13 @@ async def reconcile(
     accepted = 0
     for claims in claimed:
         # A run may have sent the same to the same contact meanwhile, and any that was found may be that one.
-        if any([others.may_be(entry, text) or await journal.has_uuid(uuid) for entry, text, uuid in claims]):
+        if any([others.may_be(entry, text) or await writer.has_uuid(uuid) for entry, text, uuid in claims]):
             give_up(
                 [entry for entry, _, _ in claims], "another message went to this contact meanwhile; reconcile again"
             )
             continue
         for entry, _, uuid in claims:
-            journal.see(entry.key, uuid, None)
+            writer.resolve(entry.key, uuid)
         accepted += len(claims)
     await journal.flush()
     # Events may have settled some while this looked for them.
@@ -203,6 +205,7 @@ def _claims(entries: Sequence[JournalEntry], sent: Mapping[str, datetime], clock
 
 async def refresh(journal: Journal, *, messages: MessagesEndpoint) -> RefreshReport:
     """Ask for the status of every accepted message that has not come to its end; see `CallbellClient.refresh`."""
+    writer = writer_of(journal)
     asked = changed = failed = 0
 
     async def ask(entry: JournalEntry) -> None:
@@ -220,7 +223,8 @@ async def refresh(journal: Journal, *, messages: MessagesEndpoint) -> RefreshRep
             return
         if receipt.status != entry.status:
             changed += 1
-            journal.see(entry.key, entry.uuid, receipt.status, failure=receipt.failure)
+            status = None if receipt.status is None else str(receipt.status)
+            writer.record_report(entry.key, entry.uuid, status, failure=receipt.failure, confirmed_by=HISTORY)
 
     await _each(journal.entries(Outcome.ACCEPTED), ask)
     await journal.flush()
@@ -306,7 +310,7 @@ def _is_open(entry: JournalEntry) -> bool:
 
 def _state(entry: JournalEntry) -> _State:
     """What changes when it is tried again, or settled."""
-    return entry.key, entry.outcome, entry.in_flight, entry.settled_at
+    return entry.key, entry.outcome, entry.in_flight, entry.finished_at
 
 
 def _content(entry: JournalEntry) -> Mapping[str, Any]:

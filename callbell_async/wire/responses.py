@@ -24,12 +24,11 @@ from callbell_async.models.account import (
 )
 from callbell_async.models.contacts import Bot, Contact, Conversation, CustomField, HistoryMessage, SuccessResponse
 from callbell_async.models.message_status import MessageStatus
-from callbell_async.models.pages import Page
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.wire.converter import register_response, structure
 from callbell_async.wire.json_text import WireError
 
-__all__ = ["load_one", "load_page", "load_receipt", "load_user_status", "load_whole"]
+__all__ = ["load_items", "load_one", "load_receipt", "load_user_status", "load_whole"]
 
 T = TypeVar("T")
 
@@ -76,25 +75,14 @@ def load_whole(cls: type[T]) -> Callable[[Any], T]:
     return lambda document: structure(document, cls)
 
 
-def load_page(cls: type[T], key: str) -> Callable[[Any], Page[T]]:
-    """Return a reader of one page of a list: `{key: [object], meta: {page, pages, next}}`; `meta` may be missing."""
+def load_items(cls: type[T], key: str) -> Callable[[Any], tuple[T, ...]]:
+    """Return a reader of the objects in `{key: [object]}`."""
 
-    def load(document: Any) -> Page[T]:
+    def load(document: Any) -> tuple[T, ...]:
         values = _value_under(document, (key,))
         if not isinstance(values, list):
             raise WireError(f"a list was expected under {key!r}, not {type(values).__name__}")
-        meta = document.get("meta")
-        if not isinstance(meta, dict):
-            meta = {}
-        cursor = meta.get("next")
-        return Page(
-            items=tuple(structure(value, cls) for value in values),
-            number=_integer(meta.get("page")),
-            pages=_integer(meta.get("pages")),
-            cursor=cursor if isinstance(cursor, str) and cursor else None,
-            has_cursor="next" in meta,
-            raw=document,
-        )
+        return tuple(structure(value, cls) for value in values)
 
     return load
 
@@ -153,7 +141,3 @@ def _value_under(document: Any, keys: tuple[str, ...]) -> Any:
         if isinstance(document, dict) and document.get(key) is not None:
             return document[key]
     raise WireError(f"the response has no {keys[0]!r}")
-
-
-def _integer(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

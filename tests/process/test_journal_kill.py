@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from callbell_async import Outcome
+from callbell_async.bulk.journal_source import BATCH_SIZE, MOST_AHEAD
 from callbell_async.sandbox import Fault, Sandbox, faults
 from tests.support.campaign_child import Moment, Order, campaign
 from tests.support.campaign_process import CampaignLauncher, ProcessExit, entries_of, journal_violations, killing
@@ -32,17 +33,17 @@ def trouble(seed: int) -> list[Fault]:
         faults.truncated_response(),
         faults.close_before_reading(),
         faults.reset_before_reading(),
-        faults.answer(500),
-        faults.answer(429),
-        faults.answer(400, {"error": {"to": ["is not possible"]}}),
+        faults.respond(500),
+        faults.respond(429),
+        faults.respond(400, {"error": {"to": ["is not possible"]}}),
     ]
     return random.Random(seed).choices(kinds, k=1000)
 
 
-def most_unknown(sandbox: Sandbox, *, kills: int, group: int) -> int:
+def most_unknown(sandbox: Sandbox, *, kills: int) -> int:
     """How many messages can be in doubt: those that met a fault, and for each kill those on the way and those written down ahead."""
     unclear = sum(request.fault in UNCLEAR for request in sandbox.requests)
-    return unclear + kills * (CONCURRENCY + group + group // 2)
+    return unclear + kills * (2 * CONCURRENCY + MOST_AHEAD + BATCH_SIZE)
 
 
 @pytest.fixture
@@ -65,14 +66,14 @@ def after(sandbox: Sandbox, office: CampaignLauncher, requests: int) -> Callable
     return lambda _: office.process is not None and len(sandbox.requests) >= whole
 
 
-@pytest.mark.parametrize(("seed", "count", "group"), [(1, 3000, 25), (2, 3000, 25), (3, 5000, 100)])
+@pytest.mark.parametrize(("seed", "count"), [(1, 3000), (2, 3000), (3, 5000)])
 async def test_a_campaign_killed_at_any_moment_sends_each_message_once(
-    sandbox: Sandbox, office: CampaignLauncher, tmp_path: Path, seed: int, count: int, group: int
+    sandbox: Sandbox, office: CampaignLauncher, tmp_path: Path, seed: int, count: int
 ) -> None:
     """Killed a dozen times while requests are begun, read, accepted or answered, among faults: started again, it ends with the truth."""
     chance = random.Random(seed)
     path = tmp_path / "spring.db"
-    order = Order(sandbox.url, str(path), seed=seed, size=count, concurrency=CONCURRENCY, group=group, batch=300)
+    order = Order(sandbox.url, str(path), seed=seed, size=count, concurrency=CONCURRENCY)
     moments = [*MOMENTS, *MOMENTS, "accepted", "accepted"]
     chance.shuffle(moments)
     for life, moment in enumerate(moments):
@@ -95,7 +96,7 @@ async def test_a_campaign_killed_at_any_moment_sends_each_message_once(
     assert journal_violations(campaign(seed, count), sandbox.messages, entries) == []
     outcomes = Counter(entry.outcome for entry in entries)
     assert outcomes.total() == count
-    assert 0 < outcomes[Outcome.UNKNOWN] <= most_unknown(sandbox, kills=len(moments), group=group)
+    assert 0 < outcomes[Outcome.UNKNOWN] <= most_unknown(sandbox, kills=len(moments))
 
 
 async def test_what_is_passed_over_puts_no_more_in_doubt(
@@ -103,7 +104,7 @@ async def test_what_is_passed_over_puts_no_more_in_doubt(
 ) -> None:
     """However fast a second run goes past what is known already: killed at the first of its own messages, it has written few ahead."""
     path = tmp_path / "spring.db"
-    order = Order(sandbox.url, str(path), size=COUNT // 2, concurrency=CONCURRENCY, group=500)
+    order = Order(sandbox.url, str(path), size=COUNT // 2, concurrency=CONCURRENCY)
     await office.run(order)
     sandbox.inject(killing(office.kill, "read"), times=1)
     assert (await office.run(order._replace(size=COUNT))).killed
@@ -123,13 +124,12 @@ async def test_a_campaign_killed_at_any_step_of_its_journal_sends_each_message_o
 ) -> None:
     """Killed before or after each kind of statement its journal executes, from the lock to the last close, it ends with the truth."""
     # They are tried again in every life.
-    sandbox.inject(faults.answer(400), when=lambda request: request.document["content"]["text"].endswith("7"))
+    sandbox.inject(faults.respond(400), when=lambda request: request.document["content"]["text"].endswith("7"))
     # What an undisturbed life does, and then one that goes on.
     rehearsal = tmp_path / "rehearsal" / "spring.db"
     rehearsal.parent.mkdir()
-    order = Order(sandbox.url, str(rehearsal), seed=1, size=COUNT, concurrency=CONCURRENCY, group=25, batch=300)
+    order = Order(sandbox.url, str(rehearsal), seed=1, size=COUNT, concurrency=CONCURRENCY)
     steps = {**steps_of(await office.run(order), 1), **steps_of(await office.run(order), 2)}
-    assert len(steps) > 25
     await sandbox.wait_disconnected()
     sandbox.messages.clear()
 
@@ -152,7 +152,7 @@ async def test_a_campaign_killed_at_any_step_of_its_journal_sends_each_message_o
     assert journal_violations(campaign(2, COUNT), sandbox.messages, entries) == []
     outcomes = Counter(entry.outcome for entry in entries)
     assert outcomes[Outcome.REJECTED] > COUNT / 20
-    assert outcomes[Outcome.UNKNOWN] <= most_unknown(sandbox, kills=kills, group=25)
+    assert outcomes[Outcome.UNKNOWN] <= most_unknown(sandbox, kills=kills)
 
 
 @pytest.mark.parametrize("flaw", ["no journal", "nothing committed"])
@@ -162,12 +162,9 @@ async def test_without_a_journal_the_same_check_finds_second_copies(
     """The check can fail: one kill, and messages are there twice, when nothing was written down, or not for good."""
     path = tmp_path / "spring.db"
     journal = None if flaw == "no journal" else str(path)
-    order = Order(sandbox.url, journal, size=COUNT, concurrency=CONCURRENCY, group=25, forgetful=journal is not None)
+    order = Order(sandbox.url, journal, size=COUNT, concurrency=CONCURRENCY, forgetful=journal is not None)
     sandbox.inject(killing(office.kill, "accepted"), times=1, when=after(sandbox, office, 100))
     assert (await office.run(order)).killed
-    if journal is not None:
-        # It would give the flaw away.
-        Path(f"{path}-count").write_bytes(b"")
     assert not (await office.run(order._replace(forgetful=False))).killed
     await sandbox.wait_disconnected()
     found = journal_violations(campaign(0, COUNT), sandbox.messages, None)

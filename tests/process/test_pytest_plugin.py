@@ -36,7 +36,7 @@ from callbell_async import TextMessage
 """
 
 
-PYTEST_ASYNCIO_S_OWN = "ignore:The configuration option:pytest.PytestDeprecationWarning"
+PYTEST_ASYNCIO_WARNING = "ignore:The configuration option:pytest.PytestDeprecationWarning"
 
 
 @pytest.fixture
@@ -60,12 +60,14 @@ def test_a_user_s_project(project: pytest.Pytester, mode: str) -> None:
     """Three tests that use the fixtures pass in either mode of pytest-asyncio, without configuration and without a warning."""
     project.makepyfile(TESTS.format(mark="@pytest.mark.asyncio\n" if mode == "strict" else ""))
     options = [] if mode == "strict" else ["--asyncio-mode=auto"]
-    result = project.runpytest_subprocess("-W", "error", "-W", PYTEST_ASYNCIO_S_OWN, "-p", "no:cacheprovider", *options)
+    result = project.runpytest_subprocess(
+        "-W", "error", "-W", PYTEST_ASYNCIO_WARNING, "-p", "no:cacheprovider", *options
+    )
     result.assert_outcomes(passed=3)
 
 
-def test_nothing_is_imported_for_who_does_not_ask(project: pytest.Pytester) -> None:
-    """As long as no test asks for a fixture, neither the sandbox nor aiohttp's server is imported; an assertion explains itself."""
+def test_the_plugin_imports_nothing_until_used(project: pytest.Pytester) -> None:
+    """Until a test uses a fixture, neither the sandbox nor aiohttp's server is imported; a failed assertion names the cause."""
     project.makepyfile(
         """
         import sys
@@ -86,7 +88,7 @@ def test_nothing_is_imported_for_who_does_not_ask(project: pytest.Pytester) -> N
     )
     result = project.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*expected 1 message to +31612345678, but there were 0*", "*no request came*"])
+    result.stdout.fnmatch_lines(["*expected 1 message to +31612345678, but there are 0*", "*no requests*"])
 
 
 def test_the_plugin_imports_nothing_of_its_own() -> None:
@@ -103,7 +105,7 @@ print(*set(sys.modules) - before)
 
 
 def test_the_plugin_does_without_pytest_asyncio() -> None:
-    """Where pytest-asyncio is not installed, the plugin is loaded all the same, for other plugins that run async tests."""
+    """Without pytest-asyncio the plugin still loads, for other plugins that run async tests."""
     code = """
 import sys
 sys.modules["pytest_asyncio"] = None

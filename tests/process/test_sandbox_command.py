@@ -19,14 +19,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from callbell_async.cli.app import app
+from callbell_async.cli.program import app
 from callbell_async.sandbox.api.validation import read_json
 from tests.fixtures.sandbox import GOOD, SEED_PAGE
 
 
 @contextmanager
 def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command, and the base URL it says."""
+    """The command, and its base URL."""
     command = [sys.executable, "-m", "callbell_async", "sandbox", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -44,7 +44,7 @@ def url() -> Iterator[str]:
 
 
 def post(url: str, body: bytes, token: str = "any") -> tuple[int, Any]:
-    """What the program answers to a message."""
+    """The status and the JSON of the response to a message."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{url}/messages/send", body, headers)
     try:
@@ -59,7 +59,7 @@ REQUESTS = re.findall(r"```bash[^\n]*\n(curl .+?)\n```", SEED_PAGE.read_text(enc
 
 
 def words(command: str) -> list[str]:
-    """What a shell makes of a command."""
+    """The words of a command, as a shell splits them."""
     return shlex.split(command.replace("\\\n", " "))
 
 
@@ -70,7 +70,7 @@ def test_the_page_s_requests_are_all_there() -> None:
 
 @pytest.mark.parametrize("place", range(10))
 def test_the_page_s_requests_work(url: str, place: int) -> None:
-    """Each curl request of Callbell's page on sending, as it stands but for the host, is answered with a receipt."""
+    """Each curl request of Callbell's page on sending, unchanged but for the host, gets a receipt."""
     command = words(REQUESTS[place].replace("https://api.callbell.eu/v1", url))
     if shutil.which("curl"):
         done = subprocess.run([*command, "--silent", "--show-error", "--noproxy", "*"], capture_output=True, check=True)
@@ -82,8 +82,8 @@ def test_the_page_s_requests_work(url: str, place: int) -> None:
     assert len(answered["message"]["uuid"]) == 32
 
 
-def test_the_page_s_slip_is_read_as_it_is_meant() -> None:
-    """The one request of the page that is no JSON lacks a quotation mark after `text`; no other slip is forgiven."""
+def test_the_mistake_on_the_page_is_accepted() -> None:
+    """The one request of the page with invalid JSON lacks a quotation mark after `text`; only this mistake is accepted."""
     caption = next(request for request in REQUESTS if "my caption" in request)
     body = words(caption)[-1].encode()
     with pytest.raises(json.JSONDecodeError):
@@ -115,7 +115,7 @@ def test_stops_cleanly(number: signal.Signals) -> None:
         again.bind(("127.0.0.1", port))
 
 
-def test_a_port_that_is_taken_is_said() -> None:
+def test_a_port_that_is_taken_is_one_line() -> None:
     """A port that can't be used ends it with status 2 and the reason."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

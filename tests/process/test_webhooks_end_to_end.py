@@ -74,7 +74,7 @@ async def callbell_for(url: str, *, waits: float = 0.0) -> AsyncIterator[tuple[S
         Sandbox(token=None, webhook_secret=SECRET, clock=current_loop().time) as sandbox,
         client_for(sandbox.url) as callbell,
     ):
-        sandbox.deliveries.waits = [waits] * 1_000_000
+        sandbox.deliveries.retry_delays = [waits] * 1_000_000
         await callbell.webhooks.subscribe(url, EVENTS)
         yield sandbox, callbell
 
@@ -208,7 +208,7 @@ async def test_a_sent_message_is_followed_to_its_delivery(host: str) -> None:
         sent = tracker.track(await callbell.send(MESSAGE))
         waiting = asyncio.ensure_future(sent.wait_for(MessageStatus.DELIVERED))
         await sandbox.wait_delivered()
-        current_loop().advance(sandbox.account.pace.delivered)
+        current_loop().advance(sandbox.account.status_timings.delivered)
         receipt = await waiting
         assert (receipt.uuid, receipt.status) == (sandbox.messages[0].uuid, MessageStatus.DELIVERED)
         assert [request.method for request in sandbox.requests] == ["POST", "POST"]
@@ -219,7 +219,7 @@ async def test_a_sent_message_is_followed_without_a_webhook() -> None:
     """By requests for its status."""
     pace = StatusTimings(reported=0.0, sent=0.0)
     async with (
-        Sandbox(token=None, clock=current_loop().time, pace=pace) as sandbox,
+        Sandbox(token=None, clock=current_loop().time, status_timings=pace) as sandbox,
         client_for(sandbox.url) as callbell,
     ):
         sent = MessageTracker(poll=callbell.messages.status).track(await callbell.send(MESSAGE))

@@ -32,8 +32,7 @@ from callbell_async import (
     PaymentRequiredError,
     SendResult,
 )
-from callbell_async.journal import Intent, Verdict
-from callbell_async.journal.store import RESEND
+from callbell_async.journal import Claim, ClaimRequest, JournalWriter, Row, State, writer_of
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 from tests.fixtures.strategies import quick
 from tests.support.journal_model import INVALID, MAKES, POOL, Account, Campaign, Fate, Fax, Used, key_of, use
@@ -154,7 +153,11 @@ class Machine(RuleBasedStateMachine):
                 return MessageCreated(key="event", uuid=uuid, status="sent", metadata=metadata)
             return MessageStatusUpdated(key="event", uuid=uuid, status=status, metadata=metadata)
 
-        self._with_journal(lambda journal: journal.settle(event(journal)))
+        async def handle(journal: Journal) -> None:
+            journal.handle_event(event(journal))
+            await journal.flush()
+
+        self._with_journal(handle)
         if by == "key":
             self.beliefs[key] = attrs.evolve(self.beliefs[key], outcome=Outcome.ACCEPTED, asked=False)
 
@@ -233,7 +236,7 @@ class Machine(RuleBasedStateMachine):
                 entries = [entry async for entry in journal.entries()]
                 by_key = {entry.key: entry for entry in entries}
                 assert len(by_key) == len(entries)
-                asked = await journal._ask(lambda store: store.rows([RESEND], after=0, count=len(KEYS)))
+                asked = await writer_of(journal).ask(lambda store: store.rows([State.RESEND], after=0, count=len(KEYS)))
                 return by_key, await journal.counts(), await journal.funnel(), {row.key for row in asked}
 
         with asyncio.Runner(loop_factory=DiskLoop) as runner:
@@ -382,40 +385,47 @@ def test_a_journal_sends_once_and_says_what_is_so() -> None:
     run_state_machine_as_test(Machine, settings=whole)
 
 
-class Forgetful(Journal):
-    """Lets messages be tried that it has not written down."""
+class Forgetful(JournalWriter):
+    """Lets messages be sent that it has not written."""
 
-    def start_record(self, run: int = 0, intents: Sequence[Intent] = ()) -> asyncio.Future[list[Verdict]]:
+    def claim(self, requests: Sequence[ClaimRequest], *, run: int) -> asyncio.Future[list[Claim]]:
         """Write the results only."""
-        written: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
-        numbers: list[Verdict] = [1_000_000 + number for number in range(len(intents))]
-        super().start_record(run).add_done_callback(lambda _: written.set_result(numbers))
+        written: asyncio.Future[list[Claim]] = asyncio.get_running_loop().create_future()
+        rows = [Row(1_000_000 + at, *request[:2], run, at, State.SENDING, 0.0) for at, request in enumerate(requests)]
+        claims = [Claim(row, granted=True) for row in rows]
+        super().claim((), run=run).add_done_callback(lambda _: written.set_result(claims))
         return written
 
 
-class Hopeful(Journal):
-    """Takes what may have arrived for lost."""
+class Hopeful(JournalWriter):
+    """Takes a message that may have arrived for one that was lost."""
 
-    def settled(self, number: int, result: SendResult, *, in_doubt: bool = False) -> None:
-        """Note something else."""
+    def record_result(self, claim: Claim, result: SendResult) -> SendResult:
+        """Record another outcome."""
         unknown = result.outcome is Outcome.UNKNOWN
-        super().settled(number, attrs.evolve(result, outcome=Outcome.NEVER_SENT) if unknown else result)
+        super().record_result(claim, attrs.evolve(result, outcome=Outcome.NEVER_SENT) if unknown else result)
+        return result
 
 
-class Sloppy(Journal):
+class Sloppy(JournalWriter):
     """Keeps its results to itself when it is closed."""
 
     async def flush(self) -> None:
         """Do nothing."""
-        self._settled.clear()
+        self._results.clear()
 
 
 @pytest.mark.parametrize("wrong", [Forgetful, Hopeful, Sloppy])
-def test_the_machine_sees_a_wrong_journal(wrong: type[Journal]) -> None:
-    """The test above can fail: it finds a journal that forgets an intent, guesses an outcome, or loses a result."""
+def test_the_machine_sees_a_wrong_journal(wrong: type[JournalWriter]) -> None:
+    """The test above can fail: it finds a journal that forgets a claim, guesses an outcome, or loses a result."""
+
+    def wrong_journal(*args: Any, **kwargs: Any) -> Journal:
+        journal = Journal(*args, **kwargs)
+        writer_of(journal).__class__ = wrong
+        return journal
 
     class Wrong(Machine):
-        journal_class = wrong
+        journal_class = staticmethod(wrong_journal)
 
     with pytest.raises(AssertionError):
         run_state_machine_as_test(Wrong, settings=settings(whole, phases=[Phase.generate], print_blob=False))

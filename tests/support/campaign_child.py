@@ -23,8 +23,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from callbell_async import CallbellClient, Journal, JournalError, Message, RetryPolicy, TextMessage
-from callbell_async.bulk import journal_source
-from callbell_async.journal import store
+from callbell_async.journal.sqlite import SQLiteStore
 
 __all__ = ["Moment", "Order", "campaign"]
 
@@ -42,8 +41,7 @@ class Order(NamedTuple):
 
     - `size`: how many messages there are, some of which are given twice.
     - `journal`: its path, or `None` to send without one.
-    - `group`, `batch`: the most messages written down at once, and the most keys that wait for their index.
-    - `forgetful`: the journal's transactions are never committed.
+    - `forgetful`: the journal writes no message, and lets each be sent.
     - `file_limit`: bytes beyond which no file may grow, as on a full disk.
     """
 
@@ -52,8 +50,6 @@ class Order(NamedTuple):
     seed: int = 0
     size: int = 2000
     concurrency: int = 20
-    group: int = journal_source.MOST_IN_GROUP
-    batch: int = store.MOST_UNINDEXED
     moment: Moment | None = None
     forgetful: bool = False
     file_limit: int | None = None
@@ -98,7 +94,7 @@ class _Steps:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _tell_steps(steps: _Steps, *, forgetful: bool) -> None:
+def _tell_steps(steps: _Steps) -> None:
     """Let every connection to SQLite tell its steps."""
     connect = sqlite3.connect
 
@@ -107,13 +103,14 @@ def _tell_steps(steps: _Steps, *, forgetful: bool) -> None:
             super().__init__(database, *arguments, **options)
             self._name = re.sub(r"\?.*", "", str(database)).rpartition("/")[2]
             self._before = ""
-            self._begun = False
 
         def execute(self, query: str, *arguments: Any) -> sqlite3.Cursor:
             with self._step(query):
-                if forgetful and query in ("BEGIN IMMEDIATE", "COMMIT"):
-                    query, self._begun = ("SELECT 1" if self._begun else "BEGIN"), True
                 return super().execute(query, *arguments)
+
+        def executemany(self, query: str, rows: Any) -> sqlite3.Cursor:
+            with self._step(query):
+                return super().executemany(query, rows)
 
         def executescript(self, query: str) -> sqlite3.Cursor:
             with self._step(query):
@@ -150,10 +147,10 @@ async def _send(order: Order) -> dict[str, Any]:
 
 
 def _carry_out(order: Order) -> None:
-    journal_source.MOST_IN_GROUP = order.group
-    store.MOST_UNINDEXED = order.batch
     steps = _Steps(order.moment)
-    _tell_steps(steps, forgetful=order.forgetful)
+    _tell_steps(steps)
+    if order.forgetful:
+        SQLiteStore._save = lambda self, rows: None  # type: ignore[method-assign]
     if order.file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_limit, order.file_limit))
     _say({**asyncio.run(_send(order)), "steps": steps.taken})

@@ -99,13 +99,13 @@ def killing(kill: Callable[[], None], moment: str) -> Fault:
         if moment in ("begun", "read"):
             kill()
         elif moment == "accepted":
-            exchange.carry_out()
+            exchange.execute()
             kill()
         elif moment == "half answered":
             await faults.truncated_response().act(exchange)
             kill()
         else:
-            await exchange.send(exchange.carry_out())
+            await exchange.send(exchange.execute())
             kill()
         exchange.close()
 

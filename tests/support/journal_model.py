@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -131,7 +132,7 @@ class _Line(Transport):
 
     def __init__(self, account: Account, fate: Callable[[str, int], Fate], journal: Journal) -> None:
         options = TransportOptions(
-            base_url="http://callbell.invalid",
+            base_url="https://callbell.invalid",
             headers=CIMultiDict({"Authorization": "Bearer a-test-token"}),
             timeout=None,
             connect_timeout=None,
@@ -235,7 +236,7 @@ class Used:
 
 
 def _files(path: Path) -> dict[str, bytes]:
-    files = [path.with_name(path.name + end) for end in ("", "-wal", "-count")]
+    files = [path.with_name(path.name + end) for end in ("", "-wal", "-lock")]
     return {file.name.removeprefix(path.name): file.read_bytes() for file in files if file.exists()}
 
 
@@ -251,6 +252,10 @@ def _left_behind(path: Path, before: dict[str, bytes], part: float) -> None:
         left = {**(after if part == 1.0 else before), "-wal": log[:written] + old[written:]}
     for end, content in left.items():
         path.with_name(f"{path.name}+{end}").write_bytes(content)
+    if "" in left and "-lock" in left:
+        # A kill leaves the same file, and this is a copy of it.
+        lock, number = path.with_name(f"{path.name}+-lock"), path.with_name(f"{path.name}+").stat().st_ino
+        lock.write_bytes(re.sub(rb"file +\d+", b"file %20d" % number, left["-lock"]))
 
 
 def use(

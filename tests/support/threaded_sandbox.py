@@ -1,4 +1,4 @@
-"""A sandbox that code with an event loop of its own can reach."""
+"""A sandbox in a thread, for code with its own event loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["sandbox_in_a_thread"]
 
 @contextmanager
 def sandbox_in_a_thread(token: str) -> Iterator[Sandbox]:
-    """A sandbox on a loop in another thread, until the block is left."""
+    """Run a sandbox on a loop in another thread, until the block is left."""
     sandbox = Sandbox(token=token)
     ready, done = threading.Event(), threading.Event()
 

@@ -1,1 +1,1 @@
-"""What a type checker should see; nothing here runs."""
+"""The types of the public API, as a type checker sees them; nothing here runs."""

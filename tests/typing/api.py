@@ -43,6 +43,8 @@ from callbell_async import (
     MessageStatus,
     MessageStatusUpdated,
     Outcome,
+    Page,
+    Paginator,
     RateLimiter,
     RateLimitError,
     ReconcileReport,
@@ -86,7 +88,7 @@ def build_clients(session: aiohttp.ClientSession, limiter: RateLimiter) -> list[
 
 
 def build_messages() -> list[Message]:
-    """What may be left out may be left out, and what has no default must be said."""
+    """Arguments with a default may be left out, and others may not."""
     return [
         TextMessage(
             to=TO, text="Hello!", fields="contact", bot_status="bot_end", metadata={"order": 1234, "new": True}
@@ -139,9 +141,24 @@ async def send_one(callbell: CallbellClient) -> None:
 
 
 async def call_what_has_no_method(callbell: CallbellClient) -> None:
-    """What Callbell adds is JSON."""
+    """An endpoint without a method takes and returns JSON."""
     assert_type(await callbell.request("GET", "/plan", query={"page": 1}), Any)
     assert_type(await callbell.request("POST", "/contacts", json={"name": "John"}), Any)
+
+
+async def read_a_list(callbell: CallbellClient) -> None:
+    """A list gives items, pages, a list or the first item; none of them is awaited by itself."""
+    contacts = callbell.contacts.list(tags=["lead"])
+    assert_type(contacts, Paginator[Contact])
+    async for contact in contacts:
+        assert_type(contact, Contact)
+    async for page in contacts.pages():
+        assert_type(page, Page[Contact])
+        assert_type(page.items, tuple[Contact, ...])
+        assert_type(page.total_pages, int | None)
+    assert_type(await contacts.to_list(limit=10), list[Contact])
+    assert_type(await contacts.first(), Contact | None)
+    await contacts  # type: ignore[misc]
 
 
 async def a_life_cycle() -> None:
@@ -156,6 +173,8 @@ async def send_many(callbell: CallbellClient, messages: Sequence[TextMessage], r
     """Awaited, a run gives a report; iterated, results; from any iterable of messages or of what building them raised."""
     run = callbell.send_many(messages, concurrency=50, stop_on=(AuthenticationError,), shutdown_timeout=1.5)
     assert_type(run, SendRun)
+    assert_type(run.stop_error, BaseException | None)
+    assert_type(run.paused_for, float | None)
     report = await run
     assert_type(report, SendReport)
     assert_type(report.accepted, int)
@@ -178,7 +197,7 @@ async def send_many(callbell: CallbellClient, messages: Sequence[TextMessage], r
 
 
 async def catch_errors(callbell: CallbellClient, message: Message) -> None:
-    """Each exception's attributes have their types, and every one tells what became of the message."""
+    """Each exception's attributes have their types, and every exception has the outcome of the message."""
     try:
         await callbell.send(message)
     except RateLimitError as error:

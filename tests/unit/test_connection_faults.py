@@ -20,7 +20,7 @@ from callbell_async import (
     RequestTimeoutError,
 )
 from callbell_async.sandbox import Exchange, Fault, SandboxResponse
-from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import drop_idle_connection, no_fault, no_response, reset_before_reading
 from tests.support.calls import (
     MESSAGE,
@@ -75,7 +75,7 @@ async def test_name_not_found() -> None:
     """If the name is not found, nothing is sent."""
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Nowhere())) as session,
-        client_for("http://callbell.invalid", session=session) as callbell,
+        client_for("https://callbell.invalid", session=session) as callbell,
     ):
         with pytest.raises(ConnectError, match=r"the name 'callbell\.invalid' was not found") as caught:
             await callbell.send(MESSAGE)
@@ -177,7 +177,7 @@ async def test_a_connection_that_ends_before_the_body_is_written() -> None:
     drop = asyncio.Event()
 
     async def accept_and_drop_when_told(exchange: Exchange) -> None:
-        await exchange.send(exchange.carry_out())
+        await exchange.send(exchange.execute())
         await drop.wait()
         exchange.end_writing()
         await exchange.client_gone()
@@ -209,7 +209,9 @@ def running_tasks() -> set[asyncio.Task[Any]]:
     return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
 
 
-@pytest.mark.parametrize("after", [b"", head(SandboxResponse(200), 99) + b"{"], ids=["waiting", "in mid-answer"])
+@pytest.mark.parametrize(
+    "after", [b"", response_head(SandboxResponse(200), 99) + b"{"], ids=["waiting", "in mid-answer"]
+)
 async def test_a_cancelled_send_leaves_nothing_behind(after: bytes) -> None:
     """A send cancelled in flight ends at once, closes its connection, leaves no task, and the pool serves the next call."""
     server = local_callbell(no_response(after=after), no_fault())

@@ -1,4 +1,4 @@
-"""The exceptions: their tree, what they carry, what they say, and what they never say."""
+"""The exceptions: their tree, their attributes, their text, and what the text never shows."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from callbell_async import (
     JournalError,
     MessageReceipt,
     NotFoundError,
+    OutageError,
     Outcome,
     PaginationError,
     PaymentRequiredError,
@@ -46,7 +47,7 @@ from callbell_async import (
     UnprocessableEntityError,
     errors,
 )
-from callbell_async.errors import mask_path
+from callbell_async.redaction import mask_path
 from tests.fixtures.strategies import number_spellings, quick
 
 SEND: dict[str, Any] = {"method": "POST", "path": "/messages/send"}
@@ -68,6 +69,7 @@ TREE: dict[type[CallbellError], tuple[type[BaseException], ...]] = {
     ClientClosedError: (CallbellError, RuntimeError),
     BulkSendError: (CallbellError,),
     DuplicateMessageError: (CallbellError,),
+    OutageError: (CallbellError,),
     JournalError: (CallbellError,),
     PaginationError: (CallbellError,),
     StatusTimeoutError: (CallbellError, TimeoutError),
@@ -97,6 +99,7 @@ BUILT: dict[type[CallbellError], CallbellError] = {
     ClientClosedError: ClientClosedError("the client is closed"),
     BulkSendError: BulkSendError("1 of 1", report=REPORT, outcome=Outcome.SKIPPED),
     DuplicateMessageError: DuplicateMessageError("given twice", key="k", entry=ENTRY, first_index=3),
+    OutageError: OutageError("no response from Callbell for 600 s"),
     JournalError: JournalError("spring.db: is in use"),
     PaginationError: PaginationError("a cursor came a second time"),
     SignatureError: SignatureError("signed too long ago"),
@@ -140,7 +143,7 @@ def test_the_tree_is_as_documented(kind: type[CallbellError]) -> None:
 
 
 def test_the_tree_is_complete() -> None:
-    """Every exception of the module stands in the tree, in its docstring and in its `__all__`."""
+    """Every exception of the module is in the tree, in its docstring and in its `__all__`."""
     defined = {
         name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, BaseException)
     }
@@ -152,14 +155,14 @@ def test_the_tree_is_complete() -> None:
 
 
 def test_a_wrong_message_is_a_value_error() -> None:
-    """Who knows nothing of this library catches what Python's own constructors raise."""
+    """Code that does not know this library can catch the exception as a `ValueError`."""
     with pytest.raises(ValueError, match=r"^text: must not be blank$") as caught:
         TextMessage(to="+31612345678", text="")
     assert isinstance(caught.value, InvalidMessageError)
     assert (caught.value.field, caught.value.reason) == ("text", "must not be blank")
 
 
-# --- what they carry --------------------------------------------------------------------------------------------------
+# --- their attributes --------------------------------------------------------------------------------------------------
 
 
 def through_pickle(error: CallbellError) -> CallbellError:
@@ -184,7 +187,7 @@ def test_a_copy_is_the_same(kind: type[CallbellError], twin_of: Callable[[Callbe
 
 
 def test_a_copy_is_not_the_original() -> None:
-    """What is set on the copy stays off the original."""
+    """Setting an attribute of the copy does not change the original."""
     error = BUILT[RateLimitError]
     twin = copy.copy(error)
     twin.attempts = 5
@@ -192,11 +195,12 @@ def test_a_copy_is_not_the_original() -> None:
 
 
 @pytest.mark.parametrize("kind", BUILT)
-def test_what_says_nothing_else_was_never_sent(kind: type[CallbellError]) -> None:
-    """Without an answer and without a word on its fate, nothing left; an answer that refuses is a refusal."""
+def test_the_default_outcome_is_never_sent(kind: type[CallbellError]) -> None:
+    """An exception is `NEVER_SENT` unless its class means another outcome; a response that refuses is `REJECTED`."""
     expected = {
         BulkSendError: Outcome.SKIPPED,
         DuplicateMessageError: Outcome.SKIPPED,
+        OutageError: Outcome.SKIPPED,
         ResponseDecodeError: Outcome.UNKNOWN,
         StatusTimeoutError: Outcome.ACCEPTED,
     }
@@ -205,21 +209,21 @@ def test_what_says_nothing_else_was_never_sent(kind: type[CallbellError]) -> Non
 
 
 def test_an_api_error_has_empty_attributes_rather_than_none() -> None:
-    """What can be looped over can be looped over when Callbell said nothing."""
+    """The mappings and the body are empty where Callbell sent none, so that code can loop over them."""
     error = APIError(status=418, **SEND)
     assert (error.errors, error.headers, error.body) == ({}, {}, b"")
     assert (error.code, error.message, error.retry_after) == (None, None, None)
 
 
 def test_an_api_error_keeps_its_own_copies() -> None:
-    """Complaints become tuples and headers a plain dictionary, whatever they came in."""
-    complaints = {"to": ["is invalid"]}
-    error = APIError(status=400, **SEND, errors=complaints)
-    complaints["to"].append("is wrong")
+    """Texts by field become tuples and headers a plain dictionary, copied from the arguments."""
+    texts = {"to": ["is invalid"]}
+    error = APIError(status=400, **SEND, errors=texts)
+    texts["to"].append("is wrong")
     assert error.errors == {"to": ("is invalid",)}
 
 
-# --- what they say ----------------------------------------------------------------------------------------------------
+# --- their text ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -269,8 +273,8 @@ def test_an_api_error_keeps_its_own_copies() -> None:
         ),
     ],
 )
-def test_the_text_says_what_where_and_what_became_of_it(error: CallbellError, attempts: int, text: str) -> None:
-    """Method, path, status, Callbell's words, the remedy, the fate and the attempts stand on one line."""
+def test_the_text_names_request_cause_and_outcome(error: CallbellError, attempts: int, text: str) -> None:
+    """Method, path, status, Callbell's text, the remedy, the outcome and the attempts are on one line."""
     error = copy.copy(error)
     error.attempts = attempts
     assert str(error) == text
@@ -283,18 +287,18 @@ def test_the_text_says_what_where_and_what_became_of_it(error: CallbellError, at
         (Outcome.REJECTED, "(refused)"),
         (Outcome.NEVER_SENT, "(never sent)"),
         (Outcome.UNKNOWN, "(may have been accepted)"),
-        (Outcome.SKIPPED, "(not tried)"),
+        (Outcome.SKIPPED, "(not attempted)"),
     ],
 )
 def test_each_outcome_has_its_words(outcome: Outcome, said: str) -> None:
-    """The text tells the fate over all attempts, whatever this one met."""
+    """The text names the outcome over all attempts, whatever this attempt's status."""
     error = APIError(status=500, **SEND)
     error.outcome = outcome
     assert str(error).endswith(said)
 
 
-def test_a_raw_code_and_raw_words_are_not_said() -> None:
-    """`code`, `message`, `errors` and the body may repeat what was sent; only the summary is said aloud."""
+def test_the_text_holds_no_raw_code_and_no_raw_text() -> None:
+    """`code`, `message`, `errors` and the body may repeat values that were sent; the text has only the summary."""
     error = BadRequestError(
         status=400,
         **SEND,
@@ -321,21 +325,21 @@ def test_a_raw_code_and_raw_words_are_not_said() -> None:
         ("/contacts/31612345678/messages", "/contacts/…/messages"),
         ("/contacts/414a6d692bd645ed803f2e7ce360d4c8", "/contacts/414a6d692bd645ed803f2e7ce360d4c8"),
         ("/contacts/414a6d69-2bd6-45ed-803f-2e7ce360d4c8", "/contacts/414a6d69-2bd6-45ed-803f-2e7ce360d4c8"),
-        ("/custom_statuses/12345", "/custom_statuses/12345"),
+        ("/custom_statuses/131047", "/custom_statuses/131047"),
         ("/contacts?phone=31612345678", "/contacts"),
         ("/", "/"),
         ("", ""),
     ],
 )
 def test_numbers_in_a_path_are_masked(path: str, masked: str) -> None:
-    """What looks like a telephone number is hidden however it is encoded; identifiers stay, and queries go."""
+    """A part that looks like a telephone number is masked however it is encoded; identifiers stay, the query is removed."""
     assert mask_path(path) == masked
 
 
 @given(number_spellings())
 @quick
-def test_a_number_in_a_path_is_never_said(spelling: tuple[str, str]) -> None:
-    """However a number is written in a path, no digit of it stands in the text."""
+def test_a_number_in_a_path_is_never_shown(spelling: tuple[str, str]) -> None:
+    """However a number is written in a path, the text has no digit of it."""
     from_caller = f"/contacts/phone/{spelling[1]}"
     error = TransportError("it broke", method="GET", path=from_caller, outcome=Outcome.UNKNOWN)
     assert not any(map(str.isdigit, str(error)))

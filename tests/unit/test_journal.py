@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
 import stat
 import threading
 from collections.abc import AsyncIterator
@@ -24,9 +23,9 @@ from callbell_async import (
     SendResult,
     TextMessage,
 )
-from callbell_async.journal import Doubtful, Known, store
-from callbell_async.journal.journal import FLUSH_AFTER
-from callbell_async.journal.store import Store
+from callbell_async.journal import Claim, ClaimRequest, State, writer_of
+from callbell_async.journal.sqlite import SQLiteStore
+from callbell_async.journal.writer import FLUSH_AFTER
 from tests.support.clock import current_loop
 
 NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
@@ -46,11 +45,22 @@ async def journal(path: Path) -> AsyncIterator[Journal]:
         yield journal
 
 
-async def intend(journal: Journal, *keys: str) -> dict[str, int]:
-    """Messages that are about to be tried, and their numbers."""
-    run = await journal.begin_run()
-    verdicts = await run.intend([(key, b'{"to":"+31612345678"}', place) for place, key in enumerate(keys)])
-    return {key: verdict for key, verdict in zip(keys, verdicts, strict=True) if isinstance(verdict, int)}
+async def claim(journal: Journal, *keys: str) -> dict[str, Claim]:
+    """Claim messages in a new run; return the claims that are granted."""
+    writer = writer_of(journal)
+    requests = [ClaimRequest(key, b'{"to":"+31612345678"}', index) for index, key in enumerate(keys)]
+    claims = await writer.claim(requests, run=await writer.begin_run())
+    return {key: claim for key, claim in zip(keys, claims, strict=True) if claim.granted}
+
+
+def finish(journal: Journal, claim: Claim, result: SendResult) -> None:
+    """Record the result of a claim."""
+    writer_of(journal).record_result(claim, result)
+
+
+def hear(journal: Journal, key: str | None, uuid: str | None) -> None:
+    """Record that Callbell has a message."""
+    writer_of(journal).record_report(key, uuid)
 
 
 def result(outcome: Outcome, *, uuid: str | None = None, status: str = "enqueued", attempts: int = 1) -> SendResult:
@@ -77,7 +87,7 @@ async def states(journal: Journal) -> dict[str, Outcome]:
 
 async def test_only_its_owner_can_read_it(path: Path, journal: Journal) -> None:
     """It holds recipients and texts: the file, and all beside it, are for its owner only."""
-    await intend(journal, "a")
+    await claim(journal, "a")
     beside = list(path.parent.iterdir())
     assert len(beside) >= 3
     assert {stat.S_IMODE(file.stat().st_mode) for file in beside} == {0o600}
@@ -86,11 +96,8 @@ async def test_only_its_owner_can_read_it(path: Path, journal: Journal) -> None:
 async def test_it_holds_no_token(path: Path) -> None:
     """Nothing but the messages and the caller's notes gets into it."""
     async with Journal(path) as journal:
-        await intend(journal, "a")
-    with sqlite3.connect(path) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    connection.close()
-    assert tables == {"entries", "keys", "marks", "notes", "results"}
+        await claim(journal, "a")
+    assert b"token" not in path.read_bytes()
 
 
 async def test_it_must_be_open(path: Path) -> None:
@@ -139,7 +146,7 @@ async def test_it_stays_where_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.chdir(tmp_path / "here")
     journal = Journal("spring.db")
     async with journal:
-        await intend(journal, "a")
+        await claim(journal, "a")
     monkeypatch.chdir(tmp_path / "there")
     async with journal:
         assert await states(journal) == {"a": Outcome.UNKNOWN}
@@ -152,7 +159,7 @@ def test_it_may_be_used_in_one_loop_after_the_other(path: Path) -> None:
 
     async def use() -> dict[Outcome, int]:
         await asyncio.gather(journal.open(), journal.open())
-        await intend(journal, "a")
+        await claim(journal, "a")
         counts = await journal.counts()
         await asyncio.gather(journal.close(), journal.close())
         return counts
@@ -166,8 +173,8 @@ def test_what_was_noted_in_another_loop_is_written(path: Path) -> None:
 
     async def begin() -> None:
         await journal.open()
-        await intend(journal, "a")
-        journal.see("a", "u", None)
+        await claim(journal, "a")
+        hear(journal, "a", "u")
 
     async def go_on() -> None:
         await journal.open()
@@ -185,13 +192,13 @@ async def test_a_journal_that_cannot_write_hears_nothing(path: Path) -> None:
     """While it is closed, or open for reading only, it refuses what it would have to keep in memory for ever."""
     journal = Journal(path)
     with pytest.raises(JournalError, match="not open"):
-        journal.see("a", "u", None)
+        hear(journal, "a", "u")
     async with journal, Journal(path, read_only=True) as viewer:
         with pytest.raises(JournalError, match="reading only"):
-            viewer.see("a", "u", None)
-        journal.see("a", "u", None)
+            hear(viewer, "a", "u")
+        hear(journal, "a", "u")
     with pytest.raises(JournalError, match="not open"):
-        journal.see("a", "u", None)
+        hear(journal, "a", "u")
 
 
 async def test_each_journal_has_an_id_of_its_own(tmp_path: Path) -> None:
@@ -209,11 +216,11 @@ async def test_each_journal_has_an_id_of_its_own(tmp_path: Path) -> None:
 
 async def test_who_stops_waiting_for_it_takes_nothing_away(journal: Journal) -> None:
     """A question that is cancelled while the disk is slow does not drop the results that would have been written with it."""
-    numbers = await intend(journal, "a")
+    claims = await claim(journal, "a")
     released = threading.Event()
-    slow = asyncio.ensure_future(journal._ask(lambda _: released.wait()))
+    slow = asyncio.ensure_future(writer_of(journal).ask(lambda _: released.wait()))
     await asyncio.sleep(0)
-    journal.settled(numbers["a"], result(Outcome.ACCEPTED, uuid="u"))
+    finish(journal, claims["a"], result(Outcome.ACCEPTED, uuid="u"))
     asked = asyncio.ensure_future(journal.counts())
     await asyncio.sleep(0)
     asked.cancel()
@@ -227,11 +234,11 @@ async def test_who_stops_waiting_for_it_takes_nothing_away(journal: Journal) -> 
 async def test_who_stops_waiting_for_its_end_leaves_it_closed(path: Path) -> None:
     """A closing that is cancelled again and again closes it all the same, with all that was noted, and lets others have it."""
     journal = await Journal(path).open()
-    numbers = await intend(journal, "a")
+    claims = await claim(journal, "a")
     released = threading.Event()
-    slow = asyncio.ensure_future(journal._ask(lambda _: released.wait()))
+    slow = asyncio.ensure_future(writer_of(journal).ask(lambda _: released.wait()))
     await asyncio.sleep(0)
-    journal.settled(numbers["a"], result(Outcome.ACCEPTED, uuid="u"))
+    finish(journal, claims["a"], result(Outcome.ACCEPTED, uuid="u"))
     closing = asyncio.ensure_future(journal.close())
     for _ in range(3):
         await asyncio.sleep(0)
@@ -250,14 +257,14 @@ async def test_who_stops_waiting_for_its_end_leaves_it_closed(path: Path) -> Non
 async def test_what_was_under_way_is_unknown(path: Path) -> None:
     """What had been written down when the last program ended may have arrived: the next one finds it `UNKNOWN`, with the reason."""
     async with Journal(path, clock=NOW.timestamp) as journal:
-        numbers = await intend(journal, "a", "b")
+        claims = await claim(journal, "a", "b")
         assert (await known(journal, "a")).in_flight
-        journal.settled(numbers["b"], result(Outcome.ACCEPTED, uuid="u"))
+        finish(journal, claims["b"], result(Outcome.ACCEPTED, uuid="u"))
         assert (await journal.counts())[Outcome.UNKNOWN] == 1
     async with Journal(path) as journal:
         entry = await known(journal, "a")
-        assert (entry.outcome, entry.in_flight, entry.settled_at) == (Outcome.UNKNOWN, False, None)
-        assert entry.reason == "the program ended while it was under way"
+        assert (entry.outcome, entry.in_flight, entry.finished_at) == (Outcome.UNKNOWN, False, None)
+        assert entry.reason == "the program ended while the message was in flight"
         assert entry.tried_at == NOW
         assert entry.receipt is None
         assert (await known(journal, "b")).receipt == MessageReceipt("u", MessageStatus.ENQUEUED)
@@ -265,9 +272,9 @@ async def test_what_was_under_way_is_unknown(path: Path) -> None:
 
 async def test_it_counts(journal: Journal) -> None:
     """Every message counts once, by what is known of it."""
-    numbers = await intend(journal, *"abcdefg")
+    claims = await claim(journal, *"abcdefg")
     for key, outcome in zip("abcde", Outcome, strict=True):
-        journal.settled(numbers[key], result(outcome, uuid="u" if outcome is Outcome.ACCEPTED else None))
+        finish(journal, claims[key], result(outcome, uuid="u" if outcome is Outcome.ACCEPTED else None))
     assert await journal.counts() == {
         Outcome.ACCEPTED: 1,
         Outcome.REJECTED: 1,
@@ -280,9 +287,9 @@ async def test_it_counts(journal: Journal) -> None:
 async def test_it_gives_entries_by_outcome(journal: Journal) -> None:
     """All, or those of some outcomes, in the order they were first tried, however many."""
     keys = [f"k{number:04}" for number in range(1203)]
-    numbers = await intend(journal, *keys)
+    claims = await claim(journal, *keys)
     for key in keys[::2]:
-        journal.settled(numbers[key], result(Outcome.REJECTED))
+        finish(journal, claims[key], result(Outcome.REJECTED))
     assert [entry.key async for entry in journal.entries()] == keys
     assert [entry.key async for entry in journal.entries(Outcome.REJECTED)] == keys[::2]
     assert [entry.key async for entry in journal.entries(Outcome.UNKNOWN)] == keys[1::2]
@@ -297,13 +304,13 @@ async def test_an_unknown_key_is_none(journal: Journal) -> None:
 async def test_what_is_no_text_names_nothing(path: Path) -> None:
     """Half a character names no message: nothing is found by it, nothing quotes it, and the journal goes on."""
     async with Journal(path) as journal:
-        await intend(journal, "a")
+        await claim(journal, "a")
     half = "secret\ud800"
     async with Journal(path) as journal:
         assert await journal.entry(half) is None
-        assert await journal.has_uuid(half) is False
-        journal.see(half, None, None)
-        journal.see("a", half, None)
+        assert await writer_of(journal).has_uuid(half) is False
+        hear(journal, half, None)
+        hear(journal, "a", half)
         with pytest.raises(JournalError) as caught:
             await journal.allow_resend("a", half)
         assert "secret" not in str(caught.value)
@@ -313,27 +320,16 @@ async def test_what_is_no_text_names_nothing(path: Path) -> None:
 
 async def test_a_reason_may_be_any_text(journal: Journal) -> None:
     """What an exception says is written as far as it can be, such as the name of a file that is no UTF-8."""
-    numbers = await intend(journal, "a")
+    claims = await claim(journal, "a")
     error = OSError("no such file: \udcff.pem")
-    journal.settled(numbers["a"], SendResult(0, MESSAGE, Outcome.NEVER_SENT, error=error))
+    finish(journal, claims["a"], SendResult(0, MESSAGE, Outcome.NEVER_SENT, error=error))
     assert (await known(journal, "a")).reason == "no such file: ?.pem"
-
-
-async def test_keys_are_found_when_they_are_many(monkeypatch: pytest.MonkeyPatch, journal: Journal) -> None:
-    """Keys that were indexed, keys that were not yet, and keys that are new are told apart."""
-    monkeypatch.setattr(store, "MOST_UNINDEXED", 10)
-    for first in range(0, 96, 8):
-        await intend(journal, *(f"k{number}" for number in range(first, first + 8)))
-    run = await journal.begin_run()
-    verdicts = await run.intend([(f"k{number}", b"{}", number) for number in range(90, 100)])
-    assert [isinstance(verdict, int) for verdict in verdicts] == [False] * 6 + [True] * 4
-    assert (await journal.counts())[Outcome.UNKNOWN] == 100
 
 
 async def test_a_result_is_written_within_a_moment(path: Path, journal: Journal) -> None:
     """A result does not wait for the next message: a viewer sees it soon, though nothing else happens."""
-    numbers = await intend(journal, "a")
-    journal.settled(numbers["a"], result(Outcome.ACCEPTED, uuid="u"))
+    claims = await claim(journal, "a")
+    finish(journal, claims["a"], result(Outcome.ACCEPTED, uuid="u"))
     async with Journal(path, read_only=True) as viewer:
         assert (await known(viewer, "a")).in_flight
         current_loop().advance(FLUSH_AFTER)
@@ -344,10 +340,10 @@ async def test_a_result_is_written_within_a_moment(path: Path, journal: Journal)
 
 async def test_viewing_changes_nothing(path: Path, journal: Journal) -> None:
     """A journal opened for reading only refuses to write, beside the one that writes."""
-    await intend(journal, "a")
+    await claim(journal, "a")
     async with Journal(path, read_only=True) as viewer:
         assert (await viewer.counts())[Outcome.UNKNOWN] == 1
-        for writing in (viewer.write_notes({"a": "b"}), viewer.allow_resend("a"), viewer.begin_run()):
+        for writing in (viewer.write_notes({"a": "b"}), viewer.allow_resend("a"), writer_of(viewer).begin_run()):
             with pytest.raises(JournalError, match="reading only"):
                 await writing
 
@@ -355,21 +351,21 @@ async def test_viewing_changes_nothing(path: Path, journal: Journal) -> None:
 async def test_viewing_makes_no_files_where_it_may_not(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     """A journal in a place that can't be written, such as an archive, can be looked at; and what another process writes is seen all the same."""
     async with Journal(path) as journal:
-        await intend(journal, "a")
+        await claim(journal, "a")
     before = set(path.parent.iterdir())
     monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)
     async with Journal(path, read_only=True) as viewer:
         assert (await viewer.counts())[Outcome.UNKNOWN] == 1
         assert set(path.parent.iterdir()) == before
     async with Journal(path) as journal:
-        await intend(journal, "b")
+        await claim(journal, "b")
         async with Journal(path, read_only=True) as viewer:
             assert (await viewer.counts())[Outcome.UNKNOWN] == 2
 
 
 async def test_viewing_needs_a_journal(path: Path) -> None:
     """Nothing is made by looking."""
-    with pytest.raises(JournalError, match="no such journal"):
+    with pytest.raises(JournalError, match="does not exist"):
         await Journal(path, read_only=True).open()
     assert list(path.parent.iterdir()) == []
 
@@ -397,15 +393,15 @@ async def test_notes_must_be_text(journal: Journal) -> None:
 async def test_what_is_unknown_may_be_sent_again_by_name(path: Path) -> None:
     """Named by its key, it is tried by the next run; the others stay as they are."""
     async with Journal(path) as journal:
-        await intend(journal, "a", "b")
+        await claim(journal, "a", "b")
     async with Journal(path) as journal:
         await journal.allow_resend("a")
         # Asked for twice, it is sent again once.
         await journal.allow_resend("a")
         assert await states(journal) == {"a": Outcome.UNKNOWN, "b": Outcome.UNKNOWN}
-        first, second = await (await journal.begin_run()).intend([("a", b"{}", 0), ("b", b"{}", 1)])
-        assert first == Doubtful(1)
-        assert isinstance(second, Known)
+        claims = await claim(journal, "a", "b")
+        assert list(claims) == ["a"]
+        assert claims["a"].row.state is State.RESENDING
         with pytest.raises(JournalError):
             await journal.allow_resend("a")
 
@@ -413,19 +409,19 @@ async def test_what_is_unknown_may_be_sent_again_by_name(path: Path) -> None:
 async def test_a_message_in_doubt_is_looked_for_from_its_first_attempt(path: Path) -> None:
     """The copy that arrived may be the first one: `tried_at` stays, however often it is sent again."""
     async with Journal(path, clock=NOW.timestamp) as journal:
-        await intend(journal, "a")
+        await claim(journal, "a")
     for hours in (1, 2):
         async with Journal(path, clock=(NOW + timedelta(hours=hours)).timestamp) as journal:
             await journal.allow_resend("a")
-            await (await journal.begin_run()).intend([("a", b"{}", 0)])
+            await claim(journal, "a")
             assert (await known(journal, "a")).tried_at == NOW
 
 
 async def test_nothing_else_can_be_sent_again(path: Path) -> None:
     """A key that is not `UNKNOWN`, or not there, changes nothing, for the others named beside it neither."""
     async with Journal(path) as journal:
-        numbers = await intend(journal, "a", "b")
-        journal.settled(numbers["b"], result(Outcome.ACCEPTED, uuid="u"))
+        claims = await claim(journal, "a", "b")
+        finish(journal, claims["b"], result(Outcome.ACCEPTED, uuid="u"))
     async with Journal(path) as journal:
         for wrong in ("b", "c"):
             with pytest.raises(JournalError, match="1 of 2 keys"):
@@ -435,7 +431,7 @@ async def test_nothing_else_can_be_sent_again(path: Path) -> None:
 
 async def test_what_is_under_way_cannot_be_sent_again(journal: Journal) -> None:
     """A message that a run is trying right now is not given to another."""
-    await intend(journal, "a")
+    await claim(journal, "a")
     with pytest.raises(JournalError):
         await journal.allow_resend("a")
 
@@ -446,11 +442,11 @@ async def test_what_is_under_way_cannot_be_sent_again(journal: Journal) -> None:
 async def failed(path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
     """A journal, closed, after a run in which one message was accepted, what is known of that can't be written, and neither can anything else."""
     journal = await Journal(path).open()
-    numbers = await intend(journal, "a", "b")
+    claims = await claim(journal, "a", "b")
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_settle", _full)
-        journal.settled(numbers["a"], result(Outcome.ACCEPTED, uuid="u"))
-        journal.see("b", "v", None)
+        patch.setattr(SQLiteStore, "_save", _full)
+        finish(journal, claims["a"], result(Outcome.ACCEPTED, uuid="u"))
+        hear(journal, "b", "v")
         with pytest.raises(JournalError, match="the disk is full"):
             await journal.close()
     return journal
@@ -482,12 +478,12 @@ async def test_what_could_not_be_written_is_known_better_than_by_another(
 
 
 async def test_what_could_not_be_written_is_not_written_elsewhere(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another journal in the same place has other messages under these numbers and keys: nothing is said of them."""
+    """Another journal in the same place has other messages under these claims and keys: nothing is said of them."""
     journal = await failed(path, monkeypatch)
     for file in path.parent.glob("spring.db*"):
         file.unlink()
     async with Journal(path) as other:
-        await intend(other, "b", "c")
+        await claim(other, "b", "c")
     async with journal:
         await journal.flush()
         assert await states(journal) == {"b": Outcome.UNKNOWN, "c": Outcome.UNKNOWN}
@@ -500,7 +496,7 @@ async def test_what_could_not_be_written_says_nothing_of_a_later_attempt(
     journal = await failed(path, monkeypatch)
     async with Journal(path) as other:
         await other.allow_resend("a")
-        await (await other.begin_run()).intend([("a", b"{}", 0)])
+        await claim(other, "a")
     async with journal:
         assert (await known(journal, "a")).outcome is Outcome.UNKNOWN
 
@@ -509,12 +505,12 @@ async def test_closing_once_too_often_closes_no_run(path: Path) -> None:
     """Who opened it may close it twice: a run has it open for itself."""
     journal = Journal(path)
     await journal.open()
-    await journal.open_for_run()
-    number = (await intend(journal, "a"))["a"]
+    await writer_of(journal).open(for_run=True)
+    number = (await claim(journal, "a"))["a"]
     for _ in range(3):
         await journal.close()
-    journal.settled(number, result(Outcome.ACCEPTED, uuid="u"))
-    await journal.close_after_run()
+    finish(journal, number, result(Outcome.ACCEPTED, uuid="u"))
+    await writer_of(journal).close(for_run=True)
     assert "closed" in repr(journal)
     async with Journal(path) as journal:
         assert await states(journal) == {"a": Outcome.ACCEPTED}
@@ -523,10 +519,12 @@ async def test_closing_once_too_often_closes_no_run(path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 async def test_a_fork_is_told_that_it_has_none(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """A forked process has no copy of the file's thread: it is refused instead of waiting for ever, and closing it there does nothing."""
-    await intend(journal, "a")
+    await claim(journal, "a")
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    for asked in (journal.counts(), journal.open(), journal.begin_run()):
-        with pytest.raises(JournalError, match="was opened before this process was forked; make another Journal in it"):
+    for asked in (journal.counts(), journal.open(), writer_of(journal).begin_run()):
+        with pytest.raises(
+            JournalError, match="was opened before this process was forked; create another Journal in it"
+        ):
             await asked
     await journal.close()
     monkeypatch.undo()
@@ -536,6 +534,6 @@ async def test_a_fork_is_told_that_it_has_none(journal: Journal, monkeypatch: py
 @pytest.mark.parametrize("now", [-1.0, NOW.timestamp() * 1000, float("nan")])
 async def test_a_clock_must_give_seconds(path: Path, now: float) -> None:
     """Milliseconds would be dates that no journal has: the clock is looked at before anything is sent."""
-    with pytest.raises(ConfigurationError, match="clock: must give seconds since 1970"):
+    with pytest.raises(ConfigurationError, match="clock: must return seconds since 1970"):
         await Journal(path, clock=lambda: now).open()
     assert not path.exists()

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from callbell_async import CallbellClient, Journal, JournalError, Message, Outcome, RetryPolicy
-from callbell_async.journal.store import Store
-from callbell_async.sandbox import Exchange, Fault, Sandbox, SandboxRequest
+from callbell_async.journal import ClaimRequest, writer_of
+from callbell_async.journal.sqlite import SQLiteStore
+from callbell_async.sandbox import Exchange, Fault, Sandbox, SandboxRequest, faults
 from tests.support.campaign_child import Order, campaign
 from tests.support.campaign_process import CampaignLauncher, entries_of, journal_violations, killing, text_of
 
@@ -60,10 +61,10 @@ async def unrecorded(sandbox: Sandbox, path: Path) -> list[str]:
 
 def limit_pages(journal: Journal, count: int | None) -> None:
     """Let the journal's file grow to so many pages; `None` for as many as there is room for."""
-    store = journal._store
-    assert store is not None
-    (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
-    store._connection.execute(f"PRAGMA max_page_count = {1 << 30 if count is None else pages + count}")
+    store = writer_of(journal)._store
+    assert isinstance(store, SQLiteStore)
+    (pages,) = store._execute("PRAGMA page_count").fetchone()
+    store._execute(f"PRAGMA max_page_count = {1 << 30 if count is None else pages + count}")
 
 
 @pytest.mark.parametrize("room", [0, 1, 5, 20])
@@ -126,11 +127,11 @@ def another_programs(path: Path) -> None:
 def of_another_version(path: Path) -> None:
     """A version of the journal that this library doesn't know."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 1")
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "header": (lambda path: overwrite(path, 0, bytes(100)), "is damaged, or no journal; put back a good copy"),
+    "header": (lambda path: overwrite(path, 0, bytes(100)), "is damaged, or not a journal; restore a good copy"),
     "first page": (lambda path: overwrite(path, 100, bytes(3900)), "is damaged"),
     "middle page": (lambda path: overwrite(path, 3 * 4096, random.Random(1).randbytes(4096)), "is damaged"),
     "last page": (lambda path: overwrite(path, path.stat().st_size - 4096, b"x" * 4096), "is damaged"),
@@ -138,9 +139,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "tables": (lambda path: overwrite(path, path.read_bytes().index(b"CREATE TABLE"), b"CR\xf9ATE"), "is damaged"),
     "half a file": (lambda path: os.truncate(path, path.stat().st_size // 2), "is damaged"),
     "half a page": (lambda path: os.truncate(path, 2000), "is damaged"),
-    "an empty file": (lambda path: os.truncate(path, 0), "is no journal of this library"),
-    "another format": (lambda path: path.write_text("to,text\n" * 1000), "is damaged, or no journal"),
-    "another program": (another_programs, "is no journal of this library; give the path of another file"),
+    "an empty file": (lambda path: os.truncate(path, 0), "is not a journal of this library"),
+    "another format": (lambda path: path.write_text("to,text\n" * 1000), "is damaged, or not a journal"),
+    "another program": (another_programs, "is not a journal of this library; give the path of another file"),
     "another version": (of_another_version, "was written by another version of this library"),
 }
 
@@ -171,7 +172,6 @@ async def test_damage_at_any_place_sends_nothing_twice(
     for number in range(100):
         damaged = tmp_path / f"{number}.db"
         damaged.write_bytes(good)
-        Path(f"{damaged}-count").touch()
         overwrite(damaged, chance.randrange(100, len(good)), chance.randbytes(chance.choice((1, 1, 20))))
         try:
             await callbell.send_many(MESSAGES[:60], journal=Journal(damaged))
@@ -201,7 +201,7 @@ async def test_a_journal_whose_end_is_missing_sends_nothing(
     sandbox: Sandbox, office: CampaignLauncher, path: Path, loss: str
 ) -> None:
     """What was written last is in SQLite's log: where it is gone after a crash, the journal says so, and how to go on."""
-    order = Order(sandbox.url, str(path), group=25)
+    order = Order(sandbox.url, str(path))
     sandbox.inject(killing(office.kill, "answered"), times=1, when=lambda _: len(sandbox.requests) >= 300)
     assert (await office.run(order)).killed
     await sandbox.wait_disconnected()
@@ -209,61 +209,155 @@ async def test_a_journal_whose_end_is_missing_sends_nothing(
     LOSSES[loss](path)
     error = (await office.run(order)).said["error"]
     assert error.startswith(f"{path}: ")
-    assert "messages that were written down are missing" in error
-    assert "empty spring.db-count to go on without" in error
+    assert "transactions are missing" in error
+    assert "empty spring.db-lock to continue without it" in error
     assert len(sandbox.requests) == requests
 
 
-async def test_an_older_copy_sends_nothing(
-    sandbox: Sandbox, callbell: CallbellClient, path: Path, tmp_path: Path
-) -> None:
-    """A copy that was put back knows less than was sent: it is refused, until somebody says that he knows."""
+async def test_an_older_copy_sends_nothing(sandbox: Sandbox, callbell: CallbellClient, path: Path) -> None:
+    """A copy that is put back knows less than was sent: it is refused, until the user accepts the risk."""
     await callbell.send_many(MESSAGES[:10], journal=Journal(path))
     copy = path.read_bytes()
     await callbell.send_many(MESSAGES[:50], journal=Journal(path))
     path.write_bytes(copy)
     requests = len(sandbox.requests)
-    with pytest.raises(JournalError, match="messages that were written down are missing"):
+    with pytest.raises(JournalError, match="transactions are missing"):
         await callbell.send_many(MESSAGES, journal=Journal(path))
     assert len(sandbox.requests) == requests
-    (tmp_path / "spring.db-count").write_bytes(b"")
+    Path(f"{path}-lock").write_bytes(b"")
     assert (await callbell.send_many(MESSAGES[:50], journal=Journal(path))).accepted > 0
+
+
+async def test_an_older_copy_with_the_same_messages_sends_nothing(
+    sandbox: Sandbox, callbell: CallbellClient, path: Path
+) -> None:
+    """A run that only sends known messages again leaves a newer journal, too: the copy from before it is refused."""
+    refusing = sandbox.inject(faults.respond(400, {"error": "no"}))
+    await callbell.send_many(MESSAGES, journal=Journal(path))
+    refusing.remove()
+    copy = path.read_bytes()
+    assert (await callbell.send_many(MESSAGES, journal=Journal(path))).accepted == 300
+    path.write_bytes(copy)
+    with pytest.raises(JournalError, match="transactions are missing"):
+        await callbell.send_many(MESSAGES, journal=Journal(path))
+    assert len(sandbox.messages) == 300
+
+
+@pytest.mark.parametrize("from_kill", [False, True])
+async def test_an_older_copy_after_a_kill_sends_nothing(
+    sandbox: Sandbox, callbell: CallbellClient, office: CampaignLauncher, path: Path, from_kill: bool
+) -> None:
+    """A copy of the journal alone is refused after a killed run, whether it was made before the run or in it."""
+    order = Order(sandbox.url, str(path), seed=1, size=600)
+    await callbell.send_many(campaign(1, 600)[:50], journal=Journal(path))
+    copies = [path.read_bytes()]
+
+    def copy(request: SandboxRequest) -> bool:
+        if len(sandbox.requests) == 150:
+            copies.append(path.read_bytes())
+        return len(sandbox.requests) >= 400
+
+    sandbox.inject(killing(office.kill, "answered"), times=1, when=copy)
+    assert (await office.run(order)).killed
+    await sandbox.wait_disconnected()
+    requests = len(sandbox.requests)
+    path.write_bytes(copies[from_kill])
+    log_of(path).unlink()
+    assert "transactions are missing" in (await office.run(order)).said["error"]
+    assert len(sandbox.requests) == requests
 
 
 MOVES: dict[str, Callable[[Path, Path], object]] = {
     "moved": lambda path, to: path.rename(to),
     "copied": lambda path, to: to.write_bytes(path.read_bytes()),
-    "linked": lambda path, to: to.hardlink_to(path),
 }
 
 
 @pytest.mark.parametrize("move", MOVES)
-@pytest.mark.parametrize("killed", [True, False])
-async def test_a_journal_by_another_name_sends_nothing(
-    sandbox: Sandbox,
-    callbell: CallbellClient,
-    office: CampaignLauncher,
-    path: Path,
-    tmp_path: Path,
-    move: str,
-    killed: bool,
+async def test_a_closed_journal_may_be_copied_alone(
+    sandbox: Sandbox, callbell: CallbellClient, path: Path, tmp_path: Path, move: str
 ) -> None:
-    """Without what belongs to it, it may lack what was written last, or be open by its own name: it is refused, until somebody says that he knows."""
-    if killed:
-        sandbox.inject(killing(office.kill, "answered"), times=1, when=lambda _: len(sandbox.requests) >= 100)
-    assert (await office.run(Order(sandbox.url, str(path), size=300))).killed is killed
+    """A journal that was closed is complete in one file: by another name it sends nothing twice."""
+    await callbell.send_many(MESSAGES, journal=Journal(path))
+    MOVES[move](path, tmp_path / "autumn.db")
+    assert (await callbell.send_many(MESSAGES, journal=Journal(tmp_path / "autumn.db"))).accepted == 0
+    assert len(sandbox.messages) == 300
+
+
+@pytest.mark.parametrize("with_it", [(), ("-lock",), ("-wal",)], ids=["alone", "with -lock", "with -wal"])
+@pytest.mark.parametrize("move", MOVES)
+async def test_a_killed_runs_journal_needs_all_its_files(
+    sandbox: Sandbox, office: CampaignLauncher, path: Path, tmp_path: Path, move: str, with_it: tuple[str, ...]
+) -> None:
+    """After a kill, a journal that was moved or copied without one of its files is refused, however often it is tried."""
+    order = Order(sandbox.url, str(path), size=1000)
+    sandbox.inject(killing(office.kill, "answered"), times=1, when=lambda _: len(sandbox.requests) >= 400)
+    assert (await office.run(order)).killed
     await sandbox.wait_disconnected()
     requests = len(sandbox.requests)
     other = tmp_path / "autumn.db"
-    MOVES[move](path, other)
-    with pytest.raises(
-        JournalError, match=r"autumn\.db: autumn\.db-count, which says how much is in it, is not beside it"
-    ):
-        await callbell.send_many(campaign(0, 300), journal=Journal(other))
+    for ending in ("", *with_it):
+        MOVES[move](Path(f"{path}{ending}"), Path(f"{other}{ending}"))
+    for _ in range(2):
+        error = (await office.run(order._replace(journal=str(other)))).said["error"]
+        assert error.startswith(f"{other}: ")
     assert len(sandbox.requests) == requests
-    if not killed:
-        Path(f"{other}-count").touch()
-        assert (await callbell.send_many(campaign(0, 300), journal=Journal(other))).accepted == 0
+
+
+async def test_a_killed_runs_journal_may_be_moved_with_all_its_files(
+    sandbox: Sandbox, office: CampaignLauncher, path: Path, tmp_path: Path
+) -> None:
+    """After a kill, a journal that is renamed with the files beside it continues, and sends nothing twice."""
+    order = Order(sandbox.url, str(path), size=1000)
+    sandbox.inject(killing(office.kill, "answered"), times=1, when=lambda _: len(sandbox.requests) >= 400)
+    assert (await office.run(order)).killed
+    await sandbox.wait_disconnected()
+    other = tmp_path / "autumn.db"
+    for ending in ("", "-wal", "-lock"):
+        Path(f"{path}{ending}").rename(f"{other}{ending}")
+    await office.run(order._replace(journal=str(other)))
+    await sandbox.wait_disconnected()
+    assert journal_violations(campaign(0, 1000), sandbox.messages, await entries_of(other)) == []
+
+
+@pytest.mark.parametrize("order_of_files", [("", "-wal", "-lock"), ("-lock", "-wal", ""), ("-wal", "", "-lock")])
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_copy_made_during_a_run_sends_nothing(
+    sandbox: Sandbox,
+    office: CampaignLauncher,
+    path: Path,
+    tmp_path: Path,
+    order_of_files: tuple[str, ...],
+    killed: bool,
+) -> None:
+    """A copy made file by file while a run sends is refused, however complete it looks: it does not know what was sent since."""
+    order = Order(sandbox.url, str(path), size=2000)
+    other = tmp_path / "autumn.db"
+    left = list(order_of_files)
+
+    def copy(request: SandboxRequest) -> bool:
+        if left and len(sandbox.requests) >= 300 * (4 - len(left)):
+            ending = left.pop(0)
+            Path(f"{other}{ending}").write_bytes(Path(f"{path}{ending}").read_bytes())
+        return killed and len(sandbox.requests) >= 1500
+
+    sandbox.inject(killing(office.kill, "answered"), times=1, when=copy)
+    assert (await office.run(order)).killed is killed
+    await sandbox.wait_disconnected()
+    requests = len(sandbox.requests)
+    assert str((await office.run(order._replace(journal=str(other)))).said["error"]).startswith(f"{other}: ")
+    assert len(sandbox.requests) == requests
+
+
+async def test_a_journal_with_two_names_sends_nothing(
+    sandbox: Sandbox, callbell: CallbellClient, path: Path, tmp_path: Path
+) -> None:
+    """A hard link is refused: by its two names, two processes could send with one journal."""
+    await callbell.send_many(MESSAGES, journal=Journal(path))
+    (tmp_path / "autumn.db").hardlink_to(path)
+    for name in (path, tmp_path / "autumn.db"):
+        with pytest.raises(JournalError, match="has a second name"):
+            await callbell.send_many(MESSAGES, journal=Journal(name))
 
 
 async def test_a_log_without_its_journal_is_no_new_journal(
@@ -277,20 +371,21 @@ async def test_a_log_without_its_journal_is_no_new_journal(
     requests = len(sandbox.requests)
     with pytest.raises(JournalError) as caught:
         await callbell.send_many(MESSAGES, journal=Journal(path))
-    assert str(caught.value).startswith(f"{path}: is gone, but spring.db-wal is there")
+    assert str(caught.value).startswith(f"{path}: is missing, but spring.db-wal is there")
     assert len(sandbox.requests) == requests
 
 
-async def test_a_count_that_cannot_be_read_does_no_harm(sandbox: Sandbox, callbell: CallbellClient, path: Path) -> None:
-    """It is there to find out about losses; a power failure may have left anything in it."""
+async def test_an_unwritten_lock_file_does_no_harm(sandbox: Sandbox, callbell: CallbellClient, path: Path) -> None:
+    """After a power failure `-lock` may hold zeros: the journal is used, and the file is written again."""
     await callbell.send_many(MESSAGES, journal=Journal(path))
-    Path(f"{path}-count").write_bytes(bytes(20))
+    before = Path(f"{path}-lock").read_bytes()
+    Path(f"{path}-lock").write_bytes(bytes(20))
     assert (await callbell.send_many(MESSAGES, journal=Journal(path))).accepted == 0
-    assert int(Path(f"{path}-count").read_bytes()) == 300
+    assert len(Path(f"{path}-lock").read_bytes()) == len(before)
 
 
 async def test_a_removed_journal_begins_anew(sandbox: Sandbox, callbell: CallbellClient, path: Path) -> None:
-    """Who removes the journal means it: its lock and its count stand in no one's way."""
+    """Who removes the journal means it: what its `-lock` holds does not matter."""
     await callbell.send_many(MESSAGES, journal=Journal(path))
     path.unlink()
     assert (await callbell.send_many(MESSAGES, journal=Journal(path))).accepted == 300
@@ -299,15 +394,16 @@ async def test_a_removed_journal_begins_anew(sandbox: Sandbox, callbell: Callbel
 
 def test_after_a_failed_write_nothing_is_written(path: Path) -> None:
     """However a write failed: what is in memory may be ahead of the file, and would let a message through."""
-    store = Store(path, read_only=False, risk_power_loss=False)
+    store = SQLiteStore(path, read_only=False, risk_power_loss=False)
     run = store.begin_run()
+    good, bad = ClaimRequest("good", b"{}", 0), ClaimRequest("\ud800", b"{}", 1)
     with pytest.raises(UnicodeEncodeError):
-        store.record((), (), [("good", b"{}", 0), ("\ud800", b"{}", 1)], run=run)
+        store.record((), (), [good, bad], run=run, now=0.0)
     with pytest.raises(JournalError, match="can't be written after UnicodeEncodeError; start again"):
-        store.record((), (), [("good", b"{}", 0)], run=run)
+        store.record((), (), [good], run=run, now=0.0)
     store.close()
-    again = Store(path, read_only=False, risk_power_loss=False)
-    assert again.with_key("good") is None
+    again = SQLiteStore(path, read_only=False, risk_power_loss=False)
+    assert again.find(["good"]) == [None]
     again.close()
 
 
@@ -333,9 +429,9 @@ async def test_some_places_are_none_for_a_journal(
     for path, told in [
         (tmp_path, "is a directory"),
         (Path("/"), "is a directory"),
-        (missing, f"the directory {missing.parent} isn't there"),
-        (Path(os.devnull), "is no file"),
-        (tmp_path / ("x" * 252), "can't be used as a journal" if not read_only else "there is no such journal"),
+        (missing, f"the directory {missing.parent} does not exist"),
+        (Path(os.devnull), "is not a regular file"),
+        (tmp_path / ("x" * 252), "can't be used as a journal" if not read_only else "does not exist"),
         (tmp_path / ("x" * 300), "can't be used as a journal"),
     ]:
         assert told in await refused(callbell, sandbox, Journal(path, read_only=read_only))
@@ -367,7 +463,7 @@ async def test_a_lock_that_is_something_else_is_refused(
     """What stands in the lock's place is left alone, and the error names it."""
     lock = tmp_path / "spring.db-lock"
     lock.write_text("mine\n" * 1000)
-    assert "spring.db-lock, can't be used as its lock" in await refused(callbell, sandbox, Journal(path))
+    assert "spring.db-lock is not a lock file of this library" in await refused(callbell, sandbox, Journal(path))
     assert lock.read_text() == "mine\n" * 1000
 
 
@@ -391,14 +487,14 @@ async def test_a_second_process_is_refused_and_the_first_goes_on(sandbox: Sandbo
             seen.append((await second.run(order)).said["error"])
             entries = await entries_of(path)
             seen.append(f"{sum(entry.in_flight for entry in entries) > 0}")
-            await exchange.send(exchange.carry_out())
+            await exchange.send(exchange.execute())
 
         intruded = sandbox.inject(Fault("intrude", intrude), times=1, when=lambda _: len(sandbox.requests) >= 100)
         life = await first.run(order)
     await sandbox.wait_disconnected()
     assert intruded.met == 1
     assert seen == [
-        f"{path}: is in use, by another process or in this one; a journal sends from one place at a time",
+        f"{path}: is in use, by another process or by this one; only one may send with it",
         "True",
     ]
     assert life.said["counts"]["accepted"] == 600
@@ -453,14 +549,14 @@ async def test_what_callbell_sees_was_written_before(sandbox: Sandbox, callbell:
     sandbox.inject(Fault("never", lambda exchange: exchange.client_gone()), when=look)
     await callbell.send_many(messages, journal=Journal(path), concurrency=20)
     assert len(states) == len(sandbox.requests) > 200
-    assert set(states) == {"trying"}
+    assert set(states) == {"sending"}
 
 
 @pytest.mark.parametrize(("risk_power_loss", "level"), [(False, 2), (True, 1)])
 async def test_it_waits_for_the_disk_unless_told_not_to(path: Path, risk_power_loss: bool, level: int) -> None:
     """SQLite's `synchronous` is `FULL`, a wait for the disk at each commit; with `risk_power_loss` it is `NORMAL`."""
     async with Journal(path, risk_power_loss=risk_power_loss) as journal:
-        store = journal._store
-        assert store is not None
-        assert store._connection.execute("PRAGMA synchronous").fetchone() == (level,)
-        assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        store = writer_of(journal)._store
+        assert isinstance(store, SQLiteStore)
+        assert store._execute("PRAGMA synchronous").fetchone() == (level,)
+        assert store._execute("PRAGMA journal_mode").fetchone() == ("wal",)

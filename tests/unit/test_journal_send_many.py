@@ -138,8 +138,8 @@ async def test_a_key_of_ones_own_decides(callbell: CallbellClient, sandbox: Sand
 @pytest.mark.parametrize(
     ("fault", "first", "second"),
     [
-        (faults.answer(400, {"error": "no"}), Outcome.REJECTED, Outcome.ACCEPTED),
-        (faults.answer(500), Outcome.REJECTED, Outcome.ACCEPTED),
+        (faults.respond(400, {"error": "no"}), Outcome.REJECTED, Outcome.ACCEPTED),
+        (faults.respond(500), Outcome.REJECTED, Outcome.ACCEPTED),
         (faults.accept_then_close(), Outcome.UNKNOWN, Outcome.SKIPPED),
         (faults.close_after_reading(), Outcome.UNKNOWN, Outcome.SKIPPED),
     ],
@@ -183,7 +183,7 @@ async def test_a_refused_one_is_not_tried_twice_in_a_run(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
     """Within one run a key is tried once, whatever came of it."""
-    sandbox.inject(faults.answer(400, {"error": "no"}))
+    sandbox.inject(faults.respond(400, {"error": "no"}))
     report = await callbell.send_many([*texts(1), *texts(1)], concurrency=1, journal=journal)
     assert outcomes(report) == [Outcome.REJECTED, Outcome.SKIPPED]
     assert len(sandbox.requests) == 1
@@ -191,7 +191,7 @@ async def test_a_refused_one_is_not_tried_twice_in_a_run(
 
 async def test_a_stopped_run_goes_on(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
     """After an empty wallet stopped a run, the next one sends what was not tried, and what the wallet refused."""
-    rule = sandbox.inject(faults.no_fault(), faults.no_fault(), faults.answer(402, {"error": "no credit"}))
+    rule = sandbox.inject(faults.no_fault(), faults.no_fault(), faults.respond(402, {"error": "no credit"}))
     report = await callbell.send_many(texts(50), concurrency=1, journal=journal)
     assert (report.accepted, report.rejected, report.skipped) == (2, 1, 47)
     assert isinstance(report.results[-1].error, PaymentRequiredError)
@@ -300,7 +300,7 @@ async def test_a_refusal_says_nothing_of_the_attempt_before(
 ) -> None:
     """Sent again and refused, a message may still have been accepted the first time: it is `UNKNOWN`, and can be looked for."""
     key = await in_doubt(callbell, sandbox, journal)
-    sandbox.inject(faults.answer(400), times=1)
+    sandbox.inject(faults.respond(400), times=1)
     told: list[SendResult] = []
     report = await callbell.send_many(texts(1), journal=journal, on_result=told.append)
     assert (report.unknown, report.rejected, outcomes(report)) == (1, 0, [Outcome.UNKNOWN])
@@ -308,7 +308,7 @@ async def test_a_refusal_says_nothing_of_the_attempt_before(
     assert isinstance(report.results[0].error, BadRequestError)
     (entry,) = await entries(journal)
     assert entry.outcome is Outcome.UNKNOWN
-    assert str(entry.reason).startswith("an earlier attempt may have been accepted; of this one: ")
+    assert str(entry.reason).startswith("an earlier attempt may have been accepted; this one: ")
     async with journal:
         # The sandbox's calendar is another.
         found = await callbell.reconcile(journal, clock_skew=1e9)
@@ -336,7 +336,7 @@ async def test_what_was_asked_for_in_vain_is_still_asked_for(
     await in_doubt(callbell, sandbox, journal)
     async with CallbellClient("token", base_url="http://127.0.0.1:1/v1", retry=ONCE) as away:
         assert outcomes(await away.send_many(texts(1), journal=journal)) == [Outcome.UNKNOWN]
-    rule = sandbox.inject(faults.answer(402, {"error": "no credit"}))
+    rule = sandbox.inject(faults.respond(402, {"error": "no credit"}))
     stopped = await callbell.send_many([*texts(1, first=1), *texts(1)], journal=journal, concurrency=1)
     assert outcomes(stopped) == [Outcome.REJECTED, Outcome.UNKNOWN]
     assert isinstance(stopped.results[1].error, PaymentRequiredError)

@@ -75,9 +75,9 @@ async def test_what_comes_during_a_write_is_written(path: Path) -> None:
     slow_disk()
     async with Journal(path) as journal:
         journal.handle_event(created("a", journal))
-        await asyncio.sleep(0.25 + SLOW / 2)
+        await asyncio.sleep(0.05 + SLOW / 2)
         journal.handle_event(created("b", journal))
-        await asyncio.sleep(0.25 + 2 * SLOW)
+        await asyncio.sleep(0.05 + 2 * SLOW)
         assert await accepted(path) == 2
 
 
@@ -91,9 +91,9 @@ async def test_closing_tells_of_a_write_that_failed_meanwhile(path: Path, monkey
     def full(*args: object, **kwargs: object) -> None:
         raise JournalError("the disk is full")
 
-    monkeypatch.setattr("callbell_async.journal.store.Store.record", full)
+    monkeypatch.setattr("callbell_async.journal.sqlite.SQLiteStore.record", full)
     journal.handle_event(created("a", journal))
-    await asyncio.sleep(0.25 + SLOW / 2)
+    await asyncio.sleep(0.05 + SLOW / 2)
     with pytest.raises(JournalError, match="the disk is full"):
         await journal.close()
 

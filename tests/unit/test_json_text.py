@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from callbell_async import EventDecodeError, InvalidMessageError, MessageCreated, ResponseDecodeError, UnknownEvent
 from callbell_async.endpoints.messages import read_receipt
+from callbell_async.http.pagination import load_page
 from callbell_async.http.requests import Request
 from callbell_async.http.responses import Response
 from callbell_async.models.contacts import Contact
 from callbell_async.webhooks import parse_event
-from callbell_async.wire import WireError, dump_json, load_json, load_page
+from callbell_async.wire import WireError, dump_json, load_json
 from tests.fixtures.strategies import any_json, quick
 from tests.support.recorder import recorded_client
 

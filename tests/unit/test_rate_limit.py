@@ -1,4 +1,4 @@
-"""The rate limiter by itself: who gets a place, when it comes back, and what it refuses to be."""
+"""The rate limiter by itself: slots, their return, waiting, event loops, and arguments."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from tests.support.fake_callbell import FakeCallbell, Fate, new_run, texts
 
 
 async def taken(limiter: WindowRateLimiter) -> int:
-    """How many places can be had within a tenth of a second; they are given back at once."""
+    """The number of slots that can be acquired within a tenth of a second; they are refunded at once."""
     deadline = asyncio.get_running_loop().time() + 0.1
-    places = 0
+    slots = 0
     while True:
         try:
             async with asyncio.timeout_at(deadline):
                 await limiter.acquire()
         except TimeoutError:
             break
-        places += 1
-    for _ in range(places):
+        slots += 1
+    for _ in range(slots):
         limiter.refund()
-    return places
+    return slots
 
 
-# --- places -----------------------------------------------------------------------------------------------------------
+# --- slots -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("limit", [1, 2, 7, 300])
-async def test_as_many_places_as_the_limit(limit: int) -> None:
-    """A new limiter has as many places as its limit, and none more while they are all in flight, however long that is."""
+async def test_as_many_slots_as_the_limit(limit: int) -> None:
+    """A new limiter has as many slots as its limit, and no others while all of them are in use, however long that is."""
     limiter = WindowRateLimiter(limit)
     assert await taken(limiter) == limit
     for _ in range(limit):
@@ -49,8 +49,8 @@ async def test_as_many_places_as_the_limit(limit: int) -> None:
 
 
 @pytest.mark.virtual_time
-async def test_answered_place_comes_back_a_period_later() -> None:
-    """A place is free again one period after the answer, not after the request left, and within 5 ms of it."""
+async def test_answered_slot_comes_back_a_period_later() -> None:
+    """A slot is free one period after the response, not after the request was sent, and within 5 ms of that time."""
     limiter = WindowRateLimiter(1, period=2.0)
     loop = asyncio.get_running_loop()
     await limiter.acquire()
@@ -62,8 +62,8 @@ async def test_answered_place_comes_back_a_period_later() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_unanswered_place_comes_back_later() -> None:
-    """Without an answer a request may still arrive: its place stays taken for `unanswered` seconds more."""
+async def test_unanswered_slot_comes_back_later() -> None:
+    """Without a response a request may still arrive: its slot is held for `unanswered` seconds more."""
     limiter = WindowRateLimiter(1, unanswered=7.0)
     loop = asyncio.get_running_loop()
     await limiter.acquire()
@@ -74,8 +74,8 @@ async def test_unanswered_place_comes_back_later() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_places_come_back_in_any_order() -> None:
-    """A place that waits for a lost answer holds back none that were answered."""
+async def test_slots_come_back_in_any_order() -> None:
+    """A slot that is held for a lost response does not delay the others."""
     limiter = WindowRateLimiter(3, unanswered=100.0)
     loop = asyncio.get_running_loop()
     for _ in range(3):
@@ -93,8 +93,8 @@ async def test_places_come_back_in_any_order() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_refunded_place_is_free_at_once() -> None:
-    """The place of a request that never left goes to the next at once."""
+async def test_refunded_slot_is_free_at_once() -> None:
+    """The slot of a request that was never sent is used by the next one at once."""
     limiter = WindowRateLimiter(1)
     loop = asyncio.get_running_loop()
     await limiter.acquire()
@@ -110,7 +110,7 @@ async def test_refunded_place_is_free_at_once() -> None:
 
 @pytest.mark.virtual_time
 async def test_a_full_set_is_a_ramp() -> None:
-    """The places of a limiter that was idle are given out over a sixteenth of the period, evenly, not all in one blow."""
+    """The slots of an idle limiter are used evenly over a sixteenth of the period, not in one burst."""
     limiter = WindowRateLimiter(160, period=2.0)
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -139,7 +139,7 @@ class _LateLoop(VirtualTimeLoop):
 
 
 def test_late_timers_slow_nothing_down() -> None:
-    """Pacing goes by the clock: where each timer is late, a set of places takes no longer for it."""
+    """Pacing follows the clock: late timers do not slow down a full set of slots."""
 
     async def full_set() -> float:
         limiter = WindowRateLimiter(300)
@@ -159,7 +159,7 @@ def test_late_timers_slow_nothing_down() -> None:
 
 @pytest.mark.virtual_time
 async def test_first_come_first_served() -> None:
-    """Turns come in the order they were asked for, though some who waited have gone, and nobody overtakes."""
+    """Requests get slots in their order, also when some of them are cancelled; none overtakes."""
     limiter = WindowRateLimiter(2)
     order: list[int] = []
 
@@ -182,8 +182,8 @@ async def test_first_come_first_served() -> None:
     assert order == [number for number in range(12) if number not in gone]
 
 
-async def test_nobody_overtakes_one_whose_turn_has_come() -> None:
-    """A place that came free belongs to the one who waits for it, even before that one has been told."""
+async def test_no_request_overtakes_one_whose_slot_is_free() -> None:
+    """A slot that is free belongs to the request that waits for it, even before that request continues."""
     limiter = WindowRateLimiter(1)
     await limiter.acquire()
     limiter.release(answered=True)
@@ -198,7 +198,7 @@ async def test_nobody_overtakes_one_whose_turn_has_come() -> None:
 
 
 def test_cancelled_waiter_takes_nothing() -> None:
-    """One who waits for a turn can be cancelled in any round, that of its turn included: no place is lost, none given twice."""
+    """A waiting request can be cancelled at any time, also when its slot has come: no slot is lost or used twice."""
 
     async def queue(limiter: WindowRateLimiter) -> None:
         held = 0
@@ -228,8 +228,8 @@ def test_cancelled_waiter_takes_nothing() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_a_turn_that_is_not_wanted_goes_to_the_next() -> None:
-    """One who is cancelled after its turn was given, and before it knows, leaves it to the next; no place is lost by it."""
+async def test_a_slot_that_is_not_wanted_goes_to_the_next() -> None:
+    """A request that is cancelled between getting its slot and continuing leaves the slot to the next; no slot is lost."""
     limiter = WindowRateLimiter(300)
     for _ in range(300):
         await limiter.acquire()
@@ -240,7 +240,7 @@ async def test_a_turn_that_is_not_wanted_goes_to_the_next() -> None:
         await limiter.acquire()
         order.append(number)
         if number == 0:
-            # Both have their turn by now: it was given to them in one go.
+            # Both have their slots by now.
             assert "free=298" in repr(limiter)
             tasks[1].cancel()
 
@@ -256,8 +256,8 @@ async def test_a_turn_that_is_not_wanted_goes_to_the_next() -> None:
 # --- loops ------------------------------------------------------------------------------------------------------------
 
 
-def test_next_loop_goes_on_where_the_last_one_ended() -> None:
-    """A limiter may be used on one event loop after another; what was taken on the first is still taken on the second."""
+def test_the_next_loop_continues_where_the_last_one_ended() -> None:
+    """A limiter may be used on one event loop after another; slots in use on the first are in use on the second."""
     limiter = WindowRateLimiter(5)
 
     async def take_two() -> None:
@@ -277,7 +277,7 @@ def test_next_loop_goes_on_where_the_last_one_ended() -> None:
 
 
 def test_two_loops_at_once_are_refused() -> None:
-    """While somebody waits for a turn on one event loop, another one is told to have a limiter of its own."""
+    """While a request waits on one event loop, using the limiter on another one is an error that names the remedy."""
     limiter = WindowRateLimiter(1)
     waiting: list[asyncio.Task[None]] = []
 
@@ -306,8 +306,8 @@ def test_two_loops_at_once_are_refused() -> None:
         one.run(asyncio.sleep(5.0))
 
 
-def test_a_loop_that_was_closed_takes_its_waiters_along() -> None:
-    """One who waited on an event loop that was closed over him does not stand in the way of the next loop."""
+def test_waiters_of_a_closed_loop_are_forgotten() -> None:
+    """A request that waited on an event loop which was closed does not block the next event loop."""
     limiter = WindowRateLimiter(1)
     waiting: list[asyncio.Task[None]] = []
 
@@ -329,11 +329,96 @@ def test_a_loop_that_was_closed_takes_its_waiters_along() -> None:
     assert not waiting[0].done()
 
 
-# --- a limiter of one's own -------------------------------------------------------------------------------------------
+# --- more slots, and fewer --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.virtual_time
+async def test_added_slots_are_used_at_once() -> None:
+    """A request that waits for a slot gets one of those that are added."""
+    limiter = WindowRateLimiter(1)
+    await limiter.acquire()
+    waiting = [asyncio.create_task(limiter.acquire()) for _ in range(3)]
+    await asyncio.sleep(5.0)
+    assert (limiter.slots, limiter.free_slots, limiter.waiting) == (1, 0, 3)
+    limiter.add_slots(2)
+    await asyncio.sleep(0.5)
+    assert [task.done() for task in waiting] == [True, True, False]
+    assert (limiter.slots, limiter.free_slots, limiter.waiting) == (3, 0, 1)
+    waiting[2].cancel()
+
+
+@pytest.mark.virtual_time
+async def test_free_slots_are_removed_at_once() -> None:
+    """`remove_slots` takes free slots, and returns how many: another process may use them now."""
+    limiter = WindowRateLimiter(5)
+    await limiter.acquire()
+    assert limiter.remove_slots(3) == 3
+    assert (limiter.slots, limiter.free_slots) == (2, 1)
+    assert await taken(limiter) == 1
+
+
+@pytest.mark.virtual_time
+async def test_used_slots_are_removed_when_they_are_free() -> None:
+    """A slot in use is removed one period after its response, or when it is refunded, and no request gets it before."""
+    limiter = WindowRateLimiter(3)
+    for _ in range(3):
+        await limiter.acquire()
+    waiter = asyncio.create_task(limiter.acquire())
+    assert limiter.remove_slots(2) == 0
+    assert limiter.slots == 3
+    limiter.refund()
+    assert limiter.slots == 2
+    limiter.release(answered=True)
+    await asyncio.sleep(0.5)
+    assert limiter.slots == 2
+    await asyncio.sleep(1.0)
+    assert limiter.slots == 1
+    assert not waiter.done()
+    limiter.release(answered=True)
+    await waiter
+    assert limiter.slots == 1
+
+
+@pytest.mark.virtual_time
+async def test_all_slots_may_go_and_come_back() -> None:
+    """Without a slot every request waits; more than there are can't be removed, so that those added later stay."""
+    limiter = WindowRateLimiter(2)
+    assert limiter.remove_slots(300) == 2
+    assert limiter.slots == 0
+    assert await taken(limiter) == 0
+    limiter.add_slots(4)
+    assert await taken(limiter) == 4
+
+
+@pytest.mark.virtual_time
+async def test_an_added_slot_makes_up_for_one_to_be_removed() -> None:
+    """Slots that are added while others wait for their removal keep the number right."""
+    limiter = WindowRateLimiter(3)
+    for _ in range(3):
+        await limiter.acquire()
+    assert limiter.remove_slots(2) == 0
+    limiter.add_slots(1)
+    for _ in range(3):
+        limiter.release(answered=True)
+    await asyncio.sleep(2.0)
+    assert limiter.slots == await taken(limiter) == 2
+
+
+@pytest.mark.parametrize("count", [0, -1, True, 1.0, "1"])
+async def test_a_number_of_slots_is_a_count(count: Any) -> None:
+    """A value that is not a whole number of slots is refused, and changes nothing."""
+    limiter = WindowRateLimiter(2)
+    for change in (limiter.add_slots, limiter.remove_slots):
+        with pytest.raises(ConfigurationError, match=r"^count="):
+            change(count)
+    assert limiter.slots == limiter.free_slots == 2
+
+
+# --- a subclass -------------------------------------------------------------------------------------------
 
 
 class _OneAtATime(RateLimiter):
-    """The least that a subclass must have."""
+    """The least that a subclass must define."""
 
     def __init__(self) -> None:
         self.turn = asyncio.Semaphore(1)
@@ -352,8 +437,8 @@ class _OneAtATime(RateLimiter):
 
 
 @pytest.mark.virtual_time
-async def test_each_request_has_one_turn_and_one_end() -> None:
-    """A limiter is asked before each request, retries included, and told once of each what came of it."""
+async def test_each_request_has_one_slot_and_one_end() -> None:
+    """A limiter gives a slot for each request, retries included, and gets each back once, with how it ended."""
     fates = {
         0: [Fate()],
         1: [Fate(connects=False), Fate(status=503), Fate(status=429), Fate()],
@@ -365,27 +450,30 @@ async def test_each_request_has_one_turn_and_one_end() -> None:
     report = await new_run(fake, texts(4), retry=RetryPolicy(), rate_limit=limiter)
     assert [result.attempts for result in report.results] == [1, 4, 1, 1]
     assert Counter(limiter.over) == {"answered": 5, "unanswered": 1, "never left": 1}
-    assert fake.most_under_way == 1
+    assert fake.most_in_flight == 1
 
 
-# --- what it is not ---------------------------------------------------------------------------------------------------
+# --- arguments ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [0, -1, 2.5, True, "300", None])
+@pytest.mark.parametrize("limit", [0, -1, 2.5, True, "300", None, math.inf])
 async def test_wrong_limits_are_refused(limit: Any) -> None:
-    """A limit that is no whole number from 1 on raises `ConfigurationError` when it is given."""
-    with pytest.raises(ConfigurationError, match="must be a whole number of requests, 1 or more"):
+    """A limit that is not a whole number from 1 raises `ConfigurationError` when the limiter is built."""
+    with pytest.raises(ConfigurationError, match=r"^limit=.*: must be a whole number of requests, 1 or more"):
         WindowRateLimiter(limit)
 
 
 @pytest.mark.parametrize(
-    "seconds",
-    [{"period": 0}, {"period": -1.0}, {"period": float("nan")}, {"unanswered": -0.1}, {"unanswered": float("nan")}],
+    ("name", "seconds"),
+    [
+        *(("period", seconds) for seconds in (0, -1.0, math.nan, math.inf, True, "1", None)),
+        *(("unanswered", seconds) for seconds in (-0.1, math.nan, math.inf, True, "1", None)),
+    ],
 )
-async def test_wrong_seconds_are_refused(seconds: dict[str, float]) -> None:
-    """A period that is not positive, or a negative `unanswered`, raises `ConfigurationError`."""
-    with pytest.raises(ConfigurationError, match="must be seconds"):
-        WindowRateLimiter(10, **seconds)
+async def test_wrong_seconds_are_refused(name: str, seconds: Any) -> None:
+    """A period that is not positive, a negative `unanswered` and anything but a finite number raise `ConfigurationError`."""
+    with pytest.raises(ConfigurationError, match=f"^{name}=.*: must be a number of seconds"):
+        WindowRateLimiter(10, **{name: seconds})
 
 
 @pytest.mark.parametrize("rate_limit", [0, -300, True, 2.5, "300", object()])

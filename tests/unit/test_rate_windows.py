@@ -24,14 +24,14 @@ Fates = Callable[[int, int], Fate]
 def simulate(
     fates: Fates, *, limit: int, count: int, concurrency: int, seed: int = 1
 ) -> tuple[SendReport, FakeCallbell]:
-    """Send so many messages over a fake Callbell on a clock of its own; the report, and what the server saw."""
+    """Send `count` messages over a fake Callbell on a clock of its own; returns the report and the server."""
     random.seed(seed)  # the retries' jitter
     fake = FakeCallbell(fates)
 
     async def main() -> SendReport:
         limiter = WindowRateLimiter(limit)
         report = await new_run(fake, texts(count), concurrency=concurrency, retry=RetryPolicy(), rate_limit=limiter)
-        # What is late arrives too.
+        # Late requests arrive, too.
         await asyncio.sleep(20.0)
         return report
 
@@ -48,14 +48,14 @@ def all_at_once(rng: random.Random, number: int, attempt: int) -> Fate:
 
 
 def somewhere_between(rng: random.Random, number: int, attempt: int) -> Fate:
-    """A request reaches the server at any moment between leaving and its answer."""
+    """A request reaches the server at any time between its start and its response."""
     total = rng.uniform(0.0, 0.2)
     share = rng.random()
     return Fate(leaving=total * share, answering=total * (1 - share))
 
 
 def late_then_early(rng: random.Random, number: int, attempt: int) -> Fate:
-    """The worst there is: one set arrives just before its answers, the next as soon as it leaves."""
+    """The worst case: one set arrives just before its responses, the next as soon as it starts."""
     return Fate(leaving=0.7) if number % 200 < 100 else Fate(answering=0.7)
 
 
@@ -65,13 +65,13 @@ def now_and_then_slow(rng: random.Random, number: int, attempt: int) -> Fate:
 
 
 def refused_often(rng: random.Random, number: int, attempt: int) -> Fate:
-    """Callbell answers 429 and 503 at its own whim, with `Retry-After` and without, and retries come on top."""
+    """Callbell responds with 429 and 503 at random, with and without `Retry-After`, and retries are added."""
     status, headers = rng.choice([(200, {}), (200, {}), (503, {}), (429, {}), (429, {"Retry-After-Ms": "120"})])
     return Fate(leaving=rng.uniform(0, 0.1), answering=rng.uniform(0, 0.1), status=status, headers=headers)
 
 
 def unanswered(rng: random.Random, number: int, attempt: int) -> Fate:
-    """Some are given up, and arrive up to ten seconds later all the same; some never leave, and some lose their answer."""
+    """Some are given up and still arrive up to ten seconds later; some never leave, and some lose their response."""
     return rng.choice(
         [
             Fate(leaving=0.05),
@@ -108,7 +108,7 @@ def test_the_limit_is_reached() -> None:
 
 @attrs.frozen
 class Request:
-    """When it is asked for, and what it meets."""
+    """When it starts, and what happens to it."""
 
     after: float
     fate: Fate
@@ -134,7 +134,7 @@ requests = st.builds(
 @given(limit=st.integers(1, 4), clients=st.integers(1, 3), plan=st.lists(requests, max_size=30))
 @settings(max_examples=150, deadline=None)
 def test_any_schedule_keeps_the_limit(limit: int, clients: int, plan: list[Request]) -> None:
-    """Whatever is asked when, by several clients on one limiter, cut off or not: the limit holds, and all places come back."""
+    """Whatever several clients on one limiter send, cancelled or not: the limit holds, and all slots come back."""
 
     async def main() -> None:
         limiter = WindowRateLimiter(limit)
@@ -163,6 +163,53 @@ def test_any_schedule_keeps_the_limit(limit: int, clients: int, plan: list[Reque
         runner.run(main())
 
 
+moves = st.lists(st.tuples(seconds, st.integers(0, 1), st.integers(1, 4)), max_size=20)
+
+
+@given(limit=st.integers(1, 4), plan=st.lists(requests, max_size=30), moved=moves)
+@settings(max_examples=100, deadline=None)
+def test_slots_that_move_between_limiters_keep_the_limit(
+    limit: int, plan: list[Request], moved: list[tuple[float, int, int]]
+) -> None:
+    """Two limiters that hand each other the slots which `remove_slots` returns hold one limit together, as two processes may."""
+
+    async def main() -> None:
+        limiters = [WindowRateLimiter(limit) for _ in range(2)]
+        limiters[1].remove_slots(limit)
+        fakes = [FakeCallbell(lambda number, attempt: plan[number].fate) for _ in range(2)]
+
+        async def send(number: int, request: Request) -> None:
+            await asyncio.sleep(request.after)
+            side = number % 2
+            run = new_run(
+                fakes[side], texts(len(plan))[number : number + 1], rate_limit=limiters[side], shutdown_timeout=0.0
+            )
+            try:
+                async with asyncio.timeout(request.patience):
+                    await run
+            except TimeoutError:
+                pass
+
+        async def move(after: float, source: int, count: int) -> None:
+            await asyncio.sleep(after)
+            before = limiters[source].slots
+            if removed := limiters[source].remove_slots(count):
+                limiters[1 - source].add_slots(removed)
+                # Slots in use would be removed later: add them again.
+            if left := min(count, before) - removed:
+                limiters[source].add_slots(left)
+
+        await asyncio.gather(
+            *(send(number, request) for number, request in enumerate(plan)), *(move(*arguments) for arguments in moved)
+        )
+        await asyncio.sleep(30.0)
+        assert fullest_window(moment for fake in fakes for moment in fake.arrived_at) <= limit
+        assert sum(limiter.slots for limiter in limiters) == limit
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(main())
+
+
 # --- and as much of it as that allows ---------------------------------------------------------------------------------
 
 LIMIT = 300
@@ -170,7 +217,7 @@ COUNT = 3_000
 
 
 def answers_after(low: float, high: float, *, refuse_every: int = 0, headers: dict[str, str] | None = None) -> Fates:
-    """Requests arrive at once, and answers take so long; every n-th request is answered 429 though it is within the limit."""
+    """Requests arrive at once, and responses take `low` to `high` seconds; every n-th is a 429 though it is within the limit."""
     rng = random.Random(11)
     times = [rng.uniform(low, high) for _ in range(60_000)]
     asked = 0
@@ -186,10 +233,10 @@ def answers_after(low: float, high: float, *, refuse_every: int = 0, headers: di
 
 
 def best_possible(fates: Fates, count: int) -> float:
-    """The seconds that the best pacing of all would take: one without margins, ramps, or a bound on what is under way.
+    """The seconds that the best pacing of all would take: one without margins, ramps, or a bound on requests in flight.
 
-    Faster is not to be had for a limit that must hold wherever between leaving and answer a request arrives: at no moment may
-    more than the limit be under way or answered within the last second.
+    A limit that must hold wherever a request arrives between its start and its response permits no more: at no time may
+    more than the limit be in flight or answered within the last second.
     """
     places = [0.0] * LIMIT
     ended = 0.0
@@ -232,11 +279,11 @@ def test_no_pacing_could_be_much_faster(low: float, high: float) -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.0), (0.05, 0.05), (0.1, 0.1), (0.0, 0.2)])
 def test_lasting_rate(low: float, high: float) -> None:
-    """Over a minute the rate is what the guarantee leaves of the limit: limit / (1 + mean answer time), to within 1 %."""
+    """Over a minute the rate is what the guarantee leaves of the limit: limit / (1 + mean response time), to within 1 %."""
     limit, mean = 30, (low + high) / 2
     count = 60 * limit
     report, fake = simulate(answers_after(low, high), limit=limit, count=count, concurrency=60)
-    # From set to set: the first one finds every place free.
+    # Without the first set, which finds every slot free.
     lasting = (count - limit) / (fake.arrived_at[count - limit] - fake.arrived_at[0])
     assert lasting == pytest.approx(limit / (1 + mean), rel=0.01)
     assert report.accepted == count

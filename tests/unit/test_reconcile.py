@@ -28,6 +28,7 @@ from callbell_async import (
     TemplateMessage,
     TextMessage,
 )
+from callbell_async.journal import ClaimRequest, writer_of
 from callbell_async.journal.reconcile import match
 from callbell_async.sandbox import Sandbox, SandboxContact, SandboxTemplate, faults
 from tests.support.clock import current_loop
@@ -275,7 +276,7 @@ async def test_a_message_sent_meanwhile_proves_no_other(
     sending = asyncio.ensure_future(callbell.send_many([text(to="31612345670", key="other")], journal=journal))
     await arrived.wait()
     silence = faults.no_response(looking.set, until=shown)
-    slow = sandbox.account.people.by_identifier("whatsapp", "31612345671")
+    slow = sandbox.account.contacts.by_identifier("whatsapp", "31612345671")
     assert slow is not None
     sandbox.inject(silence, times=1, when=lambda request: request.path == f"/contacts/{slow.uuid}/messages")
     reconciling = asyncio.ensure_future(callbell.reconcile(journal))
@@ -351,7 +352,7 @@ async def test_a_content_sent_meanwhile_proves_no_other(
     sandbox.inject(silence, times=1, when=lambda request: request.path == "/messages/send")
     sending = asyncio.ensure_future(callbell.send_many([image("other")], journal=journal))
     await arrived.wait()
-    slow = sandbox.account.people.by_identifier("whatsapp", "31612345671")
+    slow = sandbox.account.contacts.by_identifier("whatsapp", "31612345671")
     assert slow is not None
     looking, shown = asyncio.Event(), asyncio.Event()
     silence = faults.no_response(looking.set, until=shown)
@@ -399,7 +400,7 @@ async def test_a_message_under_way_by_another_name_proves_no_other(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
     """What is under way to a bsuid is not taken for what was sent with the same text to a number, and lost."""
-    sandbox.account.add(SandboxContact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
+    sandbox.account.seed(SandboxContact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
     await send_into_the_dark(callbell, sandbox, journal, text(), accepted=False)
     arrived, answered = asyncio.Event(), asyncio.Event()
     silence = faults.no_response(arrived.set, until=answered, accept=True)
@@ -421,11 +422,11 @@ async def test_only_what_may_be_the_same_holds_a_message_back(
 ) -> None:
     """Another text under way to a bsuid holds no message to a number back that was found; a text that can't be known does."""
     await callbell.send(text())
-    template = sandbox.account.add(SandboxTemplate(title="other", text="Goodbye!"))
+    template = sandbox.account.seed(SandboxTemplate(title="other", text="Goodbye!"))
     other = TemplateMessage(bsuid="NL.2", template_uuid=template.uuid, optin_contact=True, key="other")
     await send_into_the_dark(callbell, sandbox, journal, text())
     if not known:
-        sandbox.inject(faults.answer(500), when=lambda request: request.path.startswith("/templates/"))
+        sandbox.inject(faults.respond(500), when=lambda request: request.path.startswith("/templates/"))
     arrived, answered = asyncio.Event(), asyncio.Event()
     silence = faults.no_response(arrived.set, until=answered)
     sandbox.inject(silence, times=1, when=lambda request: request.path == "/messages/send")
@@ -442,10 +443,10 @@ async def test_what_an_event_without_a_uuid_settled_is_no_other(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal, name: dict[str, Any]
 ) -> None:
     """A message that is known to be accepted, but not by which uuid, has its message in the history before one that was lost, however both name the contact."""
-    sandbox.account.add(SandboxContact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
+    sandbox.account.seed(SandboxContact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
     await send_into_the_dark(callbell, sandbox, journal, text(), accepted=False)
     await send_into_the_dark(callbell, sandbox, journal, text(key="other", **name))
-    journal.see("other", None, None)
+    writer_of(journal).record_report("other", None)
     found = await callbell.reconcile(journal)
     assert found.accepted == 0
     assert [item.reason for item in found.unresolved] == ["is not in the contact's history"]
@@ -459,12 +460,12 @@ async def test_only_contacts_that_matter_are_looked_up(
     """What was accepted without a uuid costs a request only where it may have gone to a contact that is looked at, and its history none."""
     bsuid = TextMessage(bsuid="NL.1", text="Hello!", key="bsuid")
     await send_into_the_dark(callbell, sandbox, journal, text(0), text(1), bsuid)
-    journal.see("k1", None, None)
-    journal.see("bsuid", None, None)
+    writer_of(journal).record_report("k1", None)
+    writer_of(journal).record_report("bsuid", None)
     sandbox.requests.clear()
     assert await callbell.reconcile(journal) == ReconcileReport(accepted=1, unresolved=())
     looked_at = {request.path for request in sandbox.requests}
-    contact = sandbox.account.people.by_identifier("whatsapp", "+31612345670")
+    contact = sandbox.account.contacts.by_identifier("whatsapp", "+31612345670")
     assert contact is not None
     assert looked_at == {
         "/contacts/bsuid/NL.1",
@@ -480,8 +481,8 @@ async def test_an_accepted_one_that_cannot_be_looked_for(
     """What was accepted without a uuid holds others back while its contact can't be asked for, and isn't told itself; a contact that isn't there has no message."""
     bsuid = TextMessage(bsuid="NL.1", text="Hello!", key="bsuid")
     await send_into_the_dark(callbell, sandbox, journal, text(), bsuid)
-    journal.see("bsuid", None, None)
-    sandbox.inject(faults.answer(status), when=lambda request: "/bsuid/" in request.path)
+    writer_of(journal).record_report("bsuid", None)
+    sandbox.inject(faults.respond(status), when=lambda request: "/bsuid/" in request.path)
     found = await callbell.reconcile(journal)
     assert found.accepted == accepted
     assert [(item.entry.key, item.reason) for item in found.unresolved] == [("k0", MEANWHILE)][accepted:]
@@ -501,7 +502,7 @@ async def test_one_of_two_is_settled_meanwhile(
     reconciling = asyncio.ensure_future(callbell.reconcile(journal))
     await looking.wait()
     if by == "an event":
-        journal.see("other", None, None)
+        writer_of(journal).record_report("other", None)
     else:
         await journal.allow_resend("other")
         await send_into_the_dark(callbell, sandbox, journal, text(key="other"))
@@ -519,7 +520,7 @@ async def test_an_event_may_be_faster(callbell: CallbellClient, sandbox: Sandbox
     sandbox.inject(faults.no_response(looking.set, until=shown), times=1)
     reconciling = asyncio.ensure_future(callbell.reconcile(journal))
     await looking.wait()
-    journal.see("k0", "a-uuid", None)
+    writer_of(journal).record_report("k0", "a-uuid")
     shown.set()
     assert await reconciling == ReconcileReport(accepted=1, unresolved=())
 
@@ -545,9 +546,9 @@ async def test_a_template_is_found_by_what_the_customer_reads(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
     """Templates are filled with their values, one or several, and asked for once."""
-    one = sandbox.account.add(SandboxTemplate(title="one", text="Hi {{1}}!"))
-    two = sandbox.account.add(SandboxTemplate(title="two", text="{{2}} for {{1}}"))
-    image = sandbox.account.add(SandboxTemplate(title="image", text="Look", template_type="image"))
+    one = sandbox.account.seed(SandboxTemplate(title="one", text="Hi {{1}}!"))
+    two = sandbox.account.seed(SandboxTemplate(title="two", text="{{2}} for {{1}}"))
+    image = sandbox.account.seed(SandboxTemplate(title="image", text="Look", template_type="image"))
 
     def template(uuid: str, number: int, **more: Any) -> TemplateMessage:
         return TemplateMessage(
@@ -593,7 +594,7 @@ async def test_a_bsuid_is_looked_up(callbell: CallbellClient, sandbox: Sandbox, 
 async def test_one_failure_stops_no_other(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
     """A contact that can't be asked for is told as unresolved, without its number, and the others are settled."""
     await send_into_the_dark(callbell, sandbox, journal, text(0), text(1))
-    sandbox.inject(faults.answer(500), when=lambda request: request.path.endswith("70"))
+    sandbox.inject(faults.respond(500), when=lambda request: request.path.endswith("70"))
     found = await callbell.reconcile(journal)
     assert found.accepted == 1
     (unresolved,) = found.unresolved
@@ -611,8 +612,9 @@ async def test_a_wrong_token_ends_it(sandbox: Sandbox, callbell: CallbellClient,
 
 async def test_what_is_under_way_is_left_alone(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
     """A message that a run is trying right now is not looked for."""
-    run = await journal.begin_run()
-    await run.intend([("k", b'{"from":"whatsapp","to":"+31612345678"}', 0)])
+    writer = writer_of(journal)
+    request = ClaimRequest("k", b'{"from":"whatsapp","to":"+31612345678"}', 0)
+    await writer.claim([request], run=await writer.begin_run())
     assert await callbell.reconcile(journal) == ReconcileReport(accepted=0, unresolved=())
     assert sandbox.requests == []
 

@@ -233,9 +233,12 @@ def test_the_documented_statuses_are_those_of_the_code() -> None:
         *(
             (name, value)
             for name in ("wait_initial", "wait_max", "timeout")
-            for value in (-0.1, float("nan"), float("-inf"), "1", None)
+            for value in (-0.1, float("nan"), float("-inf"), "1", None, True)
         ),
-        *(("statuses", value) for value in (429, "429", ["429"], None, [[429]], {429: "a", "b": 1})),
+        *(
+            ("statuses", value)
+            for value in (429, "429", ["429"], None, [[429]], {429: "a", "b": 1}, [True], {200}, {600})
+        ),
         *(("resend_unknown", value) for value in ("false", 1, None)),
     ],
 )

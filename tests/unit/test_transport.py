@@ -181,7 +181,7 @@ async def test_a_bug_in_a_callers_own_code_is_not_covered_up(error: Exception) -
 
 @pytest.mark.parametrize("base_url", ["http://127.0.0.1:99999", "http://exa mple", "https://" + "x" * 64 + ".invalid"])
 async def test_an_invalid_address_is_one_of_ours_too(base_url: str) -> None:
-    """A base URL that passes the constructor and can't be used fails with a `CallbellError`, and nothing is sent."""
+    """A base URL that can't be used fails with a `CallbellError`, and nothing is sent."""
     with pytest.raises(CallbellError) as caught:
         async with client_for(base_url, retry=ONCE) as callbell:
             await callbell.send(MESSAGE)

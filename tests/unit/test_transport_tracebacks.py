@@ -15,13 +15,13 @@ import trustme
 
 from callbell_async import CallbellClient, Journal, RetryPolicy, TransportError
 from callbell_async.sandbox import Fault, SandboxResponse
-from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import (
-    answer,
     close_after_reading,
     no_response,
     raw,
     reset_after_reading,
+    respond,
     truncated_response,
 )
 from tests.support.calls import (
@@ -83,7 +83,7 @@ async def no_tls() -> AsyncIterator[CallbellClient]:
 async def paused() -> AsyncIterator[CallbellClient]:
     """The client pauses for longer than a call may wait."""
     policy = RetryPolicy(attempts=1, timeout=0.0)
-    slow_down = answer(429, {"error": "slower"}, {"Retry-After": "800"})
+    slow_down = respond(429, {"error": "slower"}, {"Retry-After": "800"})
     async with local_callbell(slow_down) as server, client_for(server.url, retry=policy) as callbell:
         await asyncio.gather(callbell.request("GET", "/plan"), return_exceptions=True)
         yield callbell
@@ -142,7 +142,9 @@ SCENARIOS: dict[str, Scenario] = {
     "paused": paused,
     "no response in time": meeting(no_response(half_a_minute_passes)),
     "no complete response in time": meeting(
-        no_response(half_a_minute_passes, after=head(SandboxResponse(200, None, ECHO), 999) + EVERYTHING.encode())
+        no_response(
+            half_a_minute_passes, after=response_head(SandboxResponse(200, None, ECHO), 999) + EVERYTHING.encode()
+        )
     ),
     "reset": meeting(reset_after_reading()),
     "closed": meeting(close_after_reading()),
@@ -152,15 +154,15 @@ SCENARIOS: dict[str, Scenario] = {
     "not HTTP": meeting(raw(f"{EVERYTHING}\r\n\r\n".encode())),
     "a long header": meeting(raw(f"{OK}X-Echo: {EVERYTHING * 2000}".encode())),
     "a bad chunk": meeting(raw(f"{OK}Transfer-Encoding: chunked\r\n\r\n{EVERYTHING}\r\n".encode())),
-    "not gzip": meeting(answer(200, EVERYTHING.encode(), {"Content-Encoding": "gzip", **ECHO})),
-    "not JSON": meeting(answer(200, EVERYTHING.encode(), ECHO)),
-    "no uuid": meeting(answer(200, {"message": {"text": EVERYTHING}}, ECHO)),
+    "not gzip": meeting(respond(200, EVERYTHING.encode(), {"Content-Encoding": "gzip", **ECHO})),
+    "not JSON": meeting(respond(200, EVERYTHING.encode(), ECHO)),
+    "no uuid": meeting(respond(200, {"message": {"text": EVERYTHING}}, ECHO)),
     **{
-        str(status): meeting(answer(status, {"error": EVERYTHING, "code": EVERYTHING}, ECHO))
+        str(status): meeting(respond(status, {"error": EVERYTHING, "code": EVERYTHING}, ECHO))
         for status in (301, 400, 401, 402, 403, 404, 422, 429, 500, 502, 503)
     },
-    "403 with HTML": meeting(answer(403, f"<html>{EVERYTHING}".encode(), ECHO)),
-    "404, a caller's session": over_a_session(answer(404, {"error": EVERYTHING}, ECHO)),
+    "403 with HTML": meeting(respond(403, f"<html>{EVERYTHING}".encode(), ECHO)),
+    "404, a caller's session": over_a_session(respond(404, {"error": EVERYTHING}, ECHO)),
     "a middleware's aiohttp error": failing_session(aiohttp.ClientOSError(104, "Connection reset by peer")),
     "a middleware's own error": failing_session(LookupError("a bug")),
     "a middleware's RuntimeError": failing_session(RuntimeError("a bug")),

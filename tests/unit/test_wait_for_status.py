@@ -110,7 +110,7 @@ class Statuses(Transport):
     def __init__(self, *statuses: str) -> None:
         super().__init__(
             TransportOptions(
-                base_url="http://callbell.invalid",
+                base_url="https://callbell.invalid",
                 headers=CIMultiDict(),
                 timeout=None,
                 connect_timeout=None,

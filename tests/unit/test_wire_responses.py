@@ -38,9 +38,10 @@ from callbell_async import (
     WebhookDelivery,
     WebhookResponse,
 )
+from callbell_async.http.pagination import load_page
 from callbell_async.http.requests import Request
 from callbell_async.http.responses import Response, read_response
-from callbell_async.wire import WireError, dump_model, load_one, load_page, load_receipt, load_user_status, load_whole
+from callbell_async.wire import WireError, dump_model, load_one, load_receipt, load_user_status, load_whole
 from callbell_async.wire.converter import structure
 from tests.fixtures.strategies import brief, quick
 

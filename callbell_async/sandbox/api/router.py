@@ -1,4 +1,4 @@
-"""The 40 operations: which request goes where."""
+"""The 40 operations by method and path."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from callbell_async.sandbox.api import account as account_api
 from callbell_async.sandbox.api import contacts, conversations, messages, team, webhooks
 from callbell_async.sandbox.exchange import Operation, Refusal, SandboxRequest, SandboxResponse, refusal
 
-__all__ = ["OPERATIONS", "answer"]
+__all__ = ["OPERATIONS", "route"]
 
 OPERATIONS: dict[str, Operation] = {
     **messages.OPERATIONS,
@@ -19,7 +19,7 @@ OPERATIONS: dict[str, Operation] = {
     **team.OPERATIONS,
     **webhooks.OPERATIONS,
 }
-"""By method and path, such as `GET /contacts/:uuid`. Where two fit, the first one with fewer `:names` counts."""
+"""By method and path, such as `GET /contacts/:uuid`. If two match a request, the one with fewer `:names` is used."""
 
 
 def _by_path() -> dict[tuple[str, ...], dict[str, Operation]]:
@@ -33,13 +33,13 @@ def _by_path() -> dict[tuple[str, ...], dict[str, Operation]]:
 _PATHS = _by_path()
 
 
-def answer(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
-    """Carry out a request that is authorised and within the limit."""
+def route(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
+    """Execute a request that has the right token and is within the limit."""
     try:
         operation, names = _find(request)
         return operation(account, request, *names)
     except Refusal as refused:
-        return refused.reply
+        return refused.response
 
 
 def _find(request: SandboxRequest) -> tuple[Operation, list[str]]:

@@ -1,0 +1,165 @@
+"""Checks of arguments and settings: each raises `ConfigurationError` with the argument's name and the remedy.
+
+No error quotes a secret. Every class of the library that takes a number, seconds, a secret or a base URL checks it here, when it is
+built and not at the first request.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from typing import TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+from callbell_async.errors import ConfigurationError
+
+__all__ = [
+    "check_base_url",
+    "check_count",
+    "check_flag",
+    "check_header",
+    "check_instance",
+    "check_seconds",
+    "check_secret",
+    "check_token",
+    "is_insecure",
+]
+
+T = TypeVar("T")
+
+# A byte-order mark at the start of a file, and the invisible characters that are copied together with a text.
+_INVISIBLE = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
+_QUOTES = "\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb"
+# At the end of a secret, `=` is the padding of base64.
+_ASSIGNMENT = re.compile(r"(?:export\s+|set\s+|\$env:)?[A-Za-z_][A-Za-z0-9_]*\s*=\s*[^=\s]", re.IGNORECASE)
+_BEARER = re.compile(r"\Abearer(?:\s+|\Z)", re.IGNORECASE)
+
+
+def check_count(name: str, value: object, *, least: int = 1, unit: str = "") -> int:
+    """Return a whole number of at least `least`; a boolean is not a number."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigurationError(f"{name}={value!r}: must be a whole number{unit and f' of {unit}'}, {least} or more")
+    return value
+
+
+def check_seconds(
+    name: str, value: object, *, positive: bool = False, endless: bool = False, optional: bool = False
+) -> None:
+    """Refuse a value that is not a number of seconds from 0, or above 0 if `positive`; infinity only if `endless`, `None` only if `optional`."""
+    if optional and value is None:
+        return
+    number = _as_float(value)
+    if number < 0 or (positive and number == 0) or math.isnan(number) or (math.isinf(number) and not endless):
+        bound = "more than 0" if positive else "0 or more"
+        none = ", or None for no limit" if optional else ""
+        raise ConfigurationError(f"{name}={value!r}: must be a number of seconds, {bound}{none}")
+
+
+def _as_float(value: object) -> float:
+    """Return the number, or NaN for any other value."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            pass
+    return math.nan
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse a value that is not a boolean: the strings `"no"` and `"false"` of an environment variable are true in Python."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name}={value!r}: must be True or False")
+
+
+def check_instance(name: str, value: object, cls: type[T], remedy: str) -> T:
+    """Return an instance of `cls`; the error for any other value ends with `remedy`."""
+    if not isinstance(value, cls):
+        found = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise ConfigurationError(f"{name}: must be {cls.__name__}, not {found}; {remedy}")
+    return value
+
+
+def check_secret(name: str, value: object) -> str:
+    """Return a secret without the blanks around it, as a file or an environment variable may add them.
+
+    Raises `ConfigurationError` for a value that is not a string, is blank, is in quotation marks, or has the form `NAME=value`.
+    """
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name}: must be a string, not {type(value).__name__}")
+    secret = _trim(value)
+    if not secret:
+        raise ConfigurationError(f"{name}: is blank; give the whole secret")
+    if secret[0] in _QUOTES or secret[-1] in _QUOTES:
+        raise ConfigurationError(f"{name}: has quotation marks around it; remove them")
+    if _ASSIGNMENT.match(secret):
+        raise ConfigurationError(f"{name}: has the form NAME=value; give only the part after the equals sign")
+    return secret
+
+
+def _trim(value: str) -> str:
+    return value.strip().strip(_INVISIBLE).strip()
+
+
+def check_token(token: object) -> str:
+    """Return an API token without blanks around it and without the `Bearer ` that Callbell's dashboard shows before it."""
+    if isinstance(token, str):
+        token = _BEARER.sub("", _trim(token), count=1)
+    if token is None or token == "":
+        raise ConfigurationError("no token; pass CallbellClient(token) or set CALLBELL_TOKEN in the environment")
+    secret = check_secret("token", token)
+    if any(map(str.isspace, secret)):
+        raise ConfigurationError("token: has blanks or line breaks in it; give the token alone")
+    return check_header("token", secret)
+
+
+def check_header(name: str, value: object) -> str:
+    """Return a value that an HTTP header can hold; the error does not quote it, because it may be a secret."""
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name}: must be a string, not {type(value).__name__}")
+    if not value.strip() or not value.isprintable() or not value.isascii():
+        raise ConfigurationError(
+            f"{name}: a header can't hold it; give one line of printable ASCII characters, without line breaks"
+        )
+    return value
+
+
+def check_base_url(url: object, *, example: str) -> str:
+    """Return a base URL without the slash at its end; `example` is quoted in the error."""
+    text = url.strip() if isinstance(url, str) else ""
+    parts = _split(text)
+    if (
+        parts is None
+        or parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.query
+        or parts.fragment
+        or not text.isprintable()
+        or " " in text
+    ):
+        raise ConfigurationError(f"base_url: must be an absolute http or https URL without a query, such as {example}")
+    if parts.username or parts.password:
+        raise ConfigurationError("base_url: must not hold a user name or a password")
+    return text.rstrip("/")
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        # Raises `ValueError` for a port that is not a number up to 65535.
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+def is_insecure(url: str) -> bool:
+    """Return whether requests to this URL cross a network unencrypted: plain http to a host other than this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True

@@ -1,0 +1,46 @@
+"""Which error of one message stops the whole run."""
+
+from __future__ import annotations
+
+from callbell_async.errors import APIError, AuthenticationError, DuplicateMessageError, PaymentRequiredError
+from callbell_async.http.retry import MAX_PAUSE
+
+__all__ = ["DEFAULT_STOP_ON", "StopRules"]
+
+DEFAULT_STOP_ON: tuple[type[BaseException], ...] = (AuthenticationError, PaymentRequiredError)
+"""The exceptions that stop a run by default: every further message would meet them, too."""
+
+FOREIGN_RESPONSES_TO_STOP = 3
+"""The number of results after which a run stops if none of them came from Callbell."""
+
+
+class StopRules:
+    """Decides whether an error stops the run; no I/O. A run stops
+
+    - after an error of a class in `stop_on`,
+    - after a response that asks for a longer pause than `MAX_PAUSE`,
+    - if its first three responses show that requests do not reach Callbell's API: a wrong base URL, a redirect, a firewall.
+
+    A duplicate never stops a run, however wide `stop_on` is: a second run over the same journal would send nothing.
+    """
+
+    def __init__(self, stop_on: tuple[type[BaseException], ...]) -> None:
+        self._stop_on = stop_on
+        self._foreign = 0
+        self._has_response = False
+
+    def stops(self, error: BaseException, *, accepted: int) -> bool:
+        """Whether the error stops the run; `accepted` is the number of messages that Callbell has accepted in it."""
+        if isinstance(error, self._stop_on) and not isinstance(error, DuplicateMessageError):
+            return True
+        if isinstance(error, APIError) and (error.retry_after or 0.0) > MAX_PAUSE:
+            return True
+        return self._is_misdirected(error, accepted)
+
+    def _is_misdirected(self, error: BaseException, accepted: int) -> bool:
+        from_callbell = getattr(error, "from_callbell", None)
+        if from_callbell is False:
+            self._foreign += 1
+        elif from_callbell:
+            self._has_response = True
+        return self._foreign >= FOREIGN_RESPONSES_TO_STOP and not accepted and not self._has_response

@@ -1,0 +1,387 @@
+"""The workers of a run: what they send, how they stop, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import Counter
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from callbell_async.asyncio_tools import run_uncancelled
+from callbell_async.bulk.journal_source import ClaimedMessage, JournalSource
+from callbell_async.bulk.outage import OutageGate
+from callbell_async.bulk.result_queue import ResultQueue
+from callbell_async.bulk.source import MessageSource
+from callbell_async.bulk.stop_rules import StopRules
+from callbell_async.endpoints.messages import read_receipt, send_request
+from callbell_async.errors import InvalidMessageError, JournalError, Outcome, TransportError
+from callbell_async.http.pipeline import RequestPipeline
+from callbell_async.http.requests import CallState
+from callbell_async.models.messages import Message
+from callbell_async.models.results import SendResult
+from callbell_async.wire import dump_message
+
+__all__ = ["WorkerPool"]
+
+_MAX_CANCELLATIONS = 10
+"""A task that survives this number of cancellations is not waited for: an `on_result` may be waiting for the run itself."""
+
+_RESULTS_PER_ROUND = 100
+"""The number of `SKIPPED` results after which other tasks get a round of the event loop."""
+
+_reporting: ContextVar[WorkerPool | None] = ContextVar("_reporting", default=None)
+"""The pool whose end calls `on_result`: that call, and tasks that it starts, must not wait for the end."""
+
+_SENDABLE = (Message, ClaimedMessage)
+
+
+class _Worker:
+    """One worker: its task, and the call that it makes, if any. A `released` worker gives up its call and continues."""
+
+    __slots__ = ("call", "released", "task")
+
+    def __init__(self) -> None:
+        self.call: CallState | None = None
+        self.released = False
+        self.task: asyncio.Task[None] | None = None
+
+
+class WorkerPool:
+    """The workers of one run, and what they have in common.
+
+    Args:
+        source: The input.
+        concurrency: The number of workers; fewer if the input has fewer messages.
+        on_result: Called with each result.
+        rules: Decides which error stops the run.
+        outage_timeout: The seconds that the run pauses at the most while Callbell can't be reached.
+        shutdown_timeout: The seconds that requests in flight have when the run is cancelled.
+
+    Attributes:
+        counts: The number of results by outcome.
+        duplicates: The number of `SKIPPED` results that are duplicates.
+        results: The results by index, if they are kept.
+        stop_error: The error that stopped the run.
+        failure: The exception that the run raises at its end.
+        gate: Controls the attempts of the run.
+        ended_at: The loop's time when the last worker ended.
+        tasks: The workers' tasks.
+    """
+
+    def __init__(
+        self,
+        source: MessageSource | JournalSource,
+        *,
+        concurrency: int,
+        on_result: Callable[[SendResult], Any] | None,
+        rules: StopRules,
+        outage_timeout: float,
+        shutdown_timeout: float,
+    ) -> None:
+        self._source = source
+        self._journal_source = source if isinstance(source, JournalSource) else None
+        self._concurrency = concurrency
+        self._on_result = on_result
+        self._rules = rules
+        self._shutdown_timeout = shutdown_timeout
+        self._queue: ResultQueue | None = None
+        self._workers: list[_Worker] = []
+        # The tasks that the end of the run waits for: the workers, and the reader of a journalled run.
+        self._busy: set[asyncio.Task[Any]] = set()
+        self._idle: asyncio.Future[None] | None = None
+        self._shutdown: asyncio.Task[Any] | None = None
+        self._hurries = 0
+        self._cancelled = self._impatient = False
+        self._further_failures = 0
+        self.counts: Counter[str] = Counter()
+        self.duplicates = 0
+        self.results: dict[int, SendResult] | None = None
+        self.stop_error: BaseException | None = None
+        self.failure: BaseException | None = None
+        self.gate = OutageGate(outage_timeout, self.stop)
+        self.ended_at = 0.0
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def start(
+        self, pipeline: RequestPipeline, *, results: dict[int, SendResult] | None, queue: ResultQueue | None
+    ) -> None:
+        """Start the workers. Results are kept in `results`, and put into `queue`."""
+        loop = asyncio.get_running_loop()
+        self.results = results
+        self._queue = queue
+        self._idle = loop.create_future()
+        if self._journal_source is not None:
+            self._journal_source.start()
+            self._busy |= self._journal_source.in_flight()
+        for _ in range(min(self._concurrency, self._source.size_hint or self._concurrency)):
+            worker = _Worker()
+            worker.task = task = loop.create_task(self._work(worker, pipeline))
+            self._workers.append(worker)
+            self.tasks.add(task)
+            if queue is not None:
+                queue.add_writer(task)
+        self._busy |= self.tasks
+        for busy in self._busy:
+            busy.add_done_callback(self.leave)
+
+    @property
+    def is_reporting_here(self) -> bool:
+        """Whether the current task is an `on_result` that the end of this run waits for, or was started by one."""
+        return _reporting.get() is self
+
+    # --- stopping and ending ------------------------------------------------------------------------------------------
+
+    def stop(self, error: BaseException) -> None:
+        """Start no further attempt: requests in flight end, and every other message of the input is `SKIPPED` with this error."""
+        if self.stop_error is None:
+            self.stop_error = error
+            self._source.drain(self._shutdown_timeout)
+            self._end_attempts()
+
+    def fail(self, error: BaseException) -> None:
+        """End the run with this exception; of several, the first counts."""
+        if self.failure is None:
+            self.failure = error
+        elif error is not self.failure:
+            self._further_failures += 1
+        self._source.stop()
+        self._end_attempts()
+
+    def hurry(self) -> None:
+        """Cut the end short: first the time of requests in flight, then `on_result`."""
+        self._hurries += 1
+        if self._shutdown is not None:
+            self._shutdown.cancel()
+
+    def leave(self, task: asyncio.Task[Any] | None) -> None:
+        """Do not wait for this task at the end of the run: it has ended, or waits for that end itself."""
+        if task is not None:
+            self._busy.discard(task)
+        if not self._busy and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    async def shut_down(self) -> None:
+        """End the run; returns when no worker is left and every message is accounted for.
+
+        Runs in a task of its own. Each cancellation of that task cuts the end short, as `hurry` does.
+        """
+        self._shutdown = asyncio.current_task()
+        self._source.stop()
+        if self._queue is not None:
+            self._queue.unblock()
+        self._end_attempts()
+        await self._end_workers()
+        self.ended_at = asyncio.get_running_loop().time()
+        journal_source = self._journal_source
+        if journal_source is not None:
+            await run_uncancelled(journal_source.stop_writing)
+        await self._report_remaining()
+        if journal_source is not None:
+            try:
+                await run_uncancelled(journal_source.close)
+            except JournalError as error:
+                self.fail(error)
+        if self.failure is not None and self._further_failures:
+            self.failure.add_note(f"{self._further_failures} further exceptions ended the run after this one")
+
+    def _end_attempts(self) -> None:
+        """Start no further attempt, and release the workers whose message waits for one."""
+        self.gate.end()
+        current = asyncio.current_task()
+        for worker in self._workers:
+            # A worker whose own failure stops the run ends its call itself.
+            if worker.call is not None and not worker.call.in_flight and worker.task not in (None, current):
+                worker.released = True
+                worker.task.cancel()
+
+    async def _end_workers(self) -> None:
+        """Wait for the workers; cancel them when their time is over, and again with each cancellation."""
+        idle = self._idle
+        cancellations = 0
+        while idle is not None and self._busy and cancellations < _MAX_CANCELLATIONS:
+            before = cancellations
+            try:
+                timeout = None if self._cancelled else 0.0 if self._hurries else self._shutdown_timeout
+                await asyncio.wait({idle}, timeout=timeout)
+            except asyncio.CancelledError:
+                cancellations += 1
+            if self._busy and (cancellations > before or not self._cancelled):
+                self._cancelled = True
+                for task in self._busy:
+                    task.cancel()
+        self._impatient = cancellations > 1
+
+    async def _report_remaining(self) -> None:
+        """Count the messages that no worker got, and call `on_result` for each, for as many at once as there were workers."""
+        _reporting.set(self)
+        calls: set[asyncio.Future[Any]] = set()
+        for count, (index, item) in enumerate(self._source.remaining(), 1):
+            result = self._journal_result(item, item if isinstance(item, SendResult) else self._skipped(index, item))
+            self._count(result)
+            if (call := self._call_on_result(result)) is not None:
+                calls.add(call)
+                if len(calls) >= self._concurrency:
+                    await self._wait_for_calls(calls, asyncio.FIRST_COMPLETED)
+            elif count % _RESULTS_PER_ROUND == 0:
+                try:
+                    await asyncio.sleep(0)
+                except asyncio.CancelledError:
+                    self._impatient = True
+        await self._wait_for_calls(calls, asyncio.ALL_COMPLETED)
+
+    def _call_on_result(self, result: SendResult) -> asyncio.Future[Any] | None:
+        if self._on_result is None:
+            return None
+        try:
+            returned = self._on_result(result)
+        except (Exception, asyncio.CancelledError) as error:
+            self.fail(error)
+            return None
+        return asyncio.ensure_future(returned) if inspect.isawaitable(returned) else None
+
+    async def _wait_for_calls(self, calls: set[asyncio.Future[Any]], return_when: str) -> None:
+        """Wait for one or all of the calls of `on_result`. After a cancellation each call begins, and is then cancelled."""
+        for attempt in range(_MAX_CANCELLATIONS):
+            if not calls:
+                return
+            try:
+                if self._impatient and not attempt:
+                    await asyncio.sleep(0)
+                else:
+                    await asyncio.wait(calls, return_when=return_when)
+            except asyncio.CancelledError:
+                self._impatient = True
+            for call in [call for call in calls if call.done()]:
+                calls.discard(call)
+                if not call.cancelled() and (error := call.exception()) is not None:
+                    self.fail(error)
+            if not self._impatient:
+                return
+            return_when = asyncio.ALL_COMPLETED
+            for call in calls:
+                call.cancel()
+        calls.clear()
+
+    # --- the workers --------------------------------------------------------------------------------------------------
+
+    async def _work(self, worker: _Worker, pipeline: RequestPipeline) -> None:
+        """Send one message after the other. An exception of the input or of `on_result` ends the run, not only this worker."""
+        source = self._source
+        try:
+            # An input that never waits is read without a coroutine.
+            immediate = source if isinstance(source, MessageSource) and source.immediate else None
+            while (given := await source.get() if immediate is None else immediate.get_nowait()) is not None:
+                index, item = given
+                if isinstance(item, _SENDABLE) and self.stop_error is None and not source.stopped:
+                    result = await self._send(worker, pipeline, index, item)
+                else:
+                    result = self._not_sent(index, item)
+                if result.error is None:
+                    await self._finish(item, result)
+                    continue
+                if self.stop_error is None and self._rules.stops(result.error, accepted=self.counts["accepted"]):
+                    self.stop(result.error)
+                await self._finish(item, result)
+                # Nothing may have been waited for: let other tasks run, however long such an input is.
+                await asyncio.sleep(0)
+        except asyncio.CancelledError as error:
+            # If the run has not ended, the input or `on_result` raised it.
+            if not source.stopped:
+                self.fail(error)
+            raise
+        except Exception as error:
+            self.fail(error)
+
+    def _not_sent(self, index: int, item: Any) -> SendResult:
+        if isinstance(item, SendResult):
+            # A duplicate, or a message that can't be journalled.
+            return item
+        if self.stop_error is not None or isinstance(item, _SENDABLE):
+            return self._skipped(index, item)
+        error = item
+        if not isinstance(item, InvalidMessageError):
+            error = InvalidMessageError(
+                "message", f"must be a message such as TextMessage(...), not {type(item).__name__}"
+            )
+        return SendResult(index, item, Outcome.NEVER_SENT, error=error)
+
+    def _skipped(self, index: int, item: Any) -> SendResult:
+        message, key = (item.message, item.claim.row.key) if isinstance(item, ClaimedMessage) else (item, None)
+        return SendResult(index, message, Outcome.SKIPPED, error=self.stop_error, key=key)
+
+    async def _send(
+        self, worker: _Worker, pipeline: RequestPipeline, index: int, item: Message | ClaimedMessage
+    ) -> SendResult:
+        # Any exception here, also one of a limiter or a session, concerns this message only.
+        call: CallState
+        if isinstance(item, ClaimedMessage):
+            call, message, key = item, item.message, item.claim.row.key
+        else:
+            message, key = item, None
+            try:
+                call = CallState(send_request(dump_message(item)))
+            except Exception as error:
+                return SendResult(index, message, Outcome.NEVER_SENT, error=error)
+        worker.call = call
+        try:
+            receipt = await pipeline.run(call, read_receipt, limit_queue_time=False, gate=self.gate)
+        except Exception as error:
+            worker.call = None
+            self.gate.finished(call)
+            return SendResult(index, message, call.outcome, error=error, attempts=call.attempts, key=key)
+        except asyncio.CancelledError:
+            worker.call = None
+            if worker.released and not call.attempts:
+                result = self._skipped(index, item)
+            else:
+                cut_off = _cancelled_error(call, self.stop_error)
+                result = SendResult(index, message, call.outcome, error=cut_off, attempts=call.attempts, key=key)
+            if worker.released and worker.task is not None:
+                worker.released = False
+                worker.task.uncancel()
+                return result
+            await self._finish(item, result)
+            raise
+        worker.call = None
+        return SendResult(index, message, Outcome.ACCEPTED, receipt, None, call.attempts, key=key)
+
+    async def _finish(self, item: Any, result: SendResult) -> None:
+        if self._journal_source is not None:
+            result = self._journal_result(item, result)
+        self._count(result)
+        # Before `on_result`, which may raise: the consumer gets every result that is counted.
+        full = self._queue is not None and not self._queue.put(result)
+        if self._on_result is not None:
+            returned = self._on_result(result)
+            if inspect.isawaitable(returned):
+                await returned
+        if full and self._queue is not None:
+            await self._queue.wait_for_space()
+
+    def _journal_result(self, item: Any, result: SendResult) -> SendResult:
+        """Record the result of a journalled message; returns the result with what earlier attempts came to."""
+        if self._journal_source is None or not isinstance(item, ClaimedMessage):
+            return result
+        return self._journal_source.record_result(item, result)
+
+    def _count(self, result: SendResult) -> None:
+        self.counts[result.outcome.value] += 1
+        if result.outcome is Outcome.SKIPPED and result.is_duplicate:
+            self.duplicates += 1
+        if self.results is not None:
+            self.results[result.index] = result
+
+
+def _cancelled_error(call: CallState, stop_error: BaseException | None) -> TransportError:
+    """Return the error of a message whose call the end of the run cut off."""
+    error = TransportError(
+        "the run ended before a response" if call.in_flight else "the run ended before the next attempt",
+        method=call.request.method,
+        path=call.request.path,
+        outcome=call.outcome,
+    )
+    error.attempts = call.attempts
+    error.__cause__ = stop_error
+    return error

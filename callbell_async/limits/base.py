@@ -1,0 +1,50 @@
+"""The base class of all rate limiters."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+__all__ = ["RateLimiter"]
+
+
+class RateLimiter(ABC):
+    """Gives permission for each request of a client, retries included. Subclass it, for example to share a limit between processes.
+
+    The permission to send one request is a slot. Each `acquire`, and each `try_acquire` that returned `True`, is followed by exactly
+    one `release` or one `refund`. All methods are called on one event loop at a time.
+
+    A client awaits `start` before its first `acquire` and `aclose` when it is closed. Several clients may share a limiter: then each of
+    them awaits both, once.
+    """
+
+    async def start(self) -> None:  # noqa: B027 - optional
+        """Prepare for the first request of a client, such as by opening a connection; does nothing by default.
+
+        An exception fails the request that waits for it; the next request starts the limiter again.
+        """
+
+    async def aclose(self) -> None:  # noqa: B027 - optional
+        """Free what `start` opened, after the last request of a client; does nothing by default."""
+
+    def try_acquire(self) -> bool:
+        """Return whether one more request may be sent at once, without overtaking those that wait in `acquire`.
+
+        A limiter that must wait to find out returns `False`, as this method does by default.
+        """
+        return False
+
+    @abstractmethod
+    async def acquire(self) -> None:
+        """Wait until one more request may be sent, in the order of the calls. If it is cancelled, no slot is taken."""
+
+    @abstractmethod
+    def release(self, *, answered: bool) -> None:
+        """The request that held the slot has ended.
+
+        Args:
+            answered: Whether any response was received. Without one, the request may still reach the server.
+        """
+
+    @abstractmethod
+    def refund(self) -> None:
+        """The request that was to use the slot was never sent."""
