@@ -127,7 +127,7 @@ class DirectPath:
     async def request(self, call: CallState, url: URL) -> DirectResponse:
         """Write the call's request, and return the response as soon as its head is there.
 
-        Sets `call.written` in the same step as the write.
+        Marks the call as written in the same step as the write.
         """
         body = call.request.body
         request, start, end = self._prepared(call.request.method, body is not None)
@@ -140,7 +140,7 @@ class DirectPath:
             protocol.set_response_params(
                 read_until_eof=True, max_line_size=MAX_HEADER, max_field_size=MAX_HEADER, max_headers=MAX_HEADERS
             )
-            call.written = True
+            call.mark_written()
             # Not in a variable: the head holds the token, and a traceback may show this frame.
             transport.write(
                 b"%b%b%b%d\r\n\r\n%b" % (start, url.raw_path_qs.encode(), end, len(body or b""), body or b"")

@@ -44,5 +44,6 @@ class TrackedPayload(aiohttp.BytesPayload):
         # aiohttp holds the headers back to write them with the body. If the connection is closing by now (the
         # server has just dropped it), aiohttp writes neither and raises: nothing has left.
         dropped = isinstance(writer, StreamWriter) and (writer.transport is None or writer.transport.is_closing())
-        self._call.written = not dropped
+        if not dropped:
+            self._call.mark_written()
         await writer.write(self._value)

@@ -70,6 +70,10 @@ class CallState:
         self.in_flight = True
         self.written = False
 
+    def mark_written(self) -> None:
+        """Record that the current attempt begins to write its body; called in the same step as the write."""
+        self.written = True
+
     def mark_accepted(self) -> None:
         """Record that the current attempt was accepted; the call is `ACCEPTED`."""
         self.in_flight = self.written = False

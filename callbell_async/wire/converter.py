@@ -12,6 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import attrs
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.preconf.orjson import make_converter
 
 from callbell_async.wire.json_text import WireError
 
@@ -23,8 +24,6 @@ T = TypeVar("T")
 @functools.cache
 def converter() -> Converter:
     """Return the converter. It is built on first use, and so is each model's reader and writer: imports stay fast."""
-    from cattrs.preconf.orjson import make_converter
-
     built = make_converter(detailed_validation=False)
     built.register_structure_hook(datetime, _load_datetime)
     built.register_structure_hook(str, _load_string)

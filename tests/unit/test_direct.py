@@ -22,8 +22,8 @@ from callbell_async.http.options import TransportOptions
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.transport import Transport
 from callbell_async.sandbox import Exchange, Fault, SandboxResponse
-from callbell_async.sandbox.fault import head
-from callbell_async.sandbox.faults import answer, no_fault, no_response, raw
+from callbell_async.sandbox.exchange import response_head
+from callbell_async.sandbox.faults import no_fault, no_response, raw, respond
 from tests.support.calls import MESSAGE, ONCE, TOKEN, client_for, half_a_minute_passes, ticks, until
 from tests.support.http_paths import count_session_requests, wrap_sessions
 from tests.support.sandbox_factory import local_callbell
@@ -170,7 +170,7 @@ async def listener(reply: bytes = OK, *, whole: bool = True) -> AsyncIterator[He
     heard = Heard()
     ended: list[asyncio.Task[Any] | None] = []
 
-    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heard.connections += 1
         ended.append(asyncio.current_task())
         try:
@@ -190,7 +190,7 @@ async def listener(reply: bytes = OK, *, whole: bool = True) -> AsyncIterator[He
         finally:
             writer.transport.abort()
 
-    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
         heard.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         yield heard
         heard.client_gone.set()
@@ -249,11 +249,11 @@ async def test_head_and_body_leave_in_one_write() -> None:
     call = CallState(Request("POST", "/messages/send", b'{"to": 1}'))
     written_before: list[bool] = []
 
-    def respond(data: bytes) -> None:
+    def receive(data: bytes) -> None:
         written_before.append(call.written)
         protocols[0].data_received(OK)
 
-    connector.written.write.side_effect = respond
+    connector.written.write.side_effect = receive
     async with aiohttp.ClientSession(connector=connector) as session:
         assert not call.written
         response = await path_over(session).request(call, URL_OF_SEND)
@@ -326,7 +326,7 @@ async def test_every_encoding_of_a_response_is_read(encoding: str, wbits: int) -
     packer = zlib.compressobj(wbits=wbits)
     body = packer.compress(RECEIPT) + packer.flush()
     async with (
-        local_callbell(answer(200, body, {"Content-Encoding": encoding})) as server,
+        local_callbell(respond(200, body, {"Content-Encoding": encoding})) as server,
         client_for(server.url) as callbell,
     ):
         assert (await callbell.send(MESSAGE)).uuid == "f00d"
@@ -339,7 +339,7 @@ async def test_every_encoding_of_a_response_is_read(encoding: str, wbits: int) -
 )
 async def test_a_response_whose_rest_never_comes(status: int, raises: type[APIError], outcome: Outcome) -> None:
     """After the timeout an incomplete success is `UNKNOWN`; an incomplete refusal is a refusal by its status."""
-    half = no_response(after=head(SandboxResponse(status), 99) + b"{")
+    half = no_response(after=response_head(SandboxResponse(status), 99) + b"{")
     async with local_callbell(half) as server, client_for(server.url, retry=ONCE) as callbell:
         sending = asyncio.create_task(callbell.send(MESSAGE))
         await until(lambda: server.requests)
@@ -370,7 +370,7 @@ async def test_a_response_to_no_request_is_not_taken_for_the_next() -> None:
     go_on = asyncio.Event()
 
     async def respond_twice(exchange: Exchange) -> None:
-        await exchange.send(exchange.carry_out())
+        await exchange.send(exchange.execute())
         await go_on.wait()
         await exchange.write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
         await exchange.client_gone()

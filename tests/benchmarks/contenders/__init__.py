@@ -32,7 +32,9 @@ def build(key: str, setup: Setup) -> Contender | None:
     module, name = CONTENDERS[key].split(":")
     try:
         loaded = importlib.import_module(f"{__name__}.{module}")
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] == __name__.partition(".")[0]:
+            raise
         return None
     contender = getattr(loaded, name)(setup)
     assert isinstance(contender, Contender)
