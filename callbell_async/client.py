@@ -261,39 +261,43 @@ class CallbellClient:
         )
 
     async def reconcile(self, journal: Journal, *, clock_skew: float = 2.0) -> ReconcileReport:
-        """Search the contacts' histories for the journal's messages whose outcome is `UNKNOWN`, and record those that are found.
+        """Search the contacts' histories for the journal's `UNKNOWN` messages, and resolve those that are there.
 
-        A message is found by its text: the history shows one with the same text, sent after the attempt, which is not another message of
-        the journal. A message that is not found stays `UNKNOWN`, because Callbell may show it later. Opens the journal if it is not open.
+        A message is found by its text: a message with this text was sent to the contact at or after the attempt, and belongs to no other
+        message of the journal. It becomes `ACCEPTED`, with `confirmed_by="history"`. This is an inference, and it can be wrong: somebody
+        else may have sent the same text. If several messages fit, no uuid is stored. A message that is not found stays `UNKNOWN`: it may
+        still have been sent. A number is also looked up in the other forms to which WhatsApp corrects numbers (Brazil, Mexico, Argentina).
 
         Args:
-            journal: The journal.
-            clock_skew: The seconds by which the clocks of this machine and of Callbell may differ, 0 or more.
+            journal: The journal. It is opened if it is not open.
+            clock_skew: The most seconds by which this machine's clock and Callbell's differ, 0 to 86,400. Accepted messages claim a
+                message of the history up to `clock_skew` before their attempt; an `UNKNOWN` message is never found before its attempt.
 
         Returns:
-            The messages that were found, and those that were not.
+            The numbers of messages that were inferred and confirmed, and the messages that are still `UNKNOWN`, each with the reason.
 
         Raises:
-            JournalError: The journal can't be used.
-            AuthenticationError: Callbell does not accept the token.
+            ConfigurationError: `clock_skew` is out of range.
+            JournalError: The journal can't be read or written.
+            AuthenticationError: Callbell refuses the token.
         """
         async with journal:
             return await reconcile(journal, contacts=self.contacts, templates=self.templates, clock_skew=clock_skew)
 
     async def refresh(self, journal: Journal) -> RefreshReport:
-        """Request the status of each accepted message of the journal that may still change, and record it.
+        """Request the status of the journal's accepted messages: one request for each that is not read, failed or deleted.
 
-        Sends one request for each message. Opens the journal if it is not open.
+        Messages without a uuid have no status.
 
         Args:
-            journal: The journal.
+            journal: The journal. It is opened if it is not open.
 
         Returns:
-            The number of messages that were requested, that changed, and whose request failed.
+            The numbers of messages whose status was requested, has changed, and could not be read.
 
         Raises:
-            JournalError: The journal can't be used.
-            AuthenticationError: Callbell does not accept the token.
+            JournalError: The journal can't be read or written.
+            AuthenticationError: Callbell refuses the token.
         """
         async with journal:
             return await refresh(journal, messages=self.messages)

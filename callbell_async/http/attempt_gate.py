@@ -36,12 +36,16 @@ class AttemptGate(Protocol):
 
     async def wait(self, call: CallState) -> None:
         """Return when the call may make its next attempt."""
+        ...
 
     def admits(self, call: CallState) -> bool:
         """Whether the call may make an attempt although the gate is closed."""
+        ...
 
     def responded(self) -> None:
         """An attempt succeeded."""
+        ...
 
     def failed(self, call: CallState, error: CallbellError, outcome: Outcome) -> AfterFailure:
         """An attempt failed with this error; `outcome` is that of the attempt alone."""
+        ...

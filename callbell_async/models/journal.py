@@ -1,4 +1,4 @@
-"""What a journal knows of a message, and the reports of `reconcile` and `refresh`."""
+"""An entry of a journal, and the reports of `reconcile` and `refresh`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Confirmation = Literal["response", "event", "history"]
 
 @attrs.frozen(kw_only=True)
 class JournalEntry:
-    """What a journal knows of one message.
+    """One message in a journal.
 
     Attributes:
         key: What identifies the message in the journal: its own `key`, or 32 hex digits that follow from its content.
@@ -61,11 +61,11 @@ class JournalEntry:
 
 @attrs.frozen(kw_only=True)
 class UnresolvedEntry:
-    """A message that `reconcile` could not resolve, and the reason.
+    """A message that `reconcile` could not resolve.
 
     Attributes:
         entry: The message.
-        reason: Why it is still `UNKNOWN`, in one line.
+        reason: Why it is still `UNKNOWN`, in one line, without personal data. No reason proves that the message was not sent.
     """
 
     entry: JournalEntry
@@ -74,15 +74,22 @@ class UnresolvedEntry:
 
 @attrs.frozen(kw_only=True)
 class ReconcileReport:
-    """The result of `CallbellClient.reconcile`.
+    """The result of `CallbellClient.reconcile`: the messages that were `UNKNOWN` before, by what is known of them now.
 
     Attributes:
-        accepted: The number of messages that are now known to be accepted.
-        unresolved: The messages that are still `UNKNOWN`, by time of the attempt.
+        inferred: The number of messages that are `ACCEPTED` because the contact's history shows them. This can be wrong.
+        confirmed: The number of messages that a webhook event or a response confirmed during the search.
+        unresolved: The messages that are still `UNKNOWN`, in the order of their attempts.
     """
 
-    accepted: int
+    inferred: int
+    confirmed: int
     unresolved: tuple[UnresolvedEntry, ...]
+
+    @property
+    def accepted(self) -> int:
+        """The number of messages that are now `ACCEPTED`: `inferred` and `confirmed` together."""
+        return self.inferred + self.confirmed
 
 
 @attrs.frozen(kw_only=True)
@@ -90,11 +97,11 @@ class RefreshReport:
     """The result of `CallbellClient.refresh`.
 
     Attributes:
-        asked: The number of messages whose status was requested.
+        requested: The number of messages whose status was requested.
         changed: The number of messages whose status has changed.
         failed: The number of requests that failed.
     """
 
-    asked: int
+    requested: int
     changed: int
     failed: int

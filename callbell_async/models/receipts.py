@@ -10,7 +10,7 @@ import attrs
 from callbell_async.models.contacts import Contact, Conversation
 from callbell_async.models.message_status import MessageStatus
 
-__all__ = ["MessageFailure", "MessageReceipt"]
+__all__ = ["MessageFailure", "MessageReceipt", "read_integration_status"]
 
 _OUTSIDE_REPLY_WINDOW = frozenset({"131047", "470", "1004", "1005", "1006", "1007", "1008"})
 """The codes of the Cloud API, the on-premises API, and Gupshup (a user who is "inactive for session message")."""
@@ -67,6 +67,23 @@ class MessageReceipt:
         if self.status != MessageStatus.FAILED:
             return None
         return _read_failure(self.status_payload) or MessageFailure()
+
+    @property
+    def integration_status(self) -> str | None:
+        """The status in the integration's own words (Meta's or Gupshup's), such as `delivered`; `None` if its report has none.
+
+        It may be ahead of `status`, which is Callbell's.
+        """
+        return read_integration_status(self.status_payload)
+
+
+def read_integration_status(payload: Any) -> str | None:
+    """Return the last status in a `messageStatusPayload` in the shape of Meta's Cloud API, or the type of one in Gupshup's."""
+    statuses = _value_at(payload, "messaging", "value", "statuses")
+    reported = [_value_at(item, "status") for item in (statuses if isinstance(statuses, list) else ())]
+    if known := [status for item in reported if (status := _text(item)) is not None]:
+        return known[-1]
+    return _text(_value_at(payload, "type"))
 
 
 def _read_failure(payload: Any) -> MessageFailure | None:

@@ -31,11 +31,11 @@ def sandbox() -> Iterator[Sandbox]:
 
 def test_contacts_are_exported_page_after_page(sandbox: Sandbox, tmp_path: Path) -> None:
     """All contacts as CSV, by cursor: tags with commas, custom fields as JSON, and names with any character."""
+    for number in range(44):
+        sandbox.account.seed(SandboxContact(identifier=f"+44770091{number:04}", name=str(number)))
     sandbox.account.seed(
         SandboxContact(identifier=NUMBER, name='Zoë "Z",\nSmith', tags=["a", "b"], custom_fields={"Größe": "7"})
     )
-    for number in range(44):
-        sandbox.account.seed(SandboxContact(identifier=f"+44770091{number:04}", name=str(number)))
     result = run("contacts", "export", "--csv", environment=environment_for(sandbox))
     assert result.exit_code == 0
     assert result.stderr == "45 contacts\n"

@@ -108,7 +108,7 @@ class FakeCallbell(Transport):
                     path=call.request.path,
                     outcome=Outcome.NEVER_SENT,
                 )
-            call.written = True
+            call.mark_written()
             try:
                 await asyncio.sleep(fate.leaving)
             finally:

@@ -275,13 +275,13 @@ async def take_events(app: web.Application, body: bytes) -> None:
             case UnknownEvent():
                 assert_type(event.payload, Any)
 
-    receiver = add_webhook_route(app, "/callbell", handler, secret="whsec_x", answer="handled")
+    receiver = add_webhook_route(app, "/callbell", handler, secret="whsec_x", respond_after="handler")
     assert_type(receiver, WebhookReceiver)
-    assert_type(WebhookApp(print, secret=None).receiver, WebhookReceiver)
+    assert_type(receiver.stats.refused, int)
+    assert_type(WebhookApp(print, unsigned=True).receiver, WebhookReceiver)
     assert_type(parse_event(body), Event)
     async for event in WebhookReceiver(secret=["whsec_a", "whsec_b"]):
         assert_type(event, Event)
-    add_webhook_route(app, "/callbell", handler)  # type: ignore[call-arg]
-    add_webhook_route(app, "/callbell", handler, secret="whsec_x", answer="soon")  # type: ignore[arg-type]
+    add_webhook_route(app, "/callbell", handler, secret="whsec_x", respond_after="soon")  # type: ignore[arg-type]
     sent = MessageTracker(receiver).track(MessageReceipt("uuid"))
     assert_type(await sent.wait_for(MessageStatus.READ), MessageReceipt)

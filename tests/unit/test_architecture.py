@@ -54,6 +54,7 @@ WITHOUT_IO = (
     "http.responses",
     "http.error_body",
     "http.retry",
+    "journal.matching",
 )
 
 

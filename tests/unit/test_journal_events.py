@@ -202,15 +202,15 @@ async def test_statuses_are_asked_for(callbell: CallbellClient, sandbox: Sandbox
     """`refresh` asks once for each accepted message that has not come to its end, and the funnel shows how far they are."""
     messages = [TextMessage(to=f"+3161234567{number}", text="Hello!") for number in range(5)]
     await callbell.send_many(messages, journal=journal)
-    assert await callbell.refresh(journal) == RefreshReport(asked=5, changed=0, failed=0)
+    assert await callbell.refresh(journal) == RefreshReport(requested=5, changed=0, failed=0)
     sandbox.messages[0].failure = DeliveryFailure(reason="no such user")
     current_loop().advance(6.0)
-    assert await callbell.refresh(journal) == RefreshReport(asked=5, changed=5, failed=0)
+    assert await callbell.refresh(journal) == RefreshReport(requested=5, changed=5, failed=0)
     funnel = await journal.funnel()
     assert (funnel[MessageStatus.DELIVERED], funnel[MessageStatus.FAILED], funnel[MessageStatus.ENQUEUED]) == (4, 1, 0)
     current_loop().advance(60.0)
-    assert await callbell.refresh(journal) == RefreshReport(asked=4, changed=4, failed=0)
-    assert await callbell.refresh(journal) == RefreshReport(asked=0, changed=0, failed=0)
+    assert await callbell.refresh(journal) == RefreshReport(requested=4, changed=4, failed=0)
+    assert await callbell.refresh(journal) == RefreshReport(requested=0, changed=0, failed=0)
     assert (await journal.funnel())[MessageStatus.READ] == 4
 
 
@@ -222,4 +222,4 @@ async def test_one_that_cannot_be_told_stops_no_other(
     await callbell.send_many(messages, journal=journal)
     sandbox.inject(faults.respond(500), times=1, when=lambda request: request.method == "GET")
     current_loop().advance(6.0)
-    assert await callbell.refresh(journal) == RefreshReport(asked=5, changed=4, failed=1)
+    assert await callbell.refresh(journal) == RefreshReport(requested=5, changed=4, failed=1)

@@ -98,6 +98,8 @@ def test_leaving_a_run_leaves_nothing_behind() -> None:
             async for _ in callbell.send_many([HELLO] * 100):
                 break
         named = {task.get_coro().__qualname__ for task in asyncio.all_tasks() - before}  # type: ignore[union-attr]
-        assert not {name for name in named if name.startswith(("SendRun", "RequestPipeline", "Transport"))}
+        assert not {
+            name for name in named if name.startswith(("SendRun", "WorkerPool", "RequestPipeline", "Transport"))
+        }
 
     on_uvloop(scenario)

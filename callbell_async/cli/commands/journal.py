@@ -63,7 +63,7 @@ async def _refresh(path: Path, connection: Connection) -> bool:
         connection = connection.for_journal(saved_options(await journal.notes()))
         async with connection.open() as callbell:
             report = await callbell.refresh(journal)
-    requested = pluralize(report.asked, "message")
+    requested = pluralize(report.requested, "message")
     info(f"refreshed the status of {requested}: {report.changed} changed, {report.failed} failed")
     return not report.failed
 
@@ -110,6 +110,7 @@ def reconcile(journal: Path, as_json: bool, connection: Connection) -> int:
     Exit status: 0 none is left, 1 some are left, 2 wrong use, 3 journal unusable.
     """
     report = asyncio.run(_reconcile(require_journal(journal), connection.ready()))
+    counts = {"inferred": report.inferred, "confirmed": report.confirmed, "unresolved": len(report.unresolved)}
     for unresolved in report.unresolved:
         key, reason = unresolved.entry.key, unresolved.reason
         if as_json:
@@ -117,10 +118,10 @@ def reconcile(journal: Path, as_json: bool, connection: Connection) -> int:
         else:
             result(f"{key}: {reason}")
     if as_json:
-        result_json({"accepted": report.accepted, "unresolved": len(report.unresolved)})
+        result_json(counts)
     else:
-        result(f"{'accepted':<12}{report.accepted}")
-        result(f"{'unresolved':<12}{len(report.unresolved)}")
+        for name, count in counts.items():
+            result(f"{name:<12}{count}")
     return NOT_ALL_DONE if report.unresolved else DONE
 
 

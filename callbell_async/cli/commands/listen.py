@@ -96,7 +96,7 @@ async def _serving(
     from callbell_async.webhooks import add_webhook_route
 
     app = web.Application()
-    add_webhook_route(app, path, handle, secret=secret)
+    add_webhook_route(app, path, handle, secret=secret, unsigned=secret is None)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, logger=_server_logger())
     await runner.setup()
     try:

@@ -151,8 +151,8 @@ def test_many_are_sent_again_by_a_file(file: Path, journal: Path, sandbox: Sandb
         ),
         ("key,to\nabc,1\n,2\n", "has no key"),
         ("key,to\nabc\n", "has 1 cell, and the header row has 2"),
-        ('{"key": "abc"}\n{"accepted": 1, "unresolved": 1}\n', "has no key"),
-        ("key\nabc\n", "1 of 1 keys name no message whose outcome is unknown; nothing was changed"),
+        ('{"key": "abc"}\n{"inferred": 1, "confirmed": 0, "unresolved": 1}\n', "has no key"),
+        ("key\nabc\n", "1 of 1 keys are not those of UNKNOWN messages; nothing was changed"),
     ],
     ids=["no heading", "no key", "ragged", "counts", "not unknown"],
 )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from callbell_async import Journal
+from callbell_async.journal.files import SIDE_FILES
 from callbell_async.sandbox import Sandbox, faults
 from tests.support.command_line import environment_for, json_lines, run
 from tests.support.journal_commands import NUMBERS, TOKEN, recipients, send
@@ -180,7 +181,7 @@ def test_failed_rows_are_not_written_over_what_is_in_use(file: Path, journal: Pa
     assert result.exit_code == 2
 
 
-ENDS = ["", "-wal", "-shm", "-lock", "-count", "-new", "-journal"]
+ENDS = ["", *SIDE_FILES]
 
 
 @pytest.mark.parametrize(
