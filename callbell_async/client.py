@@ -14,6 +14,7 @@ import aiohttp
 from multidict import CIMultiDict
 
 from callbell_async.arguments import (
+    Secret,
     check_base_url,
     check_count,
     check_header,
@@ -114,7 +115,10 @@ class CallbellClient:
         session: aiohttp.ClientSession | None = None,
         user_agent: str | None = None,
     ) -> None:
-        token = check_token(os.environ.get("CALLBELL_TOKEN") if token is None else token)
+        given = Secret(os.environ.get("CALLBELL_TOKEN") if token is None else token)
+        # Any other argument may be refused below, and a traceback shows the local variables of this frame.
+        del token
+        secret = Secret(check_token(given.value))
         if base_url is None:
             base_url = os.environ.get("CALLBELL_BASE_URL") or DEFAULT_BASE_URL
         self._base_url = check_base_url(base_url, example=DEFAULT_BASE_URL)
@@ -133,7 +137,7 @@ class CallbellClient:
         options = TransportOptions(
             base_url=self._base_url,
             headers=CIMultiDict(
-                {"Authorization": f"Bearer {token}", "Accept": "application/json", "User-Agent": user_agent}
+                {"Authorization": f"Bearer {secret.value}", "Accept": "application/json", "User-Agent": user_agent}
             ),
             timeout=timeout,
             connect_timeout=connect_timeout,
@@ -155,6 +159,9 @@ class CallbellClient:
         self.auth = AuthEndpoint(pipeline)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_pipeline"):
+            # A traceback shows it in `__init__`, when an argument was refused.
+            return f"<{type(self).__name__} not built>"
         state = "closed" if self._pipeline.closed else "open" if self._pipeline.loop else "not opened yet"
         return f"<{type(self).__name__} {self._base_url} {state}>"
 
