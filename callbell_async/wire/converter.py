@@ -25,10 +25,8 @@ T = TypeVar("T")
 def converter() -> Converter:
     """Return the converter. It is built on first use, and so is each model's reader and writer: imports stay fast."""
     built = make_converter(detailed_validation=False)
-    built.register_structure_hook(datetime, _load_datetime)
-    built.register_structure_hook(str, _load_string)
-    built.register_structure_hook(bool, _load_bool)
-    built.register_structure_hook(int, _load_int)
+    for kind, load in _PLAIN.items():
+        built.register_structure_hook(kind, load)
     built.register_structure_hook_func(_is_tuple, _load_tuple)
     built.register_structure_hook_func(_is_union, _load_union)
     built.register_structure_hook_factory(_RESPONSES.__contains__, _response_reader)
@@ -98,6 +96,13 @@ def _is_union(cls: Any) -> bool:
     # The converter handles the union of one type and None by itself.
     return get_origin(cls) in (Union, types.UnionType) and len(_types(cls)) > 1
 
+
+_PLAIN: dict[Any, Callable[[Any, Any], Any]] = {
+    datetime: _load_datetime,
+    str: _load_string,
+    bool: _load_bool,
+    int: _load_int,
+}
 
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 """The exceptions that a reader raises for JSON of another shape than it expects."""
@@ -174,8 +179,9 @@ def structure(value: Any, cls: type[T]) -> T:
 
 
 def reader(kind: Any) -> Callable[[Any], Any]:
-    """Return a reader of one value; null, and a value of another type, become `None`."""
-    read = converter().get_structure_hook(kind)
+    """Return a reader of a plain value or of a union; null, and a value of another type, become `None`."""
+    # Not from the converter, because readers are made on import.
+    read = _PLAIN.get(kind, _load_union)
 
     def load(value: Any) -> Any:
         if value is None:

@@ -22,7 +22,7 @@ STATEMENTS: Mapping[str, str] = {
 AIM = 1.4
 
 SECONDS = 0.5
-"""What a round of both lasts, about."""
+"""The approximate seconds of a round of both."""
 
 
 def run(*, seconds: float) -> None:
