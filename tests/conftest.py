@@ -12,6 +12,7 @@ from aiohttp import web
 from callbell_async.sandbox import Sandbox
 from tests.fixtures.sandbox import Clock
 from tests.support.clock import AdvancingLoop, VirtualTimeLoop
+from tests.support.http_paths import wrap_sessions
 from tests.support.webhook_listener import Listen, WebhookListener, subscribed_to_all
 
 
@@ -41,6 +42,15 @@ def _no_callbell_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own token and address must not reach a test."""
     for name in ("CALLBELL_TOKEN", "CALLBELL_BASE_URL", "CALLBELL_WEBHOOK_SECRET"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(params=["direct", "session"])
+def http_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test twice: an own session's requests take the direct path, and go over the session."""
+    path = str(request.param)
+    if path == "session":
+        wrap_sessions(monkeypatch)
+    return path
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [throughput|retry-cost|journal|kills|memory|million|rate|shared-rate] [options]`, from the root of the repository."""
+"""`python -m tests.benchmarks [throughput|send|import|retry-cost|journal|kills|memory|million|rate|shared-rate] [options]`, from the root of the repository."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ import argparse
 import importlib.util
 import logging
 
-from tests.benchmarks import journal, kills, memory, million, rate, retry_cost, shared_rate, throughput
+from tests.benchmarks import (
+    import_time,
+    journal,
+    kills,
+    memory,
+    million,
+    rate,
+    retry_cost,
+    send_alone,
+    shared_rate,
+    throughput,
+)
 from tests.benchmarks.report import machine, show
 
-KINDS = ("throughput", "retry-cost", "journal", "kills", "memory", "million", "rate", "shared-rate")
+KINDS = ("throughput", "send", "import", "retry-cost", "journal", "kills", "memory", "million", "rate", "shared-rate")
 
 IN_TURNS = {"throughput": (throughput.run, 0.1), "retry-cost": (retry_cost.run, 0.05), "journal": (journal.run, 0.4)}
 """Kinds whose contenders take turns, and the seconds of one."""
@@ -55,6 +66,10 @@ def main() -> None:
                     seconds=options.seconds,
                     slice_seconds=options.slice or slice_seconds,
                 )
+            case "send":
+                send_alone.run(loops=loops, seconds=options.seconds, slice_seconds=options.slice or 0.1)
+            case "import":
+                import_time.run(seconds=options.seconds)
             case "kills":
                 kills.run(kills=20)
             case "million":

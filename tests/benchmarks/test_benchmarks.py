@@ -6,7 +6,18 @@ import importlib.util
 
 import pytest
 
-from tests.benchmarks import journal, kills, memory, million, rate, retry_cost, shared_rate, throughput
+from tests.benchmarks import (
+    import_time,
+    journal,
+    kills,
+    memory,
+    million,
+    rate,
+    retry_cost,
+    send_alone,
+    shared_rate,
+    throughput,
+)
 from tests.benchmarks.report import machine, show
 from tests.support.services import redis_server
 
@@ -24,6 +35,16 @@ def _heading(request: pytest.FixtureRequest) -> None:
 def test_throughput() -> None:
     """Every contender has every message accepted, on each loop, and the table is printed."""
     throughput.run(loops=LOOPS, concurrency=50, seconds=0.6, slice_seconds=0.1)
+
+
+def test_send_alone() -> None:
+    """Single sends and bare requests are all accepted, on each loop, and their ratio is printed."""
+    send_alone.run(loops=LOOPS, seconds=0.6, slice_seconds=0.1)
+
+
+def test_import_time() -> None:
+    """The client can be imported in a fresh interpreter, and the ratio to what it needs is printed."""
+    import_time.run(seconds=1.0)
 
 
 def test_retry_cost() -> None:

@@ -31,8 +31,8 @@ LINES: Mapping[str, tuple[str, Sequence[int]]] = {
 }
 """Each line's contender, and the concurrencies of which the fastest is taken; none: the common one."""
 
-CPU_AIM = 1.15
-SPEED_AIMS: Mapping[str, float] = {NAIVE: 1.0, HTTPX_BEST: 6.0, HTTPX_INSTALLED: 6.0, HTTPX_EQUAL: 12.0}
+CPU_AIM = 0.75
+SPEED_AIMS: Mapping[str, float] = {NAIVE: 1.5, HTTPX_BEST: 6.0, HTTPX_INSTALLED: 6.0, HTTPX_EQUAL: 12.0}
 
 TRY_SECONDS = 0.1
 

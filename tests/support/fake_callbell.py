@@ -112,9 +112,7 @@ class FakeCallbell(Transport):
                     path=call.request.path,
                     outcome=Outcome.NEVER_SENT,
                 )
-            call.written = True
-            if call.on_written is not None:
-                call.on_written()
+            call.mark_written()
             try:
                 await asyncio.sleep(fate.leaving)
             finally:

@@ -253,6 +253,7 @@ def test_one_module_knows_the_converter(name: str) -> None:
 
 AIOHTTPS_CLIENT = {
     "http.transport",
+    "http.direct",
     "http.payload",
     "http.failures",
     "http.options",
@@ -297,6 +298,13 @@ def test_a_fresh_interpreter_loads_only_what_is_needed() -> None:
     assert {
         name for name in loaded if re.match(r"aiohttp\.web\b|callbell_async\.(sandbox|cli|pytest_plugin)\b", name)
     } == set()
+
+
+def test_importing_builds_no_converter() -> None:
+    """Importing all that the package offers builds no converter: that costs more than the rest of its modules."""
+    code = "from callbell_async import *; from callbell_async.wire import converter; print(converter.converter.cache_info())"
+    built = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert "currsize=0" in built
 
 
 # --- public names ---------------------------------------------------------------------------------------------------

@@ -10,15 +10,15 @@ from tests.benchmarks.contenders.base import Contender, Setup
 __all__ = ["CONTENDERS", "LOOPLESS", "Contender", "Setup", "build"]
 
 CONTENDERS: Mapping[str, str] = {
-    "floor": "bare:Floor",
-    "floor, tuned": "bare:TunedFloor",
+    "floor": "aiohttp_floor:Floor",
+    "floor, tuned": "aiohttp_floor:TunedFloor",
     "send_many": "ours:AwaitedSendMany",
     "send_many, async for": "ours:IteratedSendMany",
     "send_many, rate_limit=None": "ours:UnlimitedSendMany",
     "send_many, journal": "journalled:Journalled",
     "naive aiohttp": "naive:NaiveAiohttp",
-    "httpx": "over_httpx:Httpx",
-    "httpx, as installed": "over_httpx:InstalledHttpx",
+    "httpx": "httpx_client:Httpx",
+    "httpx, as installed": "httpx_client:InstalledHttpx",
     "requests": "over_requests:RequestsThreads",
 }
 """Module and class of each; imported when it is built, so that what isn't installed is left out, and memory can be told apart."""
@@ -32,7 +32,9 @@ def build(key: str, setup: Setup) -> Contender | None:
     module, name = CONTENDERS[key].split(":")
     try:
         loaded = importlib.import_module(f"{__name__}.{module}")
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] == __name__.partition(".")[0]:
+            raise
         return None
     contender = getattr(loaded, name)(setup)
     assert isinstance(contender, Contender)

@@ -53,6 +53,17 @@ class IteratedSendMany(AwaitedSendMany):
         return accepted
 
 
+class OneByOne(AwaitedSendMany):
+    """`await client.send(message)`, one message after the other."""
+
+    async def send_all(self, count: int) -> int:
+        """Send the messages one by one."""
+        accepted = 0
+        for message in messages(count):
+            accepted += bool((await self._client.send(message)).uuid)
+        return accepted
+
+
 class UnlimitedSendMany(AwaitedSendMany):
     """The awaited one without a rate limiter."""
 
