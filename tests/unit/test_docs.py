@@ -87,3 +87,14 @@ def test_the_readme_s_commands_are_the_checked_ones() -> None:
     )
     assert commands[1].endswith("/bin/python -m pytest -n auto")
     assert " -m pytest -n auto\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_glossary_is_sorted() -> None:
+    """Each table of the glossary is in the order of its terms, and no term is explained twice."""
+    glossary = next((ROOT / "docs").rglob("glossary.md")).read_text(encoding="utf-8")
+    tables = [re.findall(r"^\| (.+?) \|", part, re.MULTILINE)[2:] for part in glossary.split("\n## ")[1:]]
+    assert len(tables) > 4
+    for terms in tables:
+        assert terms == sorted(terms, key=lambda term: (term[0].isdigit(), term))
+    every_term = [term for terms in tables for term in terms]
+    assert len(every_term) == len(set(every_term))
