@@ -19,7 +19,7 @@ CONTENDERS: Mapping[str, str] = {
     "naive aiohttp": "naive:NaiveAiohttp",
     "httpx": "httpx_client:Httpx",
     "httpx, as installed": "httpx_client:InstalledHttpx",
-    "requests": "requests_threads:RequestsThreads",
+    "requests": "over_requests:RequestsThreads",
 }
 """The module and the class of each. A module is imported when its contender is built: its library may not be installed, and its memory is measured."""
 
