@@ -21,7 +21,7 @@ def first_cells(page: str) -> Iterator[str]:
 
 
 SYMPTOMS = list(first_cells(PAGE))
-QUOTED = [cell.strip("`") for cell in SYMPTOMS if re.fullmatch(r"`[^`]+`", cell) and " " in cell]
+QUOTED = [text for cell in SYMPTOMS if re.fullmatch(r"(`[^`]+`(, )?)+", cell) for text in re.findall("`([^`]+)`", cell)]
 
 
 def emitted_texts() -> set[str]:
