@@ -34,7 +34,7 @@ class Journal:
 
     One journal sends a message once: within a run, across runs and across crashes. A message that was `ACCEPTED`, or may have
     been (`UNKNOWN`), is not sent again. One that was `REJECTED`, `NEVER_SENT` or `SKIPPED` is sent by the next run with the same
-    input. A message is identified by its `key`, or else by everything that would be sent for it. See docs/campaigns.md.
+    input. A message is identified by its `key`, or else by everything that would be sent for it. See docs/how-to/campaigns.md.
 
     `async with journal:` opens it; `send_many` opens it for the length of a run.
 

@@ -91,10 +91,18 @@ def test_the_readme_s_commands_are_the_checked_ones() -> None:
 
 def test_the_glossary_is_sorted() -> None:
     """Each table of the glossary is in the order of its terms, and no term is explained twice."""
-    glossary = next((ROOT / "docs").rglob("glossary.md")).read_text(encoding="utf-8")
+    glossary = (ROOT / "docs" / "reference" / "glossary.md").read_text(encoding="utf-8")
     tables = [re.findall(r"^\| (.+?) \|", part, re.MULTILINE)[2:] for part in glossary.split("\n## ")[1:]]
     assert len(tables) > 4
     for terms in tables:
         assert terms == sorted(terms, key=lambda term: (term[0].isdigit(), term))
     every_term = [term for terms in tables for term in terms]
     assert len(every_term) == len(set(every_term))
+
+
+def test_the_index_lists_every_page() -> None:
+    """The index of the docs links each page once, under its kind: tutorial, how-to, reference, explanation."""
+    index = ROOT / "docs" / "README.md"
+    linked = re.findall(r"\]\(([^)#:]+\.md)\)", index.read_text(encoding="utf-8"))
+    pages = [str(page.relative_to(index.parent)) for page in PAGES if page not in (ROOT / "README.md", index)]
+    assert sorted(linked) == sorted([*pages, "../CHANGELOG.md"])

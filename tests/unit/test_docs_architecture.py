@@ -11,7 +11,7 @@ import pytest
 from tests.unit.test_architecture import FLOORS, HEIGHT
 
 ROOT = Path(__file__).parents[2]
-PAGE = next((ROOT / "docs").rglob("architecture.md")).read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
 
 NAMES = sorted(
     name

@@ -15,7 +15,7 @@ from tests.unit.test_docs import ROOT, run_examples, served_sandbox
 
 __all__ = ["served_sandbox"]
 
-TUTORIAL = next((ROOT / "docs").rglob("tutorial.md"))
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 
 
 def commands(page: Path) -> list[list[str]]:
