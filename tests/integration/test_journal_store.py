@@ -121,9 +121,7 @@ def test_a_run_does_not_send_a_message_twice(store: JournalStore) -> None:
 def test_results_are_kept(store: JournalStore) -> None:
     """A result has its state, uuid, status, reason, attempts and time."""
     accepted, rejected = claim(store, "a", "b")
-    finish(
-        store, result_of(accepted, Outcome.ACCEPTED, uuid="u"), result_of(rejected, Outcome.REJECTED, reason="no")
-    )
+    finish(store, result_of(accepted, Outcome.ACCEPTED, uuid="u"), result_of(rejected, Outcome.REJECTED, reason="no"))
     a, b = row(store, "a"), row(store, "b")
     assert (a.state, a.uuid, a.status, a.confirmed_by) == (State.ACCEPTED, "u", "enqueued", "response")
     assert (b.state, b.reason, b.attempts, b.finished_at, b.confirmed_by) == (State.REJECTED, "no", 1, 1001.0, None)
@@ -306,7 +304,9 @@ def test_both_stores_do_the_same(postgres_service: Service, tmp_path: Path, life
                     results = [result_of(item, how, uuid=f"u-{what}" if how is Outcome.ACCEPTED else None)]
                     found.append(store.record(results, [], [], run=0, now=now))
                 elif step == "report":
-                    report(store, what, None if what else "u-a", how, reason="not delivered" if how == "failed" else None)
+                    report(
+                        store, what, None if what else "u-a", how, reason="not delivered" if how == "failed" else None
+                    )
                 elif step == "history":
                     report(store, what, how, confirmed_by="history")
                 elif step == "resend":

@@ -37,7 +37,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 async def test_sends_a_message(sandbox: Sandbox) -> None:
-    """One message goes out and comes back with its receipt."""
+    """One message is sent, and its receipt is returned."""
     async with CallbellClient(TOKEN, base_url=sandbox.url) as callbell:
         receipt = await callbell.send(HELLO)
     assert [message.uuid for message in sandbox.messages] == [receipt.uuid]
@@ -53,7 +53,7 @@ async def test_send_is_a_short_name_for_messages_send(sandbox: Sandbox) -> None:
 
 
 async def test_request_reaches_what_has_no_method(sandbox: Sandbox) -> None:
-    """`request` gives the JSON as it came, and the same exceptions as everywhere."""
+    """`request` returns the untouched JSON, and raises the same exceptions as the methods."""
     sandbox.account.status_has_contact = False
     async with CallbellClient(TOKEN, base_url=sandbox.url) as callbell:
         receipt = await callbell.send(HELLO)
@@ -121,7 +121,7 @@ def test_may_be_built_outside_a_loop() -> None:
 
 
 async def test_opened_by_the_first_call(sandbox: Sandbox) -> None:
-    """Without `async with` the first call opens the client, and `close` ends it."""
+    """Without `async with`, the first call opens the client, and `close` closes it."""
     callbell = CallbellClient(TOKEN, base_url=sandbox.url)
     await callbell.send(HELLO)
     assert not callbell.closed
@@ -180,7 +180,7 @@ async def test_runs_are_closed_together() -> None:
 
 
 async def test_a_forgotten_close_gives_one_warning(sandbox: Sandbox) -> None:
-    """A client that was used and never closed warns once when it is collected, and its pool with it."""
+    """A client that was used and never closed gives one warning when it is garbage-collected, and its pool is closed."""
     callbell = CallbellClient(TOKEN, base_url=sandbox.url)
     await callbell.send(HELLO)
     with warnings.catch_warnings(record=True) as caught:
@@ -194,7 +194,7 @@ async def test_a_forgotten_close_gives_one_warning(sandbox: Sandbox) -> None:
 
 
 def test_a_client_that_was_never_used_needs_no_close() -> None:
-    """Building a client opens nothing, so there is nothing to warn of."""
+    """A client that was only built has opened nothing, and gives no warning."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         CallbellClient(TOKEN)
@@ -215,7 +215,7 @@ async def test_a_second_event_loop_is_refused(sandbox: Sandbox) -> None:
 
 
 async def test_a_callers_session_stays_open(sandbox: Sandbox) -> None:
-    """A session that was handed in is used, and is its owner's to close."""
+    """A session that was passed to the client is used, and stays open."""
     async with ClientSession() as session:
         async with CallbellClient(TOKEN, base_url=sandbox.url, session=session) as callbell:
             await callbell.send(HELLO)
@@ -224,7 +224,7 @@ async def test_a_callers_session_stays_open(sandbox: Sandbox) -> None:
 
 
 async def test_many_calls_share_a_small_pool(sandbox: Sandbox) -> None:
-    """More calls than connections wait for one; all succeed."""
+    """More calls than connections wait for a free one, and all succeed."""
     async with CallbellClient(
         TOKEN, base_url=sandbox.url, max_connections=2, retry=RetryPolicy(attempts=1)
     ) as callbell:

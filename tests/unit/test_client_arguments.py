@@ -32,7 +32,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.mark.parametrize("pasted", [TOKEN, f"Bearer {TOKEN}", f"  bearer   {TOKEN}\n", f"\t{TOKEN} "])
 async def test_a_pasted_token_is_cleaned(sandbox: Sandbox, pasted: str) -> None:
-    """Blanks around the token and the `Bearer ` that the dashboard shows before it are dropped."""
+    """Blanks around the token, and the `Bearer ` that the dashboard shows before it, are removed."""
     async with CallbellClient(pasted, base_url=sandbox.url) as callbell:
         await callbell.send(HELLO)
 
@@ -77,7 +77,7 @@ def test_a_token_that_fits_no_header_is_refused_unseen(
 
 
 async def test_a_token_from_a_file_is_trimmed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`CALLBELL_TOKEN=$(cat file)` with a trailing carriage return, or a byte-order mark, still is the token."""
+    """A carriage return or a byte order mark that comes from a file is removed from `CALLBELL_TOKEN`."""
     monkeypatch.setenv("CALLBELL_TOKEN", f"\ufeff{TOKEN}\r\n")
     async with CallbellClient(base_url=sandbox.url) as callbell:
         await callbell.send(HELLO)
@@ -89,12 +89,12 @@ NO_POLICIES: list[Any] = [3, None, False, RetryPolicy]
 
 
 class NoSession:
-    """Has the methods of a session, as clients that wrap one do, and is none."""
+    """Has the methods of a session, as clients that wrap one do, but is not a session."""
 
     closed = False
 
     async def request(self, *arguments: object, **options: object) -> None:
-        """Never reached."""
+        """Accept any request."""
 
 
 NO_SESSIONS: list[Any] = [NoSession(), "session", 3, False, ClientSession]
@@ -136,7 +136,7 @@ def test_arguments_are_checked_by_name(arguments: dict[str, Any], name: str) -> 
 
 
 def warnings_of(**arguments: Any) -> list[str]:
-    """The warnings that building a client gives, each at the line that builds it."""
+    """Return the warnings of building a client, each of which names the line that builds it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         CallbellClient(TOKEN, **arguments)
@@ -145,7 +145,7 @@ def warnings_of(**arguments: Any) -> list[str]:
 
 
 def test_plain_http_to_another_host_gives_one_warning() -> None:
-    """Where the token would cross the network unencrypted, building the client warns once; on this machine it does not."""
+    """If the token would cross the network unencrypted, building the client gives one warning; for this machine it gives none."""
     (text,) = warnings_of(base_url="http://callbell.example.com/v1")
     assert "http://callbell.example.com/v1" in text
     assert "use https" in text
@@ -155,7 +155,7 @@ def test_plain_http_to_another_host_gives_one_warning() -> None:
 
 
 def test_too_few_file_descriptors_give_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pool that needs more sockets than the process may open gives a warning with the number to raise the limit to."""
+    """A pool that needs more sockets than the process may open gives a warning with the limit that is needed."""
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (256, 4096))
     (text,) = warnings_of(max_connections=256)
@@ -167,7 +167,7 @@ def test_too_few_file_descriptors_give_a_warning(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_callers_session_has_its_own_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`max_connections` does not concern a session that was handed in, so nothing is warned of."""
+    """`max_connections` has no effect on a session that was passed to the client, so there is no warning about it."""
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (64, 64))
     async with ClientSession() as session:

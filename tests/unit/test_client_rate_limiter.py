@@ -29,7 +29,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 class _RecordingLimiter(RateLimiter):
-    """Gives a slot to every request, and records the calls."""
+    """A limiter that grants every request a slot, and records its calls."""
 
     def __init__(self, *failures: Exception) -> None:
         self.calls: list[str] = []
@@ -57,7 +57,7 @@ class _RecordingLimiter(RateLimiter):
 
 
 async def test_a_rate_limiter_of_ones_own_is_used(sandbox: Sandbox) -> None:
-    """A `RateLimiter` that was handed in is started once, gives each request its slot, hears of its end, and is closed once."""
+    """A `RateLimiter` that was passed to the client is started once, gives a slot to each request and gets it back, and is closed once."""
     limiter = _RecordingLimiter()
     async with CallbellClient(TOKEN, base_url=sandbox.url, rate_limit=limiter) as callbell:
         assert limiter.calls == []
@@ -76,7 +76,7 @@ async def test_a_rate_limiter_that_was_not_used_is_left_alone() -> None:
 
 
 async def test_first_calls_wait_for_the_rate_limiter_together(sandbox: Sandbox) -> None:
-    """Calls that come while the rate limiter starts wait for that one start."""
+    """Calls that begin while the rate limiter starts wait for the same start."""
     limiter = _RecordingLimiter()
     limiter.may_start.clear()
     async with CallbellClient(TOKEN, base_url=sandbox.url, rate_limit=limiter) as callbell:
@@ -90,7 +90,7 @@ async def test_first_calls_wait_for_the_rate_limiter_together(sandbox: Sandbox) 
 
 
 async def test_a_rate_limiter_that_did_not_start_is_started_again(sandbox: Sandbox) -> None:
-    """Where the start fails, the call fails with that error and sends nothing; the next call tries the start again."""
+    """If the start fails, the call fails with that error and sends nothing; the next call starts the limiter again."""
     limiter = _RecordingLimiter(ConfigurationError("no server for the shared limit"))
     async with CallbellClient(TOKEN, base_url=sandbox.url, rate_limit=limiter) as callbell:
         with pytest.raises(ConfigurationError, match="no server for the shared limit"):
