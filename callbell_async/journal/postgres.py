@@ -58,7 +58,7 @@ ATTEMPTS = 5
 
 _RETRIED = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _STATE = Row._fields.index("state")
-_SCHEMA_PAGE = "docs/journal-schema.md has the SQL"
+_SCHEMA_PAGE = "docs/reference/journal-schema.md has the SQL"
 
 
 class PostgresStore:

@@ -1,4 +1,4 @@
-"""Ways to send many messages, all behind one small interface; each module imports the one library it is about."""
+"""Ways to send many messages, with one interface. Each module imports only the library that it measures."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ CONTENDERS: Mapping[str, str] = {
     "httpx, as installed": "httpx_client:InstalledHttpx",
     "requests": "over_requests:RequestsThreads",
 }
-"""Module and class of each; imported when it is built, so that what isn't installed is left out, and memory can be told apart."""
+"""The module and the class of each. A module is imported when its contender is built: its library may not be installed, and its memory is measured."""
 
 LOOPLESS = frozenset({"requests"})
-"""What runs in threads, and is listed once."""
+"""The contenders that run in threads, and are measured once instead of once for each loop."""
 
 
 def build(key: str, setup: Setup) -> Contender | None:
-    """The contender, not started yet; `None` when the library it needs isn't installed."""
+    """Return a contender that is not started; `None` if its library is not installed."""
     module, name = CONTENDERS[key].split(":")
     try:
         loaded = importlib.import_module(f"{__name__}.{module}")
