@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from callbell_async.asyncio_tools import wait_uncancelled
 from callbell_async.bulk.source import MessageSource
 from callbell_async.endpoints.messages import send_request
 from callbell_async.errors import Outcome
@@ -21,7 +22,6 @@ from callbell_async.journal import (
     duplicate_error,
     in_doubt,
     next_state,
-    wait_for_disk,
     writer_of,
 )
 from callbell_async.models.messages import Message
@@ -30,9 +30,9 @@ from callbell_async.wire import dump_keyed_message
 
 __all__ = ["BATCH_SIZE", "MOST_AHEAD", "ClaimedMessage", "JournalSource"]
 
-MOST_AHEAD = 20
+MOST_AHEAD = 35
 """The most messages that are claimed and have not started. A crash leaves them `UNKNOWN`, although they were not sent."""
-BATCH_SIZE = 10
+BATCH_SIZE = 25
 """The most messages in one claim. The next claim is written when there is room for a whole batch."""
 
 
@@ -69,7 +69,7 @@ class JournalSource:
         self._run = 0
         # Claimed, and not started.
         self._ahead = 0
-        # Read from the input, then claimed or found not to be sent.
+        # Read from the input; then claimed, or found to be duplicates.
         self._read: deque[tuple[int, Any]] = deque()
         self._ready: deque[tuple[int, Any]] = deque()
         self._space, self._wakeup = asyncio.Event(), asyncio.Event()
@@ -100,14 +100,15 @@ class JournalSource:
         """Return the next item with its index, or `None` at the end; raises what the input or the journal raises."""
         while not self._source.stopped:
             if self._ready:
-                self._space.set()
-                return self._ready.popleft()
+                item = self._ready.popleft()
+                self._wake_claim_loop()
+                return item
             if self._claiming is None or self._claiming.done():
                 self._raise_failure()
                 return None
             waiting = asyncio.get_running_loop().create_future()
             self._waiting.append(waiting)
-            self._wakeup.set()
+            self._wake_claim_loop()
             await waiting
         return None
 
@@ -125,7 +126,7 @@ class JournalSource:
 
     def in_flight(self) -> set[asyncio.Task[None]]:
         """Return the task that still waits for the input; it ends after `stop`, unless the input does not."""
-        return set() if self._reading is None or self._reading.done() else {self._reading}
+        return set() if self._reading is None or self._all_read() else {self._reading}
 
     def drain(self, timeout: float) -> None:
         """From now on look messages up instead of claiming them, and stop when the input takes more than `timeout` seconds."""
@@ -156,31 +157,42 @@ class JournalSource:
     async def _read_loop(self) -> None:
         source = self._source
         while True:
-            while not source.stopped and len(self._read) + len(self._ready) >= MOST_AHEAD:
+            while not source.stopped and len(self._read) >= BATCH_SIZE:
                 self._space.clear()
                 await self._space.wait()
             item = source.get_nowait() if source.immediate else await source.get()
             if item is None:
                 return
             self._read.append(item)
-            self._wakeup.set()
+            self._wake_claim_loop()
 
     async def _claim_loop(self, reading: asyncio.Task[None]) -> None:
         await self._writer.open(for_run=True)
         self._opened = True
         self._run = await self._writer.begin_run()
         while not self._stopping:
-            read = len(self._read)
-            is_batch = read >= BATCH_SIZE or bool(self._waiting) or reading.done()
-            if read and is_batch and (self._ahead <= MOST_AHEAD - BATCH_SIZE or self._draining):
-                batch = [self._read[number] for number in range(min(read, BATCH_SIZE))]
+            if self._can_claim():
+                batch = tuple(self._read)
                 await self._claim(batch)
                 self._wake(len(batch))
-            elif reading.done() and not read:
+            elif reading.done() and not self._read:
                 return
             else:
                 self._wakeup.clear()
                 await self._wakeup.wait()
+
+    def _can_claim(self) -> bool:
+        """Return whether there is something to claim, and room for a whole batch before the workers."""
+        read = len(self._read)
+        is_batch = read >= BATCH_SIZE or bool(read and (self._waiting or self._all_read()))
+        return is_batch and max(len(self._ready), 0 if self._draining else self._ahead) <= MOST_AHEAD - BATCH_SIZE
+
+    def _all_read(self) -> bool:
+        return self._reading is not None and self._reading.done()
+
+    def _wake_claim_loop(self) -> None:
+        if self._can_claim():
+            self._wakeup.set()
 
     async def _claim(self, batch: Sequence[tuple[int, Any]]) -> None:
         """Claim a batch and make it ready, cancelled or not; after `drain` only look it up."""
@@ -210,7 +222,7 @@ class JournalSource:
                 writing = self._writer.find([request.key for request in requests])
             else:
                 writing = self._writer.claim(requests, run=self._run)
-            cancelled = await wait_for_disk(writing)
+            cancelled = await wait_uncancelled(writing)
             take: Callable[[int, Message, Any], Any] = self._found if draining else self._claimed
             for position, decision in zip(positions, writing.result(), strict=True):
                 index, message = items[position]
@@ -224,7 +236,7 @@ class JournalSource:
 
     def _claimed(self, index: int, message: Message, claim: Claim) -> ClaimedMessage | SendResult:
         if not claim.granted:
-            return _duplicate(index, message, claim.row, this_run=claim.this_run)
+            return self._duplicate(index, message, claim.row)
         self._ahead += 1
         return ClaimedMessage(message, claim, self._on_start)
 
@@ -233,15 +245,18 @@ class JournalSource:
             return message
         state = next_state(row.state, StateEvent.CLAIM)
         if state is None or row.run == self._run:
-            return _duplicate(index, message, row, this_run=row.run == self._run)
+            return self._duplicate(index, message, row)
         if state is State.RESENDING:
             return in_doubt(SendResult(index, message, Outcome.SKIPPED, key=row.key))
         return message
 
+    def _duplicate(self, index: int, message: Message, row: Row) -> SendResult:
+        error = duplicate_error(row, this_run=row.run == self._run)
+        return SendResult(index, message, Outcome.SKIPPED, error.entry.receipt, error, key=row.key)
+
     def _on_start(self) -> None:
         self._ahead -= 1
-        if self._ahead <= MOST_AHEAD - BATCH_SIZE:
-            self._wakeup.set()
+        self._wake_claim_loop()
 
     def _raise_failure(self) -> None:
         for task in (self._claiming, self._reading):
@@ -262,8 +277,3 @@ class JournalSource:
             if not waiting.done():
                 waiting.set_result(None)
                 count -= 1
-
-
-def _duplicate(index: int, message: Message, row: Row, *, this_run: bool) -> SendResult:
-    error = duplicate_error(row, this_run=this_run)
-    return SendResult(index, message, Outcome.SKIPPED, error.entry.receipt, error, key=row.key)

@@ -4,7 +4,7 @@ from callbell_async.journal.journal import Journal, writer_of
 from callbell_async.journal.reconcile import reconcile, refresh
 from callbell_async.journal.states import State, StateEvent, next_state
 from callbell_async.journal.store import Claim, ClaimRequest, Row
-from callbell_async.journal.writer import JournalWriter, duplicate_error, in_doubt, wait_for_disk
+from callbell_async.journal.writer import JournalWriter, duplicate_error, in_doubt
 
 __all__ = [
     "Claim",
@@ -19,6 +19,5 @@ __all__ = [
     "next_state",
     "reconcile",
     "refresh",
-    "wait_for_disk",
     "writer_of",
 ]

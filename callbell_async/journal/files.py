@@ -39,7 +39,7 @@ _NO_JOURNAL = "0" * 16
 
 
 class Header(NamedTuple):
-    """What a database says of itself."""
+    """The journal's own row in the database."""
 
     id: str
     commits: int
@@ -47,7 +47,7 @@ class Header(NamedTuple):
 
 
 class LockNote(NamedTuple):
-    """What `-lock` says of the database beside it."""
+    """The content of `-lock`."""
 
     id: str
     commits: int
@@ -157,7 +157,7 @@ class LockFile:
 
 
 def read_note(path: Path) -> LockNote | None:
-    """Return what `-lock` says; `None` if it is missing or empty, or holds zeros only, as after a power failure."""
+    """Return the content of `-lock`; `None` if it is missing, empty, or only zeros, as after a power failure."""
     try:
         fd = os.open(beside(path, "-lock"), os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:

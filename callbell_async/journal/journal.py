@@ -186,7 +186,7 @@ class Journal:
         return await self._writer.ask(lambda store: store.notes())
 
     async def write_notes(self, notes: Mapping[str, str]) -> None:
-        """Add notes, or replace those of the same name. They are no place for a secret.
+        """Add notes, or replace those of the same name. Do not keep a secret in them.
 
         Raises:
             ConfigurationError: A note can't be written as UTF-8.

@@ -35,7 +35,6 @@ from callbell_async.journal.matching import (
     match,
     recipient_of,
 )
-from callbell_async.journal.store import HISTORY
 from callbell_async.models.contacts import Contact, HistoryMessage
 from callbell_async.models.journal import JournalEntry, ReconcileReport, RefreshReport, UnresolvedEntry
 from callbell_async.models.message_status import MessageStatus
@@ -183,7 +182,7 @@ class _Reconciliation:
             entry = await self._journal.entry(before.key) or before
             if is_open(entry):
                 unresolved.append(UnresolvedEntry(entry=entry, reason=self._reasons[entry.key]))
-            elif entry.confirmed_by == HISTORY:
+            elif entry.confirmed_by == "history":
                 inferred += 1
             else:
                 confirmed += 1
@@ -226,7 +225,7 @@ async def refresh(journal: Journal, *, messages: MessagesEndpoint) -> RefreshRep
             changed += 1
             status = None if receipt.status is None else str(receipt.status)
             # By the uuid alone: an event may have given this entry another uuid meanwhile.
-            writer.record_report(None, entry.uuid, status, failure=receipt.failure, confirmed_by=HISTORY)
+            writer.record_report(None, entry.uuid, status, failure=receipt.failure, confirmed_by="history")
 
     await gather_limited(journal.entries(Outcome.ACCEPTED), request_status)
     await journal.flush()

@@ -8,25 +8,39 @@ import json
 import os
 import secrets
 import sqlite3
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from callbell_async.errors import JournalError
 from callbell_async.journal import files
+from callbell_async.journal.sqlite_rows import (
+    APPLICATION_ID,
+    BODY,
+    BY_ID,
+    BY_KEY,
+    BY_STATE,
+    BY_UUID,
+    BY_UUID_INDEX,
+    INSERT,
+    SAVE_JOURNAL,
+    SCHEMA,
+    STATE,
+    STATES,
+    UPDATE,
+    VERSION,
+    checksum,
+    is_valid,
+    row_checksum,
+)
 from callbell_async.journal.states import IN_FLIGHT, State, StateEvent, next_state
 from callbell_async.journal.store import (
-    EVENT,
-    HISTORY,
-    LATEST,
-    RESPONSE,
     Claim,
     ClaimRequest,
     ResultRow,
     Row,
     StatusReport,
-    claim,
+    claimed,
     crashed,
     with_report,
     with_result,
@@ -34,43 +48,10 @@ from callbell_async.journal.store import (
 
 __all__ = ["SQLiteStore"]
 
-APPLICATION_ID = 0x43424A31
-"""SQLite's `application_id` of a journal."""
-VERSION = 2
-"""SQLite's `user_version`: of the tables below, and of the way a message's key follows from its content."""
-
-SCHEMA = [
-    *[
-        "CREATE TABLE messages (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, body BLOB NOT NULL, run INTEGER NOT NULL,\n        input_index INTEGER NOT NULL, state TEXT NOT NULL, tried_at REAL NOT NULL, attempts INTEGER NOT NULL, finished_at REAL,\n        uuid TEXT, status TEXT, reason TEXT, resent INTEGER NOT NULL, confirmed_by TEXT, checksum INTEGER NOT NULL)",
-        "CREATE INDEX messages_by_uuid ON messages (uuid) WHERE uuid IS NOT NULL",
-        "CREATE TABLE journal (id TEXT NOT NULL, runs INTEGER NOT NULL, commits INTEGER NOT NULL, total INTEGER NOT NULL,\n        closed INTEGER NOT NULL, checksum INTEGER NOT NULL)",
-        "CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL)",
-    ]
-]
-"""`total` is the sum of the messages' checksums; `closed` is 1 when no process has the journal open for writing."""
-
-BY_ID = "SELECT * FROM messages WHERE id IN (SELECT value FROM json_each(?))"
-BY_KEY = "SELECT * FROM messages WHERE key IN (SELECT value FROM json_each(?))"
-BY_UUID = "SELECT * FROM messages WHERE uuid = ? LIMIT 1"
-BY_STATE = "SELECT * FROM messages WHERE state IN (SELECT value FROM json_each(?)) AND id > ? ORDER BY id LIMIT ?"
-SAVE = "INSERT INTO messages VALUES ({}) ON CONFLICT (id) DO UPDATE SET {}".format(  # noqa: S608 - names of columns
-    ", ".join("?" * (len(Row._fields) + 1)),
-    ", ".join(f"{name} = excluded.{name}" for name in (*Row._fields[2:], "checksum")),
-)
-SAVE_JOURNAL = "UPDATE journal SET id = ?, runs = ?, commits = ?, total = ?, closed = ?, checksum = ?"
-
 BUSY_TIMEOUT = 10.0
 """The seconds for which a statement waits for another process."""
 MAX_VALUE = 64 << 20
 """The most bytes in one value; only a crafted file has more."""
-
-_STATE = Row._fields.index("state")
-_STATES = {state.value: state for state in State}
-_TYPES: tuple[tuple[type, ...], ...] = (
-    *((int,), (str,), (bytes,), (int,), (int,), (str,), (float,), (int,), (float, type(None))),
-    *((str, type(None)),) * 3,
-    *((int,), (str, type(None)), (int,)),
-)
 
 
 class SQLiteStore:
@@ -137,7 +118,7 @@ class SQLiteStore:
                 f"PRAGMA journal_mode = OFF; BEGIN; {'; '.join(SCHEMA)};"
                 f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
             )
-            connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", (*first, _checksum(first)))
+            connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", (*first, checksum(first)))
         draft.replace(files.beside(self._path, ""))
 
     def _connect(self, risk_power_loss: bool) -> None:
@@ -173,23 +154,23 @@ class SQLiteStore:
         schema = {
             sql for (sql,) in self._execute("SELECT sql FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'")
         }
-        if schema != set(SCHEMA):
+        self._has_uuid_index = BY_UUID_INDEX in schema
+        if schema - {BY_UUID_INDEX} != set(SCHEMA):
             raise JournalError(self._broken)
-        # Whoever only looks doesn't need the index.
+        # Reading does not use the index.
         if self._one(f"PRAGMA {'quick' if self._read_only else 'integrity'}_check(1)") != "ok":
             raise JournalError(self._broken)
         journals = self._execute("SELECT * FROM journal LIMIT 2").fetchall()
         is_one = len(journals) == 1 and all(map(isinstance, journals[0], (str, *(int,) * 5)))
-        if not is_one or _checksum(journals[0][:-1]) != journals[0][-1]:
+        if not is_one or checksum(journals[0][:-1]) != journals[0][-1]:
             raise JournalError(self._broken)
         self.id, self._runs, self._commits, self._total, self._closed, _ = journals[0]
         total = last = 0
         # SQLite does not notice a changed byte in a value.
         for values in self._execute("SELECT * FROM messages ORDER BY id"):
-            checksum = values[-1]
-            if _checksum(values[:-1]) != checksum or not _is_valid(values):
+            if not is_valid(values) or row_checksum(values) != values[-1]:
                 raise JournalError(self._broken)
-            total, last = total + checksum, values[0]
+            total, last = total + values[-1], values[0]
         if total != self._total:
             raise JournalError(self._broken)
         self._next_id = last + 1
@@ -200,19 +181,19 @@ class SQLiteStore:
         with self._transaction():
             self._closed = 0
             in_flight = self._select(BY_STATE, json.dumps(IN_FLIGHT), 0, -1)
-            self._save((crashed(row), checksum) for row, checksum in in_flight)
-            self._touch()
+            self._save([crashed(row) for row in in_flight])
+            self._touched = True
         if self._execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]:
             raise JournalError(f"{self._path}: another process reads it for too long; try again when it has ended")
 
     def close(self) -> None:
         """Close the store; harmless when it is closed."""
-        # What can't be written now is recovered the next time.
+        # A journal that can't be closed in order is recovered the next time.
         with contextlib.suppress(sqlite3.Error, JournalError):
             if self._connection is not None and not self._read_only and self._failure is None:
                 with self._transaction():
                     self._closed = 1
-                    self._touch()
+                    self._touched = True
                 self._execute("PRAGMA wal_checkpoint(FULL)")
         self._release()
 
@@ -231,7 +212,7 @@ class SQLiteStore:
         """Return the number of a new run."""
         with self._transaction():
             self._runs += 1
-            self._touch()
+            self._touched = True
         return int(self._runs)
 
     def record(
@@ -245,46 +226,46 @@ class SQLiteStore:
     ) -> list[Claim]:
         """Write results, reports and new claims in one transaction, and return a claim for each request."""
         with self._transaction():
-            if results:
-                stored = {
-                    row.id: (row, checksum)
-                    for row, checksum in self._select(BY_ID, json.dumps([r.id for r in results]))
-                }
-                known = [(result, *stored[result.id]) for result in results if result.id in stored]
-                self._save((with_result(row, result), checksum) for result, row, checksum in known)
+            self._finish(results)
             for report in reports:
-                found = self._select(BY_KEY, json.dumps([report.key])) or self._select(BY_UUID, report.uuid)
-                self._save((with_report(row, report), checksum) for row, checksum in found)
+                found = self._select(BY_KEY, json.dumps([report.key])) or self._by_uuid(report.uuid)
+                self._save([with_report(row, report) for row in found])
             return self._claim(requests, run, now) if requests else []
 
+    def _finish(self, results: Sequence[ResultRow]) -> None:
+        saved = {row.id for row in self._save([with_result(result.row, result) for result in results])}
+        # An event may have come first, or another process may have opened the journal meanwhile.
+        changed = {result.row.id: result for result in results if result.row.id not in saved}
+        if changed:
+            self._save([with_result(row, changed[row.id]) for row in self._select(BY_ID, json.dumps([*changed]))])
+
     def _claim(self, requests: Sequence[ClaimRequest], run: int, now: float) -> list[Claim]:
-        stored = {
-            row.key: (row, checksum) for row, checksum in self._select(BY_KEY, json.dumps([r.key for r in requests]))
-        }
-        known: dict[str, Row] = {key: row for key, (row, _) in stored.items()}
-        claims = []
+        known = {row.key: row for row in self._select(BY_KEY, json.dumps([request.key for request in requests]))}
+        rows, granted = [], []
         for request in requests:
-            one = claim(known.get(request.key), request, run=run, now=now, new_id=self._next_id)
-            if one.granted:
-                known[request.key] = one.row
-                self._next_id += one.row.id == self._next_id
-            claims.append(one)
-        granted = [one.row for one in claims if one.granted]
-        self._save((row, stored[row.key][1] if row.key in stored else 0) for row in granted)
-        return claims
+            row = claimed(known.get(request.key), request, run=run, now=now, new_id=self._next_id)
+            if row is not None:
+                known[request.key] = row
+                self._next_id += row.id == self._next_id
+                granted.append(row)
+            rows.append(row)
+        saved = iter(self._save(granted))
+        return [
+            Claim(known[request.key], granted=False) if row is None else Claim(next(saved), granted=True)
+            for request, row in zip(requests, rows, strict=True)
+        ]
 
     def allow_resend(self, keys: Sequence[str]) -> list[str]:
         """Let the next run send these messages again, all or none; return the keys for which it is not allowed."""
         with self._transaction():
-            found = {row.key: (row, checksum) for row, checksum in self._select(BY_KEY, json.dumps(keys))}
             changed = {
-                key: (row._replace(state=state, reason="to be sent again"), checksum)
-                for key, (row, checksum) in found.items()
+                row.key: row._replace(state=state, reason="to be sent again")
+                for row in self._select(BY_KEY, json.dumps(keys))
                 if (state := next_state(row.state, StateEvent.ALLOW_RESEND)) is not None
             }
             wrong = [key for key in keys if key not in changed]
             if not wrong:
-                self._save(changed.values())
+                self._save([*changed.values()])
         return wrong
 
     def write_notes(self, notes: Mapping[str, str]) -> None:
@@ -293,31 +274,37 @@ class SQLiteStore:
             self._the_connection.executemany(
                 "INSERT INTO notes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET text = excluded.text", notes.items()
             )
-            self._touch()
+            self._touched = True
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
     def find(self, keys: Sequence[str]) -> list[Row | None]:
         """Return the row of each key, or `None`, and claim nothing."""
         with self._translated_errors():
-            found = {row.key: row for row, _ in self._select(BY_KEY, json.dumps(keys))}
+            found = {row.key: row for row in self._select(BY_KEY, json.dumps(keys))}
         return [found.get(key) for key in keys]
 
     def with_uuid(self, uuid: str) -> Row | None:
         """Return the message with Callbell's uuid."""
-        with self._translated_errors():
-            return next((row for row, _ in self._select(BY_UUID, uuid)), None)
+        with self._transaction():
+            return next(iter(self._by_uuid(uuid)), None)
+
+    def _by_uuid(self, uuid: str | None) -> list[Row]:
+        if not self._has_uuid_index:
+            self._execute(BY_UUID_INDEX)
+            self._has_uuid_index = self._touched = True
+        return self._select(BY_UUID, uuid)
 
     def rows(self, states: Sequence[State], *, after: int, count: int) -> list[Row]:
         """Return at most `count` rows in these states with an id above `after`, in the order of their ids."""
         with self._translated_errors():
-            return [row for row, _ in self._select(BY_STATE, json.dumps(states), after, count)]
+            return self._select(BY_STATE, json.dumps(states), after, count)
 
     def counts(self) -> dict[State, int]:
         """Return the number of messages by state."""
         with self._translated_errors():
             found = self._execute("SELECT state, count(*) FROM messages GROUP BY state").fetchall()
-        return {_STATES[state]: count for state, count in found}
+        return {STATES[state]: count for state, count in found}
 
     def statuses(self) -> dict[str | None, int]:
         """Return the number of accepted messages by status."""
@@ -351,30 +338,35 @@ class SQLiteStore:
         found = self._execute(query).fetchone()
         return None if found is None else found[0]
 
-    def _select(self, query: str, *values: object) -> list[tuple[Row, int]]:
-        """Return rows, each with its checksum."""
-        return [(self._row(found), found[-1]) for found in self._execute(query, *values)]
+    def _select(self, query: str, *values: object) -> list[Row]:
+        # The values were checked when the journal was opened.
+        return [
+            Row._make((*found[:STATE], STATES[found[STATE]], *found[STATE + 1 :]))
+            for found in self._execute(query, *values)
+        ]
 
-    def _row(self, values: tuple[Any, ...]) -> Row:
-        # Only a file that another program has changed since it was opened has others.
-        if not _is_valid(values):
-            raise JournalError(self._broken)
-        return Row._make((*values[:_STATE], _STATES[values[_STATE]], *values[_STATE + 1 : -1]))
-
-    def _save(self, rows: Iterable[tuple[Row, int]]) -> None:
-        """Insert or update rows, each given with its checksum so far (0 for a new one)."""
-        values = []
-        for row, before in rows:
-            plain = (*row[:_STATE], row.state.value, *row[_STATE + 1 :])
-            checksum = _checksum(plain)
-            self._total += checksum - before
-            values.append((*plain, checksum))
-        if values:
-            self._touched = True
-            self._the_connection.executemany(SAVE, values)
-
-    def _touch(self) -> None:
-        self._touched = True
+    def _save(self, rows: Sequence[Row]) -> list[Row]:
+        """Insert new rows, and update others unless they have changed since they were read; return those that are stored."""
+        new, known, stored = [], [], []
+        for row in rows:
+            values: list[Any] = [*row]
+            values[STATE] = row.state.value
+            version = values[-1] = row_checksum(values)
+            self._total += version - row.version
+            stored.append(row._replace(version=version))
+            if row.version:
+                known.append((*values[BODY:], row.id, row.version))
+            else:
+                new.append(values)
+        self._touched |= bool(rows)
+        self._the_connection.executemany(INSERT, new)
+        if self._the_connection.executemany(UPDATE, known).rowcount == len(known):
+            return stored
+        versions = {row.id: row.version for row in self._select(BY_ID, json.dumps([row.id for row in rows]))}
+        for before, after in zip(rows, stored, strict=True):
+            if versions.get(after.id) != after.version:
+                self._total -= after.version - before.version
+        return [row for row in stored if versions.get(row.id) == row.version]
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -390,14 +382,14 @@ class SQLiteStore:
                 if self._touched:
                     self._commits += 1
                     journal = (self.id, self._runs, self._commits, self._total, self._closed)
-                    self._execute(SAVE_JOURNAL, *journal, _checksum(journal))
+                    self._execute(SAVE_JOURNAL, *journal, checksum(journal))
                 self._execute("COMMIT")
                 if self._touched and self._lock is not None:
                     self._lock.write(files.LockNote(self.id, self._commits, self._file))
         except BaseException as error:
             with contextlib.suppress(sqlite3.Error, JournalError):
                 self._execute("ROLLBACK")
-            # What is in memory may be ahead of the file.
+            # The counters in memory may be ahead of the file.
             failure = f"{self._path}: can't be written after {type(error).__name__}; start again"
             self._failure = error if isinstance(error, JournalError) else JournalError(failure)
             raise
@@ -426,21 +418,3 @@ class SQLiteStore:
         if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
             return f"{self._path}: can't be used as a journal ({error})"
         return self._broken
-
-
-def _checksum(values: tuple[Any, ...]) -> int:
-    # `ascii`, because `repr` depends on the Python version for characters that are new to it.
-    return zlib.crc32(ascii(values).encode())
-
-
-def _is_valid(values: tuple[Any, ...]) -> bool:
-    """Return whether these are the values of a row: each of its type, a known state, and times that `datetime` has."""
-    if len(values) != len(_TYPES) or not all(map(isinstance, values, _TYPES)):
-        return False
-    tried_at, finished_at, confirmed_by = values[6], values[8], values[13]
-    return (
-        values[_STATE] in _STATES
-        and 0 <= tried_at <= LATEST
-        and (finished_at is None or 0 <= finished_at <= LATEST)
-        and confirmed_by in (None, RESPONSE, EVENT, HISTORY)
-    )

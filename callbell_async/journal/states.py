@@ -37,7 +37,7 @@ class State(StrEnum):
 
 
 class StateEvent(StrEnum):
-    """What can happen to a message, except for the outcome of an attempt."""
+    """An event in the life of a message, besides the outcomes of its attempts."""
 
     CLAIM = "claim"
     """A run is about to send it."""

@@ -11,17 +11,14 @@ from callbell_async.models.journal import Confirmation, JournalEntry
 from callbell_async.models.message_status import MessageStatus, supersedes
 
 __all__ = [
-    "EVENT",
-    "HISTORY",
     "LATEST",
-    "RESPONSE",
     "Claim",
     "ClaimRequest",
     "JournalStore",
     "ResultRow",
     "Row",
     "StatusReport",
-    "claim",
+    "claimed",
     "crashed",
     "entry_from",
     "known_status",
@@ -31,11 +28,6 @@ __all__ = [
 
 LATEST = 253_402_300_799
 """The last second of the year 9999; `datetime` has no later one."""
-
-
-RESPONSE: Confirmation = "response"
-EVENT: Confirmation = "event"
-HISTORY: Confirmation = "history"
 
 
 class Row(NamedTuple):
@@ -55,6 +47,8 @@ class Row(NamedTuple):
     reason: str | None = None
     resent: int = 0
     confirmed_by: Confirmation | None = None
+    version: int = 0
+    """The store's mark of these values; 0 for a row that is not stored yet."""
 
 
 class ClaimRequest(NamedTuple):
@@ -66,21 +60,16 @@ class ClaimRequest(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The journal's decision about one message: `granted` if this run may send it, and the row as it is then.
-
-    `this_run`: not granted because the run has claimed the same key before.
-    """
+    """The journal's decision about one message: whether this run may send it, and its row."""
 
     row: Row
     granted: bool
-    this_run: bool = False
 
 
 class ResultRow(NamedTuple):
     """The result of a claim, and the state that follows from it."""
 
-    id: int
-    run: int
+    row: Row
     state: State
     attempts: int
     at: float
@@ -90,7 +79,7 @@ class ResultRow(NamedTuple):
 
 
 class StatusReport(NamedTuple):
-    """What an event or the contact's history shows of a message, which is named by its key or by its uuid."""
+    """An event about a message, or its place in the contact's history; it names the message's key or uuid."""
 
     key: str | None
     uuid: str | None
@@ -108,7 +97,7 @@ class JournalStore(Protocol):
     """
 
     id: str
-    """What distinguishes this journal from every other; its messages carry it."""
+    """16 hex digits that distinguish this journal from every other; its messages carry them."""
 
     def begin_run(self) -> int:
         """Return the number of a new run."""
@@ -152,18 +141,18 @@ class JournalStore(Protocol):
         """Close the store; harmless when it is closed."""
 
 
-def claim(row: Row | None, request: ClaimRequest, *, run: int, now: float, new_id: int) -> Claim:
-    """Decide whether a run may send a message of which the journal has this row."""
-    key, body, input_index = request
+def claimed(row: Row | None, request: ClaimRequest, *, run: int, now: float, new_id: int) -> Row | None:
+    """Return the row after a run has claimed a message, or `None` if the run must not send it."""
     if row is None:
-        return Claim(Row(new_id, key, body, run, input_index, State.SENDING, now), granted=True)
+        return Row(new_id, *request[:2], run, request.input_index, State.SENDING, now)
     state = next_state(row.state, StateEvent.CLAIM)
     if state is None or row.run == run:
-        return Claim(row, granted=False, this_run=row.run == run)
-    in_doubt = state is State.RESENDING
+        return None
+    new = Row(
+        row.id, row.key, request.body, run, request.input_index, state, now, resent=row.resent, version=row.version
+    )
     # The copy that arrived may be the first one, so the history is searched from the first attempt.
-    tried_at, resent = (row.tried_at, 1) if in_doubt else (now, row.resent)
-    return Claim(Row(row.id, key, body, run, input_index, state, tried_at, resent=resent), granted=True)
+    return new._replace(tried_at=row.tried_at, resent=1) if state is State.RESENDING else new
 
 
 def crashed(row: Row) -> Row:
@@ -177,14 +166,14 @@ def with_result(row: Row, result: ResultRow) -> Row:
 
     The row may be `UNKNOWN` already, if another process opened the journal before this result could be written.
     """
-    if row.run != result.run:
+    if row.run != result.row.run:
         return row
     if row.state is State.ACCEPTED:
         row = row._replace(attempts=result.attempts)
         if result.state is not State.ACCEPTED or result.uuid is None:
             return row
-        if row.uuid is None or row.confirmed_by == HISTORY:
-            return row._replace(uuid=result.uuid, confirmed_by=RESPONSE)
+        if row.uuid is None or row.confirmed_by == "history":
+            return row._replace(uuid=result.uuid, confirmed_by="response")
         return row
     return row._replace(
         state=result.state,
@@ -193,7 +182,7 @@ def with_result(row: Row, result: ResultRow) -> Row:
         uuid=result.uuid,
         status=result.status,
         reason=result.reason,
-        confirmed_by=RESPONSE if result.state is State.ACCEPTED else None,
+        confirmed_by="response" if result.state is State.ACCEPTED else None,
     )
 
 
@@ -205,7 +194,7 @@ def with_report(row: Row, report: StatusReport) -> Row:
         row = row._replace(
             finished_at=report.at, uuid=report.uuid, reason=report.reason, confirmed_by=report.confirmed_by
         )
-    elif row.confirmed_by == HISTORY and report.confirmed_by == EVENT and report.key:
+    elif row.confirmed_by == "history" and report.confirmed_by == "event" and report.key:
         # The uuid was inferred, and may be that of another message. The event names the message itself.
         row = row._replace(uuid=report.uuid, status=None, reason=None, confirmed_by=report.confirmed_by)
     elif row.uuid is None:

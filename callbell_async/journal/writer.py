@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 
 import attrs
 
+from callbell_async.asyncio_tools import wait_uncancelled
 from callbell_async.errors import ConfigurationError, DuplicateMessageError, JournalError, Outcome
 from callbell_async.journal.states import State, finished, outcome_of
 from callbell_async.journal.store import (
-    EVENT,
-    HISTORY,
     LATEST,
     Claim,
     ClaimRequest,
@@ -28,7 +27,7 @@ from callbell_async.models.journal import Confirmation
 from callbell_async.models.receipts import MessageFailure
 from callbell_async.models.results import SendResult
 
-__all__ = ["FLUSH_AFTER", "JournalWriter", "duplicate_error", "in_doubt", "is_text", "wait_for_disk"]
+__all__ = ["FLUSH_AFTER", "JournalWriter", "duplicate_error", "in_doubt", "is_text"]
 
 T = TypeVar("T")
 
@@ -98,7 +97,7 @@ class JournalWriter:
             store = await asyncio.shield(opening)
         except BaseException:
             # The thread opens it even if this task was cancelled.
-            await wait_for_disk(opening)
+            await wait_uncancelled(opening)
             if not opening.cancelled() and opening.exception() is None:
                 opening.result().close()
             thread.shutdown(wait=False)
@@ -140,7 +139,7 @@ class JournalWriter:
             try:
                 await asyncio.shield(closing)
             finally:
-                await wait_for_disk(closing)
+                await wait_uncancelled(closing)
                 thread.shutdown(wait=False)
 
     def _lifecycle_lock(self) -> asyncio.Lock:
@@ -228,7 +227,7 @@ class JournalWriter:
         if row.state is State.RESENDING and outcome is not Outcome.ACCEPTED:
             reason = f"an earlier attempt may have been accepted; this one: {reason or 'was not made'}"
             result = in_doubt(result)
-        self._results.append(ResultRow(row.id, row.run, state, result.attempts, self.now(), uuid, status, reason))
+        self._results.append(ResultRow(row, state, result.attempts, self.now(), uuid, status, reason))
         self._schedule_flush()
         return result
 
@@ -239,7 +238,7 @@ class JournalWriter:
         status: str | None = None,
         *,
         failure: MessageFailure | None = None,
-        confirmed_by: Confirmation = EVENT,
+        confirmed_by: Confirmation = "event",
     ) -> None:
         """Record that Callbell has the message with this key, or with this uuid, and its status."""
         self._open_store()
@@ -258,7 +257,7 @@ class JournalWriter:
 
     def resolve(self, key: str, uuid: str | None) -> None:
         """Record that the contact's history shows a message to be accepted; `uuid` is `None` if several messages could be it."""
-        self.record_report(key, uuid, confirmed_by=HISTORY)
+        self.record_report(key, uuid, confirmed_by="history")
 
     async def flush(self) -> None:
         """Write everything before it returns, cancelled or not; raises `JournalError` if that fails, or has failed before."""
@@ -270,11 +269,11 @@ class JournalWriter:
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
-            await wait_for_disk(writing)
+            await wait_uncancelled(writing)
             raise
 
     def now(self) -> float:
-        """Return the time. A clock that became invalid stands still: its times would make the journal unreadable."""
+        """Return the time. While the clock is invalid, return the last valid time: another would make the journal unreadable."""
         now = self._clock()
         if 0 <= now <= LATEST:
             self._now = float(now)
@@ -295,17 +294,6 @@ class JournalWriter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-async def wait_for_disk(work: asyncio.Future[Any]) -> asyncio.CancelledError | None:
-    """Wait for a job of the thread, cancelled or not; return the last cancellation."""
-    cancelled = None
-    while not work.done():
-        try:
-            await asyncio.wait({work})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    return cancelled
 
 
 def is_text(text: str) -> bool:

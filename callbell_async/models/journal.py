@@ -1,4 +1,4 @@
-"""What a journal knows of a message, and the reports of `reconcile` and `refresh`."""
+"""An entry of a journal, and the reports of `reconcile` and `refresh`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Confirmation = Literal["response", "event", "history"]
 
 @attrs.frozen(kw_only=True)
 class JournalEntry:
-    """What a journal knows of one message.
+    """One message in a journal.
 
     Attributes:
         key: What identifies the message in the journal: its own `key`, or 32 hex digits that follow from its content.

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [throughput|retry-cost|journal|memory|million|rate] [options]`, from the root of the repository."""
+"""`python -m tests.benchmarks [throughput|retry-cost|journal|kills|memory|million|rate] [options]`, from the root of the repository."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import argparse
 import importlib.util
 import logging
 
-from tests.benchmarks import journal, memory, million, rate, retry_cost, throughput
+from tests.benchmarks import journal, kills, memory, million, rate, retry_cost, throughput
 from tests.benchmarks.report import machine, show
 
-KINDS = ("throughput", "retry-cost", "journal", "memory", "million", "rate")
+KINDS = ("throughput", "retry-cost", "journal", "kills", "memory", "million", "rate")
 
 IN_TURNS = {"throughput": (throughput.run, 0.1), "retry-cost": (retry_cost.run, 0.05), "journal": (journal.run, 0.4)}
 """Kinds whose contenders take turns, and the seconds of one."""
@@ -55,6 +55,8 @@ def main() -> None:
                     seconds=options.seconds,
                     slice_seconds=options.slice or slice_seconds,
                 )
+            case "kills":
+                kills.run(kills=20)
             case "million":
                 million.run(messages=options.messages, concurrency=options.concurrency)
             case "memory":

@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 
-from tests.benchmarks import journal, memory, million, rate, retry_cost, throughput
+from tests.benchmarks import journal, kills, memory, million, rate, retry_cost, throughput
 from tests.benchmarks.report import machine, show
 
 pytestmark = pytest.mark.benchmark
@@ -33,6 +33,11 @@ def test_retry_cost() -> None:
 def test_journal() -> None:
     """Journalled and unjournalled sends are all accepted, over TLS and without, and their difference is printed."""
     journal.run(loops=("plain",), concurrency=50, seconds=0.6, slice_seconds=0.2)
+
+
+def test_kills() -> None:
+    """A run is killed at any moment and in its first burst, and what it leaves in doubt is printed."""
+    kills.run(kills=1)
 
 
 def test_million() -> None:

@@ -41,9 +41,12 @@ def trouble(seed: int) -> list[Fault]:
 
 
 def most_unknown(sandbox: Sandbox, *, kills: int) -> int:
-    """How many messages can be in doubt: those that met a fault, and for each kill those on the way and those written down ahead."""
+    """Return the most messages that can be in doubt: those that met a fault, and for each kill a number that no machine exceeds.
+
+    In flight; claimed and not started; and the two batches whose results can be unwritten while a claim is being written.
+    """
     unclear = sum(request.fault in UNCLEAR for request in sandbox.requests)
-    return unclear + kills * (2 * CONCURRENCY + MOST_AHEAD + BATCH_SIZE)
+    return unclear + kills * (CONCURRENCY + MOST_AHEAD + 2 * BATCH_SIZE)
 
 
 @pytest.fixture

@@ -391,7 +391,10 @@ class Forgetful(JournalWriter):
     def claim(self, requests: Sequence[ClaimRequest], *, run: int) -> asyncio.Future[list[Claim]]:
         """Write the results only."""
         written: asyncio.Future[list[Claim]] = asyncio.get_running_loop().create_future()
-        rows = [Row(1_000_000 + at, *request[:2], run, at, State.SENDING, 0.0) for at, request in enumerate(requests)]
+        rows = [
+            Row(1_000_000 + at, *request[:2], run, at, State.SENDING, 0.0, version=1)
+            for at, request in enumerate(requests)
+        ]
         claims = [Claim(row, granted=True) for row in rows]
         super().claim((), run=run).add_done_callback(lambda _: written.set_result(claims))
         return written

@@ -42,6 +42,7 @@ class Order(NamedTuple):
     - `size`: how many messages there are, some of which are given twice.
     - `journal`: its path, or `None` to send without one.
     - `forgetful`: the journal writes no message, and lets each be sent.
+    - `rate`: requests a second, or `None` for no limit.
     - `file_limit`: bytes beyond which no file may grow, as on a full disk.
     """
 
@@ -52,6 +53,7 @@ class Order(NamedTuple):
     concurrency: int = 20
     moment: Moment | None = None
     forgetful: bool = False
+    rate: int | None = None
     file_limit: int | None = None
 
 
@@ -137,7 +139,7 @@ async def _send(order: Order) -> dict[str, Any]:
     retry = RetryPolicy(wait_initial=0.0)
     journal = None if order.journal is None else Journal(order.journal)
     try:
-        async with CallbellClient("sandbox", base_url=order.url, retry=retry, rate_limit=None) as callbell:
+        async with CallbellClient("sandbox", base_url=order.url, retry=retry, rate_limit=order.rate) as callbell:
             report = await callbell.send_many(
                 campaign(order.seed, order.size), concurrency=order.concurrency, journal=journal, shutdown_timeout=0.5
             )
@@ -150,7 +152,7 @@ def _carry_out(order: Order) -> None:
     steps = _Steps(order.moment)
     _tell_steps(steps)
     if order.forgetful:
-        SQLiteStore._save = lambda self, rows: None  # type: ignore[method-assign]
+        SQLiteStore._save = lambda self, rows: [row._replace(version=1) for row in rows]  # type: ignore[method-assign]
     if order.file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_limit, order.file_limit))
     _say({**asyncio.run(_send(order)), "steps": steps.taken})

@@ -108,7 +108,7 @@ CRAFTED: dict[str, Callable[[Path], None]] = {
     "more tables": crafted("CREATE TABLE t (a)"),
     "fewer tables": crafted("DROP TABLE notes"),
     "another column": crafted("ALTER TABLE messages ADD COLUMN more"),
-    "no index": crafted("DROP INDEX messages_by_uuid"),
+    "another index": crafted("CREATE INDEX messages_by_uuid ON messages (status)"),
     "no header": crafted("DELETE FROM journal"),
     "two headers": crafted("INSERT INTO journal SELECT * FROM journal"),
     "words in the header": crafted("UPDATE journal SET runs = 'x', commits = x'00'"),
@@ -180,7 +180,7 @@ async def test_a_changed_byte_in_a_key_or_a_state_is_found(path: Path, word: byt
     assert places
     for at in places:
         path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-        # Whoever reads does not use the copies in the indexes.
+        # Reading does not use the copies in the indexes.
         with pytest.raises(JournalError, match="is damaged") if not read_only else contextlib.suppress(JournalError):
             await use(path, read_only=read_only)
         path.write_bytes(content)
@@ -199,7 +199,7 @@ def pipe(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize("ending", ["", "-lock", "-wal"])
 async def test_a_pipe_blocks_nothing(path: Path, pipe: Path, ending: str, read_only: bool) -> None:
-    """A named pipe in place of the journal, or of a file beside it, makes nobody wait; whoever wants to send is refused."""
+    """A named pipe in place of the journal, or of a file beside it, never blocks; for sending it is refused."""
     part = Path(f"{path}{ending}")
     part.unlink(missing_ok=True)
     pipe.rename(part)
@@ -289,7 +289,7 @@ async def test_a_forked_process_does_not_keep_the_lock(path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [-1.0, 1e18, float("nan"), float("inf")])
 async def test_a_clock_that_becomes_wrong_leaves_the_journal_readable(tmp_path: Path, wrong: float) -> None:
-    """A clock that jumps out of the calendar during a run stands still: the journal can be read and used again."""
+    """A clock that becomes invalid during a run is ignored: the journal can be read and used again."""
     path, times = tmp_path / "spring.db", [1000.0]
     async with Journal(path, clock=lambda: times[0]) as journal:
         await fill(journal, 6)

@@ -284,6 +284,7 @@ def test_each_documented_date_is_aware(written: str, moment: datetime) -> None:
     """Every form is read as a moment with its offset; without an offset it is UTC."""
     read = contact(createdAt=written)
     assert read is not None
+    assert read.created_at is not None
     assert read.created_at == moment
     assert read.created_at.tzinfo is not None
 

@@ -93,3 +93,15 @@ class JournalledFaster(Journalled):
     """A journal that does not wait for the disk."""
 
     risk_power_loss = True
+
+
+class PacedUnjournalled(Unjournalled):
+    """A campaign without a journal at Callbell's rate."""
+
+    rate_limit = 300
+
+
+class PacedJournalled(Journalled):
+    """A campaign with a journal at Callbell's rate."""
+
+    rate_limit = 300
