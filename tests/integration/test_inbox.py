@@ -33,6 +33,7 @@ from callbell_async.sandbox import (
     SandboxTemplate,
     SandboxThread,
     StatusTimings,
+    faults,
 )
 from callbell_async.webhooks import SIGNATURE_HEADER, verify_signature
 from tests.support.browser import browser, wait_until
@@ -294,6 +295,10 @@ def fill_account(sandbox: SandboxThread) -> None:
     send(sandbox, TextMessage(to=TO, text="We will. Have a nice day!"))
     send(sandbox, TextMessage(to=TO, text="One more thing: please rate us."))
     sandbox.messages[-1].failure = DeliveryFailure(reason="The recipient's phone can't be reached")
+    sandbox.inject(faults.accept_then_close(), times=3, when=lambda request: request.path == "/messages/send")
+    with pytest.raises(ConnectionLostError):
+        send(sandbox, TextMessage(to="+447700900105", text="We are open until six."))
+    sandbox.receive_message("Thank you!", sender=TO)
 
 
 @pytest.mark.parametrize(
@@ -313,6 +318,7 @@ def test_screenshots(inbox: Inbox, name: str, scheme: str, size: tuple[int, int]
             wait_until(inbox.browser, lambda: len(inbox.texts("#conversations li")) == 7)
             inbox.find(".conversation").click()
         inbox.wait_for("history", "can't be reached")
+        inbox.wait_for("panel", "accept_then_close")
         for selector, text in (("#history", "Hello Ann, your parcel NL-4711"), ("#history", "52.0801, 4.3113")):
             assert text in inbox.find(selector).text
         assert inbox.texts("#history .file a")[:2] == ["parcel.jpg", "invoice.pdf"]
