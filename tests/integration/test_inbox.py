@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -187,6 +188,23 @@ def test_an_answer_reaches_a_receiver(inbox: Inbox, receiver: Receiver) -> None:
     inbox.wait_for("window", "24-hour window open")
     inbox.find("#tab-webhook").click()
     inbox.wait_for("panel", "1 delivered")
+    inbox.find("[data-advance='86400']").click()
+    inbox.wait_for("window", "24-hour window closed")
+
+
+def test_the_ticks_follow_the_time(inbox: Inbox) -> None:
+    """The tick of a message changes with its status, without a webhook; a clock that is moved moves it, too."""
+    inbox.sandbox.account.status_timings = StatusTimings(reported=0.0, sent=0.1, delivered=3600.0, read=math.inf)
+    send(inbox.sandbox, TextMessage(to=TO, text="Hello!"))
+
+    def tick() -> str | None:
+        found: str | None = inbox.find("#history .tick").get_attribute("aria-label")
+        return found
+
+    inbox.wait_for("history", "Hello!")
+    wait_until(inbox.browser, lambda: tick() == "sent")
+    inbox.find("[data-advance='3600']").click()
+    wait_until(inbox.browser, lambda: tick() == "delivered")
 
 
 def test_a_location_is_sent_by_keyboard(inbox: Inbox) -> None:
@@ -325,5 +343,9 @@ def test_screenshots(inbox: Inbox, name: str, scheme: str, size: tuple[int, int]
         assert inbox.browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
         SCREENSHOTS.mkdir(exist_ok=True)
         assert inbox.browser.save_screenshot(str(SCREENSHOTS / f"inbox-{name}.png"))
+        inbox.browser.execute_script("[...document.querySelectorAll('.raw')].at(-3).click()")
+        inbox.wait_for("panel", "messageStatusPayload")
+        assert inbox.find("#panel pre").is_displayed()
+        assert inbox.browser.save_screenshot(str(SCREENSHOTS / f"message-{name}.png"))
     finally:
         inbox.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

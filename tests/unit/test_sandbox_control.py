@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.resources import files
 from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from callbell_async import CallbellClient, ConnectionLostError, TextMessage
 from callbell_async.sandbox import Sandbox, SandboxContact
@@ -106,7 +108,7 @@ async def test_a_wrong_body_names_the_field(sandbox: Sandbox, call: Call, path: 
 
 
 async def test_records_of_every_kind_are_listed_as_they_were_seeded(sandbox: Sandbox, call: Call) -> None:
-    """What was seeded is listed with its values and its defaults, and can be seeded again."""
+    """Seeded records are listed with their values and their defaults, and can be seeded again."""
     given: dict[str, Any] = {
         "channels": [{"title": "Main", "main": True}],
         "templates": [{"title": "Parcel", "text": "Hello {{1}}", "uuid": "parcel"}],
@@ -245,9 +247,8 @@ async def test_conversations_come_by_page(sandbox: Sandbox, call: Call) -> None:
 
 async def test_a_history_is_read_from_its_end(sandbox: Sandbox, call: Call) -> None:
     """The last items of a history come first; `before` leads to earlier ones."""
-    for number in range(120):
-        item = sandbox.account.receive_message(str(number), sender=TO)
-    uuid = item.contact.uuid
+    items = [sandbox.account.receive_message(str(number), sender=TO) for number in range(120)]
+    uuid = items[0].contact.uuid
     _, last = await call("GET", f"conversations/{uuid}")
     _, earlier = await call("GET", f"conversations/{uuid}?before={last['start']}&size=100")
     assert (last["start"], last["items"], last["history"][-1]["text"]) == (70, 120, "119")
@@ -291,6 +292,20 @@ async def test_changes_are_reported(sandbox: Sandbox) -> None:
         second = await next_event()
         assert second > first
         assert sandbox.account.revision == second
+
+
+async def test_every_file_of_the_inbox_is_served(sandbox: Sandbox) -> None:
+    """Each file of the page is served unchanged; a path that leads out of its folder is not found."""
+    folder = files("callbell_async.sandbox") / "web"
+    names = [file.name for file in folder.iterdir()]
+    assert {"index.html", "inbox.js", "inbox.css"} <= set(names)
+    async with aiohttp.ClientSession() as session:
+        for name in names:
+            async with session.get(f"{sandbox.inbox_url}{name}") as response:
+                assert await response.read() == (folder / name).read_bytes()
+        for path in ("../server.py", "%2e%2e/server.py", "..%2fserver.py"):
+            async with session.get(URL(f"{sandbox.inbox_url}{path}", encoded=True)) as response:
+                assert response.status == 404
 
 
 async def test_the_inbox_has_a_strict_policy(sandbox: Sandbox) -> None:

@@ -31,7 +31,7 @@ class OfferedFault:
     """A fault that can be chosen by its name.
 
     Attributes:
-        effect: What the request gets.
+        effect: The response, or the end of the connection, that the request gets.
         outcome: The outcome of a message whose request gets it, without a further attempt.
         make: Returns the fault for the values of the `arguments`.
         arguments: The arguments.

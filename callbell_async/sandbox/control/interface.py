@@ -1,4 +1,4 @@
-"""What the control API uses of a sandbox."""
+"""The attributes and methods of a sandbox that the control API uses."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ const wide = window.matchMedia("(min-width: 800px)");
 let running = false;
 let again = false;
 let timer = null;
+let behind = "list";
 
 /** Fetch and show everything. A call during another one starts it once more afterwards. */
 async function refresh() {
@@ -84,8 +85,13 @@ function open(contact) {
 
 function inspect(item) {
   Object.assign(panel, { tab: "message", message: { uuid: item.uuid, kind: item.kind } });
-  document.body.dataset.view = wide.matches ? document.body.dataset.view : "panel";
+  if (!wide.matches) openPanel();
   refresh();
+}
+
+function openPanel() {
+  behind = document.body.dataset.view;
+  document.body.dataset.view = "panel";
 }
 
 function live(connected) {
@@ -94,15 +100,11 @@ function live(connected) {
 }
 
 function useButtons() {
-  let back = "list";
   byId("back").addEventListener("click", () => { document.body.dataset.view = "list"; });
   byId("show-panel").addEventListener("click", () => {
-    back = document.body.dataset.view;
-    document.body.dataset.view = "panel";
+    if (document.body.dataset.view !== "panel") openPanel();
   });
-  byId("close-panel").addEventListener("click", () => {
-    document.body.dataset.view = back === "panel" ? "list" : back;
-  });
+  byId("close-panel").addEventListener("click", () => { document.body.dataset.view = behind; });
   byId("reset").addEventListener("click", async () => {
     if (!window.confirm("Remove all messages, faults and deliveries?")) return;
     await api.reset();

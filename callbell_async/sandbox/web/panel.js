@@ -17,7 +17,8 @@ function pretty(body) {
 
 function raw(title, first, headers, body) {
   const lines = [first, ...headers.map(([name, value]) => `${name}: ${value}`)];
-  return element("div", { class: "raw-part" }, element("h3", {}, title), element("pre", { tabindex: "0" }, `${lines.join("\n")}\n\n${pretty(body)}`));
+  const head = first === "" ? "" : `${lines.join("\n")}\n\n`;
+  return element("div", { class: "raw-part" }, element("h3", {}, title), element("pre", { tabindex: "0" }, `${head}${pretty(body)}`));
 }
 
 function response(shown, missing) {
