@@ -295,6 +295,7 @@ class _Program:
         loop: DiskLoop,
     ) -> None:
         self._campaign = campaign
+        assert journal.path is not None
         self._path = path = journal.path
         self._loop = loop
         self._journal = journal

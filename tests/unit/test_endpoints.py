@@ -390,6 +390,7 @@ async def test_an_identifier_that_leads_elsewhere_is_refused(api: tuple[Callbell
         (lambda c: c.contacts.update(UUID, custom_fields={"VAT": None}), {"custom_fields": {"VAT": None}}),
         (lambda c: c.users.set_status(UUID, custom_status_uuid=None), {"custom_status_uuid": None}),
         (lambda c: c.users.set_status(UUID, available=True), {"available": True}),
+        (lambda c: c.custom_statuses.create(name="Lunch"), {"name": "Lunch"}),
         (lambda c: c.custom_statuses.update(UUID, emoji="🍙"), {"emoji": "🍙"}),
     ],
 )
