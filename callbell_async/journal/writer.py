@@ -201,7 +201,12 @@ class JournalWriter:
     async def ask(self, question: Callable[[JournalStore], T]) -> T:
         """Call a function with the store, in its thread."""
         store, thread = self._open_store()
-        return await asyncio.get_running_loop().run_in_executor(thread, question, store)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, question, store)
+        except JournalError:
+            if self._store is store and self._failure is None:
+                self._failure = store.failure
+            raise
 
     async def ask_flushed(self, question: Callable[[JournalStore], T]) -> T:
         """Do the same after everything is written."""

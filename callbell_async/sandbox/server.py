@@ -46,7 +46,7 @@ class Sandbox(Assertions):
         ...
     ```
 
-    docs/sandbox.md lists what it assumes where Callbell's documentation is silent.
+    docs/how-to/sandbox.md lists what it assumes where Callbell's documentation is silent.
 
     Args:
         token: The only accepted token (default `"sandbox"`); `None` accepts any.

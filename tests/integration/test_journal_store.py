@@ -296,7 +296,11 @@ def test_both_stores_do_the_same(postgres_service: Service, tmp_path: Path, life
     try:
         last: dict[str, list[Claim]] = {}
         for number, (step, what, how) in enumerate(life):
+<<<<<<< HEAD
             found: list[object] = []
+=======
+            found: list[Any] = []
+>>>>>>> main
             if step == "reopen":
                 for store in stores:
                     store.close()
@@ -327,7 +331,7 @@ def test_both_stores_do_the_same(postgres_service: Service, tmp_path: Path, life
                 elif step == "resend":
                     found.append(store.allow_resend(what))
             assert not found or found[0] == found[1]
-            rows = [[plain(found) for found in store.rows(list(State), after=0, count=99)] for store in stores]
+            rows = [[plain(stored) for stored in store.rows(list(State), after=0, count=99)] for store in stores]
             assert rows[0] == rows[1]
             assert stores[0].counts() == stores[1].counts()
             assert stores[0].statuses() == stores[1].statuses()

@@ -118,7 +118,7 @@ async def test_what_is_passed_over_puts_no_more_in_doubt(
 def steps_of(life: ProcessExit, seed: int) -> dict[str, int]:
     """Each kind of step that an undisturbed life took, in order, with one of the times it took it."""
     chance = random.Random(seed)
-    return {step: chance.randint(1, min(count, 12)) for step, count in life.said["steps"].items()}
+    return {step: chance.randint(1, min(count, 12)) for step, count in life.output["steps"].items()}
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

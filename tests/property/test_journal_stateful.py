@@ -56,7 +56,7 @@ fates = st.builds(
     answers=st.sampled_from([True, True, False]),
     late=st.sampled_from([None, None, None, None, None, 2.0]),
     status=st.sampled_from([200] * 8 + [400, 400, 429, 500, 402]),
-    tells=st.booleans(),
+    sends_event=st.booleans(),
 )
 
 campaigns = st.builds(

@@ -1,8 +1,8 @@
 """A campaign in a process of its own, which can be killed at any moment.
 
-`python -m tests.support.campaign_child` reads orders from its input, one JSON object a line, and carries each out in a fork of its own: a fork
-is there at once, where a new interpreter would first import everything. For each it says the fork's process id, lets it begin
-when it reads a line more, and says what came of the campaign and which steps its journal took, unless it was killed, and how the process ended.
+`python -m tests.support.campaign_child` reads orders from its input, one JSON object on each line, and runs each in a fork: a new interpreter
+would have to import everything again. For each order it prints the process id of the fork, and starts it after one more line of input. Then
+it prints the result of the campaign with the steps of its journal, unless the process was killed, and the exit status of the process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Moment", "Order", "campaign"]
 
 
 class Moment(NamedTuple):
-    """When to die: before or after the `occurrence`-th time that a process comes to a step, counted from 1."""
+    """The moment of the kill: before or after the `occurrence`-th time (from 1) that a process comes to a step."""
 
     when: str
     step: str
@@ -37,13 +37,18 @@ class Moment(NamedTuple):
 
 
 class Order(NamedTuple):
-    """One life of a campaign.
+    """One process of a campaign.
 
-    - `size`: how many messages there are, some of which are given twice.
-    - `journal`: its path, or `None` to send without one.
-    - `forgetful`: the journal writes no message, and lets each be sent.
-    - `rate`: requests a second, or `None` for no limit.
-    - `file_limit`: bytes beyond which no file may grow, as on a full disk.
+    Attributes:
+        url: The base URL of the server.
+        journal: The path of the journal, or `None` to send without one.
+        seed: The seed of the messages.
+        size: The number of messages, some of which are given twice.
+        concurrency: The most messages in flight.
+        moment: The moment at which the process is killed.
+        forgetful: Whether the journal writes no message, so that each is sent again.
+        rate: The most requests per second, or `None` for no limit.
+        file_limit: The largest size of a file in bytes, as on a full disk.
     """
 
     url: str
@@ -58,7 +63,7 @@ class Order(NamedTuple):
 
 
 def campaign(seed: int, size: int) -> list[Message]:
-    """So many messages, each with a text of its own; some have keys, some ten pairs of metadata, and some are given again later."""
+    """Return messages with different texts: some have keys, some have ten pairs of metadata, and some are given again later."""
     chance = random.Random(seed)
     messages: list[Message] = []
     for number in range(size):
@@ -78,7 +83,7 @@ def campaign(seed: int, size: int) -> list[Message]:
 
 
 class _Steps:
-    """The statements of a process's journal, counted; at one of them it may end."""
+    """Counts the statements of a journal, and kills the process at one of them."""
 
     def __init__(self, moment: Moment | None) -> None:
         self.taken: Counter[str] = Counter()
@@ -86,18 +91,18 @@ class _Steps:
 
     def begin(self, step: str) -> None:
         self.taken[step] += 1
-        self._meet("before", step)
+        self._check("before", step)
 
     def end(self, step: str) -> None:
-        self._meet("after", step)
+        self._check("after", step)
 
-    def _meet(self, when: str, step: str) -> None:
+    def _check(self, when: str, step: str) -> None:
         if self._moment == Moment(when, step, self.taken[step]):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _tell_steps(steps: _Steps) -> None:
-    """Let every connection to SQLite tell its steps."""
+def _count_steps(steps: _Steps) -> None:
+    """Make every connection to SQLite count its steps."""
     connect = sqlite3.connect
 
     class Connection(sqlite3.Connection):
@@ -125,7 +130,7 @@ def _tell_steps(steps: _Steps) -> None:
         @contextlib.contextmanager
         def _step(self, query: str) -> Iterator[None]:
             brief = " ".join(query.split()[:6])
-            # What is committed makes the difference.
+            # Commits are distinguished by the statement before them.
             step = f"{self._name}: {brief}" + (f", after {self._before}" if brief == "COMMIT" else "")
             self._before = brief
             steps.begin(step)
@@ -148,18 +153,18 @@ async def _send(order: Order) -> dict[str, Any]:
     return {"counts": dict(Counter(result.outcome.value for result in report.results))}
 
 
-def _carry_out(order: Order) -> None:
+def _run(order: Order) -> None:
     steps = _Steps(order.moment)
-    _tell_steps(steps)
+    _count_steps(steps)
     if order.forgetful:
         SQLiteStore._save = lambda self, rows: [row._replace(version=1) for row in rows]  # type: ignore[method-assign]
     if order.file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_limit, order.file_limit))
-    _say({**asyncio.run(_send(order)), "steps": steps.taken})
+    _print({**asyncio.run(_send(order)), "steps": steps.taken})
 
 
-def _say(said: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(said) + "\n")
+def _print(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document) + "\n")
     sys.stdout.flush()
 
 
@@ -172,17 +177,17 @@ def _main() -> None:
             status = 1
             try:
                 os.read(gate, 1)
-                _carry_out(order)
+                _run(order)
                 status = 0
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(status)
-        _say({"process": process})
-        # It begins when the one who may want to kill it knows its id.
+        _print({"process": process})
+        # It starts when the test, which may kill it, knows its id.
         sys.stdin.readline()
         os.write(key, b"!")
-        _say({"status": os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])})
+        _print({"status": os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])})
         os.close(gate)
         os.close(key)
 

@@ -1,4 +1,4 @@
-"""The lives of a campaign: its processes, started and killed by a test, and whether what its journal says of them is true."""
+"""The processes of a campaign, which a test starts and kills, and a check of its journal against the server."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["CampaignLauncher", "ProcessExit", "entries_of", "journal_violations"
 
 @attrs.frozen(kw_only=True)
 class ProcessExit:
-    """How a process ended, and what it said before; `said` is empty if it was killed."""
+    """The end of a process, and its output, which is empty if it was killed."""
 
     killed: bool
-    said: dict[str, Any]
+    output: dict[str, Any]
 
 
 class CampaignLauncher:
-    """Starts the processes of campaigns, one at a time; ends the one that is still there when the block is left."""
+    """Starts the processes of campaigns, one at a time. The end of the block kills a process that still runs."""
 
     def __init__(self) -> None:
         self.process: int | None = None
@@ -57,35 +57,35 @@ class CampaignLauncher:
         await self._campaigns.communicate()
 
     async def begin(self, order: Order) -> None:
-        """Start a process; returns when it is there."""
+        """Start a process, and return when it runs."""
         assert self._campaigns is not None
         assert self._campaigns.stdin is not None
         self._campaigns.stdin.write(json.dumps(order._asdict()).encode() + b"\n")
-        self.process = int((await self._listen())["process"])
+        self.process = int((await self._read_line())["process"])
         self._campaigns.stdin.write(b"\n")
 
     async def end(self) -> ProcessExit:
-        """Wait for its end."""
-        said: dict[str, Any] = {}
-        while "status" not in (line := await self._listen()):
-            said = line
+        """Wait for the end of the process."""
+        output: dict[str, Any] = {}
+        while "status" not in (line := await self._read_line()):
+            output = line
         self.process = None
         assert line["status"] in (0, -signal.SIGKILL), "the campaign's process failed; its traceback is in stderr"
-        return ProcessExit(killed=line["status"] != 0, said=said)
+        return ProcessExit(killed=line["status"] != 0, output=output)
 
     async def run(self, order: Order) -> ProcessExit:
-        """One life, from its beginning to its end."""
+        """Start a process, and wait for its end."""
         await self.begin(order)
         return await self.end()
 
     def kill(self) -> None:
-        """Kill the process that is there, if there is one."""
+        """Kill the process, if one runs."""
         if self.process is not None:
             # It may have ended by itself a moment ago.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process, signal.SIGKILL)
 
-    async def _listen(self) -> dict[str, Any]:
+    async def _read_line(self) -> dict[str, Any]:
         assert self._campaigns is not None
         assert self._campaigns.stdout is not None
         line: dict[str, Any] = json.loads(await self._campaigns.stdout.readline())
@@ -93,7 +93,7 @@ class CampaignLauncher:
 
 
 def killing(kill: Callable[[], None], moment: str) -> Fault:
-    """A fault that kills the client at a moment of a request: `begun`, `read`, `accepted`, `half answered` or `answered`."""
+    """Return a fault that kills the client at a moment of a request: `begun`, `read`, `accepted`, `half answered` or `answered`."""
 
     async def act(exchange: Exchange) -> None:
         if moment in ("begun", "read"):
@@ -113,7 +113,7 @@ def killing(kill: Callable[[], None], moment: str) -> Fault:
 
 
 def text_of(message: Message | SandboxMessage | JournalEntry) -> str:
-    """A message's text, which no other message of a campaign has."""
+    """Return the text of a message, which no other message of the campaign has."""
     if isinstance(message, SandboxMessage):
         return str(message.body["content"]["text"])
     if isinstance(message, JournalEntry):
@@ -122,7 +122,7 @@ def text_of(message: Message | SandboxMessage | JournalEntry) -> str:
 
 
 async def entries_of(path: Path) -> list[JournalEntry]:
-    """All that a journal knows, read without changing it."""
+    """Return all entries of a journal, without changing it."""
     async with Journal(path, read_only=True) as journal:
         return [entry async for entry in journal.entries()]
 
@@ -130,7 +130,7 @@ async def entries_of(path: Path) -> list[JournalEntry]:
 def journal_violations(
     given: Iterable[Message], accepted: Sequence[SandboxMessage], entries: Iterable[JournalEntry] | None
 ) -> list[str]:
-    """What is not as a journal promises: copies, losses, and entries that don't tell the truth. `None` is no journal."""
+    """Return the violations of a journal's promises: copies, lost messages, and wrong entries. Without a journal, `entries` is `None`."""
     found = []
     copies = Counter(map(text_of, accepted))
     texts = {text_of(message) for message in given}

@@ -1,4 +1,4 @@
-"""Journalled runs over a Callbell without a network, in a program that may die at any moment."""
+"""Runs with a journal over a server without a network, in a program that may be killed at any moment."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = ["INVALID", "MAKES", "POOL", "Account", "Campaign", "Fate", "Fax", "Us
 
 @attrs.frozen(kw_only=True)
 class Fax(Message):
-    """No kind of message that can be sent, which is found out when it is to be written."""
+    """A kind of message that can't be sent, which is noticed when its body is built."""
 
 
 def _text(number: int, **given: Any) -> TextMessage:
@@ -57,7 +57,7 @@ POOL: Sequence[Message] = (
     _text(6, key="1"),
     *(_text(number) for number in range(7, 20)),
 )
-"""Few, so that many are met again: two share a key, and one has no room for it."""
+"""Few messages, so that many are given again: two share a key, and one has no room for it in its metadata."""
 
 INVALID: Sequence[Any] = (InvalidMessageError("to", "no recipient"), Fax(to="+31612345678", key="fax"))
 
@@ -65,7 +65,7 @@ MAKES: Sequence[Callable[[list[Any]], Any]] = (list, iter, slow_response)
 
 
 def key_of(message: Message) -> str:
-    """What the journal knows it by."""
+    """Return the key of a message in the journal."""
     return dump_keyed_message(message, journal=None)[0]
 
 
@@ -74,10 +74,18 @@ _KEYS = {str(getattr(message, "text", "")): key_of(message) for message in POOL}
 
 @attrs.frozen(kw_only=True)
 class Fate:
-    """What one request meets; times in seconds of virtual time.
+    """The behaviour of the network and the server for one request. Times are in seconds of virtual time.
 
-    `arrives` says whether what has left comes to Callbell, `late` so many seconds after its sender has given it up; `answers`, whether the answer comes back;
-    `tells`, whether an event about the message comes before the answer.
+    Attributes:
+        connecting: The time before the body is written.
+        leaving: The time in which the body is written.
+        answering: The time from then to the response.
+        connects: Whether there is a connection.
+        arrives: Whether a written request arrives.
+        answers: Whether the response arrives.
+        late: If set, the request arrives this long after its sender has given up.
+        status: The status of the response.
+        sends_event: Whether an event about the message arrives before the response.
     """
 
     connecting: float = 0.0
@@ -88,11 +96,11 @@ class Fate:
     answers: bool = True
     late: float | None = None
     status: int = 200
-    tells: bool = False
+    sends_event: bool = False
 
     @property
     def outcome(self) -> Outcome:
-        """What such an attempt comes to."""
+        """The outcome of such an attempt."""
         if not self.connects:
             return Outcome.NEVER_SENT
         if not (self.answers and self.arrives and self.late is None):
@@ -101,7 +109,7 @@ class Fate:
 
 
 def expected(fates: Sequence[Fate], attempts: int) -> Outcome:
-    """What becomes of a message that meets these, the last one again and again, worked out without any of the code that sends it."""
+    """Return the outcome of a message with these behaviours, the last of which repeats, computed without the code under test."""
     outcome = Outcome.NEVER_SENT
     for attempt in range(attempts):
         met = fates[min(attempt, len(fates) - 1)]
@@ -115,20 +123,20 @@ def expected(fates: Sequence[Fate], attempts: int) -> Outcome:
 
 
 class Account:
-    """What Callbell has: by key, the uuids of the copies it took."""
+    """The messages that the server has accepted: the uuids of all copies, by key."""
 
     def __init__(self) -> None:
         self.copies: dict[str, list[str]] = defaultdict(list)
 
     def take(self, key: str) -> str:
-        """One more copy; its uuid."""
+        """Accept a copy, and return its uuid."""
         uuid = f"{key}-{len(self.copies[key])}"
         self.copies[key].append(uuid)
         return uuid
 
 
 class _Line(Transport):
-    """A program's way to Callbell; once it is `cut`, nothing more leaves."""
+    """The connection of a program to the server; after a `cut`, no request leaves."""
 
     def __init__(self, account: Account, fate: Callable[[str, int], Fate], journal: Journal) -> None:
         options = TransportOptions(
@@ -147,28 +155,28 @@ class _Line(Transport):
         self.proved: set[str] = set()
 
     async def exchange(self, call: CallState) -> Response:
-        """What the message was fated to meet."""
+        """Behave as defined for this attempt."""
         text = orjson.loads(call.request.body or b"")["content"]["text"]
         fate, key = self._describe(text, call.attempts), _KEYS[text]
-        said = {"method": call.request.method, "path": call.request.path}
+        request = {"method": call.request.method, "path": call.request.path}
         if not self.cut:
             self.tried.add(key)
         await asyncio.sleep(fate.connecting)
         if self.cut or not fate.connects:
-            raise ConnectError("no connection", outcome=Outcome.NEVER_SENT, **said)
+            raise ConnectError("no connection", outcome=Outcome.NEVER_SENT, **request)
         call.written = True
         uuid = ""
         try:
             await asyncio.sleep(fate.leaving)
         finally:
-            # What has left arrives, whoever has stopped waiting for it.
+            # A written request arrives, even if nobody waits for it.
             if fate.late is not None:
                 asyncio.get_running_loop().call_later(fate.late, self._arrive, key, fate)
             elif fate.arrives:
                 uuid = self._arrive(key, fate)
         await asyncio.sleep(fate.answering)
         if fate.outcome is Outcome.UNKNOWN:
-            raise ConnectionLostError("the connection broke", outcome=Outcome.UNKNOWN, **said)
+            raise ConnectionLostError("the connection broke", outcome=Outcome.UNKNOWN, **request)
         body = {"message": {"uuid": uuid, "status": "enqueued"}} if fate.status == 200 else {"error": "no"}
         return Response(fate.status, CIMultiDict(), orjson.dumps(body))
 
@@ -176,7 +184,7 @@ class _Line(Transport):
         if fate.status != 200:
             return ""
         uuid = self._account.take(key)
-        if fate.tells and fate.late is None and not self.cut:
+        if fate.sends_event and fate.late is None and not self.cut:
             self.proved.add(key)
             metadata = {KEY_IN_METADATA: key, JOURNAL_IN_METADATA: self._journal.id}
             self._journal.handle_event(MessageCreated(key=uuid, uuid=uuid, status="sent", metadata=metadata))
@@ -185,10 +193,10 @@ class _Line(Transport):
 
 @attrs.frozen(kw_only=True)
 class Campaign:
-    """A run: its input, what each text meets at each attempt, and how it is used.
+    """A run: its input, the behaviour for each text and attempt, and its end.
 
-    `ends` is how it ends: None by itself; "break" after `at` results; "cancel" or "crash" after `at` rounds of the loop; "torn", with the
-    program killed during its `at`th job for the disk, when `part` of what that job writes was written.
+    `ends` is `None` (by itself), `"break"` (after `at` results), `"cancel"` or `"crash"` (after `at` rounds of the loop), or
+    `"torn"` (killed during the disk job with the number `at`, when `part` of its bytes was written).
     """
 
     items: list[Any]
@@ -206,25 +214,31 @@ class Campaign:
     part: float = 0.0
 
     def fate(self, text: str, attempt: int) -> Fate:
-        """The last one repeats."""
+        """Return the behaviour for an attempt; the last one repeats."""
         met = self.fates.get(text) or [Fate()]
         return met[min(attempt, len(met)) - 1]
 
     def expected(self, message: Any) -> Outcome:
-        """What becomes of a message that is tried."""
+        """Return the outcome of a message that is attempted."""
         return expected(self.fates.get(message.text) or [Fate()], self.attempts)
 
     def stops(self, message: Any) -> bool:
-        """Whether a message that is tried ends the run with a 402."""
+        """Return whether a message that is attempted stops the run with a 402."""
         met = [self.fate(message.text, attempt) for attempt in range(1, self.attempts + 1)]
         return any(fate.connects and fate.status == 402 for fate in met)
 
 
 @attrs.define
 class Used:
-    """What there is to know of a campaign when it is over: the results that were told, by index, and what its requests came to.
+    """The end of a run.
 
-    `crashed` when the program was killed; `path` is then what was left of the journal's file. `early` when the run was ended before its input.
+    Attributes:
+        path: The journal's file; after a crash, the file that was left.
+        results: The results that were reported, by index.
+        tried: The keys of all messages that were attempted.
+        proved: The keys of the messages for which an event arrived.
+        crashed: Whether the program was killed.
+        early: Whether the run ended before its input.
     """
 
     path: Path
@@ -241,10 +255,10 @@ def _files(path: Path) -> dict[str, bytes]:
 
 
 def _left_behind(path: Path, before: dict[str, bytes], part: float) -> None:
-    """Leave at `path` what is on the disk when a job was killed when this part of what it appends to the log was written."""
+    """Write the files that a kill leaves during a job, when this part of the bytes that it appends to the log was written."""
     after = _files(path)
     if before.get("") != after.get("") or "-wal" not in after:
-        # It wrote to the database itself, or to nothing: all of it or nothing.
+        # It wrote to the database itself, or nothing: all or nothing is left.
         left = after if part > 0.5 else before
     else:
         log, old = after["-wal"], before.get("-wal", b"")
@@ -253,7 +267,7 @@ def _left_behind(path: Path, before: dict[str, bytes], part: float) -> None:
     for end, content in left.items():
         path.with_name(f"{path.name}+{end}").write_bytes(content)
     if "" in left and "-lock" in left:
-        # A kill leaves the same file, and this is a copy of it.
+        # The number of the file changes, because this is a copy.
         lock, number = path.with_name(f"{path.name}+-lock"), path.with_name(f"{path.name}+").stat().st_ino
         lock.write_bytes(re.sub(rb"file +\d+", b"file %20d" % number, left["-lock"]))
 
@@ -261,15 +275,15 @@ def _left_behind(path: Path, before: dict[str, bytes], part: float) -> None:
 def use(
     campaigns: Sequence[Campaign], account: Account, path: Path, journal_class: Callable[..., Journal] = Journal
 ) -> list[Used]:
-    """Run them to their end, or to the program's, in a loop of their own; what is late arrives before this returns.
+    """Run campaigns to their end or to a crash, in a new loop, and return when late requests have arrived.
 
-    Several use one journal at the same time, and come to their ends by themselves.
+    Several campaigns use one journal at the same time, and none of them ends early.
     """
     with asyncio.Runner(loop_factory=DiskLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, DiskLoop)
-        complaints: list[dict[str, Any]] = []
-        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        errors: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: errors.append(context))
         journal = journal_class(path, key_in_metadata=campaigns[0].key_in_metadata, risk_power_loss=True)
 
         async def main() -> list[Used]:
@@ -280,12 +294,12 @@ def use(
             return used
 
         used = runner.run(main())
-    assert not complaints, complaints
+    assert not errors, errors
     return used
 
 
 class _Program:
-    """One program's life, or one run's in it."""
+    """One program with one run."""
 
     def __init__(
         self,
@@ -309,7 +323,7 @@ class _Program:
         loop.at_round(self._at_round)
 
     async def main(self) -> Used:
-        """Live, and let arrive what is late."""
+        """Run to the end, and wait for late requests."""
         self._task = asyncio.create_task(self._use())
         await asyncio.wait({self._task})
         used = self._used
@@ -340,7 +354,7 @@ class _Program:
             concurrency=campaign.concurrency,
             retry=RetryPolicy(attempts=campaign.attempts),
             journal=self._journal,
-            on_result=self._tell,
+            on_result=self._report,
             shutdown_timeout=campaign.shutdown_timeout,
         )
 
@@ -358,12 +372,12 @@ class _Program:
                 assert self._used.crashed or count == len(self._used.results)
 
     def _check_report(self, run: SendRun) -> None:
-        """What `await` gives is what was told, and what was never handed out."""
+        """Check that the report has the results that were reported, and those that no worker got."""
         for result in run.report.results:
-            told = self._used.results.setdefault(result.index, result)
-            assert told is result
+            reported = self._used.results.setdefault(result.index, result)
+            assert reported is result
 
-    def _tell(self, result: SendResult) -> None:
+    def _report(self, result: SendResult) -> None:
         if not self._used.crashed:
             assert result.index not in self._used.results
             self._used.results[result.index] = result
@@ -395,7 +409,7 @@ class _Program:
         self._loop.call_soon(task.cancel)
 
     def _crash(self, before: dict[str, bytes], part: float) -> None:
-        """The program is dead: what goes on from here is its ghost, which has no line to Callbell, and no file that anybody reads."""
+        """Kill the program: it continues in this process, without a connection and with a file that no test reads."""
         _left_behind(self._path, before, part)
         used = self._used
         used.crashed = used.early = True

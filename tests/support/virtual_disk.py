@@ -1,4 +1,4 @@
-"""A virtual clock beside a real thread: what is given to an executor is done at once, and takes as long as the test says."""
+"""A virtual clock beside a real thread: a job of an executor runs at once, and takes the virtual time that the test defines."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ Ts = TypeVarTuple("Ts")
 
 
 class _RoundSelector(_JumpingSelector):
-    """Asked once a round; calls `at_round`, and lets no time go by when that has given the loop something to do."""
+    """A selector that calls `at_round` once a round, and lets no time pass if that gave the loop something to do."""
 
     def __init__(self) -> None:
         super().__init__()
         self.at_round: Callable[[], bool] = lambda: False
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        """One round."""
+        """Run one round."""
         return super().select(0 if self.at_round() else timeout)
 
 
 class DiskLoop(VirtualTimeLoop):
-    """Virtual time for code that has a thread of its own for the disk: the same order of events each time.
+    """Virtual time for code that uses a thread for the disk: events have the same order in each run.
 
-    A job of an executor is done by its thread while the loop stands still, and is told after `seconds` of virtual time, or by `seconds(number)`,
-    which counts from 1. `at_job` is called with each job's number and the job, and does it. `at_round` is called between two rounds, and
-    says whether it gave the loop something to do.
+    The loop waits while a thread runs a job. The result of the job arrives after some virtual time.
+
+    Attributes:
+        seconds: Returns the virtual seconds that a job takes, from its number (from 1).
+        at_job: Called with the number of each job and a function that runs it; it must call that function.
+        jobs: The number of jobs so far.
     """
 
     def __init__(self) -> None:
@@ -45,39 +48,39 @@ class DiskLoop(VirtualTimeLoop):
         self.jobs = 0
 
     def at_round(self, call: Callable[[], bool]) -> None:
-        """Call this between two rounds from now on."""
+        """Call a function between two rounds; it returns whether it gave the loop something to do."""
         self._rounds.at_round = call
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        """Have it done now, and told later."""
+        """Run the job now, and set its result later."""
         assert executor is not None
         self.jobs += 1
-        told: asyncio.Future[T] = self.create_future()
+        done: asyncio.Future[T] = self.create_future()
         job = None
 
-        def do() -> None:
+        def run_job() -> None:
             nonlocal job
             job = executor.submit(func, *args)
             job.exception()
 
-        self.at_job(self.jobs, do)
+        self.at_job(self.jobs, run_job)
         assert job is not None
 
-        def tell() -> None:
-            if told.done():
+        def set_result() -> None:
+            if done.done():
                 return
             error = job.exception()
             if error is None:
-                told.set_result(job.result())
+                done.set_result(job.result())
             else:
-                told.set_exception(error)
+                done.set_exception(error)
 
-        self.call_later(self.seconds(self.jobs), tell)
-        return told
+        self.call_later(self.seconds(self.jobs), set_result)
+        return done
 
 
 def on_disk(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run an asynchronous test on a `DiskLoop`; it fails for what nobody has caught as well."""
+    """Run an asynchronous test on a `DiskLoop`. It also fails if the loop reports an unhandled exception."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:

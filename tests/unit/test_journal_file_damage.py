@@ -94,7 +94,7 @@ async def test_a_process_that_may_not_write_sends_nothing_unrecorded(
 ) -> None:
     """The same with files that really can't grow, wherever that is met: making the journal, its index of pages, its log."""
     order = Order(sandbox.url, str(path), seed=1, size=600)
-    said = (await office.run(order._replace(file_limit=limit))).said
+    said = (await office.run(order._replace(file_limit=limit))).output
     await sandbox.wait_disconnected()
     assert str(path) in said["error"]
     assert "start again" in said["error"]
@@ -207,7 +207,7 @@ async def test_a_journal_whose_end_is_missing_sends_nothing(
     await sandbox.wait_disconnected()
     requests = len(sandbox.requests)
     LOSSES[loss](path)
-    error = (await office.run(order)).said["error"]
+    error = (await office.run(order)).output["error"]
     assert error.startswith(f"{path}: ")
     assert "transactions are missing" in error
     assert "empty spring.db-lock to continue without it" in error
@@ -263,7 +263,7 @@ async def test_an_older_copy_after_a_kill_sends_nothing(
     requests = len(sandbox.requests)
     path.write_bytes(copies[from_kill])
     log_of(path).unlink()
-    assert "transactions are missing" in (await office.run(order)).said["error"]
+    assert "transactions are missing" in (await office.run(order)).output["error"]
     assert len(sandbox.requests) == requests
 
 
@@ -299,7 +299,7 @@ async def test_a_killed_runs_journal_needs_all_its_files(
     for ending in ("", *with_it):
         MOVES[move](Path(f"{path}{ending}"), Path(f"{other}{ending}"))
     for _ in range(2):
-        error = (await office.run(order._replace(journal=str(other)))).said["error"]
+        error = (await office.run(order._replace(journal=str(other)))).output["error"]
         assert error.startswith(f"{other}: ")
     assert len(sandbox.requests) == requests
 
@@ -345,7 +345,7 @@ async def test_a_copy_made_during_a_run_sends_nothing(
     assert (await office.run(order)).killed is killed
     await sandbox.wait_disconnected()
     requests = len(sandbox.requests)
-    assert str((await office.run(order._replace(journal=str(other)))).said["error"]).startswith(f"{other}: ")
+    assert str((await office.run(order._replace(journal=str(other)))).output["error"]).startswith(f"{other}: ")
     assert len(sandbox.requests) == requests
 
 
@@ -484,7 +484,7 @@ async def test_a_second_process_is_refused_and_the_first_goes_on(sandbox: Sandbo
         seen: list[str] = []
 
         async def intrude(exchange: Exchange) -> None:
-            seen.append((await second.run(order)).said["error"])
+            seen.append((await second.run(order)).output["error"])
             entries = await entries_of(path)
             seen.append(f"{sum(entry.in_flight for entry in entries) > 0}")
             await exchange.send(exchange.execute())
@@ -497,7 +497,7 @@ async def test_a_second_process_is_refused_and_the_first_goes_on(sandbox: Sandbo
         f"{path}: is in use, by another process or by this one; only one may send with it",
         "True",
     ]
-    assert life.said["counts"]["accepted"] == 600
+    assert life.output["counts"]["accepted"] == 600
     assert journal_violations(campaign(1, 600), sandbox.messages, await entries_of(path)) == []
 
 
@@ -506,7 +506,7 @@ async def test_a_killed_process_leaves_the_journal_free(sandbox: Sandbox, office
     order = Order(sandbox.url, str(path), seed=1, size=300)
     sandbox.inject(killing(office.kill, "read"), times=1)
     assert (await office.run(order)).killed
-    assert "error" not in (await office.run(order)).said
+    assert "error" not in (await office.run(order)).output
 
 
 async def test_a_refused_second_opening_keeps_the_lock(sandbox: Sandbox, office: CampaignLauncher, path: Path) -> None:
@@ -514,7 +514,7 @@ async def test_a_refused_second_opening_keeps_the_lock(sandbox: Sandbox, office:
     async with Journal(path), Journal(path, read_only=True):
         with pytest.raises(JournalError, match="is in use"):
             await Journal(path).open()
-        assert "is in use" in (await office.run(Order(sandbox.url, str(path)))).said["error"]
+        assert "is in use" in (await office.run(Order(sandbox.url, str(path)))).output["error"]
     assert sandbox.requests == []
 
 
@@ -526,7 +526,7 @@ async def test_two_names_are_one_journal(
     link.parent.mkdir()
     link.symlink_to(path)
     async with Journal(path):
-        error = (await office.run(Order(sandbox.url, str(link)))).said["error"]
+        error = (await office.run(Order(sandbox.url, str(link)))).output["error"]
     assert error.startswith(f"{link}: is in use")
     assert sandbox.requests == []
 

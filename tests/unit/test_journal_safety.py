@@ -258,7 +258,7 @@ async def test_a_backup_in_the_process_keeps_the_lock(path: Path) -> None:
         for file in path.parent.iterdir():
             file.read_bytes()
         order = Order("http://127.0.0.1:1", str(path))
-        assert "is in use" in (await launcher.run(order)).said["error"]
+        assert "is in use" in (await launcher.run(order)).output["error"]
         await fill(journal, 10, first=100)
     assert len(await use(path, read_only=True)) == 50
 
