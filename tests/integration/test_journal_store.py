@@ -256,6 +256,18 @@ def test_a_key_of_500_characters_fits(store: JournalStore) -> None:
     assert row(store, key).key == key
 
 
+def test_an_event_takes_an_inferred_uuid_from_another_message(store: JournalStore) -> None:
+    """A uuid that was inferred for one message moves to the message that an event names; one that is known is not inferred again."""
+    claim(store, "a", "b", "c")
+    report(store, "a", "u", "sent", confirmed_by="history")
+    report(store, "b", "u")
+    report(store, "c", "u", confirmed_by="history")
+    found = {row.key: (row.state, row.uuid, row.status) for row in store.rows(list(State), after=0, count=9)}
+    assert found["a"] == (State.ACCEPTED, None, None)
+    assert found["b"] == (State.ACCEPTED, "u", None)
+    assert found["c"] == (State.SENDING, None, None)
+
+
 KEYS = ("a", "b", "c")
 steps = st.one_of(
     st.tuples(st.just("claim"), st.lists(st.sampled_from(KEYS), min_size=1, max_size=4), st.booleans()),
@@ -284,7 +296,11 @@ def test_both_stores_do_the_same(postgres_service: Service, tmp_path: Path, life
     try:
         last: dict[str, list[Claim]] = {}
         for number, (step, what, how) in enumerate(life):
+<<<<<<< HEAD
+            found: list[object] = []
+=======
             found: list[Any] = []
+>>>>>>> main
             if step == "reopen":
                 for store in stores:
                     store.close()
