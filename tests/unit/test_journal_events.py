@@ -115,7 +115,9 @@ async def test_other_events_do_no_harm(unknown: str, journal: Journal) -> None:
         status("read", uuid="another", metadata=own_metadata(journal, "b")),
         status("read", uuid="another", metadata={"order": "7"}),
         status("read", uuid="another", metadata={"callbell_async_key": "a"}),
-        status("read", uuid="another", metadata={**own_metadata(journal), "callbell_async_journal": "0123456789abcdef"}),
+        status(
+            "read", uuid="another", metadata={**own_metadata(journal), "callbell_async_journal": "0123456789abcdef"}
+        ),
         status("read"),
         event("contact_deleted", uuid="c"),
         event("something_new"),
