@@ -14,6 +14,7 @@ import aiohttp
 from multidict import CIMultiDict
 
 from callbell_async.arguments import (
+    Secret,
     check_base_url,
     check_count,
     check_header,
@@ -23,7 +24,7 @@ from callbell_async.arguments import (
     is_insecure,
 )
 from callbell_async.asyncio_tools import run_shielded
-from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
+from callbell_async.bulk import DEFAULT_STOP_ON, SendRun, SingleSends
 from callbell_async.endpoints.account import (
     AuthEndpoint,
     ChannelsEndpoint,
@@ -114,7 +115,10 @@ class CallbellClient:
         session: aiohttp.ClientSession | None = None,
         user_agent: str | None = None,
     ) -> None:
-        token = check_token(os.environ.get("CALLBELL_TOKEN") if token is None else token)
+        given = Secret(os.environ.get("CALLBELL_TOKEN") if token is None else token)
+        # Any other argument may be refused below, and a traceback shows the local variables of this frame.
+        del token
+        secret = Secret(check_token(given.value))
         if base_url is None:
             base_url = os.environ.get("CALLBELL_BASE_URL") or DEFAULT_BASE_URL
         self._base_url = check_base_url(base_url, example=DEFAULT_BASE_URL)
@@ -133,7 +137,7 @@ class CallbellClient:
         options = TransportOptions(
             base_url=self._base_url,
             headers=CIMultiDict(
-                {"Authorization": f"Bearer {token}", "Accept": "application/json", "User-Agent": user_agent}
+                {"Authorization": f"Bearer {secret.value}", "Accept": "application/json", "User-Agent": user_agent}
             ),
             timeout=timeout,
             connect_timeout=connect_timeout,
@@ -142,6 +146,7 @@ class CallbellClient:
         self._transport = Transport(options, session)
         self._runs: set[SendRun] = set()
         self._pipeline = pipeline = _PipelineHandle(RequestPipeline(self._transport, retry=retry, rate_limit=limiter))
+        self._single_sends = SingleSends(pipeline)
         self.messages = MessagesEndpoint(pipeline)
         self.contacts = ContactsEndpoint(pipeline)
         self.channels = ChannelsEndpoint(pipeline)
@@ -155,6 +160,9 @@ class CallbellClient:
         self.auth = AuthEndpoint(pipeline)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_pipeline"):
+            # A traceback shows it in `__init__`, when an argument was refused.
+            return f"<{type(self).__name__} not built>"
         state = "closed" if self._pipeline.closed else "open" if self._pipeline.loop else "not opened yet"
         return f"<{type(self).__name__} {self._base_url} {state}>"
 
@@ -194,13 +202,22 @@ class CallbellClient:
             # All at once, so that their shutdown times do not add up.
             await asyncio.gather(*(run.aclose() for run in tuple(self._runs)))
         finally:
-            await self._pipeline.close()
+            try:
+                await self._pipeline.close()
+            finally:
+                await self._single_sends.close()
 
-    async def send(self, message: Message) -> MessageReceipt:
-        """Send one message; the same as `messages.send`.
+    async def send(self, message: Message, *, journal: Journal | None = None) -> MessageReceipt:
+        """Send one message; with a journal, once for each key.
+
+        Without a journal this is the same as `messages.send`. With one, the message's `key`, or everything that would be sent for
+        it, is an idempotency key: a further call with this key sends nothing and returns the first receipt, at any time, also after
+        a crash, and in another process if the journal is in PostgreSQL. Of concurrent calls with one key in this process, one sends
+        the message, and the others wait for it. A message that was `REJECTED`, `NEVER_SENT` or `SKIPPED` is sent by the next call.
 
         Args:
             message: The message.
+            journal: The journal. The first call opens it if it is not open, and it stays open until the client is closed.
 
         Returns:
             Callbell's receipt: the message was accepted for sending (not: delivered).
@@ -208,8 +225,14 @@ class CallbellClient:
         Raises:
             APIError: Callbell refused the message.
             TransportError: No readable response came; its `outcome` is `UNKNOWN` if the message may have been accepted.
+            DuplicateMessageError: The message was not sent, because it may have been accepted before, another process or run is
+                sending it (`error.entry.in_flight`), or the call that was waited for failed (its error is the `__cause__`).
+            JournalError: The journal can't be used; the message was not sent.
         """
-        return await self.messages.send(message)
+        if journal is None:
+            return await self.messages.send(message)
+        check_instance("journal", journal, Journal, 'pass Journal("messages.db")')
+        return await self._single_sends.send(message, journal)
 
     def send_many(
         self,

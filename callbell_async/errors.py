@@ -9,6 +9,7 @@ CallbellError
 ├── DuplicateMessageError               a message that the journal has already, or that was given twice
 ├── OutageError                         a run stopped because Callbell could not be reached
 ├── JournalError                        a journal that can't be used; nothing is sent that it has not recorded
+├── RateLimiterError                    the engine of a shared rate limiter can't be used; nothing was sent
 ├── PaginationError                     a list that does not end
 ├── StatusTimeoutError (TimeoutError)   a message did not reach a status in time
 ├── SignatureError                      a webhook request without a valid signature
@@ -64,6 +65,7 @@ __all__ = [
     "PaymentRequiredError",
     "PermissionDeniedError",
     "RateLimitError",
+    "RateLimiterError",
     "RequestTimeoutError",
     "ResponseDecodeError",
     "ServerError",
@@ -192,6 +194,13 @@ class JournalError(CallbellError):
 
     Nothing was sent that the journal has not recorded, and its records are unchanged. Remedy: the text names the cause; correct it and
     start the run again with the same journal and the same input.
+    """
+
+
+class RateLimiterError(CallbellError):
+    """The engine of a shared rate limiter, Redis or PostgreSQL, can't be used at the first call of a client. Nothing was sent.
+
+    Remedy: the text names the cause; correct it and send again.
     """
 
 

@@ -13,6 +13,8 @@ from callbell_async.endpoints.messages import send_request
 from callbell_async.errors import Outcome
 from callbell_async.http.requests import CallState
 from callbell_async.journal import (
+    BATCH_SIZE,
+    MOST_AHEAD,
     Claim,
     ClaimRequest,
     Journal,
@@ -29,11 +31,6 @@ from callbell_async.models.results import SendResult
 from callbell_async.wire import dump_keyed_message
 
 __all__ = ["BATCH_SIZE", "MOST_AHEAD", "ClaimedMessage", "JournalSource"]
-
-MOST_AHEAD = 35
-"""The most messages that are claimed and have not started. A crash leaves them `UNKNOWN`, although they were not sent."""
-BATCH_SIZE = 25
-"""The most messages in one claim. The next claim is written when there is room for a whole batch."""
 
 
 class ClaimedMessage(CallState):

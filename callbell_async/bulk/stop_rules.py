@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from callbell_async.errors import APIError, AuthenticationError, DuplicateMessageError, PaymentRequiredError
+from callbell_async.errors import (
+    APIError,
+    AuthenticationError,
+    DuplicateMessageError,
+    PaymentRequiredError,
+    RateLimiterError,
+)
 from callbell_async.http.retry import MAX_PAUSE
 
 __all__ = ["DEFAULT_STOP_ON", "StopRules"]
 
-DEFAULT_STOP_ON: tuple[type[BaseException], ...] = (AuthenticationError, PaymentRequiredError)
+DEFAULT_STOP_ON: tuple[type[BaseException], ...] = (AuthenticationError, PaymentRequiredError, RateLimiterError)
 """The exceptions that stop a run by default: every further message would meet them, too."""
 
 FOREIGN_RESPONSES_TO_STOP = 3

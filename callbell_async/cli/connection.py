@@ -44,12 +44,13 @@ _LONGEST_TOKEN = 4096
 
 @attrs.frozen(kw_only=True)
 class Connection:
-    """The connection options of a command."""
+    """The connection options of a command; `offers_sandbox` if it can be tried with `--sandbox`."""
 
     token: str | None = attrs.field(default=None, repr=False)
     token_file: Path | None = None
     base_url: str | None = None
     sandbox: bool = False
+    offers_sandbox: bool = True
 
     def ready(self) -> Connection:
         """The same connection with the token: from the file, the option or the environment, or asked for at a terminal.
@@ -65,8 +66,22 @@ class Connection:
         if self.token and not self.token.isspace():
             return attrs.evolve(self, token=_check_token(self.token, "token"))
         if not is_terminal(sys.stdin):
-            raise ConfigurationError(_NO_TOKEN)
-        return attrs.evolve(self, token=_check_token(_ask_for_token(), "token"))
+            raise ConfigurationError(self._no_token)
+        return attrs.evolve(self, token=_check_token(self._ask_for_token(), "token"))
+
+    @property
+    def _no_token(self) -> str:
+        advice = ", or try it with --sandbox" if self.offers_sandbox else ""
+        return f"no token; set CALLBELL_TOKEN or use --token-file FILE{advice}"
+
+    def _ask_for_token(self) -> str:
+        try:
+            return str(click.prompt("Callbell's API key", hide_input=True, err=True))
+        except click.Abort as error:
+            if isinstance(error.__context__, EOFError):
+                # Ctrl-D is not an interrupt.
+                raise ConfigurationError(self._no_token) from None
+            raise
 
     def for_journal(self, options: Mapping[str, Any]) -> Connection:
         """The same connection to the address of a journal's messages, whose stored options these are.
@@ -124,12 +139,18 @@ def connection_options(*, sandbox: bool = True) -> Callable[[Command], Command]:
             token: str | None,
             token_file: Path | None,
             base_url: str | None,
-            sandbox: bool = False,
+            sandbox: bool | None = None,
             **options: Any,
         ) -> Any:
             if sandbox:
                 _check_sandbox_alone()
-            connection = Connection(token=token, token_file=token_file, base_url=base_url or None, sandbox=sandbox)
+            connection = Connection(
+                token=token,
+                token_file=token_file,
+                base_url=base_url or None,
+                sandbox=bool(sandbox),
+                offers_sandbox=sandbox is not None,
+            )
             return command(connection=connection, **options)
 
         if not sandbox:
@@ -153,18 +174,6 @@ def _check_sandbox_alone() -> None:
 
 
 # --- secrets ----------------------------------------------------------------------------------------------------------
-
-_NO_TOKEN = "no token; set CALLBELL_TOKEN or use --token-file FILE, or try it with --sandbox"  # noqa: S105 - an error
-
-
-def _ask_for_token() -> str:
-    try:
-        return str(click.prompt("Callbell's API key", hide_input=True, err=True))
-    except click.Abort as error:
-        if isinstance(error.__context__, EOFError):
-            # Ctrl-D is not an interrupt.
-            raise ConfigurationError(_NO_TOKEN) from None
-        raise
 
 
 def _check_token(token: str, source: str) -> str:

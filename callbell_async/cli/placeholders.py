@@ -29,6 +29,7 @@ class RowValue(Protocol):
 
     def fill(self, cells: Mapping[str, str]) -> str:
         """Return the value for one row. Raises `InvalidMessageError`, which names the column, when a cell is missing."""
+        ...
 
 
 class TextTemplate:

@@ -131,12 +131,12 @@ async def attach_journal(job: SendJob, journal: Journal) -> None:
         if counts[Outcome.ACCEPTED] or counts[Outcome.UNKNOWN]:
             difference = "sent to Callbell, not with" if job.sandbox else "sent with"
             raise ConfigurationError(
-                f"--journal: the messages in {journal.path} were {difference} --sandbox; use another journal"
+                f"--journal: the messages in {journal.label} were {difference} --sandbox; use another journal"
             )
     elif before and not job.sandbox and not same_address(before.get("base_url"), job.base_url):
         old, new = full_address(before.get("base_url")), full_address(job.base_url)
         info(
-            f"{journal.path}: the last run sent to {old}, this one sends to {new}; accepted messages are not sent again"
+            f"{journal.label}: the last run sent to {old}, this one sends to {new}; accepted messages are not sent again"
         )
     await journal.write_notes(job.notes())
 

@@ -42,4 +42,6 @@ class TrackedPayload(aiohttp.BytesPayload):
         # server has just dropped it), aiohttp writes neither and raises: nothing has left.
         dropped = isinstance(writer, StreamWriter) and (writer.transport is None or writer.transport.is_closing())
         self._call.written = not dropped
+        if not dropped and self._call.on_written is not None:
+            self._call.on_written()
         await writer.write(self._value)

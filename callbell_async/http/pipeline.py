@@ -23,7 +23,7 @@ from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import Response
 from callbell_async.http.retry import MAX_PAUSE, RetryBudget, RetryPolicy
 from callbell_async.http.transport import Transport
-from callbell_async.limits.base import RateLimiter
+from callbell_async.limits.base import RateLimiter, TrackedSlot
 from callbell_async.redaction import mask_path
 
 __all__ = ["RequestPipeline"]
@@ -92,16 +92,20 @@ class RequestPipeline:
                 if limiter is not None:
                     limiter.refund()
                 continue
+            slot: RateLimiter | TrackedSlot | None = limiter
+            if limiter is not None and limiter.tracks_writes:
+                slot = limiter.track_slot()
+                call.on_written = slot.written
             call.start_attempt()
             try:
                 try:
                     response = await self._transport.exchange(call)
                 except BaseException as error:
-                    if limiter is not None:
-                        _release_slot(limiter, call, error)
+                    if slot is not None:
+                        _release_slot(slot, call, error)
                     raise
-                if limiter is not None:
-                    limiter.release(answered=True)
+                if slot is not None:
+                    slot.release(answered=True)
                 value = read(call.request, response)
             except CallbellError as error:
                 if isinstance(error, ResponseDecodeError):
@@ -167,6 +171,8 @@ class RequestPipeline:
                     # A pause began while this call waited for its slot.
                     self._rate_limit.refund()
         except TimeoutError:
+            if self._rate_limit is not None and self._rate_limit.problem is not None:
+                reason = f"{reason}: {self._rate_limit.problem}"
             error = RequestTimeoutError(
                 reason,
                 method=call.request.method,
@@ -221,12 +227,15 @@ class RequestPipeline:
     def _pause(self, error: APIError, now: float, backoff: float) -> None:
         # Several responses may ask for a pause; the longest counts, and no later response shortens it.
         asked = backoff if error.retry_after is None else error.retry_after
-        self._paused_until = max(self._paused_until, now + min(asked, MAX_PAUSE))
+        seconds = min(asked, MAX_PAUSE)
+        self._paused_until = max(self._paused_until, now + seconds)
+        if self._rate_limit is not None:
+            self._rate_limit.pause(seconds)
         _log.warning("Callbell responded with 429: the client pauses for %.3f s", self._paused_until - now)
 
 
-def _release_slot(limiter: RateLimiter, call: CallState, error: BaseException) -> None:
+def _release_slot(slot: RateLimiter | TrackedSlot, call: CallState, error: BaseException) -> None:
     if call.written or (isinstance(error, CallbellError) and error.outcome is Outcome.UNKNOWN):
-        limiter.release(answered=False)
+        slot.release(answered=False)
     else:
-        limiter.refund()
+        slot.refund()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -47,16 +47,18 @@ class CallState:
     """One call and its outcome so far: the only state that changes while a request is attempted.
 
     `attempts` is the number of attempts started. `in_flight` is whether one has started and has not
-    ended, and `written` whether it has begun to write its body.
+    ended, and `written` whether it has begun to write its body. `on_written`, if any, is called by the code that sets
+    `written` to `True`, in the same step.
     """
 
-    __slots__ = ("_outcome", "attempts", "in_flight", "request", "written")
+    __slots__ = ("_outcome", "attempts", "in_flight", "on_written", "request", "written")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.attempts = 0
         self.in_flight = False
         self.written = False
+        self.on_written: Callable[[], None] | None = None
         self._outcome = Outcome.NEVER_SENT
 
     @property

@@ -6,27 +6,30 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from callbell_async.errors import ConfigurationError, JournalError, Outcome
+from callbell_async.journal.claim_queue import ClaimQueue
+from callbell_async.journal.postgres_url import is_postgres_url, parse_journal_url
 from callbell_async.journal.sqlite import SQLiteStore
 from callbell_async.journal.states import outcome_of, states_of
-from callbell_async.journal.store import entry_from, known_status
+from callbell_async.journal.store import JournalStore, entry_from, known_status
 from callbell_async.journal.writer import JournalWriter, is_text
 from callbell_async.models.events import Event, MessageCreated, MessageStatusUpdated
 from callbell_async.models.journal import JournalEntry
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 
-__all__ = ["Journal", "writer_of"]
+__all__ = ["Journal", "claim_queue_of", "writer_of"]
 
 ENTRIES_AT_ONCE = 500
 
 
 class Journal:
-    """A file that records each message before it is sent, and its outcome.
+    """Records each message before it is sent, and its outcome: in a file, or in PostgreSQL for several processes.
 
     ```python
     report = await callbell.send_many(messages, journal=Journal("spring.db"))
@@ -36,7 +39,8 @@ class Journal:
     been (`UNKNOWN`), is not sent again. One that was `REJECTED`, `NEVER_SENT` or `SKIPPED` is sent by the next run with the same
     input. A message is identified by its `key`, or else by everything that would be sent for it. See docs/campaigns.md.
 
-    `async with journal:` opens it; `send_many` opens it for the length of a run.
+    `async with journal:` opens it; `send_many` opens it for the length of a run. `Journal.connect` also takes the URL of a PostgreSQL
+    database.
 
     Args:
         path: An SQLite file. It is created if it does not exist, readable by its owner only: it holds recipients and texts.
@@ -49,7 +53,8 @@ class Journal:
         clock: Returns the time in seconds since 1970.
 
     Attributes:
-        path: The path as given.
+        path: The path as given; `None` for a journal in PostgreSQL.
+        label: What names the journal in texts: the path, or the URL without its password.
         key_in_metadata: As given.
 
     Raises:
@@ -69,14 +74,85 @@ class Journal:
     ) -> None:
         if not os.fspath(path) or os.fspath(path) == ":memory:":
             raise ConfigurationError("path: give a file's path; a journal in memory would not outlive a crash")
-        self.path = Path(path)
-        self.key_in_metadata = key_in_metadata
         # The directory may be another when it is opened again.
-        connect = partial(SQLiteStore, self.path.absolute(), read_only=read_only, risk_power_loss=risk_power_loss)
-        self._writer = JournalWriter(connect, name=str(self.path), read_only=read_only, clock=clock)
+        file = Path(path)
+        connect = partial(SQLiteStore, file.absolute(), read_only=read_only, risk_power_loss=risk_power_loss)
+        self._set_up(connect, file, str(file), key_in_metadata=key_in_metadata, read_only=read_only, clock=clock)
+
+    def _set_up(
+        self,
+        connect: Callable[[], JournalStore],
+        path: Path | None,
+        label: str,
+        *,
+        key_in_metadata: bool,
+        read_only: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self.path = path
+        self.label = label
+        self.key_in_metadata = key_in_metadata
+        self._writer = JournalWriter(connect, name=label, read_only=read_only, clock=clock)
+        self._claims = ClaimQueue(self._writer)
+
+    @classmethod
+    def connect(
+        cls,
+        url: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        key_in_metadata: bool = True,
+        risk_power_loss: bool = False,
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> Self:
+        """Return the journal with this URL or path. It connects when it is opened.
+
+        ```python
+        journal = Journal.connect("postgresql://user@127.0.0.1/shop", name="spring")
+        ```
+
+        Any number of processes may send with one journal in PostgreSQL. Its tables are created when it is opened for the first time,
+        if the user may create tables; docs/journal-schema.md has them. Needs the extra `postgres`.
+
+        Args:
+            url: `postgresql://user:password@host:port/database`, or the path of a file. libpq's environment variables and password
+                file count too, so the URL needs no password.
+            name: The journal's name in the database, 1 to 100 characters; it may also be in the URL, as `?name=spring`. Not for a file.
+            key_in_metadata: As for `Journal`.
+            risk_power_loss: As for `Journal`; in PostgreSQL it sets `synchronous_commit = off`.
+            read_only: As for `Journal`.
+            clock: As for `Journal`.
+
+        Raises:
+            ConfigurationError: The URL or the name is not valid. The text never quotes the URL.
+            ModuleNotFoundError: The extra `postgres` is not installed.
+        """
+        text = os.fspath(url)
+        if not is_postgres_url(text):
+            if "://" in text:
+                raise ConfigurationError("url: must begin with postgresql://, or be the path of a file")
+            if name is not None:
+                raise ConfigurationError("name: only a journal in PostgreSQL has a name; leave it out for a file")
+            return cls(
+                text, key_in_metadata=key_in_metadata, risk_power_loss=risk_power_loss, read_only=read_only, clock=clock
+            )
+        address = parse_journal_url(text, name)
+        # Only here: the driver is an extra.
+        store: Callable[..., JournalStore] = import_module("callbell_async.journal.postgres").PostgresStore
+        journal = cls.__new__(cls)
+        journal._set_up(
+            partial(store, address, read_only=read_only, risk_power_loss=risk_power_loss),
+            None,
+            address.label,
+            key_in_metadata=key_in_metadata,
+            read_only=read_only,
+            clock=clock,
+        )
+        return journal
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.path} {'open' if self._writer.is_open else 'closed'}>"
+        return f"<{type(self).__name__} {self.label} {'open' if self._writer.is_open else 'closed'}>"
 
     async def open(self) -> Self:
         """Open the journal, if it is not open. Each `open` needs its `close`."""
@@ -150,7 +226,7 @@ class Journal:
             wrong = await self._writer.ask_flushed(lambda store: store.allow_resend(keys))
         if wrong:
             raise JournalError(
-                f"{self.path}: {len(wrong)} of {len(keys)} keys are not those of UNKNOWN messages; nothing was changed"
+                f"{self.label}: {len(wrong)} of {len(keys)} keys are not those of UNKNOWN messages; nothing was changed"
             )
 
     def handle_event(self, event: Event) -> None:
@@ -189,13 +265,18 @@ class Journal:
         """Add notes, or replace those of the same name. Do not keep a secret in them.
 
         Raises:
-            ConfigurationError: A note can't be written as UTF-8.
+            ConfigurationError: A note holds a lone surrogate or a NUL.
         """
         if not all(is_text(f"{name}{text}") for name, text in notes.items()):
-            raise ConfigurationError("notes: one holds a lone surrogate, which can't be written as UTF-8")
+            raise ConfigurationError("notes: one holds a lone surrogate or a NUL, which can't be stored")
         await self._writer.ask(lambda store: store.write_notes(notes))
 
 
 def writer_of(journal: Journal) -> JournalWriter:
     """Return the writer of a journal, which runs and `reconcile` use."""
     return journal._writer
+
+
+def claim_queue_of(journal: Journal) -> ClaimQueue:
+    """Return the queue of a journal in which `send` claims single messages."""
+    return journal._claims

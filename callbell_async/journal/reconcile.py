@@ -150,6 +150,8 @@ class _Reconciliation:
                 self._give_up([entry for entry, _ in found], OTHER_MESSAGE)
                 continue
             for key, uuid in matches.found.items():
+                # The reason if the journal leaves the message unresolved: an event may have given its uuid to another entry.
+                self._reasons[key] = OTHER_MESSAGE
                 self._writer.resolve(key, uuid)
         await self._journal.flush()
 

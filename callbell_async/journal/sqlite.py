@@ -42,7 +42,7 @@ from callbell_async.journal.store import (
     StatusReport,
     claimed,
     crashed,
-    with_report,
+    reported,
     with_result,
 )
 
@@ -228,8 +228,9 @@ class SQLiteStore:
         with self._transaction():
             self._finish(results)
             for report in reports:
-                found = self._select(BY_KEY, json.dumps([report.key])) or self._by_uuid(report.uuid)
-                self._save([with_report(row, report) for row in found])
+                named = next(iter(self._select(BY_KEY, json.dumps([report.key]))), None)
+                holder = next(iter(self._by_uuid(report.uuid)), None)
+                self._save(reported(named, holder, report))
             return self._claim(requests, run, now) if requests else []
 
     def _finish(self, results: Sequence[ResultRow]) -> None:

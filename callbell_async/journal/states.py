@@ -20,7 +20,7 @@ from enum import StrEnum
 
 from callbell_async.errors import Outcome
 
-__all__ = ["IN_FLIGHT", "State", "StateEvent", "finished", "next_state", "outcome_of", "states_of"]
+__all__ = ["CLAIMABLE", "IN_FLIGHT", "State", "StateEvent", "finished", "next_state", "outcome_of", "states_of"]
 
 
 class State(StrEnum):
@@ -68,6 +68,10 @@ _TRANSITIONS: Mapping[tuple[State | None, StateEvent | Outcome], State] = {
     (State.RESENDING, StateEvent.CRASH): State.UNKNOWN,
     **{(state, StateEvent.CONFIRM): State.ACCEPTED for state in State},
 }
+
+
+CLAIMABLE = tuple(state for state in State if (state, StateEvent.CLAIM) in _TRANSITIONS)
+"""The states of a known message that a run may send."""
 
 
 def next_state(state: State | None, event: StateEvent | Outcome) -> State | None:

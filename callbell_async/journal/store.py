@@ -22,6 +22,7 @@ __all__ = [
     "crashed",
     "entry_from",
     "known_status",
+    "reported",
     "with_report",
     "with_result",
 ]
@@ -57,6 +58,8 @@ class ClaimRequest(NamedTuple):
     key: str
     body: bytes
     input_index: int
+    single: bool = False
+    """Whether it is no part of a `send_many` run, so that an earlier attempt of the same run does not make it a duplicate."""
 
 
 class Claim(NamedTuple):
@@ -146,7 +149,7 @@ def claimed(row: Row | None, request: ClaimRequest, *, run: int, now: float, new
     if row is None:
         return Row(new_id, *request[:2], run, request.input_index, State.SENDING, now)
     state = next_state(row.state, StateEvent.CLAIM)
-    if state is None or row.run == run:
+    if state is None or (row.run == run and not request.single):
         return None
     new = Row(
         row.id, row.key, request.body, run, request.input_index, state, now, resent=row.resent, version=row.version
@@ -186,6 +189,24 @@ def with_result(row: Row, result: ResultRow) -> Row:
     )
 
 
+def reported(named: Row | None, holder: Row | None, report: StatusReport) -> list[Row]:
+    """Return the rows after a report that changes them: `named` has its key, and `holder` has its uuid.
+
+    No two rows have one uuid.
+    """
+    row = named or holder
+    if named is None or holder is None or named.id == holder.id:
+        return [] if row is None else [with_report(row, report)]
+    if report.confirmed_by == "history":
+        # The message in the history is that of the other row.
+        return []
+    changed = [with_report(named, report)]
+    if holder.confirmed_by == "history":
+        # Its uuid was inferred, and the event shows that it is not its own.
+        changed.insert(0, holder._replace(uuid=None, status=None, reason=None))
+    return changed
+
+
 def with_report(row: Row, report: StatusReport) -> Row:
     """Return the row after a report: Callbell has the message, whatever the journal knew of it before."""
     before = row.state
@@ -197,7 +218,8 @@ def with_report(row: Row, report: StatusReport) -> Row:
     elif row.confirmed_by == "history" and report.confirmed_by == "event" and report.key:
         # The uuid was inferred, and may be that of another message. The event names the message itself.
         row = row._replace(uuid=report.uuid, status=None, reason=None, confirmed_by=report.confirmed_by)
-    elif row.uuid is None:
+    elif row.uuid is None and report.confirmed_by == "event":
+        # A uuid from the history is only inferred.
         row = row._replace(uuid=report.uuid)
     if supersedes(report.status, row.status):
         return row._replace(status=report.status, reason=report.reason)

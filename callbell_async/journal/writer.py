@@ -31,6 +31,8 @@ __all__ = ["FLUSH_AFTER", "JournalWriter", "duplicate_error", "in_doubt", "is_te
 
 T = TypeVar("T")
 
+RESTART_AFTER = 1.0
+"""The seconds after which a journal that has failed is opened again for a single message, at the earliest."""
 FLUSH_AFTER = 0.05
 """The most seconds for which a result waits to be written. Usually it is written together with the next claims."""
 
@@ -62,6 +64,8 @@ class JournalWriter:
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Future[Any] | None = None
         self._failure: JournalError | None = None
+        self._single_run: int | None = None
+        self._restart_at = 0.0
 
     # --- open and close -----------------------------------------------------------------------------------------------
 
@@ -102,10 +106,41 @@ class JournalWriter:
                 opening.result().close()
             thread.shutdown(wait=False)
             raise
+        self._thread, self._process = thread, os.getpid()
+        self._use(store)
+
+    def _use(self, store: JournalStore) -> None:
         if self._last_id != store.id:
             # Another journal than before: it may have other messages under the same keys and ids.
             self._last_id, self._results, self._reports = store.id, [], []
-        self._store, self._thread, self._process, self._failure = store, thread, os.getpid(), None
+        self._store, self._failure, self._single_run = store, None, None
+
+    async def _restart(self) -> None:
+        """Open the store again after a failure; raises the failure if that is too early or fails too."""
+        loop = asyncio.get_running_loop()
+        async with self._lifecycle_lock():
+            if self._failure is None:
+                return
+            if loop.time() < self._restart_at:
+                raise self._failure
+            self._restart_at = loop.time() + RESTART_AFTER
+            store, thread = self._open_store()
+
+            def reopen() -> JournalStore:
+                store.close()
+                return self._connect()
+
+            opening = loop.run_in_executor(thread, reopen)
+            cancelled = await wait_uncancelled(opening)
+            try:
+                self._use(opening.result())
+            except JournalError as error:
+                self._failure = error
+                raise
+            if self._results or self._reports:
+                self._schedule_flush()
+            if cancelled is not None:
+                raise cancelled
 
     async def close(self, *, for_run: bool = False) -> None:
         """Write everything, and close the journal if this was the last user; harmless when it is closed.
@@ -147,6 +182,7 @@ class JournalWriter:
         if self._loop is not loop:
             # A lock and a timer belong to their loop, and that one has ended.
             self._loop, self._lifecycle, self._timer, self._writing = loop, asyncio.Lock(), None, None
+            self._restart_at = 0.0
         return self._lifecycle
 
     def _open_store(self) -> tuple[JournalStore, ThreadPoolExecutor]:
@@ -182,6 +218,22 @@ class JournalWriter:
     async def begin_run(self) -> int:
         """Return the number of a new run, which distinguishes its messages from those of earlier runs."""
         return await self.ask(lambda store: store.begin_run())
+
+    async def begin_singles(self) -> None:
+        """Give single messages a run of their own, once for each opening; open a journal that has failed again."""
+        if self._failure is not None:
+            await self._restart()
+        self._check_process()
+        if self._single_run is None:
+            async with self._lifecycle_lock():
+                if self._single_run is None:
+                    self._single_run = await self.begin_run()
+
+    def claim_singles(self, requests: Sequence[ClaimRequest]) -> asyncio.Future[list[Claim]]:
+        """Start to write the claims of single messages, as `claim` does; needs `begin_singles`."""
+        if self._single_run is None:
+            raise self._failure or JournalError(f"{self._name}: was closed; the message was not sent")
+        return self.claim(requests, run=self._single_run)
 
     def claim(self, requests: Sequence[ClaimRequest], *, run: int) -> asyncio.Future[list[Claim]]:
         """Start to write claims, with everything that waits to be written. Not a task, which others could cancel."""
@@ -222,7 +274,7 @@ class JournalWriter:
         if receipt is not None:
             uuid, status = receipt.uuid, None if receipt.status is None else str(receipt.status)
         # An exception's text may hold what is not UTF-8, and must not keep other results from being written.
-        reason = None if error is None else str(error).encode(errors="replace").decode()
+        reason = None if error is None else str(error).encode(errors="replace").decode().replace("\0", "?")
         outcome = outcome_of(state)
         if row.state is State.RESENDING and outcome is not Outcome.ACCEPTED:
             reason = f"an earlier attempt may have been accepted; this one: {reason or 'was not made'}"
@@ -297,7 +349,9 @@ class JournalWriter:
 
 
 def is_text(text: str) -> bool:
-    """Return whether a string can be written as UTF-8; a lone surrogate can't."""
+    """Return whether a string can be stored: not one with a lone surrogate or a NUL."""
+    if "\0" in text:
+        return False
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -314,10 +368,15 @@ def in_doubt(result: SendResult) -> SendResult:
 def duplicate_error(row: Row, *, this_run: bool) -> DuplicateMessageError:
     """Return the error that gives the reason why a message is not sent."""
     entry = entry_from(row)
+    sent_on = f"{entry.tried_at:%Y-%m-%d %H:%M:%S} UTC"
     if this_run:
         text = f"given twice: the first is message {entry.index} of this run (counted from 0)"
     elif entry.outcome is Outcome.ACCEPTED:
-        text = f"already accepted, sent on {entry.tried_at:%Y-%m-%d %H:%M:%S} UTC"
+        text = f"already accepted, sent on {sent_on}"
+    elif entry.in_flight:
+        text = f"is being sent by another run or call, since {sent_on}; try again when that has ended"
+    elif entry.outcome is Outcome.UNKNOWN:
+        text = f"may have been accepted already, sent on {sent_on}; reconcile the journal"
     else:
-        text = f"may have been accepted already, sent on {entry.tried_at:%Y-%m-%d %H:%M:%S} UTC; reconcile the journal"
+        text = f"was {entry.outcome.value} a moment ago by another run or call"
     return DuplicateMessageError(text, key=entry.key, entry=entry, first_index=entry.index if this_run else None)

@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-__all__ = ["RateLimiter"]
+__all__ = ["RateLimiter", "TrackedSlot"]
+
+
+class TrackedSlot(ABC):
+    """The slot of one request, for a limiter with `tracks_writes`: it is also informed when the request is written.
+
+    It ends with exactly one `release` or one `refund`, which replace those of the limiter.
+    """
+
+    @abstractmethod
+    def written(self) -> None:
+        """The request begins to leave. Called at most once, not from another task."""
+
+    @abstractmethod
+    def release(self, *, answered: bool) -> None:
+        """The request has ended, as for `RateLimiter.release`."""
+
+    @abstractmethod
+    def refund(self) -> None:
+        """The request was never sent, as for `RateLimiter.refund`."""
 
 
 class RateLimiter(ABC):
@@ -15,7 +34,15 @@ class RateLimiter(ABC):
 
     A client awaits `start` before its first `acquire` and `aclose` when it is closed. Several clients may share a limiter: then each of
     them awaits both, once.
+
+    Attributes:
+        tracks_writes: Whether the limiter needs the time at which a request is written. Then the client calls `track_slot` after each
+            acquired slot.
+        problem: Why the limiter gives no slot at present, for error texts; `None` if it works.
     """
+
+    tracks_writes: bool = False
+    problem: str | None = None
 
     async def start(self) -> None:  # noqa: B027 - optional
         """Prepare for the first request of a client, such as by opening a connection; does nothing by default.
@@ -48,3 +75,16 @@ class RateLimiter(ABC):
     @abstractmethod
     def refund(self) -> None:
         """The request that was to use the slot was never sent."""
+
+    def track_slot(self) -> TrackedSlot:
+        """Return the slot that was just acquired, if the limiter `tracks_writes`."""
+        raise NotImplementedError(f"{type(self).__name__} has tracks_writes, and must define track_slot")
+
+    def pause(self, seconds: float) -> None:  # noqa: B027 - optional
+        """Callbell responded with 429: give no slot for this time. Does nothing by default.
+
+        The client that got the response pauses in any case. A limiter that several clients share stops the others as well.
+
+        Args:
+            seconds: The length of the pause from now on, 0 or more. A longer pause that has begun already stays as it is.
+        """

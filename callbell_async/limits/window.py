@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 
 from callbell_async.arguments import check_count, check_seconds
 from callbell_async.errors import ConfigurationError
-from callbell_async.limits.base import RateLimiter
+from callbell_async.limits.base import RateLimiter, TrackedSlot
+from callbell_async.limits.paced import STRICT_SECONDS, AfterEnd, PacedSlots, WriteRecord
 
 __all__ = ["WindowRateLimiter"]
 
@@ -20,16 +22,23 @@ class WindowRateLimiter(RateLimiter):
     apart at the server. A request without a response may still arrive, so its slot is held for `unanswered` seconds more. The
     price is that the sustained rate is `limit / (period + mean response time)`.
 
+    With `jitter` the limiter is paced: a slot is free `period + jitter` seconds after its request was written, or earlier by the
+    rule above. Then the rate does not depend on the response time. But the limit holds only if the times from the write to
+    the arrival at the server differ by `jitter` at most. After a 429 the strict rule applies for a minute.
+
     Free slots are used with a pause between them: a full set of them takes a sixteenth of the period, instead of one burst. For
     less than one request a second, use a longer period: `WindowRateLimiter(1, period=5.0)`. Serves any number of clients on one event
     loop.
 
-    A subclass that shares the limit between processes moves slots with `add_slots` and `remove_slots`.
+    A subclass that shares the limit between processes moves slots with `add_slots` and `remove_slots`, and limits their use with
+    `allow_until`.
 
     Args:
         limit: The number of slots: a whole number of requests, 1 or more. Callbell's limit is 300 a second for an account.
         period: The length of the window in seconds, more than 0.
         unanswered: The seconds for which the slot of a request without a response is held beyond `period`, 0 or more.
+        jitter: The seconds by which the times from the write of a request to its arrival at the server may differ, 0 or more;
+            0.02 suits a wired network. `None` for the strict rule, which does not depend on the network.
 
     Raises:
         ConfigurationError: An argument has another type or is out of range.
@@ -42,10 +51,13 @@ class WindowRateLimiter(RateLimiter):
     # The event loop's timers run up to a millisecond late, several at once; this much of the delay may be caught up.
     _SLACK = 0.002
 
-    def __init__(self, limit: int, *, period: float = 1.0, unanswered: float = 10.0) -> None:
+    def __init__(
+        self, limit: int, *, period: float = 1.0, unanswered: float = 10.0, jitter: float | None = None
+    ) -> None:
         check_count("limit", limit, unit="requests")
         check_seconds("period", period, positive=True)
         check_seconds("unanswered", unanswered)
+        check_seconds("jitter", jitter, optional=True)
         self._hold = period + self._MARGIN
         self._unanswered = unanswered
         self._spacing = period * self._RAMP / limit
@@ -53,10 +65,13 @@ class WindowRateLimiter(RateLimiter):
         self._free = limit
         # Slots to remove as soon as they are free.
         self._surplus = 0
+        self._paced = None if jitter is None else PacedSlots(self._hold, jitter)
+        self.tracks_writes = jitter is not None
         # When used slots are free again. Each queue is in order, because each entry is "now" plus a constant.
         self._returns: deque[float] = deque()
         self._late_returns: deque[float] = deque()
         self._next_at = 0.0
+        self._allowed_until = math.inf
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -69,13 +84,31 @@ class WindowRateLimiter(RateLimiter):
     def slots(self) -> int:
         """The number of slots, including those in use and those that will be removed as soon as they are free."""
         self._update()
-        return self._slots
+        # A paced limiter may have used a slot again whose request turned out to be without a response.
+        return self._slots + max(0, -self._free)
 
     @property
     def free_slots(self) -> int:
         """The number of slots that no request holds."""
         self._update()
-        return self._free
+        return max(0, self._free)
+
+    @property
+    def surplus_slots(self) -> int:
+        """The number of slots in use that will be removed as soon as they are free."""
+        self._update()
+        return self._surplus
+
+    @property
+    def all_free_at(self) -> float | None:
+        """The time of the event loop from which on all slots are free; `None` while a request is in flight."""
+        self._update()
+        times = [queue[-1] for queue in (self._returns, self._late_returns) if queue]
+        known = len(self._returns) + len(self._late_returns)
+        if self._paced is not None and (written := self._paced.times):
+            times.append(written[-1])
+            known += len(written)
+        return None if self._slots - self._free > known else max(times, default=-math.inf)
 
     @property
     def waiting(self) -> int:
@@ -106,6 +139,38 @@ class WindowRateLimiter(RateLimiter):
         self._update()
         self._surplus = min(self._surplus + check_count("count", count), self._slots)
         return self._remove_surplus()
+
+    def keep_slots(self, count: int) -> int:
+        """Do not remove slots in use that `remove_slots` would remove as soon as they are free.
+
+        Args:
+            count: The number of slots, 1 or more.
+
+        Returns:
+            The number of slots that stay: `count`, or `surplus_slots` if that is less.
+        """
+        kept = min(check_count("count", count), self.surplus_slots)
+        self._surplus -= kept
+        return kept
+
+    def allow_until(self, when: float) -> None:
+        """Give no slot from this time on, whatever is free; infinity, as at first, for no such time.
+
+        Args:
+            when: A time of the event loop in seconds.
+        """
+        self._allowed_until = when
+        self._arm()
+
+    def pause(self, seconds: float) -> None:
+        """Callbell responded with 429: give no slot for this time; a paced limiter is strict for a minute more."""
+        end = asyncio.get_running_loop().time() + seconds
+        self._next_at = max(self._next_at, end)
+        if self._paced is not None:
+            taken_back, answered = self._paced.be_strict(end + STRICT_SECONDS)
+            self._free -= taken_back
+            for _ in range(answered):
+                self.release(answered=True)
 
     def _update(self) -> None:
         if self._loop is not None:
@@ -148,6 +213,10 @@ class WindowRateLimiter(RateLimiter):
         self._remove_surplus()
         self._arm()
 
+    def track_slot(self) -> TrackedSlot:
+        """Return the slot that was just acquired, if the limiter is paced."""
+        return super().track_slot() if self._paced is None else _PacedSlot(self, self._paced)
+
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         # All event loops of a process read the same clock, so a held slot stays held; only timers and waiters belong to a loop.
         waiting = any(not waiter.done() for waiter in self._waiters)
@@ -159,11 +228,11 @@ class WindowRateLimiter(RateLimiter):
 
     def _take(self, now: float) -> bool:
         """Take a slot if one may be used now."""
-        if now < self._next_at:
+        if now < self._next_at or now >= self._allowed_until:
             return False
-        if not self._free:
+        if self._free <= 0:
             self._collect(now)
-            if not self._free:
+            if self._free <= 0:
                 return False
         self._free -= 1
         self._next_at = max(self._next_at, now - self._SLACK) + self._spacing
@@ -175,11 +244,13 @@ class WindowRateLimiter(RateLimiter):
             while returns and returns[0] <= now:
                 returns.popleft()
                 self._free += 1
+        if self._paced is not None:
+            self._free += self._paced.collect(now)
         self._remove_surplus()
 
     def _remove_surplus(self) -> int:
         """Remove the free slots that `remove_slots` could not remove earlier, and return their number."""
-        removed = min(self._surplus, self._free)
+        removed = max(0, min(self._surplus, self._free))
         self._surplus -= removed
         self._free -= removed
         self._slots -= removed
@@ -187,10 +258,17 @@ class WindowRateLimiter(RateLimiter):
 
     def _next_chance(self) -> float | None:
         """Return when a slot may be used next, as far as is known; `None` while every slot is in use."""
-        if self._free:
-            return self._next_at
-        returns = [queue[0] for queue in (self._returns, self._late_returns) if queue]
-        return max(self._next_at, min(returns)) if returns else None
+        chance = self._next_at
+        if self._free <= 0:
+            returns = [queue[0] for queue in (self._returns, self._late_returns) if queue]
+            if self._paced is not None and (written := self._paced.next_at) is not None:
+                returns.append(written)
+            if not returns:
+                return None
+            chance = max(chance, min(returns))
+        if self._loop is not None and max(chance, self._loop.time()) >= self._allowed_until:
+            return None
+        return chance
 
     def _arm(self) -> None:
         """Set the timer to the time when the next slot may be used by a waiter."""
@@ -215,3 +293,33 @@ class WindowRateLimiter(RateLimiter):
             else:
                 break
         self._arm()
+
+
+class _PacedSlot(TrackedSlot):
+    """One slot of a paced limiter."""
+
+    __slots__ = ("_limiter", "_paced", "_record")
+
+    def __init__(self, limiter: WindowRateLimiter, paced: PacedSlots) -> None:
+        self._limiter = limiter
+        self._paced = paced
+        self._record = WriteRecord()
+
+    def written(self) -> None:
+        self._paced.write(self._record, asyncio.get_running_loop().time())
+        self._limiter._arm()
+
+    def release(self, *, answered: bool) -> None:
+        after = self._end(answered=answered)
+        if after is not AfterEnd.NOTHING:
+            self._limiter.release(answered=answered)
+
+    def refund(self) -> None:
+        self._end(answered=False)
+        self._limiter.refund()
+
+    def _end(self, *, answered: bool) -> AfterEnd:
+        after = self._paced.end(self._record, asyncio.get_running_loop().time(), answered=answered)
+        if after is AfterEnd.TAKE_BACK:
+            self._limiter._free -= 1
+        return after

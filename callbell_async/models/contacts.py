@@ -147,9 +147,10 @@ class HistoryMessage:
     Source: Callbell's object type `Message`.
 
     Attributes:
-        uuid: the message's identifier; a system note has none.
+        uuid: the message's identifier; only a system note has none.
         text: the text.
-        status: `sent`, `received` or `note`.
+        status: `sent`, `received` or `note`. A note is not sent to the customer: a colleague's note has a `uuid`, and its `sender` differs from
+            its `recipient`.
         channel: type of the channel, such as `whatsapp`.
         sender: the sender's number or identifier (`from` in the JSON).
         recipient: the recipient's number or identifier (`to` in the JSON).

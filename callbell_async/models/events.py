@@ -162,6 +162,7 @@ class MessageStatusUpdated(_BaseEvent):
             self.status,
             self.status_payload,
             self.contact,
+            metadata=self.metadata,
             raw=payload if isinstance(payload, Mapping) else {},
         )
 

@@ -55,7 +55,7 @@ class JournalEntry:
 
     @property
     def receipt(self) -> MessageReceipt | None:
-        """The receipt, as far as the journal has it; `None` without a uuid."""
+        """The receipt as far as the journal has it, its `uuid` and its `status`; `None` without a uuid."""
         return None if self.uuid is None else MessageReceipt(self.uuid, self.status)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from callbell_async.models.contacts import Contact, Conversation
+from callbell_async.models.message_parts import item_count
 from callbell_async.models.message_status import MessageStatus
 
 __all__ = ["MessageFailure", "MessageReceipt", "read_integration_status"]
@@ -49,8 +50,10 @@ class MessageReceipt:
         uuid: the message's identifier, for `messages.status`, `messages.wait` and webhook events.
         status: the present status; a status that this library does not know is a plain string.
         status_payload: the raw report of the integration, in the shape of Meta's Cloud API or of Gupshup.
-        contact: the contact; only when `fields` of the message asked for it.
-        conversation: the conversation; only when `fields` of the message asked for it.
+        contact: the contact; in the response to sending only when `fields` of the message asked for it. The response of `messages.status` may
+            have it in any case.
+        conversation: the conversation; in the same responses as `contact`.
+        metadata: the metadata with which the message was sent, as pairs of strings; empty if Callbell left it out.
         raw: the untouched JSON of the message.
     """
 
@@ -59,6 +62,7 @@ class MessageReceipt:
     status_payload: Any = attrs.field(default=None, hash=False, repr=False)
     contact: Contact | None = None
     conversation: Conversation | None = None
+    metadata: Mapping[str, str] = attrs.field(factory=dict, hash=False, repr=item_count)
     raw: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
 
     @property

@@ -7,6 +7,7 @@ from typing import Unpack
 
 from aiohttp import web
 
+from callbell_async.arguments import Secret
 from callbell_async.webhooks.options import Handler, ReceiverOptions
 from callbell_async.webhooks.receiver import WebhookReceiver
 from callbell_async.webhooks.request import ENCODED, INCOMPLETE, TIMED_OUT, ReceiverResponse
@@ -41,7 +42,9 @@ def add_webhook_route(
     Raises:
         ConfigurationError: an argument is wrong.
     """
-    receiver = WebhookReceiver(handler, secret=secret, **options)
+    given = Secret(secret)
+    del secret
+    receiver = WebhookReceiver(handler, secret=given.value, **options)
 
     async def receive(request: web.Request) -> web.Response:
         headers = request.headers

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
+from callbell_async.arguments import Secret
 from callbell_async.webhooks.options import Handler, ReceiverOptions
 from callbell_async.webhooks.receiver import WebhookReceiver
 from callbell_async.webhooks.request import NOT_FOUND, ReceiverResponse
@@ -58,7 +59,9 @@ class WebhookApp:
         path: str | None = None,
         **options: Unpack[ReceiverOptions],
     ) -> None:
-        self.receiver = WebhookReceiver(handler, secret=secret, **options)
+        given = Secret(secret)
+        del secret
+        self.receiver = WebhookReceiver(handler, secret=given.value, **options)
         self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,9 +6,9 @@ import inspect
 import logging
 import traceback
 from collections.abc import Callable
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
-from callbell_async.arguments import check_flag
+from callbell_async.arguments import Secret, check_flag
 from callbell_async.errors import ConfigurationError, SignatureError
 from callbell_async.models.events import Event
 from callbell_async.webhooks.signature import read_keys
@@ -42,22 +42,22 @@ class ReceiverOptions(TypedDict, total=False):
     clock: Callable[[], float]
 
 
-def read_receiver_keys(secret: object, *, unsigned: bool) -> tuple[bytes, ...] | None:
+def read_receiver_keys(given: Secret[Any], *, unsigned: bool) -> tuple[bytes, ...] | None:
     """Return the keys of a receiver's secrets, or `None` if `unsigned`; raises `ConfigurationError` unless exactly one of both is given.
 
     A missing secret is an error: the variable of `os.environ.get(…)` may not be set.
     """
     check_flag("unsigned", unsigned)
     if unsigned:
-        if secret is not None:
+        if given.value is not None:
             raise ConfigurationError("unsigned=True: does not go with a secret; give one of them")
         return None
-    if secret is None:
+    if given.value is None:
         raise ConfigurationError(
             "webhook secret: is missing; without one anybody could send events. Give the webhook's secret (is its environment variable set?), or "
             "unsigned=True if Callbell does not sign"
         )
-    return read_keys(secret)
+    return read_keys(given)
 
 
 def check_sync_function(name: str, function: object) -> None:

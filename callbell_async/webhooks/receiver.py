@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 import attrs
 
-from callbell_async.arguments import check_count, check_seconds
+from callbell_async.arguments import Secret, check_count, check_seconds
 from callbell_async.errors import ConfigurationError, EventNotHandledError
 from callbell_async.models.events import Event
 from callbell_async.webhooks.dedupe import SeenKeys
@@ -118,6 +118,9 @@ class WebhookReceiver:
         drain_timeout: float = 10.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        given = Secret(secret)
+        # Any other argument may be refused below, and a traceback shows the local variables of this frame.
+        del secret
         if handler is not None and not callable(handler):
             raise ConfigurationError(f"handler={handler!r}: must be a function that takes an event")
         if respond_after not in ("enqueue", "handler"):
@@ -131,7 +134,7 @@ class WebhookReceiver:
         check_seconds("dedupe_seconds", dedupe_seconds, endless=True)
         check_seconds("tolerance", tolerance, endless=True)
         check_seconds("drain_timeout", drain_timeout, endless=True)
-        self._keys = read_receiver_keys(secret, unsigned=unsigned)
+        self._keys = read_receiver_keys(given, unsigned=unsigned)
         self._tolerance = tolerance
         self._clock = clock
         self._max_body = max_body

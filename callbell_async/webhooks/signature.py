@@ -9,8 +9,9 @@ import hmac
 import re
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from callbell_async.arguments import check_seconds, check_secret
+from callbell_async.arguments import Secret, check_seconds, check_secret
 from callbell_async.errors import ConfigurationError, SignatureError
 
 __all__ = ["SIGNATURE_HEADER", "read_keys", "sign", "verify_signature", "verify_with_keys"]
@@ -45,9 +46,16 @@ def verify_signature(
         SignatureError: the header does not prove it; `reason` has the cause and quotes nothing.
         ConfigurationError: a secret is missing, blank, in quotation marks or has the form `NAME=value`; or `tolerance` is negative.
     """
-    keys = read_keys(secret)
+    given = Secret(secret)
+    # A traceback shows the local variables of this frame.
+    del secret
     check_seconds("tolerance", tolerance, endless=True)
-    verify_with_keys(body, header, keys, tolerance=tolerance, now=time.time() if now is None else now)
+    now = time.time() if now is None else now
+    try:
+        verify_with_keys(body, header, read_keys(given), tolerance=tolerance, now=now)
+    except SignatureError as error:
+        # Its other frames hold the keys.
+        raise error.with_traceback(None) from None
 
 
 def verify_with_keys(body: bytes, header: str | None, keys: Sequence[bytes], *, tolerance: float, now: float) -> None:
@@ -80,14 +88,16 @@ def sign(body: bytes, secret: str, *, now: float | None = None) -> str:
     Raises:
         ConfigurationError: the secret is missing, blank, in quotation marks or has the form `NAME=value`.
     """
+    given = Secret(secret)
+    del secret
     sent = str(int(time.time() if now is None else now))
-    return f"t={sent},v1={_digest(body, _key(secret), sent).hex()}"
+    return f"t={sent},v1={_digest(body, _key(given), sent).hex()}"
 
 
-def read_keys(secret: object) -> tuple[bytes, ...]:
+def read_keys(given: Secret[Any]) -> tuple[bytes, ...]:
     """Return the keys of a secret or of several; raises `ConfigurationError` for a secret that can't be one."""
-    several = isinstance(secret, Iterable) and not isinstance(secret, str | bytes)
-    keys = tuple(map(_key, secret)) if several else (_key(secret),)  # type: ignore[call-overload]
+    several = isinstance(given.value, Iterable) and not isinstance(given.value, str | bytes)
+    keys = tuple(_key(one) for one in map(Secret, given.value)) if several else (_key(given),)
     if not keys:
         raise ConfigurationError("webhook secret: the list is empty; give the webhook's secret")
     return keys
@@ -97,14 +107,8 @@ def _digest(body: bytes, key: bytes, sent: str) -> bytes:
     return hmac.digest(key, b".".join((sent.encode(), body)), "sha256")
 
 
-def _key(secret: object) -> bytes:
-    try:
-        return check_secret("webhook secret", secret).encode()
-    except UnicodeEncodeError:
-        # Not chained: that exception holds the secret.
-        raise ConfigurationError(
-            "webhook secret: holds half of a character; copy it again from Callbell's dashboard"
-        ) from None
+def _key(given: Secret[Any]) -> bytes:
+    return check_secret("webhook secret", given.value).encode()
 
 
 def _read_header(header: str | None) -> tuple[str, list[bytes]]:

@@ -55,6 +55,7 @@ class _StatusHistory:
                 receipt,
                 contact=known.contact if receipt.contact is None else receipt.contact,
                 conversation=known.conversation if receipt.conversation is None else receipt.conversation,
+                metadata=receipt.metadata or known.metadata,
             )
         )
         return True

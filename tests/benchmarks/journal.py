@@ -12,6 +12,7 @@ from tests.benchmarks.contenders.journalled import (
     JournalledFaster,
     PacedJournalled,
     PacedUnjournalled,
+    SinglesJournalled,
     Tagged,
     Unjournalled,
 )
@@ -24,12 +25,17 @@ CPU_AIM = 1.5
 PACED_AIM = 66.0
 """At 300 messages a second: the CPU time that the journal adds, in microseconds a message (2 % of a core)."""
 PACED_RATE = 300
+SINGLES_AIM = 2.0
+"""The CPU time of concurrent calls of `send` with a journal, divided by that of one `send_many` with a journal."""
+SINGLES = 1000
+"""The number of concurrent calls."""
 
-PLAIN, TAGGED, DURABLE, FASTER = (
+PLAIN, TAGGED, DURABLE, FASTER, CALLS = (
     "unjournalled",
     "unjournalled, keys in metadata",
     "journalled",
     "journalled, risk_power_loss",
+    "journalled, one send() a message",
 )
 
 
@@ -39,6 +45,7 @@ LINES: dict[str, type[Unjournalled]] = {
     DURABLE: Journalled,
     FASTER: JournalledFaster,
 }
+AT_ONCE: dict[str, type[Unjournalled]] = {DURABLE: Journalled, CALLS: SinglesJournalled}
 PACED: dict[str, type[Unjournalled]] = {PLAIN: PacedUnjournalled, DURABLE: PacedJournalled}
 
 
@@ -54,9 +61,13 @@ def run(*, loops: Sequence[str], concurrency: int, seconds: float, slice_seconds
                 show(f"{where}: {slices} rounds, about {slice_seconds} s each, at concurrency {concurrency}", "")
                 show(*_lines(found), "")
     with fast_server() as server, started(PACED, server, Setup(server.base_url, concurrency)) as plan:
-        found = paced(plan, slices=max(3, round(seconds / 3)), count=3 * PACED_RATE)
+        found = in_rounds(plan, slices=max(3, round(seconds / 3)), count=3 * PACED_RATE)
     show(f"{server.name}: {PACED_RATE} messages a second, rounds of {3 * PACED_RATE} messages", "")
     show(*_paced_lines(found), "")
+    with fast_server() as server, started(AT_ONCE, server, Setup(server.base_url, concurrency)) as plan:
+        found = in_rounds(plan, slices=max(3, round(seconds)), count=SINGLES)
+    show(f"{server.name}: rounds of {SINGLES} messages, with one send_many and with concurrent calls of send", "")
+    show(*_calls_lines(found), "")
 
 
 @contextlib.contextmanager
@@ -72,7 +83,7 @@ def started(lines: Mapping[str, type[Unjournalled]], server: Server, setup: Setu
         yield plan
 
 
-def paced(plan: Mapping[str, Contender], *, slices: int, count: int) -> dict[str, list[Slice]]:
+def in_rounds(plan: Mapping[str, Contender], *, slices: int, count: int) -> dict[str, list[Slice]]:
     """Let each send `count` messages in each round, in random order. The first round is dropped: it is a burst."""
     found: dict[str, list[Slice]] = {label: [] for label in plan}
     order, labels = random.Random(1), list(plan)
@@ -89,6 +100,17 @@ def _paced_lines(found: Mapping[str, Sequence[Slice]]) -> Iterator[str]:
     yield table(("", "messages/s", "CPU µs", "more by"), [_row(label, found)[:4] for label in found])
     more = _more(found, DURABLE)
     yield f"aim: at most {PACED_AIM:g} µs more a message: {more.verdict(at_most=PACED_AIM)}"
+
+
+def _calls_lines(found: Mapping[str, Sequence[Slice]]) -> Iterator[str]:
+    rows = []
+    for label, slices in found.items():
+        dearer = paired(slices, found[DURABLE], lambda one: one.cpu_us)
+        rate, cpu = Spread.of(one.rate for one in slices), Spread.of(one.cpu_us for one in slices)
+        rows.append((label, f"{rate.median:.0f}", f"{cpu.median:.0f}", dearer.text(3)))
+    yield table(("", "messages/s", "CPU µs", "CPU / send_many's"), rows)
+    dearer = paired(found[CALLS], found[DURABLE], lambda one: one.cpu_us)
+    yield f"aim: at most {SINGLES_AIM:g} times the CPU of send_many: {dearer.verdict(at_most=SINGLES_AIM)}"
 
 
 def _lines(found: Mapping[str, Sequence[Slice]]) -> Iterator[str]:

@@ -6,8 +6,9 @@ import importlib.util
 
 import pytest
 
-from tests.benchmarks import journal, kills, memory, million, rate, retry_cost, throughput
+from tests.benchmarks import journal, kills, memory, million, rate, retry_cost, shared_rate, throughput
 from tests.benchmarks.report import machine, show
+from tests.support.services import redis_server
 
 pytestmark = pytest.mark.benchmark
 
@@ -59,3 +60,13 @@ def test_rate(weather: rate.Weather) -> None:
     assert found.accepted == found.sent
     assert found.refused == 0
     assert found.fullest <= rate.LIMIT
+
+
+def test_shared_rate() -> None:
+    """Two processes over Redis meet no 429, and all is accepted."""
+    with redis_server() as service:
+        found = shared_rate.send(shared_rate.warm(service), [450, 450], delay=50.0)
+    show(f"{found.accepted} accepted, {found.rate:.1f}/s, {found.refused} refused")
+    assert found.accepted == 900
+    assert found.refused == 0
+    assert found.fullest <= shared_rate.LIMIT

@@ -74,9 +74,10 @@ async def test_only_messages_in_flight_are_alive() -> None:
             yield message
 
     run = new_run(FakeCallbell(fate, keeps=False), watched(), concurrency=CONCURRENCY)
-    async for _ in run:
+    results = aiter(run)
+    # No variable holds a result.
+    while await anext(results, None) is not None:
         most = max(most, len(alive))
-    del _
     assert run.report.total == 3_000
     assert CONCURRENCY <= most <= 2 * CONCURRENCY + 2
     assert not alive

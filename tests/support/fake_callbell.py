@@ -109,6 +109,8 @@ class FakeCallbell(Transport):
                     outcome=Outcome.NEVER_SENT,
                 )
             call.written = True
+            if call.on_written is not None:
+                call.on_written()
             try:
                 await asyncio.sleep(fate.leaving)
             finally:

@@ -335,6 +335,7 @@ class _Program:
         loop: DiskLoop,
     ) -> None:
         self._model = run
+        assert journal.path is not None
         self._path = path = journal.path
         self._loop = loop
         self._journal = journal

@@ -67,6 +67,8 @@ def responding(status: int = 200, body: bytes = b"{}", *, after: float = 0.1, **
 
     async def step(call: CallState) -> Response:
         call.written = True
+        if call.on_written is not None:
+            call.on_written()
         await asyncio.sleep(after)
         fields = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
         return Response(status, fields, body)
@@ -79,6 +81,8 @@ def failing(cls: type[Exception], *, written: bool, after: float = 0.1) -> Step:
 
     async def step(call: CallState) -> Response:
         call.written = written
+        if written and call.on_written is not None:
+            call.on_written()
         await asyncio.sleep(after)
         if issubclass(cls, TransportError):
             outcome = Outcome.UNKNOWN if written else Outcome.NEVER_SENT

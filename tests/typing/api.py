@@ -132,6 +132,7 @@ async def send_one(callbell: CallbellClient) -> None:
     assert_type(receipt.status, MessageStatus | str | None)
     assert_type(receipt.contact, Contact | None)
     assert_type(receipt.conversation, Conversation | None)
+    assert_type(receipt.metadata, Mapping[str, str])
     assert_type(receipt.raw, Mapping[str, Any])
     if receipt.contact is not None:
         assert_type(receipt.contact.phone_number, str | None)

@@ -55,6 +55,8 @@ WITHOUT_IO = (
     "http.error_body",
     "http.retry",
     "journal.matching",
+    "limits.lending",
+    "limits.paced",
 )
 
 
@@ -273,7 +275,8 @@ def test_one_module_knows_aiohttps_client(name: str) -> None:
 def test_a_fresh_interpreter_loads_only_what_is_needed() -> None:
     """Importing all that the package offers brings in no extra, no test library and no server."""
     code = (
-        "import sys; before = set(sys.modules); from callbell_async import *; print(*sorted(set(sys.modules) - before))"
+        "import sys; before = set(sys.modules); from callbell_async import *; from callbell_async import limits;"
+        " print(*sorted(set(sys.modules) - before))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert {"callbell_async.client", "aiohttp.client", "cattrs", "orjson"} <= set(loaded)
@@ -287,6 +290,8 @@ def test_a_fresh_interpreter_loads_only_what_is_needed() -> None:
         "fastapi",
         "httpx",
         "requests",
+        "redis",
+        "psycopg",
     }
     assert {name.partition(".")[0] for name in loaded} & unwanted == set()
     assert {

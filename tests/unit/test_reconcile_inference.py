@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from callbell_async import CallbellClient, Journal, JournalEntry, MessageCreated, Outcome, RefreshReport, TextMessage
+from callbell_async.journal.journal import writer_of
 from callbell_async.journal.reconcile import NOT_IN_HISTORY, OTHER_CONTENT
 from callbell_async.sandbox import DeliveryFailure, Sandbox, SandboxContact, faults
 from tests.support.clock import current_loop
@@ -48,12 +49,12 @@ async def entry_of(journal: Journal, key: str) -> JournalEntry:
     return entry
 
 
-def created(sandbox: Sandbox, key: str, uuid: str) -> MessageCreated:
+def created(sandbox: Sandbox, key: str, uuid: str | None) -> MessageCreated:
     """The event that Callbell has the message with this key, under a uuid."""
     (metadata,) = [
         message.body["metadata"]
         for message in sandbox.messages
-        if message.body["metadata"]["callbell_async_key"] == key
+        if message.body.get("metadata", {}).get("callbell_async_key") == key
     ]
     return MessageCreated(key=key, uuid=uuid, status="sent", metadata=metadata)
 
@@ -143,6 +144,46 @@ async def test_an_event_replaces_an_inference(callbell: CallbellClient, sandbox:
     confirmed = await entry_of(journal, "k0")
     assert (confirmed.outcome, confirmed.uuid, confirmed.confirmed_by) == (Outcome.ACCEPTED, "another-uuid", "event")
     assert (confirmed.status, confirmed.reason) == (None, None)
+
+
+async def test_an_event_takes_an_inferred_uuid_from_another_message(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """An event that names one message takes its uuid from another message for which it was inferred: no two have one uuid."""
+    await send_without_response(callbell, sandbox, journal, text(0), accepted=False)
+    await send_without_response(callbell, sandbox, journal, text(1))
+    # Somebody else sends the text of the lost message.
+    uuid = (await callbell.send(text(0))).uuid
+    assert await callbell.reconcile(journal) == found(2)
+    assert (await entry_of(journal, "k0")).uuid == uuid
+    journal.handle_event(created(sandbox, "k1", uuid))
+    entries = [await entry_of(journal, key) for key in ("k0", "k1")]
+    assert [(entry.uuid, entry.confirmed_by) for entry in entries] == [(None, "history"), (uuid, "event")]
+
+
+async def test_a_confirmed_message_gets_no_inferred_uuid(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """A message that an event confirmed without a uuid, just before its message was found, keeps no inferred uuid."""
+    await send_without_response(callbell, sandbox, journal, text())
+    journal.handle_event(created(sandbox, "k0", None))
+    writer_of(journal).resolve("k0", sandbox.messages[0].uuid)
+    entry = await entry_of(journal, "k0")
+    assert (entry.outcome, entry.uuid, entry.confirmed_by) == (Outcome.ACCEPTED, None, "event")
+
+
+async def test_a_uuid_of_another_message_resolves_nothing(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """A message whose uuid an event gave to another entry, just before it was to be resolved, stays `UNKNOWN`."""
+    await send_without_response(callbell, sandbox, journal, text(0), text(1))
+    journal.handle_event(created(sandbox, "k1", "one-uuid"))
+    writer_of(journal).resolve("k0", "one-uuid")
+    entries = [await entry_of(journal, key) for key in ("k0", "k1")]
+    assert [(entry.outcome, entry.uuid) for entry in entries] == [
+        (Outcome.UNKNOWN, None),
+        (Outcome.ACCEPTED, "one-uuid"),
+    ]
 
 
 async def test_a_refresh_reports_a_status_for_its_uuid_only(

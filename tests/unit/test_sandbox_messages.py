@@ -10,6 +10,7 @@ import pytest
 
 from callbell_async import CallbellClient, MessageStatus
 from callbell_async.sandbox import DeliveryFailure, Sandbox, SandboxChannel, StatusTimings, faults
+from callbell_async.wire import load_receipt
 from tests.fixtures.sandbox import GOOD, Clock, ask, get, number, seed, send
 
 
@@ -178,12 +179,13 @@ async def test_a_message_comes_from_its_channel(sandbox: Sandbox) -> None:
 
 
 async def test_metadata_in_responses(sandbox: Sandbox) -> None:
-    """The responses to sending and to asking for the status have the message's metadata; without any, no key."""
+    """The responses to sending and to asking for the status have the message's metadata, and so have the receipts; without any, no key."""
     metadata = {"order": "4711"}
     for body, expected in (({**GOOD, "metadata": metadata}, metadata), (GOOD, None)):
         _, sent = await ask(sandbox, "POST", "/messages/send", json=body)
         found = await get(sandbox, f"/messages/status/{sent['message']['uuid']}")
         assert [document["message"].get("metadata") for document in (sent, found)] == [expected] * 2
+        assert [load_receipt(document).metadata for document in (sent, found)] == [expected or {}] * 2
 
 
 async def test_the_contact_in_a_status(sandbox: Sandbox) -> None:

@@ -220,13 +220,15 @@ async def test_waiting_has_an_end() -> None:
     assert caught.value.receipt is sent.receipt
 
 
-async def test_contact_and_conversation_are_kept() -> None:
-    """Contact and conversation of the first receipt are kept, unless an event has newer ones."""
+async def test_contact_conversation_and_metadata_are_kept() -> None:
+    """Contact, conversation and metadata of the first receipt are kept, unless an event has newer ones."""
     tracker = MessageTracker()
-    sent = tracker.track(MessageReceipt("u1", MessageStatus.ENQUEUED, contact=Contact(uuid="old")))
+    first = MessageReceipt("u1", MessageStatus.ENQUEUED, contact=Contact(uuid="old"), metadata={"order": "old"})
+    sent = tracker.track(first)
     handle(tracker, "sent")
-    assert sent.receipt.contact == Contact(uuid="old")
-    handle(tracker, "delivered", contact={"uuid": "new"})
+    assert (sent.receipt.contact, sent.receipt.metadata) == (Contact(uuid="old"), {"order": "old"})
+    handle(tracker, "delivered", contact={"uuid": "new"}, metadata={"order": "new"})
+    assert sent.receipt.metadata == {"order": "new"}
     assert sent.receipt.contact is not None
     assert sent.receipt.contact.uuid == "new"
 

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-import aiohttp
+import aiohttp.web
 import pytest
 import trustme
 
-from callbell_async import CallbellClient, Journal, RetryPolicy, TransportError
+from callbell_async import CallbellClient, ConfigurationError, Journal, RetryPolicy, SignatureError, TransportError
 from callbell_async.sandbox import Fault, SandboxResponse
 from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import (
@@ -24,6 +24,7 @@ from callbell_async.sandbox.faults import (
     respond,
     truncated_response,
 )
+from callbell_async.webhooks import WebhookApp, WebhookReceiver, add_webhook_route, sign, verify_signature
 from tests.support.calls import (
     MESSAGE,
     NUMBER,
@@ -216,6 +217,47 @@ async def test_a_cancelled_send_shows_no_secret_in_its_local_variables() -> None
     for error in (timed_out.value, cut_off.value, *cancelled):
         assert isinstance(error, BaseException)
         assert_no_secrets_in_locals(error)
+
+
+REFUSALS: dict[str, Callable[[], object]] = {
+    "client: another argument": lambda: CallbellClient(TOKEN, timeout=-1.0),
+    "client: a wrong session": lambda: CallbellClient(TOKEN, session=3),  # type: ignore[arg-type]
+    "client: a wrong base URL": lambda: CallbellClient(TOKEN, base_url="ftp://127.0.0.1"),
+    "client: quotation marks": lambda: CallbellClient(f'"{TOKEN}"'),
+    "client: a name": lambda: CallbellClient(f"CALLBELL_TOKEN={TOKEN}"),
+    "client: blanks inside": lambda: CallbellClient(f"{TOKEN} {TOKEN}"),
+    "client: not ASCII": lambda: CallbellClient(f"{TOKEN}é"),
+    "client: half a character": lambda: CallbellClient(f"{TOKEN}\ud800"),
+    "client: bytes": lambda: CallbellClient(TOKEN.encode()),  # type: ignore[arg-type]
+    "receiver: another argument": lambda: WebhookReceiver(print, secret=TOKEN, queue_size=0),
+    "receiver: unsigned as well": lambda: WebhookReceiver(print, secret=TOKEN, unsigned=True),
+    "receiver: a missing second secret": lambda: WebhookReceiver(print, secret=[TOKEN, ""]),
+    "receiver: half a character": lambda: WebhookReceiver(print, secret=f"{TOKEN}\ud800"),
+    "ASGI: another argument": lambda: WebhookApp(print, secret=TOKEN, queue_size=0),
+    "aiohttp: another argument": lambda: add_webhook_route(
+        aiohttp.web.Application(), "/hook", print, secret=TOKEN, queue_size=0
+    ),
+    "a wrong signature": lambda: verify_signature(b"{}", f"t=1,v1={'0' * 64}", TOKEN),
+    "a wrong tolerance": lambda: verify_signature(b"{}", None, TOKEN, tolerance=-1.0),
+    "a wrong secret to sign with": lambda: sign(b"{}", f"'{TOKEN}'"),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+def test_a_refused_argument_shows_no_secret_in_its_local_variables(refusal: Callable[[], object]) -> None:
+    """A token or a webhook secret is in no local variable when it, or another argument beside it, is refused."""
+    with pytest.raises((ConfigurationError, SignatureError)) as caught:
+        refusal()
+    assert_no_secrets(caught.value)
+    assert_no_secrets_in_locals(caught.value)
+
+
+def test_a_refused_token_of_the_environment_is_in_no_local_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token from `CALLBELL_TOKEN` is not shown either."""
+    monkeypatch.setenv("CALLBELL_TOKEN", TOKEN)
+    with pytest.raises(ConfigurationError) as caught:
+        CallbellClient(timeout=-1.0)
+    assert_no_secrets_in_locals(caught.value)
 
 
 async def test_the_frames_of_a_callers_own_code_stay() -> None:

@@ -25,7 +25,19 @@ from callbell_async.wire import load_json
 
 __all__ = ["export", "funnel_stages", "reconcile", "status"]
 
-COLUMNS = ("key", "to", "outcome", "status", "uuid", "attempts", "tried_at", "finished_at", "reason", "body")
+COLUMNS = (
+    "key",
+    "to",
+    "outcome",
+    "confirmed_by",
+    "status",
+    "uuid",
+    "attempts",
+    "tried_at",
+    "finished_at",
+    "reason",
+    "body",
+)
 
 _STAGES = (MessageStatus.ENQUEUED, MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.READ)
 
@@ -49,7 +61,7 @@ def status(journal: Path, refresh: bool, as_json: bool, connection: Connection) 
     Exit status: 0 success, 1 a status could not be refreshed, 2 wrong use, 3 journal unusable.
     """
     path = require_journal(journal)
-    refreshed = not refresh or asyncio.run(_refresh(path, connection.ready()))
+    refreshed = not refresh or asyncio.run(_refresh(path, _connection_for(path, connection)))
     outcomes, funnel = asyncio.run(_read_counts(path))
     if as_json:
         result_json({"outcomes": outcomes, "funnel": funnel})
@@ -58,11 +70,19 @@ def status(journal: Path, refresh: bool, as_json: bool, connection: Connection) 
     return DONE if refreshed else NOT_ALL_DONE
 
 
+def _connection_for(path: Path, connection: Connection) -> Connection:
+    """The connection for a journal's messages. The token comes last: it is of no use for a journal of the sandbox."""
+    return connection.for_journal(asyncio.run(_saved_options(path))).ready()
+
+
+async def _saved_options(path: Path) -> Mapping[str, Any]:
+    async with Journal(path, read_only=True) as journal:
+        return saved_options(await journal.notes())
+
+
 async def _refresh(path: Path, connection: Connection) -> bool:
-    async with Journal(path) as journal:
-        connection = connection.for_journal(saved_options(await journal.notes()))
-        async with connection.open() as callbell:
-            report = await callbell.refresh(journal)
+    async with Journal(path) as journal, connection.open() as callbell:
+        report = await callbell.refresh(journal)
     requested = pluralize(report.requested, "message")
     info(f"refreshed the status of {requested}: {report.changed} changed, {report.failed} failed")
     return not report.failed
@@ -109,7 +129,8 @@ def reconcile(journal: Path, as_json: bool, connection: Connection) -> int:
 
     Exit status: 0 none is left, 1 some are left, 2 wrong use, 3 journal unusable.
     """
-    report = asyncio.run(_reconcile(require_journal(journal), connection.ready()))
+    path = require_journal(journal)
+    report = asyncio.run(_reconcile(path, _connection_for(path, connection)))
     counts = {"inferred": report.inferred, "confirmed": report.confirmed, "unresolved": len(report.unresolved)}
     for unresolved in report.unresolved:
         key, reason = unresolved.entry.key, unresolved.reason
@@ -126,10 +147,8 @@ def reconcile(journal: Path, as_json: bool, connection: Connection) -> int:
 
 
 async def _reconcile(path: Path, connection: Connection) -> ReconcileReport:
-    async with Journal(path) as journal:
-        connection = connection.for_journal(saved_options(await journal.notes()))
-        async with connection.open() as callbell:
-            return await callbell.reconcile(journal)
+    async with Journal(path) as journal, connection.open() as callbell:
+        return await callbell.reconcile(journal)
 
 
 # --- export -----------------------------------------------------------------------------------------------------------

@@ -79,6 +79,7 @@ def resume(
     elif connection.sandbox:
         raise ConfigurationError(f"--sandbox: the messages of {journal} were sent to Callbell; use another journal")
     else:
+        connection = attrs.evolve(connection, offers_sandbox=False)
         base_url = connection.for_journal({"base_url": job.base_url}).base_url
     job = attrs.evolve(
         job,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import tempfile
 from collections.abc import Iterator
@@ -93,6 +94,15 @@ class JournalledFaster(Journalled):
     """A journal that does not wait for the disk."""
 
     risk_power_loss = True
+
+
+class SinglesJournalled(Journalled):
+    """Concurrent calls of `send` with a journal, one for each message."""
+
+    async def send_all(self, count: int) -> int:
+        """All at once."""
+        calls = (self._client.send(message, journal=self._journal) for message in self.next_messages(count))
+        return len(await asyncio.gather(*calls))
 
 
 class PacedUnjournalled(Unjournalled):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,8 @@ def test_a_journal_of_the_sandbox_is_refused_for_callbell(file: Path, journal: P
     assert sandbox.messages == []
     # Commands that need no server still work; those that need it are refused with the reason.
     assert run("resume", journal).exit_code == run("resume", journal, "--sandbox").exit_code == 0
-    for command in (["reconcile", journal], ["status", journal, "--refresh"]):
-        result = run(*command, environment={"CALLBELL_TOKEN": TOKEN})
+    for command, token in itertools.product((["reconcile", journal], ["status", journal, "--refresh"]), (TOKEN, "")):
+        result = run(*command, environment={"CALLBELL_TOKEN": token})
         assert result.exit_code == 2
         assert "were sent with --sandbox, and that mock Callbell server ended with the run" in result.stderr
         assert "start `callbell-async sandbox`" in result.stderr

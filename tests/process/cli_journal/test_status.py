@@ -107,7 +107,9 @@ def test_export_writes_every_entry(sent: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert sorted(row["to"] for row in rows) == NUMBERS
-    assert {row["to"]: row["outcome"] for row in rows}[NUMBERS[1]] == "rejected"
+    by_number = {row["to"]: row for row in rows}
+    assert (by_number[NUMBERS[0]]["outcome"], by_number[NUMBERS[0]]["confirmed_by"]) == ("accepted", "response")
+    assert (by_number[NUMBERS[1]]["outcome"], by_number[NUMBERS[1]]["confirmed_by"]) == ("rejected", "")
     target = tmp_path / "out.jsonl"
     result = run("export", sent, "--jsonl", "--output", target, "--outcome", "rejected", "--outcome", "unknown")
     assert (result.stdout, result.stderr) == ("", "1 entry\n")
@@ -149,6 +151,17 @@ def test_a_journal_does_not_decide_where_the_token_goes(
     assert f"using {sandbox.url}" in result.stderr.splitlines()
     assert result.exit_code in (0, 1)
     assert len(sandbox.requests) > requests or command == ["resume"]
+
+
+@pytest.mark.parametrize("command", [["status", "--refresh"], ["reconcile"], ["resume"]])
+def test_a_journal_of_callbell_can_not_be_tried_in_the_sandbox(
+    file: Path, journal: Path, sandbox: Sandbox, command: list[str]
+) -> None:
+    """Without a token, the commands for a journal of Callbell do not advise `--sandbox`, which they would refuse."""
+    assert send(file, journal, sandbox).exit_code == 0
+    result = run(*command, journal, environment={"CALLBELL_BASE_URL": sandbox.url})
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == "callbell-async: no token; set CALLBELL_TOKEN or use --token-file FILE"
 
 
 @pytest.mark.parametrize(
