@@ -11,7 +11,7 @@ from pathlib import Path
 from callbell_async import Outcome
 from callbell_async.sandbox import Exchange, Fault, Sandbox
 from tests.benchmarks.report import show, table
-from tests.support.campaign_child import Order
+from tests.support.campaign_child import ChildConfig
 from tests.support.campaign_process import CampaignLauncher, entries_of, text_of
 
 RATE = 300
@@ -52,8 +52,8 @@ async def _kill(kills: int, earliest: float, latest: float) -> list[tuple[int, i
             sandbox.inject(Fault("respond later", respond_later))
             with tempfile.TemporaryDirectory() as directory:
                 path = Path(directory, "journal.db")
-                order = Order(sandbox.url, str(path), seed=number, size=5000, concurrency=CONCURRENCY, rate=RATE)
-                await launcher.begin(order)
+                config = ChildConfig(sandbox.url, str(path), seed=number, size=5000, concurrency=CONCURRENCY, rate=RATE)
+                await launcher.begin(config)
                 await first.wait()
                 await asyncio.sleep(chance.uniform(earliest, latest))
                 launcher.kill()

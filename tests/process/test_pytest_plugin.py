@@ -67,12 +67,12 @@ def test_a_user_s_project(project: pytest.Pytester, mode: str) -> None:
     result.assert_outcomes(passed=3)
 
 
-PAGE = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "sandbox.md").read_text(encoding="utf-8")
 RECIPES = [code for code in re.findall(r"```python\n(.+?)```", PAGE, re.DOTALL) if "def test_" in code]
 
 
 def test_the_tests_on_the_page_pass(project: pytest.Pytester) -> None:
-    """Each example of a test in docs/sandbox.md passes as it is, without a warning: pytest alone, FastAPI, httpx, aiohttp."""
+    """Each example of a test in docs/how-to/sandbox.md passes as it is, without a warning: pytest alone, FastAPI, httpx, aiohttp."""
     assert len(RECIPES) == 4
     project.makepyfile(**{f"test_{place}": code for place, code in enumerate(RECIPES)})
     # Two warnings are about the test clients: pytest collects classes named Test…, and Starlette prefers another httpx.

@@ -153,8 +153,8 @@ def test_a_wrong_seed_file_is_one_line(tmp_path: Path, text: str, error: str) ->
 
 
 def test_the_requests_of_our_page_work() -> None:
-    """Each curl command of docs/sandbox.md works, in the order of the page; no request is refused."""
-    commands = curl_commands(DOCS / "sandbox.md")
+    """Each curl command of docs/how-to/sandbox.md works, in the order of the page; no request is refused."""
+    commands = curl_commands(DOCS / "how-to" / "sandbox.md")
     assert len(commands) == 15
     with running() as (_, url):
         host = url.removesuffix("/v1")

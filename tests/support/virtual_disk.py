@@ -1,4 +1,4 @@
-"""A virtual clock beside a real thread: a job of an executor runs at once, and takes the virtual time that the test defines."""
+"""Virtual time for code with a thread: a job of an executor runs at once, and its virtual duration is set by the test."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ Ts = TypeVarTuple("Ts")
 
 
 class _RoundSelector(_JumpingSelector):
-    """A selector that calls `at_round` once a round, and lets no time pass if that gave the loop something to do."""
+    """Calls `at_round` once in each round of the loop; no time passes if that call gave the loop something to do."""
 
     def __init__(self) -> None:
         super().__init__()
         self.at_round: Callable[[], bool] = lambda: False
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        """Run one round."""
+        """Select without advancing the time if `at_round` returned `True`."""
         return super().select(0 if self.at_round() else timeout)
 
 
 class DiskLoop(VirtualTimeLoop):
-    """Virtual time for code that uses a thread for the disk: events have the same order in each run.
+    """A loop with virtual time for code that uses a thread for the disk. The order of events is the same in each run.
 
-    The loop waits while a thread runs a job. The result of the job arrives after some virtual time.
+    A job of an executor runs in its thread while the loop waits. Its future is done after `seconds(number)` of virtual time; the jobs are counted from 1.
 
     Attributes:
-        seconds: Returns the virtual seconds that a job takes, from its number (from 1).
-        at_job: Called with the number of each job and a function that runs it; it must call that function.
+        seconds: Returns the duration of a job, by its number.
+        at_job: Is called with the number of a job and the job, and must call the job.
         jobs: The number of jobs so far.
     """
 
@@ -48,14 +48,14 @@ class DiskLoop(VirtualTimeLoop):
         self.jobs = 0
 
     def at_round(self, call: Callable[[], bool]) -> None:
-        """Call a function between two rounds; it returns whether it gave the loop something to do."""
+        """Set the function that is called between two rounds; it returns whether it gave the loop something to do."""
         self._rounds.at_round = call
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        """Run the job now, and set its result later."""
+        """Run the job now, and set its result after its virtual duration."""
         assert executor is not None
         self.jobs += 1
-        done: asyncio.Future[T] = self.create_future()
+        future: asyncio.Future[T] = self.create_future()
         job = None
 
         def run_job() -> None:
@@ -66,28 +66,28 @@ class DiskLoop(VirtualTimeLoop):
         self.at_job(self.jobs, run_job)
         assert job is not None
 
-        def set_result() -> None:
-            if done.done():
+        def set_done() -> None:
+            if future.done():
                 return
             error = job.exception()
             if error is None:
-                done.set_result(job.result())
+                future.set_result(job.result())
             else:
-                done.set_exception(error)
+                future.set_exception(error)
 
-        self.call_later(self.seconds(self.jobs), set_result)
-        return done
+        self.call_later(self.seconds(self.jobs), set_done)
+        return future
 
 
 def on_disk(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run an asynchronous test on a `DiskLoop`. It also fails if the loop reports an unhandled exception."""
+    """Run an asynchronous test on a `DiskLoop`. The test also fails for an exception that the loop's handler receives."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        complaints: list[dict[str, Any]] = []
+        errors: list[dict[str, Any]] = []
         with asyncio.Runner(loop_factory=DiskLoop) as runner:
-            runner.get_loop().set_exception_handler(lambda _, context: complaints.append(context))
+            runner.get_loop().set_exception_handler(lambda _, context: errors.append(context))
             runner.run(test(*args, **kwargs))
-        assert not complaints, complaints
+        assert not errors, errors
 
     return run
