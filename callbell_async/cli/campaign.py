@@ -186,7 +186,7 @@ class Campaign:
         self,
         callbell: CallbellClient,
         *,
-        concurrency: int,
+        concurrency: int | None = None,
         journal: Journal | None = None,
         outage_timeout: float = DEFAULT_OUTAGE_TIMEOUT,
     ) -> None:

@@ -53,7 +53,7 @@ class SendJob:
     sandbox: bool = False
     base_url: str | None = None
     rate: int
-    concurrency: int
+    concurrency: int | None
     outage_timeout: int = DEFAULT_OUTAGE_TIMEOUT
     digest: str | None = None
 

@@ -19,7 +19,7 @@ from callbell_async.journal.store import (
     StatusReport,
     claimed,
     crashed,
-    with_report,
+    reported,
     with_result,
 )
 
@@ -58,7 +58,7 @@ ATTEMPTS = 5
 
 _RETRIED = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _STATE = Row._fields.index("state")
-_SCHEMA_PAGE = "docs/journal-schema.md has the SQL"
+_SCHEMA_PAGE = "docs/reference/journal-schema.md has the SQL"
 
 
 class PostgresStore:
@@ -169,8 +169,9 @@ class PostgresStore:
         def write() -> list[Claim]:
             self._finish(results)
             for report in reports:
-                found = self._select(sql.BY_KEYS_LOCKED, [report.key]) or self._select(sql.BY_UUID_LOCKED, report.uuid)
-                self._save([with_report(row, report) for row in found])
+                named = next(iter(self._select(sql.BY_KEYS_LOCKED, [report.key])), None)
+                holder = next(iter(self._select(sql.BY_UUID_LOCKED, report.uuid)), None)
+                self._save(reported(named, holder, report))
             return self._claim(requests, run, now) if requests else []
 
         return self._write(write)

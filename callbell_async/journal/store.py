@@ -193,10 +193,7 @@ def with_result(row: Row, result: ResultRow) -> Row:
 
 
 def reported(named: Row | None, holder: Row | None, report: StatusReport) -> list[Row]:
-    """Return the rows after a report that changes them: `named` has its key, and `holder` has its uuid.
-
-    No two rows have one uuid.
-    """
+    """Return the rows after a report that changes them: `named` has its key, and `holder` has its uuid."""
     row = named or holder
     if named is None or holder is None or named.id == holder.id:
         return [] if row is None else [with_report(row, report)]

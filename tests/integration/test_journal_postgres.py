@@ -100,7 +100,7 @@ async def test_a_user_without_permissions_needs_the_tables(sandbox: Sandbox, dat
     """Where the user may not create tables, the error names the permission and the page with the SQL."""
     text = await refused(sandbox, Journal.connect(database.user, name="spring"))
     assert "lacks a permission" in text
-    assert "docs/journal-schema.md" in text
+    assert "docs/reference/journal-schema.md" in text
 
 
 async def test_documented_permissions_are_enough(sandbox: Sandbox, database: Database) -> None:

@@ -296,11 +296,7 @@ def test_both_stores_do_the_same(postgres_service: Service, tmp_path: Path, life
     try:
         last: dict[str, list[Claim]] = {}
         for number, (step, what, how) in enumerate(life):
-<<<<<<< HEAD
-            found: list[object] = []
-=======
             found: list[Any] = []
->>>>>>> main
             if step == "reopen":
                 for store in stores:
                     store.close()

@@ -36,7 +36,9 @@ __all__ = ["resume"]
     help="Send the messages with the keys in this file again: the output of export --outcome unknown, "
     "without the lines that must not be sent.",
 )
-@option("--concurrency", type=concurrency_range, group="Run", help="Messages in flight at once; as before by default.")
+@option(
+    "--concurrency", type=concurrency_range, group="Run", help="Most messages in flight at once; as before by default."
+)
 @option(
     "--rate",
     type=click.IntRange(min=1),
@@ -81,10 +83,11 @@ def resume(
     else:
         connection = attrs.evolve(connection, offers_sandbox=False)
         base_url = connection.for_journal({"base_url": job.base_url}).base_url
+    most = concurrency or job.concurrency
     job = attrs.evolve(
         job,
         rate=rate or job.rate,
-        concurrency=min(concurrency or job.concurrency, MAX_CONCURRENCY),
+        concurrency=None if most is None else min(most, MAX_CONCURRENCY),
         outage_timeout=job.outage_timeout if outage_timeout is None else outage_timeout,
         base_url=base_url,
     )

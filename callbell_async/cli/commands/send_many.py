@@ -98,7 +98,7 @@ def send_many(
     failed_unknown: bool,
     force: bool,
     rate: int,
-    concurrency: int,
+    concurrency: int | None,
     outage_timeout: int,
     connection: Connection,
 ) -> int:
