@@ -24,7 +24,7 @@ from callbell_async.arguments import (
     is_insecure,
 )
 from callbell_async.asyncio_tools import run_shielded
-from callbell_async.bulk import DEFAULT_STOP_ON, SendRun, SingleSends
+from callbell_async.bulk import DEFAULT_STOP_ON, FIRST_WORKERS, MAX_WORKERS, SendRun, SingleSends
 from callbell_async.endpoints.account import (
     AuthEndpoint,
     ChannelsEndpoint,
@@ -86,8 +86,9 @@ class CallbellClient:
         timeout: The seconds for one attempt, from the request for a connection to the end of the response, more than 0; `None`
             for no limit.
         connect_timeout: The seconds for opening a connection, more than 0, within `timeout`; `None` for no limit.
-        max_connections: The most connections in the pool, 1 or more. A request that finds none free waits, within `timeout`. More
-            than the process may open gives a `UserWarning`.
+        max_connections: The most connections in the pool, 1 or more. A request that finds none free waits, within `timeout`. By default
+            300, or fewer if the process may open fewer files. A pool that is larger than that gives a `UserWarning`, and so does a
+            default of fewer than 50.
         retry: The `RetryPolicy`. By default, a message that may have been accepted is not sent again.
         rate_limit: The most requests in a second, 1 or more; a `RateLimiter`; or `None` for no limit. Callbell's limit is 300 for
             an account.
@@ -109,7 +110,7 @@ class CallbellClient:
         base_url: str | None = None,
         timeout: float | None = 30.0,
         connect_timeout: float | None = 5.0,
-        max_connections: int = 100,
+        max_connections: int | None = None,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - immutable
         rate_limit: int | RateLimiter | None = 300,
         session: aiohttp.ClientSession | None = None,
@@ -124,7 +125,8 @@ class CallbellClient:
         self._base_url = check_base_url(base_url, example=DEFAULT_BASE_URL)
         check_seconds("timeout", timeout, positive=True, optional=True)
         check_seconds("connect_timeout", connect_timeout, positive=True, optional=True)
-        check_count("max_connections", max_connections)
+        if max_connections is not None:
+            check_count("max_connections", max_connections)
         check_instance("retry", retry, RetryPolicy, "RetryPolicy(attempts=1) never retries")
         limiter = _rate_limiter(rate_limit)
         if session is not None:
@@ -132,7 +134,8 @@ class CallbellClient:
                 "session", session, aiohttp.ClientSession, "pass a session of aiohttp itself, or leave it out"
             )
         user_agent = default_user_agent() if user_agent is None else check_header("user_agent", user_agent)
-        for text in _setup_warnings(self._base_url, connections=max_connections if session is None else 0):
+        files = math.inf if session is not None else _open_file_limit()
+        for text in _setup_warnings(self._base_url, max_connections, files):
             warnings.warn(text, stacklevel=2)
         options = TransportOptions(
             base_url=self._base_url,
@@ -141,7 +144,7 @@ class CallbellClient:
             ),
             timeout=timeout,
             connect_timeout=connect_timeout,
-            max_connections=max_connections,
+            max_connections=_default_connections(files) if max_connections is None else max_connections,
         )
         self._transport = Transport(options, session)
         self._runs: set[SendRun] = set()
@@ -238,7 +241,7 @@ class CallbellClient:
         self,
         messages: Iterable[Item] | AsyncIterable[Item],
         *,
-        concurrency: int = 50,
+        concurrency: int | None = None,
         journal: Journal | None = None,
         on_result: Callable[[SendResult], Any] | None = None,
         stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
@@ -255,7 +258,8 @@ class CallbellClient:
         Args:
             messages: The messages, from any iterable or asynchronous iterable. They are read as they are needed. An
                 `InvalidMessageError` in place of a message is reported as its result.
-            concurrency: The most messages in flight, 1 or more. Beyond the client's `max_connections` they wait for a connection.
+            concurrency: The most messages in flight, 1 or more. Beyond the client's `max_connections` they wait for a connection. By
+                default 50 at first; while the rate limiter has free slots, up to 300, but never more than the client's connections.
             journal: Records every message before it is sent, and its outcome. A message that it has already is not sent again,
                 also after a crash.
             on_result: Called with the result of each message; if it returns an awaitable, that is awaited.
@@ -396,17 +400,26 @@ def _rate_limiter(rate_limit: object) -> RateLimiter | None:
 _OTHER_FILES = 32
 
 
-def _setup_warnings(base_url: str, *, connections: int) -> Iterator[str]:
-    """Yield a text for each setting that works but is risky."""
+def _default_connections(files: float) -> int:
+    """Return the size of the pool that suits `send_many`, or a smaller one that this number of open files allows."""
+    return int(max(1, min(MAX_WORKERS, files - _OTHER_FILES)))
+
+
+def _setup_warnings(base_url: str, max_connections: int | None, files: float) -> Iterator[str]:
+    """Yield a text for each setting that works but is risky; `files` is the number of files that the process may open."""
     if is_insecure(base_url):
         yield (
             f"base_url {base_url} is plain http to another host: the token and all messages cross the network unencrypted; use https"
         )
-    limit = _open_file_limit()
-    if connections + _OTHER_FILES > limit:
+    if max_connections is None and _default_connections(files) < FIRST_WORKERS:
         yield (
-            f"this process may open {limit} files, too few for max_connections={connections}; "
-            f"raise the limit (ulimit -n {connections + _OTHER_FILES}) or lower max_connections"
+            f"this process may open {files} files, too few for {FIRST_WORKERS} connections; "
+            f"raise the limit (ulimit -n {MAX_WORKERS + _OTHER_FILES}), or set max_connections to send more slowly"
+        )
+    elif max_connections is not None and max_connections + _OTHER_FILES > files:
+        yield (
+            f"this process may open {files} files, too few for max_connections={max_connections}; "
+            f"raise the limit (ulimit -n {max_connections + _OTHER_FILES}) or lower max_connections"
         )
 
 

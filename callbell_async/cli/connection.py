@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from callbell_async.client import CallbellClient
 
 __all__ = [
-    "DEFAULT_CONCURRENCY",
     "DEFAULT_RATE",
     "Connection",
     "connection_options",
@@ -36,7 +35,6 @@ __all__ = [
 Command = Callable[..., Any]
 
 DEFAULT_RATE = 300
-DEFAULT_CONCURRENCY = 50
 
 _LONGEST_TOKEN = 4096
 """Characters; an API key has some dozens, and anything longer is another file."""
@@ -94,9 +92,7 @@ class Connection:
         return attrs.evolve(self, base_url=base_url)
 
     @asynccontextmanager
-    async def open(
-        self, *, rate: int = DEFAULT_RATE, concurrency: int = DEFAULT_CONCURRENCY
-    ) -> AsyncIterator[CallbellClient]:
+    async def open(self, *, rate: int = DEFAULT_RATE, concurrency: int | None = None) -> AsyncIterator[CallbellClient]:
         """A client, open until the block is left."""
         from callbell_async.client import CallbellClient
 

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import click
 
-from callbell_async.cli.connection import DEFAULT_CONCURRENCY, DEFAULT_RATE
+from callbell_async.cli.connection import DEFAULT_RATE
 from callbell_async.cli.message_form import MessageForm
 from callbell_async.cli.option_groups import option
 from callbell_async.cli.saved_run import DEFAULT_OUTAGE_TIMEOUT
@@ -86,11 +86,9 @@ def run_options(command: Command) -> Command:
     return all_options(
         option(
             "--concurrency",
-            default=DEFAULT_CONCURRENCY,
-            show_default=True,
             type=concurrency_range,
             group="Run",
-            help="Messages in flight at once.",
+            help="Most messages in flight at once; by default as many as the rate needs, up to 300.",
         ),
         option(
             "--rate",

@@ -47,7 +47,7 @@ class SQLiteStore:
         self._read_only = read_only
         self._connection: sqlite3.Connection | None = None
         self._lock: files.LockFile | None = None
-        self._failure: JournalError | None = None
+        self.failure: JournalError | None = None
         self._broken = f"{path}: is damaged, or not a journal; restore a good copy, or begin a new journal where no message may be sent twice"
         try:
             with self._translated_errors():
@@ -173,7 +173,7 @@ class SQLiteStore:
         """Close the store; harmless when it is closed."""
         # A journal that can't be closed in order is recovered the next time.
         with contextlib.suppress(sqlite3.Error, JournalError):
-            if self._connection is not None and not self._read_only and self._failure is None:
+            if self._connection is not None and not self._read_only and self.failure is None:
                 with self._transaction():
                     self._closed = 1
                     self._touched = True
@@ -350,8 +350,8 @@ class SQLiteStore:
     def _transaction(self) -> Iterator[None]:
         if self._read_only:
             raise JournalError(f"{self._path}: was opened for reading only")
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         try:
             with self._translated_errors():
                 self._touched = False
@@ -369,7 +369,7 @@ class SQLiteStore:
                 self._execute("ROLLBACK")
             # The counters in memory may be ahead of the file.
             failure = f"{self._path}: can't be written after {type(error).__name__}; start again"
-            self._failure = error if isinstance(error, JournalError) else JournalError(failure)
+            self.failure = error if isinstance(error, JournalError) else JournalError(failure)
             raise
 
     @contextlib.contextmanager

@@ -73,7 +73,11 @@ class FakeCallbell(Transport):
     """
 
     def __init__(
-        self, fate: Callable[[int, int], Fate] = lambda number, attempt: Fate(), *, keeps: bool = True
+        self,
+        fate: Callable[[int, int], Fate] = lambda number, attempt: Fate(),
+        *,
+        keeps: bool = True,
+        max_connections: int = 10_000,
     ) -> None:
         super().__init__(
             TransportOptions(
@@ -81,7 +85,7 @@ class FakeCallbell(Transport):
                 headers=CIMultiDict({"Authorization": "Bearer a-test-token"}),
                 timeout=None,
                 connect_timeout=None,
-                max_connections=1,
+                max_connections=max_connections,
             )
         )
         self._describe = fate
@@ -108,9 +112,7 @@ class FakeCallbell(Transport):
                     path=call.request.path,
                     outcome=Outcome.NEVER_SENT,
                 )
-            call.written = True
-            if call.on_written is not None:
-                call.on_written()
+            call.mark_written()
             try:
                 await asyncio.sleep(fate.leaving)
             finally:
@@ -141,7 +143,7 @@ def new_run(
     transport: Transport,
     messages: Iterable[Any] | AsyncIterable[Any],
     *,
-    concurrency: int = 3,
+    concurrency: int | None = 3,
     retry: RetryPolicy = RetryPolicy(attempts=1),  # noqa: B008 - immutable
     rate_limit: RateLimiter | None = None,
     journal: Journal | None = None,
@@ -151,10 +153,10 @@ def new_run(
     outage_timeout: float = 0.0,
     runs: set[SendRun] | None = None,
 ) -> SendRun:
-    """A run over this transport. By default it neither retries nor pauses."""
-    caller = RequestPipeline(transport, retry=retry, rate_limit=rate_limit)
+    """Return a run over this transport. By default it neither retries nor pauses."""
+    pipeline = RequestPipeline(transport, retry=retry, rate_limit=rate_limit)
     return SendRun(
-        lambda: caller,
+        lambda: pipeline,
         messages,
         concurrency=concurrency,
         journal=journal,
@@ -189,7 +191,7 @@ async def begin(run: SendRun, *, after: float = 0.5) -> asyncio.Task[SendReport]
 
 
 async def cancel(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel them and wait for their end."""
+    """Cancel tasks, and wait for their end."""
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
@@ -197,7 +199,7 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
 
 
 def texts(count: int) -> list[TextMessage]:
-    """Messages whose text is their index."""
+    """Return messages whose text is their index."""
     return [TextMessage(to="+31612345678", text=str(number)) for number in range(count)]
 
 

@@ -11,17 +11,17 @@ import click
 from callbell_async.cli.campaign import run_campaign
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.failed_rows import Outputs
+from callbell_async.cli.journal_place import JOURNAL, JournalPlace
 from callbell_async.cli.option_groups import GroupedCommand, option
 from callbell_async.cli.options import FILE, MAX_CONCURRENCY, concurrency_range, output_options
-from callbell_async.cli.saved_run import SendJob, check_unchanged, read_keys, require_journal, saved_job
+from callbell_async.cli.saved_run import SendJob, check_unchanged, read_keys, saved_job
 from callbell_async.errors import ConfigurationError
-from callbell_async.journal import Journal
 
 __all__ = ["resume"]
 
 
 @click.command(cls=GroupedCommand, short_help="Send the rest of a run that has a journal.")
-@click.argument("journal", type=FILE)
+@click.argument("journal", type=JOURNAL)
 @option(
     "--resend",
     multiple=True,
@@ -36,7 +36,9 @@ __all__ = ["resume"]
     help="Send the messages with the keys in this file again: the output of export --outcome unknown, "
     "without the lines that must not be sent.",
 )
-@option("--concurrency", type=concurrency_range, group="Run", help="Messages in flight at once; as before by default.")
+@option(
+    "--concurrency", type=concurrency_range, group="Run", help="Most messages in flight at once; as before by default."
+)
 @option(
     "--rate",
     type=click.IntRange(min=1),
@@ -53,7 +55,7 @@ __all__ = ["resume"]
 @output_options
 @connection_options()
 def resume(
-    journal: Path,
+    journal: JournalPlace,
     resend: tuple[str, ...],
     resend_file: Path | None,
     concurrency: int | None,
@@ -71,7 +73,7 @@ def resume(
     """
     outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown, force=force)
     keys = dict.fromkeys([*resend, *(() if resend_file is None else read_keys(resend_file))])
-    job = asyncio.run(_read_job(require_journal(journal)))
+    job = asyncio.run(_read_job(journal.existing()))
     check_unchanged(job, journal)
     if job.sandbox:
         # Every run of such a journal goes to a new mock server.
@@ -81,16 +83,17 @@ def resume(
     else:
         connection = attrs.evolve(connection, offers_sandbox=False)
         base_url = connection.for_journal({"base_url": job.base_url}).base_url
+    most = concurrency or job.concurrency
     job = attrs.evolve(
         job,
         rate=rate or job.rate,
-        concurrency=min(concurrency or job.concurrency, MAX_CONCURRENCY),
+        concurrency=None if most is None else min(most, MAX_CONCURRENCY),
         outage_timeout=job.outage_timeout if outage_timeout is None else outage_timeout,
         base_url=base_url,
     )
     return run_campaign(job, connection, outputs, journal=journal, resend=tuple(keys))
 
 
-async def _read_job(path: Path) -> SendJob:
-    async with Journal(path, read_only=True) as journal:
-        return saved_job(await journal.notes(), path)
+async def _read_job(place: JournalPlace) -> SendJob:
+    async with place.journal(read_only=True) as journal:
+        return saved_job(await journal.notes(), place)

@@ -49,7 +49,7 @@ def test_a_rejected_token_ends_with_the_command_for_the_rest(file: Path, journal
 
 
 def test_resume_applies_the_maximum_concurrency(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """A journal with a larger concurrency than the maximum is resumed with the maximum."""
+    """A journal without a concurrency is resumed without one, and one with more than the maximum with the maximum."""
     assert send(file, journal, sandbox).exit_code == 0
 
     async def concurrency(more: int | None = None) -> object:
@@ -59,6 +59,9 @@ def test_resume_applies_the_maximum_concurrency(file: Path, journal: Path, sandb
                 await opened.write_notes({"options": json.dumps({**options, "concurrency": more})})
             return options["concurrency"]
 
+    assert asyncio.run(concurrency()) is None
+    assert run("resume", journal, environment=environment_for(sandbox)).exit_code == 0
+    assert asyncio.run(concurrency()) is None
     asyncio.run(concurrency(more=99_999_999))
     assert run("resume", journal, environment=environment_for(sandbox)).exit_code == 0
     assert asyncio.run(concurrency()) == 10_000
