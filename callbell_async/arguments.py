@@ -9,12 +9,13 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-from typing import TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from callbell_async.errors import ConfigurationError
 
 __all__ = [
+    "Secret",
     "check_base_url",
     "check_count",
     "check_flag",
@@ -80,48 +81,83 @@ def check_instance(name: str, value: object, cls: type[T], remedy: str) -> T:
     return value
 
 
+class Secret(Generic[T]):
+    """A secret as a local variable: error reporters show the local variables of a traceback, and the `repr` of this one hides its value."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+
 def check_secret(name: str, value: object) -> str:
     """Return a secret without the blanks around it, as a file or an environment variable may add them.
 
     Raises `ConfigurationError` for a value that is not a string, is blank, is in quotation marks, or has the form `NAME=value`.
     """
+    secret, fault = _read_secret(value)
+    # See `Secret`.
+    del value
+    if fault:
+        raise ConfigurationError(f"{name}: {fault}")
+    return secret
+
+
+def check_token(token: object) -> str:
+    """Return an API token without blanks around it and without the `Bearer ` that Callbell's dashboard shows before it."""
+    secret, fault = _read_token(token)
+    # See `Secret`.
+    del token
+    if fault:
+        raise ConfigurationError(fault)
+    return secret
+
+
+def _read_secret(value: object) -> tuple[str, str]:
+    """Return the secret, or an empty string and what is wrong with the value."""
     if not isinstance(value, str):
-        raise ConfigurationError(f"{name}: must be a string, not {type(value).__name__}")
+        return "", f"must be a string, not {type(value).__name__}"
     secret = _trim(value)
     if not secret:
-        raise ConfigurationError(f"{name}: is blank; give the whole secret")
+        return "", "is blank; give the whole secret"
     if secret[0] in _QUOTES or secret[-1] in _QUOTES:
-        raise ConfigurationError(f"{name}: has quotation marks around it; remove them")
+        return "", "has quotation marks around it; remove them"
     if _ASSIGNMENT.match(secret):
-        raise ConfigurationError(f"{name}: has the form NAME=value; give only the part after the equals sign")
-    return secret
+        return "", "has the form NAME=value; give only the part after the equals sign"
+    if any("\ud800" <= character <= "\udfff" for character in secret):
+        return "", "holds half of a character; copy it again"
+    return secret, ""
+
+
+def _read_token(token: object) -> tuple[str, str]:
+    if isinstance(token, str):
+        token = _BEARER.sub("", _trim(token), count=1)
+    if token is None or token == "":
+        return "", "no token; pass CallbellClient(token) or set CALLBELL_TOKEN in the environment"
+    secret, fault = _read_secret(token)
+    if not fault and any(map(str.isspace, secret)):
+        fault = "has blanks or line breaks in it; give the token alone"
+    fault = fault or _header_fault(secret)
+    return ("", f"token: {fault}") if fault else (secret, "")
 
 
 def _trim(value: str) -> str:
     return value.strip().strip(_INVISIBLE).strip()
 
 
-def check_token(token: object) -> str:
-    """Return an API token without blanks around it and without the `Bearer ` that Callbell's dashboard shows before it."""
-    if isinstance(token, str):
-        token = _BEARER.sub("", _trim(token), count=1)
-    if token is None or token == "":
-        raise ConfigurationError("no token; pass CallbellClient(token) or set CALLBELL_TOKEN in the environment")
-    secret = check_secret("token", token)
-    if any(map(str.isspace, secret)):
-        raise ConfigurationError("token: has blanks or line breaks in it; give the token alone")
-    return check_header("token", secret)
-
-
 def check_header(name: str, value: object) -> str:
-    """Return a value that an HTTP header can hold; the error does not quote it, because it may be a secret."""
+    """Return a value that an HTTP header can hold."""
     if not isinstance(value, str):
         raise ConfigurationError(f"{name}: must be a string, not {type(value).__name__}")
-    if not value.strip() or not value.isprintable() or not value.isascii():
-        raise ConfigurationError(
-            f"{name}: a header can't hold it; give one line of printable ASCII characters, without line breaks"
-        )
+    if fault := _header_fault(value):
+        raise ConfigurationError(f"{name}: {fault}")
     return value
+
+
+def _header_fault(value: str) -> str:
+    if value.strip() and value.isprintable() and value.isascii():
+        return ""
+    return "a header can't hold it; give one line of printable ASCII characters, without line breaks"
 
 
 def check_base_url(url: object, *, example: str) -> str:

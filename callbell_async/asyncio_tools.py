@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["CancellationShield", "run_uncancelled", "wait_uncancelled"]
+__all__ = ["CancellationShield", "run_shielded", "run_uncancelled", "wait_uncancelled"]
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class CancellationShield:
         self._has_new = False
         self.error: asyncio.CancelledError | None = None
 
-    async def wait(self, work: asyncio.Future[Any], on_cancelled: Callable[[], None] | None = None) -> None:
+    async def wait(self, work: asyncio.Future[Any], on_cancelled: Callable[[], object] | None = None) -> None:
         """Return when the work is done, whatever its result; `on_cancelled` is called for each new cancellation."""
         while not work.done():
             try:
@@ -75,6 +75,25 @@ async def wait_uncancelled(work: asyncio.Future[Any]) -> asyncio.CancelledError 
     shield = CancellationShield()
     await shield.wait(work)
     return shield.error
+
+
+async def run_shielded(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run `work` in a task of its own, and return its result.
+
+    That task gets each new cancellation of the current task once, so that a cancel scope of anyio does not
+    interrupt its every `await`. The cancellation is raised here when the task has ended.
+    """
+    loop = asyncio.get_running_loop()
+    shield = CancellationShield()
+    task = loop.create_task(work())
+    # Not before the task has begun: it would never begin.
+    await shield.wait(task, lambda: loop.call_soon(task.cancel))
+    if shield.error is None:
+        return task.result()
+    if not task.cancelled():
+        task.result()
+    # This one has the message by which anyio knows its own cancellation.
+    raise shield.error
 
 
 async def run_uncancelled(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

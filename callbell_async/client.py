@@ -14,6 +14,7 @@ import aiohttp
 from multidict import CIMultiDict
 
 from callbell_async.arguments import (
+    Secret,
     check_base_url,
     check_count,
     check_header,
@@ -22,7 +23,8 @@ from callbell_async.arguments import (
     check_token,
     is_insecure,
 )
-from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
+from callbell_async.asyncio_tools import run_shielded
+from callbell_async.bulk import DEFAULT_STOP_ON, FIRST_WORKERS, MAX_WORKERS, SendRun, SingleSends
 from callbell_async.endpoints.account import (
     AuthEndpoint,
     ChannelsEndpoint,
@@ -84,8 +86,9 @@ class CallbellClient:
         timeout: The seconds for one attempt, from the request for a connection to the end of the response, more than 0; `None`
             for no limit.
         connect_timeout: The seconds for opening a connection, more than 0, within `timeout`; `None` for no limit.
-        max_connections: The most connections in the pool, 1 or more. A request that finds none free waits, within `timeout`. More
-            than the process may open gives a `UserWarning`.
+        max_connections: The most connections in the pool, 1 or more. A request that finds none free waits, within `timeout`. By default
+            300, or fewer if the process may open fewer files. A pool that is larger than that gives a `UserWarning`, and so does a
+            default of fewer than 50.
         retry: The `RetryPolicy`. By default, a message that may have been accepted is not sent again.
         rate_limit: The most requests in a second, 1 or more; a `RateLimiter`; or `None` for no limit. Callbell's limit is 300 for
             an account.
@@ -107,19 +110,23 @@ class CallbellClient:
         base_url: str | None = None,
         timeout: float | None = 30.0,
         connect_timeout: float | None = 5.0,
-        max_connections: int = 100,
+        max_connections: int | None = None,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - immutable
         rate_limit: int | RateLimiter | None = 300,
         session: aiohttp.ClientSession | None = None,
         user_agent: str | None = None,
     ) -> None:
-        token = check_token(os.environ.get("CALLBELL_TOKEN") if token is None else token)
+        given = Secret(os.environ.get("CALLBELL_TOKEN") if token is None else token)
+        # Any other argument may be refused below, and a traceback shows the local variables of this frame.
+        del token
+        secret = Secret(check_token(given.value))
         if base_url is None:
             base_url = os.environ.get("CALLBELL_BASE_URL") or DEFAULT_BASE_URL
         self._base_url = check_base_url(base_url, example=DEFAULT_BASE_URL)
         check_seconds("timeout", timeout, positive=True, optional=True)
         check_seconds("connect_timeout", connect_timeout, positive=True, optional=True)
-        check_count("max_connections", max_connections)
+        if max_connections is not None:
+            check_count("max_connections", max_connections)
         check_instance("retry", retry, RetryPolicy, "RetryPolicy(attempts=1) never retries")
         limiter = _rate_limiter(rate_limit)
         if session is not None:
@@ -127,20 +134,22 @@ class CallbellClient:
                 "session", session, aiohttp.ClientSession, "pass a session of aiohttp itself, or leave it out"
             )
         user_agent = default_user_agent() if user_agent is None else check_header("user_agent", user_agent)
-        for text in _setup_warnings(self._base_url, connections=max_connections if session is None else 0):
+        files = math.inf if session is not None else _open_file_limit()
+        for text in _setup_warnings(self._base_url, max_connections, files):
             warnings.warn(text, stacklevel=2)
         options = TransportOptions(
             base_url=self._base_url,
             headers=CIMultiDict(
-                {"Authorization": f"Bearer {token}", "Accept": "application/json", "User-Agent": user_agent}
+                {"Authorization": f"Bearer {secret.value}", "Accept": "application/json", "User-Agent": user_agent}
             ),
             timeout=timeout,
             connect_timeout=connect_timeout,
-            max_connections=max_connections,
+            max_connections=_default_connections(files) if max_connections is None else max_connections,
         )
         self._transport = Transport(options, session)
         self._runs: set[SendRun] = set()
         self._pipeline = pipeline = _PipelineHandle(RequestPipeline(self._transport, retry=retry, rate_limit=limiter))
+        self._single_sends = SingleSends(pipeline)
         self.messages = MessagesEndpoint(pipeline)
         self.contacts = ContactsEndpoint(pipeline)
         self.channels = ChannelsEndpoint(pipeline)
@@ -154,6 +163,9 @@ class CallbellClient:
         self.auth = AuthEndpoint(pipeline)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_pipeline"):
+            # A traceback shows it in `__init__`, when an argument was refused.
+            return f"<{type(self).__name__} not built>"
         state = "closed" if self._pipeline.closed else "open" if self._pipeline.loop else "not opened yet"
         return f"<{type(self).__name__} {self._base_url} {state}>"
 
@@ -183,19 +195,35 @@ class CallbellClient:
         """Close the client: its runs end as if they were cancelled, then the pool and the rate limiter close.
 
         A session that was passed to the client stays open. May be called twice.
+
+        Raises:
+            JournalError: A journal that `send` has opened could not be written.
         """
         self._pipeline.closed = True
+        # A cancel scope around this must not take the runs' shutdown time away.
+        await run_shielded(self._close)
+
+    async def _close(self) -> None:
         try:
             # All at once, so that their shutdown times do not add up.
             await asyncio.gather(*(run.aclose() for run in tuple(self._runs)))
         finally:
-            await self._pipeline.close()
+            try:
+                await self._pipeline.close()
+            finally:
+                await self._single_sends.close()
 
-    async def send(self, message: Message) -> MessageReceipt:
-        """Send one message; the same as `messages.send`.
+    async def send(self, message: Message, *, journal: Journal | None = None) -> MessageReceipt:
+        """Send one message; with a journal, once for each key.
+
+        Without a journal this is the same as `messages.send`. With one, the message's `key`, or everything that would be sent for
+        it, is an idempotency key: a further call with this key sends nothing and returns the first receipt, at any time, also after
+        a crash, and in another process if the journal is in PostgreSQL. Of concurrent calls with one key in this process, one sends
+        the message, and the others wait for it. A message that was `REJECTED`, `NEVER_SENT` or `SKIPPED` is sent by the next call.
 
         Args:
             message: The message.
+            journal: The journal. The first call opens it if it is not open, and it stays open until the client is closed.
 
         Returns:
             Callbell's receipt: the message was accepted for sending (not: delivered).
@@ -203,14 +231,20 @@ class CallbellClient:
         Raises:
             APIError: Callbell refused the message.
             TransportError: No readable response came; its `outcome` is `UNKNOWN` if the message may have been accepted.
+            DuplicateMessageError: The message was not sent, because it may have been accepted before, another process or run is
+                sending it (`error.entry.in_flight`), or the call that was waited for failed (its error is the `__cause__`).
+            JournalError: The journal can't be used; the message was not sent.
         """
-        return await self.messages.send(message)
+        if journal is None:
+            return await self.messages.send(message)
+        check_instance("journal", journal, Journal, 'pass Journal("messages.db")')
+        return await self._single_sends.send(message, journal)
 
     def send_many(
         self,
         messages: Iterable[Item] | AsyncIterable[Item],
         *,
-        concurrency: int = 50,
+        concurrency: int | None = None,
         journal: Journal | None = None,
         on_result: Callable[[SendResult], Any] | None = None,
         stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
@@ -227,7 +261,8 @@ class CallbellClient:
         Args:
             messages: The messages, from any iterable or asynchronous iterable. They are read as they are needed. An
                 `InvalidMessageError` in place of a message is reported as its result.
-            concurrency: The most messages in flight, 1 or more. Beyond the client's `max_connections` they wait for a connection.
+            concurrency: The most messages in flight, 1 or more. Beyond the client's `max_connections` they wait for a connection. By
+                default 50 at first; while the rate limiter has free slots, up to 300, but never more than the client's connections.
             journal: Records every message before it is sent, and its outcome. A message that it has already is not sent again,
                 also after a crash.
             on_result: Called with the result of each message; if it returns an awaitable, that is awaited.
@@ -256,39 +291,43 @@ class CallbellClient:
         )
 
     async def reconcile(self, journal: Journal, *, clock_skew: float = 2.0) -> ReconcileReport:
-        """Search the contacts' histories for the journal's messages whose outcome is `UNKNOWN`, and record those that are found.
+        """Search the contacts' histories for the journal's `UNKNOWN` messages, and resolve those that are there.
 
-        A message is found by its text: the history shows one with the same text, sent after the attempt, which is not another message of
-        the journal. A message that is not found stays `UNKNOWN`, because Callbell may show it later. Opens the journal if it is not open.
+        A message is found by its text: a message with this text was sent to the contact at or after the attempt, and belongs to no other
+        message of the journal. It becomes `ACCEPTED`, with `confirmed_by="history"`. This is an inference, and it can be wrong: somebody
+        else may have sent the same text. If several messages fit, no uuid is stored. A message that is not found stays `UNKNOWN`: it may
+        still have been sent. A number is also looked up in the other forms to which WhatsApp corrects numbers (Brazil, Mexico, Argentina).
 
         Args:
-            journal: The journal.
-            clock_skew: The seconds by which the clocks of this machine and of Callbell may differ, 0 or more.
+            journal: The journal. It is opened if it is not open.
+            clock_skew: The most seconds by which this machine's clock and Callbell's differ, 0 to 86,400. Accepted messages claim a
+                message of the history up to `clock_skew` before their attempt; an `UNKNOWN` message is never found before its attempt.
 
         Returns:
-            The messages that were found, and those that were not.
+            The numbers of messages that were inferred and confirmed, and the messages that are still `UNKNOWN`, each with the reason.
 
         Raises:
-            JournalError: The journal can't be used.
-            AuthenticationError: Callbell does not accept the token.
+            ConfigurationError: `clock_skew` is out of range.
+            JournalError: The journal can't be read or written.
+            AuthenticationError: Callbell refuses the token.
         """
         async with journal:
             return await reconcile(journal, contacts=self.contacts, templates=self.templates, clock_skew=clock_skew)
 
     async def refresh(self, journal: Journal) -> RefreshReport:
-        """Request the status of each accepted message of the journal that may still change, and record it.
+        """Request the status of the journal's accepted messages: one request for each that is not read, failed or deleted.
 
-        Sends one request for each message. Opens the journal if it is not open.
+        Messages without a uuid have no status.
 
         Args:
-            journal: The journal.
+            journal: The journal. It is opened if it is not open.
 
         Returns:
-            The number of messages that were requested, that changed, and whose request failed.
+            The numbers of messages whose status was requested, has changed, and could not be read.
 
         Raises:
-            JournalError: The journal can't be used.
-            AuthenticationError: Callbell does not accept the token.
+            JournalError: The journal can't be read or written.
+            AuthenticationError: Callbell refuses the token.
         """
         async with journal:
             return await refresh(journal, messages=self.messages)
@@ -364,17 +403,26 @@ def _rate_limiter(rate_limit: object) -> RateLimiter | None:
 _OTHER_FILES = 32
 
 
-def _setup_warnings(base_url: str, *, connections: int) -> Iterator[str]:
-    """Yield a text for each setting that works but is risky."""
+def _default_connections(files: float) -> int:
+    """Return the size of the pool that suits `send_many`, or a smaller one that this number of open files allows."""
+    return int(max(1, min(MAX_WORKERS, files - _OTHER_FILES)))
+
+
+def _setup_warnings(base_url: str, max_connections: int | None, files: float) -> Iterator[str]:
+    """Yield a text for each setting that works but is risky; `files` is the number of files that the process may open."""
     if is_insecure(base_url):
         yield (
             f"base_url {base_url} is plain http to another host: the token and all messages cross the network unencrypted; use https"
         )
-    limit = _open_file_limit()
-    if connections + _OTHER_FILES > limit:
+    if max_connections is None and _default_connections(files) < FIRST_WORKERS:
         yield (
-            f"this process may open {limit} files, too few for max_connections={connections}; "
-            f"raise the limit (ulimit -n {connections + _OTHER_FILES}) or lower max_connections"
+            f"this process may open {files} files, too few for {FIRST_WORKERS} connections; "
+            f"raise the limit (ulimit -n {MAX_WORKERS + _OTHER_FILES}), or set max_connections to send more slowly"
+        )
+    elif max_connections is not None and max_connections + _OTHER_FILES > files:
+        yield (
+            f"this process may open {files} files, too few for max_connections={max_connections}; "
+            f"raise the limit (ulimit -n {max_connections + _OTHER_FILES}) or lower max_connections"
         )
 
 

@@ -1,237 +1,262 @@
-"""The input of a journalled run: what is handed out has been written down before."""
+"""The input of a run with a journal: each message is claimed before a worker gets it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import attrs
-
+from callbell_async.asyncio_tools import wait_uncancelled
 from callbell_async.bulk.source import MessageSource
-from callbell_async.errors import JournalError, Outcome
-from callbell_async.journal import Doubtful, Intent, Journal, JournalRun, Known, Verdict, duplicate, ended
+from callbell_async.endpoints.messages import send_request
+from callbell_async.errors import Outcome
+from callbell_async.http.requests import CallState
+from callbell_async.journal import (
+    BATCH_SIZE,
+    MOST_AHEAD,
+    Claim,
+    ClaimRequest,
+    Journal,
+    Row,
+    State,
+    StateEvent,
+    duplicate_error,
+    in_doubt,
+    next_state,
+    writer_of,
+)
 from callbell_async.models.messages import Message
 from callbell_async.models.results import SendResult
 from callbell_async.wire import dump_keyed_message
 
-__all__ = ["Intended", "JournalSource", "group_size"]
-
-MOST_IN_GROUP = 500
-FEWEST_IN_GROUP = 10
+__all__ = ["ClaimedMessage", "JournalSource"]
 
 
-@attrs.define(eq=False)
-class Intended:
-    """A message that is written down and may be tried: its key, its body with what the journal adds, and its number in the journal.
+class ClaimedMessage(CallState):
+    """A message that the journal lets this run send, and its call."""
 
-    `in_doubt`: an earlier attempt may have been accepted.
-    """
+    __slots__ = ("_on_start", "claim", "message")
 
-    message: Message
-    # A traceback may show local variables.
-    key: str = attrs.field(repr=False)
-    body: bytes = attrs.field(repr=False)
-    number: int
-    in_doubt: bool = False
+    def __init__(self, message: Message, claim: Claim, on_start: Callable[[], None]) -> None:
+        super().__init__(send_request(claim.row.body))
+        self.message = message
+        self.claim = claim
+        self._on_start = on_start
 
-    def truth(self, result: SendResult) -> SendResult:
-        """What is true of the message when this attempt came out so: an earlier one that is in doubt remains so, unless this one was accepted."""
-        if not self.in_doubt or result.outcome is Outcome.ACCEPTED:
-            return result
-        untried = JournalError("was not tried again; an earlier attempt may have been accepted")
-        return attrs.evolve(result, outcome=Outcome.UNKNOWN, error=result.error or untried)
-
-
-def group_size(size: int, *, seconds: float, starved: bool) -> int:
-    """How many messages to write down at once, after so many took so long to be sent: what lasts about a tenth of a second.
-
-    The fewer, the less is left in doubt by a crash; the more, the cheaper it is: workers that were `starved` waited for the disk itself. Otherwise it
-    grows slowly: what is sent at once, before the rate limit begins to bind, must not make it large for what comes after.
-    """
-    if starved:
-        return min(size * 2, MOST_IN_GROUP)
-    if seconds < 0.05:
-        return min(size + size // 5 + 5, MOST_IN_GROUP)
-    return max(size // 2, min(size, FEWEST_IN_GROUP)) if seconds > 0.2 else size
+    def start_attempt(self) -> None:
+        """Start a further attempt."""
+        super().start_attempt()
+        if self.attempts == 1:
+            self._on_start()
 
 
 class JournalSource:
-    """A feed whose messages are written down in groups, a little ahead of the workers, so that these seldom wait for the disk.
+    """A source whose messages are claimed in batches, a little before the workers need them.
 
-    It hands out `Intended` messages, `SendResult`s of those that must not be tried, and what is no message as it came. At most one and a
-    half groups are written down and not yet handed out: so many can be `UNKNOWN` after a crash without having been tried.
+    It returns a `ClaimedMessage` for a message that this run sends, a `SendResult` for one that it must not send, and anything
+    that is not a message as it is. Claims follow what is in flight: a batch is claimed only when earlier messages have started, so
+    that messages which wait for the rate limiter hold the others back.
     """
 
-    def __init__(self, feed: MessageSource, journal: Journal, *, concurrency: int) -> None:
-        self._feed = feed
+    def __init__(self, source: MessageSource, journal: Journal) -> None:
+        self._source = source
         self._journal = journal
-        self._run: JournalRun | None = None
-        self._group = min(concurrency, MOST_IN_GROUP)
-        self._handed_out = 0
-        # Pulled from the input; then written down, or found not to be tried.
-        self._pulled: deque[tuple[int, Any]] = deque()
+        self._writer = writer_of(journal)
+        self._run = 0
+        # Claimed, and not started.
+        self._ahead = 0
+        # Read from the input; then claimed, or found to be duplicates.
+        self._read: deque[tuple[int, Any]] = deque()
         self._ready: deque[tuple[int, Any]] = deque()
-        self._room, self._change = asyncio.Event(), asyncio.Event()
+        self._space, self._wakeup = asyncio.Event(), asyncio.Event()
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._pulling: asyncio.Task[None] | None = None
-        self._writing: asyncio.Task[None] | None = None
-        self._hurried = self._halting = self._opened = False
+        self._reading: asyncio.Task[None] | None = None
+        self._claiming: asyncio.Task[None] | None = None
+        self._draining = self._stopping = self._opened = False
 
     @property
     def size_hint(self) -> int | None:
-        """How many messages there are, if that is known, but 1 at least."""
-        return self._feed.size_hint
+        """The number of messages, at least 1, if it is known."""
+        return self._source.size_hint
 
     @property
     def stopped(self) -> bool:
-        """Whether nothing more is handed out."""
-        return self._feed.stopped
+        """Whether it returns nothing more."""
+        return self._source.stopped
 
     def start(self) -> None:
-        """Begin to pull and to write; wants `stop_writing` and `close`."""
+        """Start to read and to claim; needs `stop_writing` and `close`."""
         loop = asyncio.get_running_loop()
-        self._pulling = loop.create_task(self._pull())
-        self._pulling.add_done_callback(self._ended)
-        self._writing = loop.create_task(self._write(self._pulling))
-        self._writing.add_done_callback(self._ended)
+        self._reading = loop.create_task(self._read_loop())
+        self._reading.add_done_callback(self._ended)
+        self._claiming = loop.create_task(self._claim_loop(self._reading))
+        self._claiming.add_done_callback(self._ended)
 
     async def get(self) -> tuple[int, Any] | None:
-        """The next with its index, or `None` when there is none or the feeding has stopped; raises what the input or the journal raises."""
-        while not self._feed.stopped:
+        """Return the next item with its index, or `None` at the end; raises what the input or the journal raises."""
+        while not self._source.stopped:
             if self._ready:
-                if len(self._ready) == self._group // 2 + 1:
-                    self._room.set()
-                fed = self._ready.popleft()
-                # What is passed over says nothing of how fast messages are sent.
-                self._handed_out += isinstance(fed[1], Intended)
-                return fed
-            if self._writing is None or self._writing.done():
+                item = self._ready.popleft()
+                self._wake_claim_loop()
+                return item
+            if self._claiming is None or self._claiming.done():
                 self._raise_failure()
                 return None
             waiting = asyncio.get_running_loop().create_future()
             self._waiting.append(waiting)
-            self._change.set()
+            self._wake_claim_loop()
             await waiting
         return None
 
-    def settle(self, item: Intended, result: SendResult) -> SendResult:
-        """Note what became of an intended message; returns what is true of it."""
-        if self._run is not None:
-            self._run.settle(item.number, result, in_doubt=item.in_doubt)
-        return item.truth(result)
+    def record_result(self, claimed: ClaimedMessage, result: SendResult) -> SendResult:
+        """Record the result of a claimed message, and return what is true of the message."""
+        if not claimed.attempts:
+            self._on_start()
+        return self._writer.record_result(claimed.claim, result)
 
     def stop(self) -> None:
-        """Hand out nothing more, even if the input is being waited for."""
-        self._feed.stop()
-        self._room.set()
+        """Return nothing more, even if the input is being waited for."""
+        self._source.stop()
+        self._space.set()
         self._wake(len(self._waiting))
 
     def in_flight(self) -> set[asyncio.Task[None]]:
-        """What still waits for the input; it ends after `stop`, unless the input won't."""
-        return set() if self._pulling is None or self._pulling.done() else {self._pulling}
+        """Return the task that still waits for the input; it ends after `stop`, unless the input does not."""
+        return set() if self._reading is None or self._all_read() else {self._reading}
 
     def drain(self, timeout: float) -> None:
-        """From now on nothing is tried, and so only looked up, not written down; stop when the input has to be waited for longer than so many seconds."""
-        self._hurried = True
-        self._feed.drain(timeout)
+        """From now on look messages up instead of claiming them, and stop when the input takes more than `timeout` seconds."""
+        self._draining = True
+        self._wakeup.set()
+        self._source.drain(timeout)
 
     async def stop_writing(self) -> None:
-        """Stop writing; a group that is being written is finished, because `remaining` must know what is written down."""
-        self._halting = True
-        self._change.set()
-        if self._writing is not None:
-            await asyncio.wait({self._writing})
+        """Stop claiming; a claim that is being written is finished, because `remaining` must return its messages."""
+        self._stopping = True
+        self._wakeup.set()
+        if self._claiming is not None:
+            await asyncio.wait({self._claiming})
 
     def remaining(self) -> Iterable[tuple[int, Any]]:
-        """What was pulled and not handed out, and what was not pulled of an input that has a length."""
-        for waiting in (self._ready, self._pulled):
+        """Yield what was read and not returned, and the unread rest of an input that has a length."""
+        for waiting in (self._ready, self._read):
             while waiting:
                 yield waiting.popleft()
-        yield from self._feed.remaining()
+        yield from self._source.remaining()
 
     async def close(self) -> None:
-        """Write what is not written, and close the journal if the run opened it; raises `JournalError`."""
+        """Write everything, and close the journal if the run opened it; raises `JournalError`."""
         if self._opened:
             self._opened = False
-            await self._journal.close_after_run()
+            await self._writer.close(for_run=True)
 
-    async def _pull(self) -> None:
-        feed = self._feed
+    async def _read_loop(self) -> None:
+        source = self._source
         while True:
-            while not feed.stopped and (len(self._pulled) >= self._group or len(self._ready) > self._group // 2):
-                self._room.clear()
-                await self._room.wait()
-            fed = feed.get_nowait() if feed.immediate else await feed.get()
-            if fed is None:
+            while not source.stopped and len(self._read) >= BATCH_SIZE:
+                self._space.clear()
+                await self._space.wait()
+            item = source.get_nowait() if source.immediate else await source.get()
+            if item is None:
                 return
-            self._pulled.append(fed)
-            self._change.set()
+            self._read.append(item)
+            self._wake_claim_loop()
 
-    async def _write(self, pulling: asyncio.Task[None]) -> None:
-        await self._journal.open_for_run()
+    async def _claim_loop(self, reading: asyncio.Task[None]) -> None:
+        await self._writer.open(for_run=True)
         self._opened = True
-        self._run = await self._journal.begin_run()
-        loop = asyncio.get_running_loop()
-        sized_at = loop.time()
-        begun = starved = False
-        while not self._halting:
-            full = len(self._pulled) >= self._group
-            if self._pulled and (full or self._waiting or pulling.done()):
-                if not self._handed_out:
-                    sized_at = loop.time()
-                if full and self._handed_out >= self._group:
-                    self._group = group_size(self._group, seconds=loop.time() - sized_at, starved=starved)
-                    self._handed_out, sized_at = 0, loop.time()
-                group = tuple(self._pulled)
-                await self._intend(self._run, group)
-                # Who waited for the first group had nothing to do before.
-                begun, starved = True, begun and full and bool(self._waiting)
-                self._wake(len(group))
-            elif pulling.done():
+        self._run = await self._writer.begin_run()
+        while not self._stopping:
+            if self._can_claim():
+                batch = tuple(self._read)
+                await self._claim(batch)
+                self._wake(len(batch))
+            elif reading.done() and not self._read:
                 return
             else:
-                self._change.clear()
-                await self._change.wait()
+                self._wakeup.clear()
+                await self._wakeup.wait()
 
-    async def _intend(self, run: JournalRun, group: Sequence[tuple[int, Any]]) -> None:
-        """Write a group down, and make it ready to be handed out; cancelled or not, what is written down is made ready.
+    def _can_claim(self) -> bool:
+        """Return whether there is something to claim, and room for a whole batch before the workers."""
+        read = len(self._read)
+        is_batch = read >= BATCH_SIZE or bool(read and (self._waiting or self._all_read()))
+        return is_batch and max(len(self._ready), 0 if self._draining else self._ahead) <= MOST_AHEAD - BATCH_SIZE
 
-        Of what is not going to be tried is only looked up what is known of it.
-        """
-        handed = list(group)
-        intents: list[Intent] = []
-        places: list[int] = []
-        hurried = self._hurried
-        mark = self._journal.id if self._journal.key_in_metadata else None
-        for place, (index, item) in enumerate(group):
+    def _all_read(self) -> bool:
+        return self._reading is not None and self._reading.done()
+
+    def _wake_claim_loop(self) -> None:
+        if self._can_claim():
+            self._wakeup.set()
+
+    async def _claim(self, batch: Sequence[tuple[int, Any]]) -> None:
+        """Claim a batch and make it ready, cancelled or not; after `drain` only look it up."""
+        items = list(batch)
+        requests: list[ClaimRequest] = []
+        positions: list[int] = []
+        draining = self._draining
+        journal_id = self._journal.id if self._journal.key_in_metadata else None
+        for position, (index, item) in enumerate(batch):
             if isinstance(item, Message):
                 try:
-                    key, body = dump_keyed_message(item, journal=mark)
+                    key, body = dump_keyed_message(item, journal=journal_id)
                 except Exception as error:
                     # About this message only, as without a journal.
-                    if not hurried:
-                        handed[place] = (index, SendResult(index, item, Outcome.NEVER_SENT, error=error, key=item.key))
+                    if not draining:
+                        items[position] = (
+                            index,
+                            SendResult(index, item, Outcome.NEVER_SENT, error=error, key=item.key),
+                        )
                 else:
-                    intents.append((key, body, index))
-                    places.append(place)
+                    requests.append(ClaimRequest(key, body, index))
+                    positions.append(position)
         cancelled = None
-        if intents:
-            writing: asyncio.Future[Any] = run.look([key for key, _, _ in intents]) if hurried else run.intend(intents)
-            cancelled = await ended(writing)
-            for place, intent, verdict in zip(places, intents, writing.result(), strict=True):
-                handed[place] = (intent[2], _written(handed[place][1], intent, verdict, tried=not hurried))
-        for _ in group:
-            self._pulled.popleft()
-        self._ready.extend(handed)
-        self._room.set()
+        if requests:
+            writing: asyncio.Future[Any]
+            if draining:
+                writing = self._writer.find([request.key for request in requests])
+            else:
+                writing = self._writer.claim(requests, run=self._run)
+            cancelled = await wait_uncancelled(writing)
+            take: Callable[[int, Message, Any], Any] = self._found if draining else self._claimed
+            for position, decision in zip(positions, writing.result(), strict=True):
+                index, message = items[position]
+                items[position] = (index, take(index, message, decision))
+        for _ in batch:
+            self._read.popleft()
+        self._ready.extend(items)
+        self._space.set()
         if cancelled is not None:
             raise cancelled
 
+    def _claimed(self, index: int, message: Message, claim: Claim) -> ClaimedMessage | SendResult:
+        if not claim.granted:
+            return self._duplicate(index, message, claim.row)
+        self._ahead += 1
+        return ClaimedMessage(message, claim, self._on_start)
+
+    def _found(self, index: int, message: Message, row: Row | None) -> SendResult | Message:
+        if row is None:
+            return message
+        state = next_state(row.state, StateEvent.CLAIM)
+        if state is None or row.run == self._run:
+            return self._duplicate(index, message, row)
+        if state is State.RESENDING:
+            return in_doubt(SendResult(index, message, Outcome.SKIPPED, key=row.key))
+        return message
+
+    def _duplicate(self, index: int, message: Message, row: Row) -> SendResult:
+        error = duplicate_error(row, this_run=row.run == self._run)
+        return SendResult(index, message, Outcome.SKIPPED, error.entry.receipt, error, key=row.key)
+
+    def _on_start(self) -> None:
+        self._ahead -= 1
+        self._wake_claim_loop()
+
     def _raise_failure(self) -> None:
-        """Raise what the input or the journal raised, if anything."""
-        for task in (self._writing, self._pulling):
+        for task in (self._claiming, self._reading):
             if task is not None and task.done():
                 task.result()
 
@@ -239,8 +264,8 @@ class JournalSource:
         if not task.cancelled():
             # `get` raises it, unless the run has ended for another reason: then it counts as seen.
             task.exception()
-        self._change.set()
-        if task is self._writing:
+        self._wakeup.set()
+        if task is self._claiming:
             self._wake(len(self._waiting))
 
     def _wake(self, count: int) -> None:
@@ -249,19 +274,3 @@ class JournalSource:
             if not waiting.done():
                 waiting.set_result(None)
                 count -= 1
-
-
-def _written(
-    message: Message, intent: Intent, verdict: Verdict | None, *, tried: bool
-) -> Intended | SendResult | Message:
-    """What a message is handed out as when it was to be written down, or only to be looked up."""
-    key, body, index = intent
-    if isinstance(verdict, Known):
-        error = duplicate(verdict)
-        return SendResult(index, message, Outcome.SKIPPED, error.entry.receipt, error, key=key)
-    if verdict is None:
-        return message
-    if not isinstance(verdict, Doubtful):
-        return Intended(message, key, body, verdict)
-    intended = Intended(message, key, body, verdict.number, in_doubt=True)
-    return intended if tried else intended.truth(SendResult(index, message, Outcome.SKIPPED, key=key))

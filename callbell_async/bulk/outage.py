@@ -65,12 +65,12 @@ class Outage:
             self._plan_probe(now, now, retry_after)
 
     def undecided(self) -> None:
-        """An attempt failed, and whether Callbell got the request is unknown. It is no sign of an outage, nor of the end of one."""
+        """An attempt failed, and whether Callbell got the request is unknown. It shows neither an outage nor the end of one."""
         if self.since is None:
             self.responded()
 
     def probe_failed(self, now: float, retry_after: float = 0.0) -> None:
-        """The probe was no success: plan the next one, later."""
+        """The probe failed: plan the next one, after a longer wait."""
         if self.since is not None:
             self.is_over_time = now - self.since >= self._timeout
             self._wait = min(self._wait * 2, LONGEST_PROBE_WAIT)

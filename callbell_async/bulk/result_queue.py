@@ -52,7 +52,7 @@ class ResultQueue:
         return result
 
     def unblock(self) -> None:
-        """Make no writer wait any more, because there is no consumer."""
+        """Let every writer continue: nobody consumes the results any more."""
         self._unblocked = True
         while self._waiting_writers:
             self._wake_writer()

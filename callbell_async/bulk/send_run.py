@@ -10,6 +10,7 @@ from typing import Any
 from callbell_async.arguments import check_count, check_seconds
 from callbell_async.asyncio_tools import CancellationShield
 from callbell_async.bulk.journal_source import JournalSource
+from callbell_async.bulk.pool_size import FIRST_WORKERS
 from callbell_async.bulk.result_queue import ResultQueue
 from callbell_async.bulk.source import MessageSource
 from callbell_async.bulk.stop_rules import StopRules
@@ -29,7 +30,7 @@ class SendRun:
     - `async for result in run` yields results as they come, in constant memory. A slow consumer slows the sending.
 
     However the run ends, every message that was read from the input has one result, and so has the rest of an input
-    with a length. No task outlives the run. `docs/sending-many.md` has a table of the ways in which a run ends.
+    with a length. No task outlives the run. `docs/how-to/sending-many.md` has a table of the ways in which a run ends.
 
     A run that is cancelled or closed starts no further attempt. Requests in flight have `shutdown_timeout` seconds; then
     they are cancelled, with the outcome `UNKNOWN` if they were partly or completely written, and `NEVER_SENT` if not.
@@ -47,7 +48,7 @@ class SendRun:
         pipeline: Callable[[], RequestPipeline],
         messages: Iterable[Item] | AsyncIterable[Item],
         *,
-        concurrency: int,
+        concurrency: int | None,
         journal: Journal | None,
         on_result: Callable[[SendResult], Any] | None,
         stop_on: tuple[type[BaseException], ...],
@@ -56,7 +57,8 @@ class SendRun:
         runs: set[SendRun],
     ) -> None:
         self._started = True  # Until the arguments are checked: no warning from `__del__`.
-        check_count("concurrency", concurrency)
+        if concurrency is not None:
+            check_count("concurrency", concurrency)
         check_seconds("shutdown_timeout", shutdown_timeout, endless=True)
         check_seconds("outage_timeout", outage_timeout, endless=True)
         # These are first used after a message was sent, which is too late for an error.
@@ -72,7 +74,7 @@ class SendRun:
             )
         source = MessageSource(messages)
         self._pool = WorkerPool(
-            source if journal is None else JournalSource(source, journal, concurrency=concurrency),
+            source if journal is None else JournalSource(source, journal),
             concurrency=concurrency,
             on_result=on_result,
             rules=StopRules(stop_on),
@@ -80,7 +82,7 @@ class SendRun:
             shutdown_timeout=shutdown_timeout,
         )
         self._pipeline = pipeline
-        self._concurrency = concurrency
+        self._queue_size = concurrency or FIRST_WORKERS
         self._runs = runs
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started_at = 0.0
@@ -135,7 +137,7 @@ class SendRun:
         pool = self._pool
         if pool.is_reporting_here:
             return
-        if pool.tasks and not self._has_ended:
+        if self._loop is not None and not self._has_ended:
             if not all(task.done() for task in pool.tasks):
                 pool.fail(ClientClosedError("the run was closed before it ended"))
             await self._end()
@@ -146,7 +148,7 @@ class SendRun:
         self._start(results={})
         cancelled = None
         try:
-            await asyncio.wait(self._pool.tasks)
+            await self._pool.wait()
         except asyncio.CancelledError as error:
             cancelled = error
         await self._end(cancelled)
@@ -154,7 +156,7 @@ class SendRun:
         return self.report
 
     async def _iterate(self) -> AsyncGenerator[SendResult, None]:
-        queue = ResultQueue(self._concurrency)
+        queue = ResultQueue(self._queue_size)
         self._start(queue=queue)
         cancelled = None
         try:

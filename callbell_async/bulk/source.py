@@ -17,7 +17,7 @@ class MessageSource:
     """The input of a run, read one message at a time by the next free worker.
 
     Args:
-        messages: An iterable or async iterable of messages. An `InvalidMessageError` may stand for a message.
+        messages: An iterable or async iterable of messages. An `InvalidMessageError` takes the place of a message that could not be built.
 
     Raises:
         ConfigurationError: `messages` is not iterable, or is a single message.
@@ -25,7 +25,7 @@ class MessageSource:
     Attributes:
         immediate: Whether `get_nowait` reads the input; otherwise `get` does.
         size_hint: The number of messages, but at least 1; `None` for an input without a length.
-        stopped: Whether no further message is given out.
+        stopped: Whether the source returns no further message.
     """
 
     _END = object()
@@ -67,23 +67,23 @@ class MessageSource:
                     self._timer.cancel()
 
     def stop(self) -> None:
-        """Give out no further message, and cancel the wait for one."""
+        """Return no further message, and cancel the wait for one."""
         self.stopped = True
         if self._reader is not None and self._reader is not asyncio.current_task():
             self._reader.cancel()
 
     def drain(self, timeout: float) -> None:
-        """From now on, stop if the next message takes longer than so many seconds."""
+        """From now on, stop if the next message takes longer than `timeout` seconds."""
         self._drain_timeout = timeout
         self._limit_wait()
 
     def remaining(self) -> Iterable[tuple[int, Item]]:
-        """Read the messages that were not given out, if the input has a length: another one may have no end."""
+        """Read the messages that no worker got, if the input has a length: another input may have no end."""
         while self._sized and self._sync is not None:
             try:
                 numbered = self._numbered(next(self._sync, self._END))
             except Exception:
-                # The run has ended already. What can't be read is not in its report.
+                # The run has ended already: an unreadable message is not in its report.
                 return
             if numbered is not None:
                 yield numbered

@@ -10,15 +10,16 @@ from contextvars import ContextVar
 from typing import Any
 
 from callbell_async.asyncio_tools import run_uncancelled
-from callbell_async.bulk.journal_source import Intended, JournalSource
+from callbell_async.bulk.journal_source import ClaimedMessage, JournalSource
 from callbell_async.bulk.outage import OutageGate
+from callbell_async.bulk.pool_size import PoolGrowth, worker_range
 from callbell_async.bulk.result_queue import ResultQueue
 from callbell_async.bulk.source import MessageSource
 from callbell_async.bulk.stop_rules import StopRules
 from callbell_async.endpoints.messages import read_receipt, send_request
 from callbell_async.errors import InvalidMessageError, JournalError, Outcome, TransportError
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import CallState
+from callbell_async.http.requests import CallState, IdleWorkers
 from callbell_async.models.messages import Message
 from callbell_async.models.results import SendResult
 from callbell_async.wire import dump_message
@@ -26,7 +27,7 @@ from callbell_async.wire import dump_message
 __all__ = ["WorkerPool"]
 
 _MAX_CANCELLATIONS = 10
-"""A task that survives so many cancellations is not waited for: an `on_result` may be waiting for the run itself."""
+"""A task that survives this number of cancellations is not waited for: an `on_result` may be waiting for the run itself."""
 
 _RESULTS_PER_ROUND = 100
 """The number of `SKIPPED` results after which other tasks get a round of the event loop."""
@@ -34,7 +35,7 @@ _RESULTS_PER_ROUND = 100
 _reporting: ContextVar[WorkerPool | None] = ContextVar("_reporting", default=None)
 """The pool whose end calls `on_result`: that call, and tasks that it starts, must not wait for the end."""
 
-_SENDABLE = (Message, Intended)
+_SENDABLE = (Message, ClaimedMessage)
 
 
 class _Worker:
@@ -53,7 +54,8 @@ class WorkerPool:
 
     Args:
         source: The input.
-        concurrency: The number of workers; fewer if the input has fewer messages.
+        concurrency: The number of workers; fewer if the input has fewer messages. With `None` the pool grows
+            from `FIRST_WORKERS` to `MAX_WORKERS` as needed.
         on_result: Called with each result.
         rules: Decides which error stops the run.
         outage_timeout: The seconds that the run pauses at the most while Callbell can't be reached.
@@ -74,7 +76,7 @@ class WorkerPool:
         self,
         source: MessageSource | JournalSource,
         *,
-        concurrency: int,
+        concurrency: int | None,
         on_result: Callable[[SendResult], Any] | None,
         rules: StopRules,
         outage_timeout: float,
@@ -88,6 +90,8 @@ class WorkerPool:
         self._shutdown_timeout = shutdown_timeout
         self._queue: ResultQueue | None = None
         self._workers: list[_Worker] = []
+        self._idle_workers = IdleWorkers()
+        self._growth: PoolGrowth | None = None
         # The tasks that the end of the run waits for: the workers, and the reader of a journalled run.
         self._busy: set[asyncio.Task[Any]] = set()
         self._idle: asyncio.Future[None] | None = None
@@ -108,23 +112,33 @@ class WorkerPool:
         self, pipeline: RequestPipeline, *, results: dict[int, SendResult] | None, queue: ResultQueue | None
     ) -> None:
         """Start the workers. Results are kept in `results`, and put into `queue`."""
-        loop = asyncio.get_running_loop()
         self.results = results
         self._queue = queue
-        self._idle = loop.create_future()
+        self._idle = asyncio.get_running_loop().create_future()
         if self._journal_source is not None:
             self._journal_source.start()
             self._busy |= self._journal_source.in_flight()
-        for _ in range(min(self._concurrency, self._source.size_hint or self._concurrency)):
-            worker = _Worker()
-            worker.task = task = loop.create_task(self._work(worker, pipeline))
-            self._workers.append(worker)
-            self.tasks.add(task)
-            if queue is not None:
-                queue.add_writer(task)
-        self._busy |= self.tasks
-        for busy in self._busy:
-            busy.add_done_callback(self.leave)
+            for reader in self._busy:
+                reader.add_done_callback(self.leave)
+        self._growth = PoolGrowth(
+            self._idle_workers,
+            add_worker=lambda: self._add_worker(pipeline),
+            may_add=self._may_add_worker,
+            results=self.counts.total,
+        )
+        self._growth.start(
+            *worker_range(
+                self._concurrency,
+                messages=self._source.size_hint,
+                connections=pipeline.max_connections,
+                has_rate_limit=pipeline.has_rate_limit,
+            )
+        )
+
+    async def wait(self) -> None:
+        """Wait until all workers have ended, those that are added meanwhile too."""
+        while running := [task for task in self.tasks if not task.done()]:
+            await asyncio.wait(running)
 
     @property
     def is_reporting_here(self) -> bool:
@@ -147,6 +161,7 @@ class WorkerPool:
         elif error is not self.failure:
             self._further_failures += 1
         self._source.stop()
+        self._end_attempts()
 
     def hurry(self) -> None:
         """Cut the end short: first the time of requests in flight, then `on_result`."""
@@ -168,6 +183,8 @@ class WorkerPool:
         """
         self._shutdown = asyncio.current_task()
         self._source.stop()
+        if self._growth is not None:
+            self._growth.stop()
         if self._queue is not None:
             self._queue.unblock()
         self._end_attempts()
@@ -221,7 +238,7 @@ class WorkerPool:
             self._count(result)
             if (call := self._call_on_result(result)) is not None:
                 calls.add(call)
-                if len(calls) >= self._concurrency:
+                if len(calls) >= len(self._workers):
                     await self._wait_for_calls(calls, asyncio.FIRST_COMPLETED)
             elif count % _RESULTS_PER_ROUND == 0:
                 try:
@@ -265,6 +282,20 @@ class WorkerPool:
 
     # --- the workers --------------------------------------------------------------------------------------------------
 
+    def _add_worker(self, pipeline: RequestPipeline) -> None:
+        worker = _Worker()
+        worker.task = task = asyncio.get_running_loop().create_task(self._work(worker, pipeline))
+        self._workers.append(worker)
+        self.tasks.add(task)
+        if self._queue is not None:
+            self._queue.add_writer(task)
+        self._busy.add(task)
+        task.add_done_callback(self.leave)
+
+    def _may_add_worker(self) -> bool:
+        # While Callbell can't be reached, more workers would only use up more messages.
+        return not (self.gate.closed or self.gate.failures or self._source.stopped)
+
     async def _work(self, worker: _Worker, pipeline: RequestPipeline) -> None:
         """Send one message after the other. An exception of the input or of `on_result` ends the run, not only this worker."""
         source = self._source
@@ -307,27 +338,35 @@ class WorkerPool:
         return SendResult(index, item, Outcome.NEVER_SENT, error=error)
 
     def _skipped(self, index: int, item: Any) -> SendResult:
-        message, key = (item.message, item.key) if isinstance(item, Intended) else (item, None)
+        message, key = (item.message, item.claim.row.key) if isinstance(item, ClaimedMessage) else (item, None)
         return SendResult(index, message, Outcome.SKIPPED, error=self.stop_error, key=key)
 
     async def _send(
-        self, worker: _Worker, pipeline: RequestPipeline, index: int, item: Message | Intended
+        self, worker: _Worker, pipeline: RequestPipeline, index: int, item: Message | ClaimedMessage
     ) -> SendResult:
         # Any exception here, also one of a limiter or a session, concerns this message only.
-        message, key = (item.message, item.key) if isinstance(item, Intended) else (item, None)
-        try:
-            call = CallState(send_request(item.body if isinstance(item, Intended) else dump_message(item)))
-        except Exception as error:
-            return SendResult(index, message, Outcome.NEVER_SENT, error=error)
+        call: CallState
+        if isinstance(item, ClaimedMessage):
+            call, message, key = item, item.message, item.claim.row.key
+        else:
+            message, key = item, None
+            try:
+                call = CallState(send_request(dump_message(item)))
+            except Exception as error:
+                return SendResult(index, message, Outcome.NEVER_SENT, error=error)
+        call.idle_workers = self._idle_workers
         worker.call = call
         try:
-            receipt = await pipeline.run(call, read_receipt, limit_queue_time=False, gate=self.gate)
+            try:
+                receipt = await pipeline.run(call, read_receipt, limit_queue_time=False, gate=self.gate)
+            finally:
+                worker.call = None
+                if call.attempts:
+                    self._idle_workers.count += 1
         except Exception as error:
-            worker.call = None
             self.gate.finished(call)
             return SendResult(index, message, call.outcome, error=error, attempts=call.attempts, key=key)
         except asyncio.CancelledError:
-            worker.call = None
             if worker.released and not call.attempts:
                 result = self._skipped(index, item)
             else:
@@ -339,14 +378,13 @@ class WorkerPool:
                 return result
             await self._finish(item, result)
             raise
-        worker.call = None
         return SendResult(index, message, Outcome.ACCEPTED, receipt, None, call.attempts, key=key)
 
     async def _finish(self, item: Any, result: SendResult) -> None:
         if self._journal_source is not None:
             result = self._journal_result(item, result)
         self._count(result)
-        # Before `on_result`, which may raise: a result that is counted is given out, too.
+        # Before `on_result`, which may raise: the consumer gets every result that is counted.
         full = self._queue is not None and not self._queue.put(result)
         if self._on_result is not None:
             returned = self._on_result(result)
@@ -357,9 +395,9 @@ class WorkerPool:
 
     def _journal_result(self, item: Any, result: SendResult) -> SendResult:
         """Record the result of a journalled message; returns the result with what earlier attempts came to."""
-        if self._journal_source is None or not isinstance(item, Intended):
+        if self._journal_source is None or not isinstance(item, ClaimedMessage):
             return result
-        return self._journal_source.settle(item, result)
+        return self._journal_source.record_result(item, result)
 
     def _count(self, result: SendResult) -> None:
         self.counts[result.outcome.value] += 1

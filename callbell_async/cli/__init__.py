@@ -6,29 +6,35 @@ import io
 import sys
 from typing import TextIO
 
+from callbell_async.cli.exit_codes import INTERRUPTED
+from callbell_async.cli.signals import exit_on_signals
+
 __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; where its extra is not installed, say how to install it."""
-    for stream in (sys.stdout, sys.stderr):
-        _take_all_characters(stream)
-    try:
-        from callbell_async.cli.app import app
+    """Run the command line; where its extra is not installed, print how to install it."""
+    # First, because a signal may come while the program is still being imported.
+    with exit_on_signals():
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                _accept_all_characters(stream)
+            from callbell_async.cli.program import app
 
-        app()
-    except KeyboardInterrupt:
-        # Before a command could take care of it.
-        raise SystemExit(130) from None
-    except ModuleNotFoundError as error:
-        if error.name not in ("click", "rich"):
-            raise
-        raise SystemExit(
-            f"callbell-async: the command line needs {error.name}; install it with: pip install 'callbell-async[cli]'"
-        ) from None
+            app()
+        except KeyboardInterrupt:
+            # While the program starts; a command handles its own.
+            raise SystemExit(INTERRUPTED) from None
+        except ModuleNotFoundError as error:
+            if error.name not in ("click", "rich"):
+                raise
+            raise SystemExit(
+                f"callbell-async: the command line needs {error.name}; "
+                "install it with: pip install 'callbell-async[cli]'"
+            ) from None
 
 
-def _take_all_characters(stream: TextIO) -> None:
-    """Files and pipes get UTF-8, whatever the locale; a terminal gets escapes for what it can't show."""
+def _accept_all_characters(stream: TextIO) -> None:
+    """Write UTF-8 to files and pipes, whatever the locale; a terminal gets escapes for characters that it can't show."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace", encoding=None if stream.isatty() else "utf-8")

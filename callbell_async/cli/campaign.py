@@ -1,28 +1,30 @@
-"""One run over one input: sent, shown, written down, and ended in good order."""
+"""One run over one input: send each row, show the progress, write the results, and end in order."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import attrs
 
-from callbell_async.bulk import DEFAULT_STOP_ON
+from callbell_async.bulk import SendRun
+from callbell_async.cli.addresses import same_address
 from callbell_async.cli.connection import Connection
+from callbell_async.cli.duplicates import DuplicateRowError, DuplicateRows
 from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
 from callbell_async.cli.failed_rows import FailedRows, Outputs
-from callbell_async.cli.input_rows import Row, RowFile
+from callbell_async.cli.input_rows import Row, RowFile, read_in_thread
+from callbell_async.cli.journal_place import JournalPlace
 from callbell_async.cli.message_form import MessagePlan, plan_for_rows
-from callbell_async.cli.notes import Order
-from callbell_async.cli.output import UNWRITABLE, say, tell_json
+from callbell_async.cli.output import OUTPUT_FAILED, info, result_json
 from callbell_async.cli.progress import View, view_for
-from callbell_async.cli.row_results import NOT_TRIED, Tally, Verdict, verdict_on
-from callbell_async.cli.saved_run import go_on, send_again
-from callbell_async.cli.signals import Interrupts
-from callbell_async.cli.stream import waited_for
-from callbell_async.cli.summary import tell_counts, tell_how_to_go_on, tell_kept_back
+from callbell_async.cli.row_results import Counts, RowResult, error_text, row_result
+from callbell_async.cli.saved_run import DEFAULT_OUTAGE_TIMEOUT, SendJob, allow_resend, attach_journal
+from callbell_async.cli.signals import ShutdownSignals
+from callbell_async.cli.summary import Rest, explain_no_rows, explain_rest, explain_withheld, write_counts
+from callbell_async.cli.template_check import check_template
 from callbell_async.client import CallbellClient
 from callbell_async.errors import JournalError, Outcome
 from callbell_async.journal import Journal
@@ -30,76 +32,100 @@ from callbell_async.models.messages import Message
 from callbell_async.models.results import Item, SendReport, SendResult
 from callbell_async.wire import dump_keyed_message
 
-__all__ = ["SHOWN_FAILURES", "Campaign", "conduct", "open_input"]
+__all__ = ["SHOWN_FAILURES", "Campaign", "open_input", "run_campaign"]
 
 SHOWN_FAILURES = 20
-"""How many failures are told one by one; a campaign whose every message fails should not scroll the reason away."""
+"""The number of failures that are printed one by one: if every message fails, the reason must stay on the screen."""
 
-GRACE = 30.0
-"""Seconds that the first Ctrl-C gives to what is under way: as long as one attempt may take."""
+SHOW_EVERY = 1.0
+"""Seconds after which the progress is shown again, also when no result comes."""
+
+SHUTDOWN_TIMEOUT = 30.0
+"""Seconds that the first Ctrl-C leaves to requests in flight: the time that one attempt may take."""
 
 
-def open_input(order: Order) -> tuple[RowFile, MessagePlan]:
-    """The rows of an order and what becomes of each; raises `ConfigurationError` for what doesn't go together."""
-    plan = plan_for_rows(
-        order.form, to_column=order.to_column, bsuid_column=order.bsuid_column, key_column=order.key_column
-    )
-    rows = RowFile(order.file)
-    for option, columns in plan.needs():
-        rows.need(columns, option)
+def open_input(job: SendJob) -> tuple[RowFile, MessagePlan]:
+    """The rows of a job, and how each becomes a message; raises `ConfigurationError` for options that contradict each other."""
+    plan = plan_for_rows(job.form, to_column=job.to_column, bsuid_column=job.bsuid_column, key_column=job.key_column)
+    rows = RowFile(job.file, encoding=job.encoding, delimiter=job.delimiter)
+    for option, columns in plan.required_columns():
+        rows.require(columns, option)
     return rows, plan
 
 
-def conduct(
-    order: Order,
+def run_campaign(
+    job: SendJob,
     connection: Connection,
     outputs: Outputs,
     *,
-    journal: Path | None = None,
+    journal: JournalPlace | None = None,
     resend: tuple[str, ...] = (),
 ) -> int:
-    """Carry out an order, and give the exit status. Raises `ConfigurationError` before anything is sent, and `JournalError`."""
-    rows, plan = open_input(order)
-    connection = attrs.evolve(connection, sandbox=order.sandbox, base_url=order.base_url).ready()
+    """Run a job, and return the exit status. Raises `ConfigurationError` before anything is sent, and `JournalError`."""
+    rows, plan = open_input(job)
+    connection = attrs.evolve(connection, sandbox=job.sandbox, base_url=job.base_url).ready()
     failed = outputs.failed_rows(rows, journal=journal)
     total = rows.count()
-    with Interrupts() as interrupts:
+    with ShutdownSignals() as signals:
         campaign = Campaign(
-            rows, plan, view=view_for(total), interrupts=interrupts, failed=failed, as_json=outputs.as_json
+            rows,
+            plan,
+            view=view_for(total),
+            signals=signals,
+            total=total,
+            failed=failed,
+            as_json=outputs.as_json,
         )
         try:
-            asyncio.run(campaign.run(order, connection, journal=journal, resend=resend))
+            asyncio.run(campaign.run(job, connection, journal=journal, resend=resend))
+        except OSError as error:
+            # A terminal that was closed takes no output either: then the signal is the reason.
+            if error.filename != OUTPUT_FAILED or not signals.count:
+                raise
         finally:
             if failed is not None:
-                tell_kept_back(failed.kept_back)
-            if campaign.is_broken_off:
-                say(f"{UNWRITABLE}; so far: {campaign.tally.words() or 'nothing was tried'}")
-            if ended_by := _ended_by(campaign, interrupts, journal):
-                tell_how_to_go_on(
-                    ended_by,
+                explain_withheld(failed.kept_back)
+            if campaign.output_failed:
+                info(f"{OUTPUT_FAILED}; so far: {campaign.counts.words() or 'no row was tried'}")
+            if campaign.unread_from is not None:
+                info(f"stopped at once: rows from line {campaign.unread_from} on were not written to --failed-to")
+            if campaign.stop_reason is not None:
+                info(f"the run was stopped: {campaign.stop_reason}")
+            if reason := _reason_for_rest(campaign, signals):
+                rest = Rest(
                     last_line=campaign.last_line,
-                    not_sent=campaign.tally.not_sent,
-                    journal=journal,
+                    not_sent=campaign.counts.not_sent,
                     is_stream=rows.is_stream,
                     failed_to=outputs.failed_to,
+                    journal=journal,
+                    base_url=None if same_address(job.base_url, None) else job.base_url,
                 )
-    return interrupts.status or (DONE if campaign.tally.done == campaign.tally.total else NOT_ALL_DONE)
+                explain_rest(reason, rest)
+    if campaign.input_exhausted and not campaign.counts.total:
+        explain_no_rows(rows.name)
+        return signals.status or NOT_ALL_DONE
+    return signals.status or (DONE if campaign.counts.complete == campaign.counts.total else NOT_ALL_DONE)
 
 
-def _ended_by(campaign: Campaign, interrupts: Interrupts, journal: Path | None) -> str | None:
-    """What keeps the rest from being sent; `None` where there is no rest, or where nothing is to be said of it."""
-    if campaign.is_broken_off and not (campaign.is_through and campaign.tally.done == campaign.tally.total):
-        return UNWRITABLE
-    if interrupts.count:
+def _reason_for_rest(campaign: Campaign, signals: ShutdownSignals) -> str | None:
+    """The reason why the run ended early; `None` if it did not."""
+    if campaign.output_failed and not (campaign.input_exhausted and campaign.counts.complete == campaign.counts.total):
+        return OUTPUT_FAILED
+    if signals.count:
         return "interrupted"
-    return "the sending was stopped" if campaign.is_stopped and journal is not None else None
+    return None if campaign.stop_reason is None else "stopped"
 
 
 class Campaign:
-    """One run over one input; `tally` counts its results, and `last_line` is the line of the last row that was given out.
+    """One run over one input.
 
-    `is_broken_off` says that results could not be written any more: nobody reads them, or a disk is full. `is_through`: the whole input was
-    read and has its results. `is_stopped`: Callbell refused the token, or the wallet is empty, so that the rest was not tried.
+    Attributes:
+        counts: The results so far.
+        last_line: The line of the last row that was read.
+        output_failed: Standard output can't be written any more: its reader has ended, or a disk is full.
+        input_exhausted: Every row has its result.
+        stop_reason: The error that stopped the run, such as a refused token, on one line; `None` if none did.
+        unread_from: The line of the first row that a second signal kept from being read; `None` if there is none.
     """
 
     def __init__(
@@ -108,157 +134,202 @@ class Campaign:
         plan: MessagePlan,
         *,
         view: View,
-        interrupts: Interrupts,
+        signals: ShutdownSignals,
+        total: int | None = None,
         failed: FailedRows | None = None,
         as_json: bool = False,
     ) -> None:
         self._rows = rows
-        self._unread = rows.rows()
         self._plan = plan
         self._view = view
-        self._interrupts = interrupts
+        self._signals = signals
+        self._total = total
         self._failed = failed
+        self._duplicates: DuplicateRows | None = None
         self._as_json = as_json
-        self._told_failures = 0
+        self._journal: Journal | None = None
+        self._shown: Counter[str] = Counter()
+        # By index, only until their results come.
+        self._rows_in_run: dict[int, Row] = {}
+        self.counts = Counts()
         self.last_line = 0
-        self.is_broken_off = self.is_through = self.is_stopped = False
-        # The rows of the messages under way, by index: what is done is forgotten.
-        self._under_way: dict[int, Row] = {}
-        self.tally = Tally()
+        self.output_failed = self.input_exhausted = False
+        self.stop_reason: str | None = None
+        self.unread_from: int | None = None
 
     async def run(
-        self, order: Order, connection: Connection, *, journal: Path | None = None, resend: tuple[str, ...] = ()
+        self, job: SendJob, connection: Connection, *, journal: JournalPlace | None = None, resend: tuple[str, ...] = ()
     ) -> None:
-        """Send them all, and tell the counts at the end, also of a run that was interrupted."""
+        """Send every row, and write the counts at the end, also when the run is interrupted."""
         async with AsyncExitStack() as stack:
-            callbell = await stack.enter_async_context(connection.open(rate=order.rate, concurrency=order.concurrency))
-            kept = None
+            callbell = await stack.enter_async_context(connection.open(rate=job.rate, concurrency=job.concurrency))
+            if job.check_template:
+                with self._signals.cancelling():
+                    self._plan = await check_template(callbell, self._plan, by_title=job.sandbox)
+                if self._signals.count:
+                    return
+            if job.duplicates == "skip":
+                self._duplicates = stack.enter_context(DuplicateRows())
+            opened = None
             if journal is not None:
-                kept = await stack.enter_async_context(Journal(journal))
-                await go_on(order, kept)
-                await send_again(kept, resend)
+                opened = await stack.enter_async_context(journal.journal())
+                await attach_journal(job, opened)
+                await allow_resend(opened, resend)
             if self._failed is not None:
-                # Not before the journal is ours: another process may be writing this file.
+                # Only now that the journal is open: another process may be writing this file.
                 stack.enter_context(self._failed)
-            await self.send(callbell, concurrency=order.concurrency, journal=kept)
+            await self.send(
+                callbell, concurrency=job.concurrency, journal=opened, outage_timeout=float(job.outage_timeout)
+            )
 
-    async def send(self, callbell: CallbellClient, *, concurrency: int, journal: Journal | None = None) -> None:
-        """Send what the input has through this client."""
+    async def send(
+        self,
+        callbell: CallbellClient,
+        *,
+        concurrency: int | None = None,
+        journal: Journal | None = None,
+        outage_timeout: float = DEFAULT_OUTAGE_TIMEOUT,
+    ) -> None:
+        """Send every row with this client."""
+        self._journal = journal
         run = callbell.send_many(
-            self._waited_for() if self._rows.is_stream else self._items(),
+            self._messages(),
             concurrency=concurrency,
             journal=journal,
-            on_result=self._settled,
-            shutdown_timeout=GRACE,
+            on_result=self._on_result,
+            shutdown_timeout=SHUTDOWN_TIMEOUT,
+            outage_timeout=outage_timeout,
         )
-        self._interrupts.watch(self._say_that_it_ends)
+        showing = asyncio.create_task(self._show_progress(run))
         try:
-            with self._view:
+            with self._signals.cancelling(self._announce_end), self._view:
                 async for _ in run:
-                    self._view.show(self.tally)
-            self.is_through = True
-        except asyncio.CancelledError:
-            if not self._interrupts.count:
-                raise
+                    self._view.show(self.counts, run.paused_for)
+                self.input_exhausted = True
         except OSError:
-            self.is_broken_off = True
+            self.output_failed = True
             raise
         finally:
-            # What comes now is closing the journal and the connections, which a signal must not break off.
-            self._interrupts.release()
-            await self._settle_the_rest(journal)
-            if not self.is_broken_off:
-                self._tell_counts(run.report)
+            showing.cancel()
+            if run.stop_error is not None:
+                self.stop_reason = error_text(run.stop_error)
+            if not self.output_failed:
+                self._write_counts(run.report)
 
-    # --- what goes in -------------------------------------------------------------------------------------------------
+    async def _show_progress(self, run: SendRun) -> None:
+        """During an outage no result comes that would show it."""
+        while True:
+            await asyncio.sleep(SHOW_EVERY)
+            self._view.show(self.counts, run.paused_for)
+
+    # --- the input ----------------------------------------------------------------------------------------------------
+
+    def _messages(self) -> Iterable[Item] | AsyncIterable[Item]:
+        if self._rows.is_stream:
+            return self._stream()
+        # Only the failed rows need the rest of the file: without them it is not read.
+        return self._items() if self._failed is None or self._total is None else _SizedItems(self._items(), self._total)
 
     def _items(self) -> Iterator[Item]:
-        for index, row in enumerate(self._unread):
+        for index, row in enumerate(self._rows.rows()):
+            if self._signals.count > 1:
+                self.unread_from = row.line
+                return
             yield self._item(index, row)
 
-    async def _waited_for(self) -> AsyncIterator[Item]:
+    async def _stream(self) -> AsyncIterator[Item]:
         index = 0
-        async for row in waited_for(self._unread):
+        async for row in read_in_thread(self._rows.rows()):
             yield self._item(index, row)
             index += 1
 
     def _item(self, index: int, row: Row) -> Item:
-        self._under_way[index] = row
+        self._rows_in_run[index] = row
         self.last_line = row.line
-        return self._plan.item(row)
+        item = self._plan.item(row)
+        return item if self._duplicates is None else self._duplicates.checked(item, row.line)
 
-    # --- what comes out -----------------------------------------------------------------------------------------------
+    # --- the results --------------------------------------------------------------------------------------------------
 
-    def _tell_counts(self, report: SendReport) -> None:
+    def _on_result(self, result: SendResult) -> Awaitable[None] | None:
+        row = self._rows_in_run.pop(result.index)
+        found = row_result(row.line, result)
+        if isinstance(result.message, DuplicateRowError):
+            self._add(row, found if self._journal is None else attrs.evolve(found, key=result.message.key))
+            self._show(found, "duplicates")
+            return None
+        untried = result.outcome is Outcome.SKIPPED and result.error is None
+        if untried and result.key is None and self._journal is not None:
+            return self._add_untried(row, found, result.message, self._journal)
+        self._add(row, found)
+        if not found.complete and not untried:
+            self._show(found, "failures")
+        return None
+
+    async def _add_untried(self, row: Row, found: RowResult, message: Item, journal: Journal) -> None:
+        """Add a row that was not looked up before the run ended: an earlier run may have sent it."""
+        # This holds if the lookup fails: the row must not be sent again unasked.
+        outcome: Outcome | None = Outcome.UNKNOWN
         try:
-            tell_counts(report, self.tally, as_json=self._as_json)
-        except OSError:
-            self.is_broken_off = True
-            raise
+            outcome = await _earlier_outcome(message, journal)
+        finally:
+            complete, may_be_accepted = outcome is Outcome.ACCEPTED, outcome is Outcome.UNKNOWN
+            self._add(row, attrs.evolve(found, complete=complete, may_be_accepted=may_be_accepted))
 
-    def _settled(self, result: SendResult) -> None:
-        row = self._under_way.pop(result.index)
-        verdict = verdict_on(row.line, result)
-        self.is_stopped = self.is_stopped or isinstance(result.error, DEFAULT_STOP_ON)
-        self._take(row, verdict)
-        if not verdict.done:
-            self._tell_failure(verdict)
-
-    def _take(self, row: Row, verdict: Verdict) -> None:
-        self.tally.add(verdict)
-        # First, because who reads the results may be gone.
+    def _add(self, row: Row, found: RowResult) -> None:
+        self.counts.add(found)
+        # First, because standard output may have no reader any more.
         if self._failed is not None:
-            self._failed.add(row, verdict)
-        if self._as_json and not self.is_broken_off:
+            self._failed.add(row, found)
+        if self._as_json and not self.output_failed:
             try:
-                tell_json(verdict.as_json())
+                result_json(found.as_json())
             except OSError:
-                self.is_broken_off = True
+                self.output_failed = True
                 raise
 
-    async def _settle_the_rest(self, journal: Journal | None) -> None:
-        """Account for the rows of a run that was ended: those that were fetched and not tried, and those still in the file."""
-        for _, row in sorted(self._under_way.items()):
-            self._take(row, await self._not_tried(row, journal))
-        if self._failed is None or self._rows.is_stream or not (self._interrupts.count or self.is_broken_off):
-            return
-        for row in self._unread:
-            if self._interrupts.count > 1:
-                say(f"left at once: the rows from line {row.line} on were not written to --failed-to")
-                return
-            self._failed.add(row, await self._not_tried(row, journal))
+    def _show(self, found: RowResult, kind: str) -> None:
+        self._shown[kind] += 1
+        if self._shown[kind] <= SHOWN_FAILURES:
+            self._view.info(f"line {found.line}: {found.outcome.value}: {found.reason}")
+        elif self._shown[kind] == SHOWN_FAILURES + 1:
+            self._view.info(f"more {kind} follow, which are only counted")
 
-    async def _not_tried(self, row: Row, journal: Journal | None) -> Verdict:
-        """The verdict on a row that was not tried in this run: it may have been in an earlier one."""
-        before = None if journal is None else await self._known(row, journal)
-        return Verdict(
-            line=row.line,
-            outcome=Outcome.SKIPPED,
-            done=before is Outcome.ACCEPTED,
-            unsure=before is Outcome.UNKNOWN,
-            reason=NOT_TRIED,
-        )
-
-    async def _known(self, row: Row, journal: Journal) -> Outcome | None:
-        item = self._plan.item(row)
-        if not isinstance(item, Message):
-            return None
-        key, _ = dump_keyed_message(item, journal=None)
+    def _write_counts(self, report: SendReport) -> None:
         try:
-            entry = await journal.entry(key)
-        except JournalError:
-            # It is the journal that ended the run.
-            return Outcome.UNKNOWN
-        return None if entry is None else entry.outcome
+            write_counts(report, self.counts, as_json=self._as_json)
+        except OSError:
+            self.output_failed = True
+            raise
 
-    def _tell_failure(self, verdict: Verdict) -> None:
-        self._told_failures += 1
-        if self._told_failures <= SHOWN_FAILURES:
-            self._view.say(f"line {verdict.line}: {verdict.outcome.value}: {verdict.reason}")
-        elif self._told_failures == SHOWN_FAILURES + 1:
-            self._view.say("further failures are only counted")
-
-    def _say_that_it_ends(self) -> None:
-        self._view.say(
-            f"interrupted: finishing what is under way, in {GRACE:.0f} s at the most; once more leaves at once"
+    def _announce_end(self) -> None:
+        self._view.info(
+            f"interrupted: waiting up to {SHUTDOWN_TIMEOUT:.0f} s for requests in flight; interrupt again to stop at once"
         )
+
+
+async def _earlier_outcome(message: Item, journal: Journal) -> Outcome | None:
+    """The outcome of this message in earlier runs; `None` if there is none."""
+    if not isinstance(message, Message):
+        return None
+    key, _ = dump_keyed_message(message, journal=None)
+    try:
+        entry = await journal.entry(key)
+    except JournalError:
+        # The journal is what ended the run.
+        return Outcome.UNKNOWN
+    return None if entry is None else entry.outcome
+
+
+@attrs.frozen
+class _SizedItems:
+    """Messages with a length: a run that ends early reads the rest of such an input, and reports it as skipped."""
+
+    items: Iterator[Item]
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Item]:
+        return self.items

@@ -1,9 +1,11 @@
-"""Where the messages go, and the token: from the environment, a file or a prompt."""
+"""The connection of a command: its address, and the token from the environment, a file or a prompt."""
 
 from __future__ import annotations
 
 import functools
+import stat
 import sys
+import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -14,58 +16,83 @@ import attrs
 import click
 from click.core import ParameterSource
 
-from callbell_async.cli.notes import base_url_in
-from callbell_async.cli.output import is_terminal
+from callbell_async.arguments import check_token
+from callbell_async.cli.addresses import address_for_journal, check_encrypted, full_address, same_address
+from callbell_async.cli.option_groups import option
+from callbell_async.cli.output import info, is_terminal, warn
 from callbell_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from callbell_async.client import CallbellClient
 
-__all__ = ["Connection", "connection_options", "read_secret"]
+__all__ = [
+    "DEFAULT_RATE",
+    "Connection",
+    "connection_options",
+    "read_secret",
+]
 
 Command = Callable[..., Any]
 
 DEFAULT_RATE = 300
-DEFAULT_CONCURRENCY = 50
-_POOL = 100
 
 _LONGEST_TOKEN = 4096
-"""Characters; an API key has some dozens, and what is longer is another file."""
+"""Characters; an API key has some dozens, and anything longer is another file."""
 
 
 @attrs.frozen(kw_only=True)
 class Connection:
-    """What the options say of the way to Callbell."""
+    """The connection options of a command; `offers_sandbox` if it can be tried with `--sandbox`."""
 
     token: str | None = attrs.field(default=None, repr=False)
     token_file: Path | None = None
     base_url: str | None = None
     sandbox: bool = False
+    offers_sandbox: bool = True
 
     def ready(self) -> Connection:
-        """The same with the token in hand: from the file, given, or asked for where there is somebody to ask.
+        """The same connection with the token: from the file, the option or the environment, or asked for at a terminal.
 
-        Raises `ConfigurationError` when there is none.
+        Raises `ConfigurationError` when there is none, or when it would go to another machine unencrypted.
         """
         if self.sandbox:
             return self
+        check_encrypted(self.base_url)
         if self.token_file is not None:
             secret = read_secret(self.token_file, "--token-file")
-            return attrs.evolve(self, token=_checked_token(secret, f"--token-file: {self.token_file}"))
+            return attrs.evolve(self, token=_check_token(secret, f"--token-file: {self.token_file}"))
         if self.token and not self.token.isspace():
-            return attrs.evolve(self, token=_checked_token(self.token, "the token"))
+            return attrs.evolve(self, token=_check_token(self.token, "token"))
         if not is_terminal(sys.stdin):
-            raise ConfigurationError(_NONE_GIVEN)
-        return attrs.evolve(self, token=_checked_token(_asked_token(), "the token"))
+            raise ConfigurationError(self._no_token)
+        return attrs.evolve(self, token=_check_token(self._ask_for_token(), "token"))
 
-    def like(self, notes: Mapping[str, str]) -> Connection:
-        """The same to the address that the messages of a journal were sent to, unless another is given."""
-        return attrs.evolve(self, base_url=self.base_url or base_url_in(notes))
+    @property
+    def _no_token(self) -> str:
+        advice = ", or try it with --sandbox" if self.offers_sandbox else ""
+        return f"no token; set CALLBELL_TOKEN or use --token-file FILE{advice}"
+
+    def _ask_for_token(self) -> str:
+        try:
+            return str(click.prompt("Callbell's API key", hide_input=True, err=True))
+        except click.Abort as error:
+            if isinstance(error.__context__, EOFError):
+                # Ctrl-D is not an interrupt.
+                raise ConfigurationError(self._no_token) from None
+            raise
+
+    def for_journal(self, options: Mapping[str, Any]) -> Connection:
+        """The same connection to the address of a journal's messages, whose stored options these are.
+
+        Raises what `address_for_journal` raises. An address other than Callbell's own is printed.
+        """
+        base_url = address_for_journal(options, self.base_url)
+        if not same_address(base_url, None):
+            info(f"using {full_address(base_url)}")
+        return attrs.evolve(self, base_url=base_url)
 
     @asynccontextmanager
-    async def open(
-        self, *, rate: int = DEFAULT_RATE, concurrency: int = DEFAULT_CONCURRENCY
-    ) -> AsyncIterator[CallbellClient]:
+    async def open(self, *, rate: int = DEFAULT_RATE, concurrency: int | None = None) -> AsyncIterator[CallbellClient]:
         """A client, open until the block is left."""
         from callbell_async.client import CallbellClient
 
@@ -76,90 +103,101 @@ class Connection:
 
                 local = await stack.enter_async_context(Sandbox(start=datetime.now(UTC)))
                 token, base_url = local.token, local.url
-            yield await stack.enter_async_context(
-                CallbellClient(token, base_url=base_url, rate_limit=rate, max_connections=max(concurrency, _POOL))
-            )
-
-
-_NONE_GIVEN = "no token; set CALLBELL_TOKEN or give --token-file FILE, or try it out with --sandbox"
-
-
-def _asked_token() -> str:
-    try:
-        return str(click.prompt("Callbell's API key", hide_input=True, err=True))
-    except click.Abort as error:
-        if isinstance(error.__context__, EOFError):
-            # Ctrl-D: nobody interrupted anything.
-            raise ConfigurationError(_NONE_GIVEN) from None
-        raise
-
-
-def _checked_token(token: str, source: str) -> str:
-    """The token without blanks around it; raises `ConfigurationError`, which shows nothing of it, for what can be none."""
-    token = token.strip()
-    if len(token) > _LONGEST_TOKEN:
-        raise ConfigurationError(f"{source} has {len(token)} characters, far more than an API key; give the key alone")
-    if "CALLBELL_TOKEN=" in token:
-        raise ConfigurationError(f"{source} begins like a line of .env; give only what stands behind CALLBELL_TOKEN=")
-    # The dashboard shows the key with this before it; the client drops it.
-    key = token[6:].strip() if token[:6].lower() == "bearer" and token[6:7].isspace() else token
-    if any(map(str.isspace, key)):
-        raise ConfigurationError(f"{source} has blanks or line breaks in it; give the key alone")
-    return token
+            with warnings.catch_warnings(record=True) as risks:
+                warnings.simplefilter("always")
+                callbell = CallbellClient(token, base_url=base_url, rate_limit=rate, max_connections=concurrency)
+            for risk in risks:
+                # Users of the command line know the client's argument as an option.
+                warn(str(risk.message).replace("max_connections", "--concurrency"))
+            yield await stack.enter_async_context(callbell)
 
 
 def connection_options(*, sandbox: bool = True) -> Callable[[Command], Command]:
-    """Give a command the options that lead to Callbell, or, with `sandbox`, to one on this machine; it gets them as `connection`."""
+    """Give a command the options for its connection, with or without `--sandbox`; it gets them as `connection`."""
 
     def with_options(command: Command) -> Command:
-        @click.option(
-            "--token-file", type=click.Path(path_type=Path), help="A file with the API key; or set CALLBELL_TOKEN."
+        @option(
+            "--token-file",
+            type=click.Path(path_type=Path),
+            group="Connection",
+            help="File with the API key; the default is CALLBELL_TOKEN in the environment.",
         )
-        @click.option(
-            "--token", envvar="CALLBELL_TOKEN", help="The API key, for all to see who list the machine's processes."
+        @option(
+            "--token",
+            envvar="CALLBELL_TOKEN",
+            group="Connection",
+            help="The API key. Other users can see it in the list of processes: prefer --token-file.",
         )
-        @click.option("--base-url", envvar="CALLBELL_BASE_URL", help="Another address of the API.")
+        @option("--base-url", envvar="CALLBELL_BASE_URL", group="Connection", help="Another base URL of the API.")
         @functools.wraps(command)
         def with_connection(
             *,
             token: str | None,
             token_file: Path | None,
             base_url: str | None,
-            sandbox: bool = False,
+            sandbox: bool | None = None,
             **options: Any,
         ) -> Any:
             if sandbox:
                 _check_sandbox_alone()
-            connection = Connection(token=token, token_file=token_file, base_url=base_url, sandbox=sandbox)
+            connection = Connection(
+                token=token,
+                token_file=token_file,
+                base_url=base_url or None,
+                sandbox=bool(sandbox),
+                offers_sandbox=sandbox is not None,
+            )
             return command(connection=connection, **options)
 
         if not sandbox:
             return with_connection
-        return click.option(
-            "--sandbox", is_flag=True, help="Talk to a Callbell on this machine instead; needs no account."
+        return option(
+            "--sandbox",
+            is_flag=True,
+            group="Connection",
+            help="Use a mock Callbell server inside this process; no account is needed.",
         )(with_connection)
 
     return with_options
 
 
 def _check_sandbox_alone() -> None:
-    """Raise `ConfigurationError` where an option leads elsewhere than `--sandbox`; what is in the environment is for other commands too."""
+    """Raise `ConfigurationError` for an option that contradicts `--sandbox`; the environment may be meant for other commands."""
     context = click.get_current_context()
     for name in ("token", "token_file", "base_url"):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise ConfigurationError(
-                f"--sandbox: does not go with --{name.replace('_', '-')}; it is a Callbell of its own, and needs no account"
-            )
+            raise ConfigurationError(f"--sandbox: can't be used together with --{name.replace('_', '-')}")
 
 
-def read_secret(path: Path, option: str) -> str:
-    """The secret in a file, without blanks around it. Raises `ConfigurationError`, which shows nothing of it."""
+# --- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def _check_token(token: str, source: str) -> str:
+    """The token without spaces around it; raises `ConfigurationError`, without any part of it, for a text that is not a token."""
+    if len(token) > _LONGEST_TOKEN:
+        raise ConfigurationError(f"{source}: has more than {_LONGEST_TOKEN} characters, too many for an API key")
     try:
-        secret = path.read_text(encoding="utf-8-sig").strip()
+        return check_token(token)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{source}: {str(error).removeprefix('token: ')}") from None
+
+
+def read_secret(path: Path, name: str) -> str:
+    """The secret in a file, without spaces around it; `name` is the option that names the file.
+
+    Warns when other users can read the file. Raises `ConfigurationError`, without any part of the secret.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            mode = path.stat().st_mode
+            # More than any secret has, and no endless device.
+            secret = file.read(2 * _LONGEST_TOKEN).strip()
     except OSError as error:
-        raise ConfigurationError(f"{option}: {path} can't be read ({error.strerror})") from None
+        raise ConfigurationError(f"{name}: {path} can't be read ({error.strerror})") from None
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{option}: {path} is no text") from None
+        raise ConfigurationError(f"{name}: {path} is not a text file") from None
     if not secret:
-        raise ConfigurationError(f"{option}: {path} is empty")
+        raise ConfigurationError(f"{name}: {path} is empty")
+    if stat.S_ISREG(mode) and mode & stat.S_IROTH and sys.platform != "win32":
+        warn(f"{name}: other users can read {path}; run chmod 600 {path}")
     return secret

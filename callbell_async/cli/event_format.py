@@ -1,10 +1,10 @@
-"""Webhook events, each as one line for people."""
+"""Webhook events as lines of text."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from callbell_async.cli.output import json_text, printable
+from callbell_async.cli.output import escape_control, json_text
 from callbell_async.models.contacts import Contact
 from callbell_async.models.events import (
     AgentSessionUpdated,
@@ -29,13 +29,13 @@ _FAMILIES = {"message": "green", "contact": "cyan", "conversation": "blue", "age
 
 
 def event_line(event: Event, *, now: datetime) -> str:
-    """The event with the time of its arrival: numbers, names and texts as they are, control characters as escapes, cut where it gets long."""
-    line = printable(f"{event.name} {details(event)}".rstrip())
+    """Return the event as one line with its time of arrival: control characters are escaped, and a long line is cut."""
+    line = escape_control(f"{event.name} {details(event)}".rstrip())
     return f"{now:%H:%M:%S} {line if len(line) <= _LONGEST else line[: _LONGEST - 1] + '…'}"
 
 
 def colour_of(event: Event) -> str:
-    """A colour for each family of events, and one for what went wrong or is not known."""
+    """Return the colour of an event: one for each family, one for failures, one for unknown events."""
     if isinstance(event, UnknownEvent):
         return "yellow"
     if isinstance(event, MessageStatusUpdated) and event.failure is not None:
@@ -44,7 +44,7 @@ def colour_of(event: Event) -> str:
 
 
 def details(event: Event) -> str:
-    """What one wants to know of an event besides its name."""
+    """Return the most important values of an event, without its name."""
     match event:
         case MessageCreated(is_incoming=True):
             return f"{event.channel} from {event.sender}: {_content(event)}"

@@ -1,187 +1,241 @@
-"""The rows of a file or of standard input, one at a time."""
+"""The rows of a CSV or JSONL file, or of standard input, read one at a time."""
 
 from __future__ import annotations
 
+import asyncio
 import csv
-import io
+import functools
 import itertools
 import json
+import queue
 import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 import attrs
 
+from callbell_async.cli.input_text import STANDARD_INPUT, TextLines, checked_encoding
+from callbell_async.cli.output import pluralize
 from callbell_async.errors import ConfigurationError
 
-__all__ = ["ADDED", "STANDARD_INPUT", "Row", "RowFile"]
+__all__ = ["ADDED_COLUMNS", "Row", "RowFile", "read_in_thread", "repeated"]
 
-STANDARD_INPUT = Path("-")
+ADDED_COLUMNS = ("outcome", "reason")
+"""The columns that `--failed-to` adds to a row."""
 
-ADDED = ("outcome", "reason")
-"""What a row has besides when it comes from `--failed-to`."""
+MAX_NAMED_COLUMNS = 20
+"""The number of columns that an error lists."""
 
+_DELIMITERS = ",;\t"
+"""The delimiters that are recognized without `--delimiter`."""
 _QUOTED = re.compile(r'"[^"]*"')
-_ARRAY = re.compile(r"\s*\[\s*(\{|$)")
-"""How an array of objects begins."""
+_SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+"""The first line by which Excel names the delimiter."""
+_JSON_ARRAY = re.compile(r"\s*\[\s*(\{|$)")
+"""The beginning of an array of objects."""
 
 
 @attrs.frozen
 class Row:
-    """One row: the line of the file it begins on (from 1), and its cells by column; `fault` says what is wrong with its form.
+    """One row of the input.
 
-    `original` is the row as it came: the cells of CSV, or the one line of JSONL.
+    Attributes:
+        line: The line of the file on which the row begins, from 1.
+        cells: The cells by column, without blanks around them.
+        original: The row as in the file: the cells of CSV, or the one line of JSONL.
+        error: The fault in the row's form, `None` for a good row.
     """
 
     line: int
     cells: Mapping[str, str] = attrs.field(repr=False)
     original: Sequence[str] = attrs.field(repr=False)
-    fault: str | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether nothing is wrong with its form."""
-        return self.fault is None
+    error: str | None = None
 
 
 class RowFile:
-    """CSV with a heading, or JSONL (an object a line), read as a stream: UTF-8 with or without a BOM; empty lines are left out.
+    """A CSV file with a header row, or a JSONL file (one object on each line). Empty lines are skipped.
 
-    CSV may have commas, semicolons or tabs, and quotes. JSONL is what ends in `.jsonl` or `.ndjson`, or begins with `{`. `columns` are
-    the names in the heading, `None` for JSONL; `delimiter` is CSV's. What is no plain file (standard input, a pipe) is a stream: `is_stream`. It
-    is read once only, and can't be counted.
+    A name that ends in `.jsonl` or `.ndjson`, or a first line that begins with `{`, makes it JSONL. Everything else is CSV.
 
-    Raises `ConfigurationError` when it can't be read or has no heading.
+    Args:
+        path: The file; `-` is standard input.
+        encoding: The file's encoding. The default is UTF-8, with or without a byte order mark.
+        delimiter: The character between the cells of CSV. By default it is found in the header row: comma, semicolon or tab.
+
+    Attributes:
+        name: The file's name in errors.
+        columns: The names in the header row; `None` for JSONL.
+        delimiter: The delimiter of CSV.
+        has_sep_line: Whether a first line `sep=;` names the delimiter.
+        is_stream: Whether the input is standard input or a pipe. A stream is read once and can't be counted.
+
+    Raises:
+        ConfigurationError: The file can't be read, or has no header row.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, encoding: str | None = None, delimiter: str | None = None) -> None:
+        self._text = TextLines(path, None if encoding is None else checked_encoding(encoding))
+        self._given_delimiter = None if delimiter is None else _checked_delimiter(delimiter, "--delimiter")
         self.path = path
-        self.name = "standard input" if path == STANDARD_INPUT else str(path)
+        self.name = self._text.name
         self.is_stream = path == STANDARD_INPUT or (path.exists() and not path.is_file() and not path.is_dir())
         self.delimiter = ","
+        self.has_sep_line = False
         self.columns: list[str] | None = None
         rows = self._begin()
         self._stream = rows if self.is_stream else None
 
-    def need(self, columns: Iterable[str], option: str) -> None:
-        """Raise `ConfigurationError` unless all `columns`, named by `option`, are there; JSON objects tell only one by one."""
+    @property
+    def encoding(self) -> str:
+        """The encoding in which the file is read."""
+        return self._text.encoding
+
+    @property
+    def has_bom(self) -> bool:
+        """Whether the file begins with a byte order mark."""
+        return self._text.has_bom
+
+    def require(self, columns: Iterable[str], option: str) -> None:
+        """Raise `ConfigurationError` unless the file has all `columns`, which `option` names. JSONL is checked row by row instead."""
         for column in columns:
             if self.columns is not None and column not in self.columns:
-                raise ConfigurationError(
-                    f"{option}: there is no column {column!r} in {self.name}{_named('; it has ', self.columns)}"
-                )
+                hint = _listed("; it has ", self.columns) + _delimiter_hint(self.columns)
+                raise ConfigurationError(f"{option}: there is no column {column!r} in {self.name}{hint}")
 
     def rows(self) -> Iterator[Row]:
-        """The rows in their order; those of a stream once."""
+        """Return the rows in the order of the file. The rows of a stream come only once."""
         return self._begin() if self._stream is None else self._stream
 
     def count(self) -> int | None:
-        """How many rows there are, after reading through the whole file; `None` for a stream."""
+        """Read the whole file and return the number of its rows; `None` for a stream."""
         return None if self.is_stream else sum(1 for _ in self.rows())
 
     def _begin(self) -> Iterator[Row]:
-        lines = self._lines()
-        empty = 0
-        for first in lines:
-            if first.strip():
-                break
-            empty += 1
-        else:
-            raise ConfigurationError(f"{self.name}: is empty; its first line must name the columns, such as: to,name")
-        if _ARRAY.match(first):
+        lines = iter(self._text)
+        first, line = _next_line(lines, 0)
+        if first is None:
+            raise self._empty()
+        if _JSON_ARRAY.match(first):
             raise ConfigurationError(
-                f"{self.name}: is a JSON array; write its objects one a line, without the brackets"
+                f"{self.name}: is a JSON array; write one object on each line, without the brackets"
             )
-        lines = itertools.chain([first], lines)
         if self.path.suffix.lower() in (".jsonl", ".ndjson") or first.lstrip().startswith("{"):
-            return _json_rows(lines, empty)
-        return self._csv_rows(first, lines, empty)
+            return _json_rows(itertools.chain([first], lines), line)
+        delimiter = self._given_delimiter
+        if found := _SEP_LINE.fullmatch(first):
+            self.has_sep_line = True
+            delimiter = delimiter or _checked_delimiter(found[1], f"{self.name}: sep=")
+            first, line = _next_line(lines, line)
+            if first is None:
+                raise self._empty()
+        unquoted = _QUOTED.sub("", first)
+        self.delimiter = delimiter or max(_DELIMITERS, key=unquoted.count)
+        return self._csv_rows(itertools.chain([first], lines), line)
 
-    def _csv_rows(self, first: str, lines: Iterable[str], empty: int) -> Iterator[Row]:
-        heading = _QUOTED.sub("", first)
-        self.delimiter = max(",;\t", key=heading.count)
-        records = self._records(csv.reader(lines, delimiter=self.delimiter, strict=True), empty)
-        _, names = next(records)
+    def _csv_rows(self, lines: Iterable[str], first_line: int) -> Iterator[Row]:
+        records = self._records(csv.reader(lines, delimiter=self.delimiter, strict=True), first_line)
+        _, names = next(records, (0, None))
+        if names is None:
+            raise self._empty()
         columns = self.columns = [name.strip() for name in names]
-        # Spreadsheets end lines with as many separators as the widest has: columns without a name don't count.
-        if twice := {name for name in columns if name and columns.count(name) > 1}:
-            raise ConfigurationError(f"{self.name}: two columns have the same name{_named(': ', sorted(twice))}")
+        # Spreadsheets fill up short lines with delimiters: columns without a name may repeat.
+        if twice := repeated(filter(None, columns)):
+            raise ConfigurationError(f"{self.name}: two columns have the same name{_listed(': ', twice)}")
         return (_csv_row(line, columns, cells) for line, cells in records)
 
-    def _records(self, reader: Any, empty: int) -> Iterator[tuple[int, list[str]]]:
-        line = empty + 1
+    def _empty(self) -> ConfigurationError:
+        return ConfigurationError(f"{self.name}: is empty; its first line must name the columns, such as: to,name")
+
+    def _records(self, reader: Any, line: int) -> Iterator[tuple[int, list[str]]]:
+        before = line - 1
         try:
             for cells in reader:
                 if any(cell.strip() for cell in cells):
                     yield line, cells
-                line = empty + reader.line_num + 1
+                line = before + reader.line_num + 1
         except csv.Error as error:
-            raise ConfigurationError(f"{self.name}: is not CSV from line {line} on ({_plainly(error)})") from None
-
-    def _lines(self) -> Iterator[str]:
-        line = 0
-        try:
-            source = _standard_input() if self.path == STANDARD_INPUT else self.path.open("rb")
-            with io.TextIOWrapper(source, encoding="utf-8-sig", newline="") as file:
-                for text in file:
-                    line += 1
-                    if "\0" in text:
-                        raise ConfigurationError(
-                            f"{self.name}: has a NUL character in line {line}, as UTF-16 has; save it as UTF-8 text, CSV or JSONL"
-                        )
-                    yield text
-        except OSError as error:
-            raise ConfigurationError(f"{self.name}: can't be read ({error.strerror})") from None
-        except UnicodeDecodeError as error:
-            # It is read in blocks: the lines before, and those of this block that are good.
-            line += 1 + error.object[: error.start].count(b"\n")
-            raise ConfigurationError(
-                f"{self.name}: is not UTF-8 in line {line}; save it as UTF-8 text, CSV or JSONL"
-            ) from None
+            raise ConfigurationError(f"{self.name}: is not CSV from line {line} on ({_csv_problem(error)})") from None
 
 
-def _plainly(error: csv.Error) -> str:
-    return "a quotation mark is never closed" if str(error) == "unexpected end of data" else str(error)
+def repeated(names: Iterable[str]) -> list[str]:
+    """Return the names that occur more than once, sorted, in linear time."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
-def _named(introduction: str, columns: Iterable[str]) -> str:
-    """The names of columns, unless they look like somebody's number: then the heading was forgotten."""
+def _checked_delimiter(delimiter: str, source: str) -> str:
+    delimiter = "\t" if delimiter in ("\\t", "tab") else delimiter
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise ConfigurationError(f"{source}: the delimiter must be one character, such as ; or |, or tab")
+    return delimiter
+
+
+def _next_line(lines: Iterator[str], line: int) -> tuple[str | None, int]:
+    """Return the next line that is not empty, and its number; `line` is the number of the line before."""
+    for text in lines:
+        line += 1
+        if text.strip():
+            return text, line
+    return None, line
+
+
+def _delimiter_hint(columns: list[str]) -> str:
+    """The remedy for a header row that seems to have another delimiter."""
+    if len(columns) == 1 and (found := next((mark for mark in "|^~" if mark in columns[0]), None)):
+        return f"; if its cells are separated by {found}, give --delimiter {found!r}"
+    return ""
+
+
+def _csv_problem(error: csv.Error) -> str:
+    text = str(error)
+    if text == "unexpected end of data":
+        return "a quotation mark is never closed"
+    if "expected after" in text:
+        return "characters follow a closing quotation mark; double the quotation marks inside a cell"
+    if "field limit" in text:
+        return f"a cell has more than {csv.field_size_limit()} characters, or a quotation mark is never closed"
+    return text
+
+
+def _listed(introduction: str, columns: Iterable[str]) -> str:
+    """List columns for an error, unless one looks like a telephone number: then the file has no header row."""
     names = [name for name in columns if name]
     if any(sum(map(str.isdigit, name)) >= 6 for name in names):
         return "; its first line must name the columns, such as: to,name"
-    return introduction + ", ".join(names)
+    more = len(names) - MAX_NAMED_COLUMNS
+    return introduction + ", ".join(names[:MAX_NAMED_COLUMNS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _csv_row(line: int, columns: list[str], cells: list[str]) -> Row:
-    fault = None
+    error = None
     if len(cells) != len(columns):
-        fault = f"has {len(cells)} cells where the heading has {len(columns)}"
-    return Row(line, dict(zip(columns, map(str.strip, cells), strict=False)), cells, fault)
+        error = f"has {pluralize(len(cells), 'cell')}, and the header row has {len(columns)}"
+    return Row(line, dict(zip(columns, map(str.strip, cells), strict=False)), cells, error)
 
 
-def _json_rows(lines: Iterable[str], empty: int) -> Iterator[Row]:
-    return (_json_row(line, text) for line, text in enumerate(lines, empty + 1) if text.strip())
+def _json_rows(lines: Iterable[str], first_line: int) -> Iterator[Row]:
+    return (_json_row(line, text) for line, text in enumerate(lines, first_line) if text.strip())
 
 
 def _json_row(line: int, text: str) -> Row:
     try:
-        # A number is taken as it is written: 007 is no JSON, but 1.10 is.
+        # Numbers stay as they are written: 1.10 must not become 1.1.
         found = json.loads(
             text, parse_int=str, parse_float=str, parse_constant=_refuse_constant, object_pairs_hook=_object
         )
     except _RefusedError as error:
         return Row(line, {}, [text], str(error))
     except (ValueError, RecursionError):
-        return Row(line, {}, [text], "is not JSON; each line must be an object of its own")
+        return Row(line, {}, [text], "is not JSON; write one object on each line")
     if not isinstance(found, dict):
-        return Row(line, {}, [text], 'is no JSON object, such as {"to": "+31612345678"}')
-    return Row(line, {key: said for key, value in found.items() if (said := _said(value)) is not None}, [text])
+        return Row(line, {}, [text], 'is not a JSON object, such as {"to": "+31612345678"}')
+    return Row(line, {key: cell for key, value in found.items() if (cell := _cell(value)) is not None}, [text])
 
 
 class _RefusedError(ValueError):
-    """What Python's reader of JSON takes, and nobody can have meant."""
+    """Python's JSON parser accepts it, but it is an error in an input file."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -190,15 +244,13 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs if name not in ADDED]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise _RefusedError(f"has the same key twice{_named(': ', sorted(twice))}")
+    if len(found) < len(pairs) and (twice := repeated(name for name, _ in pairs if name not in ADDED_COLUMNS)):
+        raise _RefusedError(f"has the same key twice{_listed(': ', twice)}")
     return found
 
 
-def _said(value: Any) -> str | None:
-    """A JSON value as a cell: null is an empty one, and what holds others is none."""
+def _cell(value: Any) -> str | None:
+    """A JSON value as a cell: null is an empty cell; lists and objects are not cells."""
     match value:
         case str():
             return value
@@ -210,12 +262,46 @@ def _said(value: Any) -> str | None:
             return None
 
 
-def _standard_input() -> BinaryIO:
-    if sys.stdin is None:
-        raise ConfigurationError("standard input: was closed before anything was read")
-    stream = sys.stdin.buffer
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+_Request = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Row | None]"]
+
+
+async def read_in_thread(rows: Iterator[Row]) -> AsyncIterator[Row]:
+    """Read each row in a thread when it is requested, so that a slow input does not block the event loop.
+
+    The thread is a daemon: a thread that waits for a pipe can't be stopped, and must not keep the program from ending.
+    """
+    requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+    threading.Thread(target=_serve, args=(rows, requests), name="callbell-rows", daemon=True).start()
+    loop = asyncio.get_running_loop()
     try:
-        # A reader of our own: a thread that still waits in Python's would hold up the end of the program.
-        return open(stream.fileno(), "rb", closefd=False)
-    except OSError:
-        return stream
+        while True:
+            future = loop.create_future()
+            requests.put((loop, future))
+            if (row := await future) is None:
+                return
+            yield row
+    finally:
+        requests.put(None)
+
+
+def _serve(rows: Iterator[Row], requests: queue.SimpleQueue[_Request | None]) -> None:
+    while (request := requests.get()) is not None:
+        loop, future = request
+        resolve: Callable[[], None]
+        try:
+            resolve = functools.partial(future.set_result, next(rows, None))
+        except Exception as error:
+            resolve = functools.partial(future.set_exception, error)
+        try:
+            loop.call_soon_threadsafe(_resolve, future, resolve)
+        except RuntimeError:
+            # The loop was closed in the meantime.
+            return
+
+
+def _resolve(future: asyncio.Future[Row | None], resolve: Callable[[], None]) -> None:
+    # The run may have ended in the meantime.
+    if not future.done():
+        resolve()

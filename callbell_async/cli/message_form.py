@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from callbell_async.cli.input_rows import Row
-from callbell_async.cli.placeholders import Cell, Filled, Literal, TextTemplate, split_values
+from callbell_async.cli.placeholders import ColumnRef, Literal, RowValue, TextTemplate, split_values
 from callbell_async.errors import ConfigurationError, InvalidMessageError
 from callbell_async.models.messages import (
     AudioMessage,
@@ -24,10 +27,19 @@ from callbell_async.models.messages import (
     VideoMessage,
 )
 from callbell_async.models.results import Item
+from callbell_async.models.template_validation import check_message
 
 __all__ = ["MessageForm", "MessagePlan", "message_to", "plan_for_rows"]
 
-_KINDS = ("text", "template", "image", "document", "audio", "video")
+_FIELDS = {
+    "text": "text",
+    "template": "template_uuid",
+    "image": "url",
+    "document": "url",
+    "audio": "url",
+    "video": "url",
+}
+"""The options for the kinds of message, and the field of the message that each fills."""
 _CAPTIONED: dict[str, Callable[..., Message]] = {
     "image": ImageMessage,
     "document": DocumentMessage,
@@ -35,12 +47,21 @@ _CAPTIONED: dict[str, Callable[..., Message]] = {
 }
 _MEDIA: dict[str, Callable[[str], Media]] = {"image": Image, "document": Document, "video": Video}
 _OPTIONAL = {"channel_uuid": "channel_uuid", "team": "team_uuid", "assigned_user": "assigned_user"}
-"""Options that may be left empty in a row, and the fields they fill."""
+"""The options that may be blank in a row, and the fields that they fill."""
+
+_SCIENTIFIC = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d+")
+_SCIENTIFIC_KEY = re.compile(r"\d[.,]\d+[eE]\+\d+")
+"""As a spreadsheet writes it; `1E5` may be a key."""
+_SCIENTIFIC_REMEDY = (
+    "is in scientific notation, and its last digits are lost; in the spreadsheet, format the column as text or as a number "
+    "without decimals, and save the file again"
+)
+_APOSTROPHES = ("'", "\N{LEFT SINGLE QUOTATION MARK}", "\N{RIGHT SINGLE QUOTATION MARK}")
 
 
 @attrs.frozen(kw_only=True)
 class MessageForm:
-    """What the options say of every message; each text may hold `{column}`."""
+    """The options that define the messages. Each text may hold `{column}` placeholders."""
 
     text: str | None = None
     template: str | None = None
@@ -56,64 +77,115 @@ class MessageForm:
     team: str | None = None
     assigned_user: str | None = None
     metadata: Sequence[str] = ()
+    allow_empty: bool = False
 
 
 class MessagePlan:
-    """How a row becomes a message. Raises `ConfigurationError`, naming the option, for options that don't go together.
+    """Builds the message for each row. `plan_for_rows` and `message_to` create it.
 
-    `read` makes a text of an option: a template for rows, or a literal where there are none. `plan_for_rows` and
-    `message_to` build it.
+    Raises:
+        ConfigurationError: Options that can't be combined; the error names them.
     """
 
     def __init__(
         self,
         form: MessageForm,
         *,
-        to: Filled,
-        bsuid: Filled | None = None,
-        key: Filled | None = None,
-        metadata: Mapping[str, Filled],
-        read: Callable[[str, str], Filled],
+        to: RowValue,
+        bsuid: RowValue | None = None,
+        key: RowValue | None = None,
+        metadata: Mapping[str, RowValue],
+        read: Callable[[str, str], RowValue],
     ) -> None:
         self._kind, self._media_kind = _kinds_of(form)
-        _check_company(form, self._kind, self._media_kind)
+        _check_combination(form, self._kind, self._media_kind)
         self._channel = form.channel
         self._to = to
         self._bsuid = bsuid
         self._key = key
         self._metadata = metadata
-        self._texts: dict[str, Filled] = {}
-        for name in (*_KINDS, "caption", *_OPTIONAL):
+        self._texts: dict[str, RowValue] = {}
+        for name in (*_FIELDS, "caption", *_OPTIONAL):
             if (text := getattr(form, name)) is not None:
                 self._texts[name] = read(text, _option(name))
         self._values = [read(value, "--values") for value in split_values(form.values or "")]
+        self._values_by_field = dict(self._fields())
 
-    def needs(self) -> Iterator[tuple[str, list[str]]]:
-        """The columns that are needed, by the option that names them."""
-        if self._bsuid is None:
-            yield "--to-column", self._to.columns
-        else:
-            yield "--bsuid-column", self._bsuid.columns
+    def _fields(self) -> Iterator[tuple[str, RowValue]]:
+        """The fields of the message, and the value that fills each."""
+        yield "to", self._to
+        if self._bsuid is not None:
+            yield "bsuid", self._bsuid
         if self._key is not None:
-            yield "--key-column", self._key.columns
+            yield "key", self._key
         for name, text in self._texts.items():
-            yield _option(name), text.columns
-        for value in self._values:
-            yield "--values", value.columns
-        for item in self._metadata.values():
-            yield "--metadata", item.columns
+            yield "media.url" if name == self._media_kind else {**_FIELDS, **_OPTIONAL}.get(name, name), text
+        for index, value in enumerate(self._values):
+            yield f"values[{index}]", value
+        for name, value in self._metadata.items():
+            yield f"metadata[{name!r}]", value
+
+    def required_columns(self) -> Iterator[tuple[str, list[str]]]:
+        """Return the columns that the rows must have, by the option that names them."""
+        for field, value in self._values_by_field.items():
+            # A row with a BSUID needs no number.
+            if field != "to" or self._bsuid is None:
+                yield value.option, value.columns
+
+    def template_sample(self) -> TemplateMessage | None:
+        """Return a message with the plan's template and as many values and media, to be checked before the rows.
+
+        `None` for a plan without a template, or with a template that is in a column.
+        """
+        if self._kind != "template" or self._texts["template"].columns:
+            return None
+        return TemplateMessage(
+            bsuid="sample",
+            template_uuid=self._texts["template"].fill({}),
+            optin_contact=True,
+            values=tuple("x" for _ in self._values),
+            media=None if self._media_kind is None else _MEDIA[self._media_kind]("https://example.com/"),
+        )
+
+    def with_template(self, uuid: str) -> MessagePlan:
+        """Return the same plan with another template."""
+        plan = copy.copy(self)
+        plan._texts = {**self._texts, "template": Literal(uuid, "--template")}
+        plan._values_by_field = dict(plan._fields())
+        return plan
 
     def item(self, row: Row) -> Item:
-        """The message for a row, or what is wrong with it."""
+        """Return the message for a row, or its error, which names the column."""
+        if row.error is not None:
+            return InvalidMessageError("row", row.error)
         try:
-            if row.fault is not None:
-                raise InvalidMessageError("row", row.fault)
-            return self.message(row.cells)
+            return self._message(row.cells)
         except InvalidMessageError as error:
-            return error
+            return self._with_source(error, row.cells)
 
     def message(self, cells: Mapping[str, str]) -> Message:
-        """The message for these cells; raises `InvalidMessageError`."""
+        """Return the message for these cells. Raises `InvalidMessageError`, which names the column or the option."""
+        try:
+            return self._message(cells)
+        except InvalidMessageError as error:
+            raise self._with_source(error, cells) from None
+
+    def _with_source(self, error: InvalidMessageError, cells: Mapping[str, str]) -> InvalidMessageError:
+        """The same error with the column or the option in place of the message's field."""
+        value = self._values_by_field.get(error.field)
+        # A new one in any case: the error that was raised keeps the frames of its traceback in memory.
+        if value is None:
+            return InvalidMessageError(error.field, error.reason)
+        remedy = _number_remedy(value.fill(cells)) if error.field == "to" else None
+        return InvalidMessageError(value.source, remedy or error.reason)
+
+    def _message(self, cells: Mapping[str, str]) -> Message:
+        message = self._build(cells)
+        for fault in check_message(message):
+            raise fault
+        return message
+
+    def _build(self, cells: Mapping[str, str]) -> Message:
         shared: dict[str, Any] = {
             **self._recipient(cells),
             "channel": self._channel,
@@ -122,7 +194,7 @@ class MessagePlan:
         for name, field in _OPTIONAL.items():
             shared[field] = self._optional(name, cells)
         if self._key is not None:
-            shared["key"] = self._key.fill(cells)
+            shared["key"] = _checked_key(self._key.fill(cells))
         content = self._texts[self._kind].fill(cells)
         match self._kind:
             case "text":
@@ -140,9 +212,14 @@ class MessagePlan:
     def _recipient(self, cells: Mapping[str, str]) -> dict[str, str]:
         if self._bsuid is None:
             return {"to": self._to.fill(cells)}
-        # One of the two is enough, and in JSON a row may have no other.
+        # One of the two is enough, and a JSON object may lack the other.
         found = {"to": cells.get(self._to.columns[0], ""), "bsuid": cells.get(self._bsuid.columns[0], "")}
-        return {name: said for name, said in found.items() if said.strip()}
+        if not any(map(str.strip, found.values())):
+            raise InvalidMessageError(
+                f"{self._to.source} and {self._bsuid.source}",
+                "are both empty; give a telephone number or a WhatsApp user ID",
+            )
+        return {name: cell for name, cell in found.items() if cell.strip()}
 
     def _media(self, cells: Mapping[str, str]) -> Media | None:
         if self._media_kind is None:
@@ -157,51 +234,68 @@ class MessagePlan:
 def plan_for_rows(
     form: MessageForm, *, to_column: str = "to", bsuid_column: str | None = None, key_column: str | None = None
 ) -> MessagePlan:
-    """The plan for rows: `{column}` is a cell in every text, and each `metadata` is `NAME` or `NAME=COLUMN`."""
+    """Return the plan for rows: `{column}` is a cell in each text, and each `metadata` is `NAME` or `NAME=COLUMN`."""
     pairs = _pairs(form)
     return MessagePlan(
         form,
-        to=Cell(to_column),
-        bsuid=None if bsuid_column is None else Cell(bsuid_column),
-        key=None if key_column is None else Cell(key_column),
-        metadata={name: Cell(name if column is None else column) for name, column in pairs.items()},
-        read=TextTemplate,
+        to=ColumnRef(to_column, "--to-column"),
+        bsuid=None if bsuid_column is None else ColumnRef(bsuid_column, "--bsuid-column"),
+        key=None if key_column is None else ColumnRef(key_column, "--key-column"),
+        metadata={name: ColumnRef(name if column is None else column, "--metadata") for name, column in pairs.items()},
+        read=functools.partial(TextTemplate, allow_empty=form.allow_empty),
     )
 
 
 def message_to(to: str, form: MessageForm) -> Message:
-    """One message: all texts are as they stand, and each `metadata` is `NAME=VALUE`. Raises `InvalidMessageError` as well."""
+    """Return one message: no text has placeholders, and each `metadata` is `NAME=VALUE`. Raises `InvalidMessageError` as well."""
     metadata = {}
     for name, value in _pairs(form).items():
         if value is None:
             raise ConfigurationError("--metadata: write NAME=VALUE")
-        metadata[name] = Literal(value)
-    return MessagePlan(form, to=Literal(to), metadata=metadata, read=Literal).message({})
+        metadata[name] = Literal(value, "--metadata")
+    return MessagePlan(form, to=Literal(to, "TO"), metadata=metadata, read=Literal).message({})
+
+
+def _number_remedy(number: str) -> str | None:
+    """The remedy for a refused telephone number that a spreadsheet has changed."""
+    if _SCIENTIFIC.fullmatch(number.strip()):
+        return _SCIENTIFIC_REMEDY
+    if number.lstrip().startswith(_APOSTROPHES):
+        return "begins with an apostrophe, by which a spreadsheet marks text; remove the apostrophe"
+    return None
+
+
+def _checked_key(key: str) -> str:
+    # Different keys become equal in this notation, and their rows would count as duplicates.
+    if _SCIENTIFIC_KEY.fullmatch(key.strip()):
+        raise InvalidMessageError("key", _SCIENTIFIC_REMEDY)
+    return key
 
 
 def _kinds_of(form: MessageForm) -> tuple[str, str | None]:
-    """The kind of message, and of a template's media."""
-    given = [name for name in _KINDS if getattr(form, name) is not None]
+    """The kind of message, and the kind of a template's media."""
+    given = [name for name in _FIELDS if getattr(form, name) is not None]
     media = None
     if "template" in given and len(given) == 2 and given[1] in _MEDIA:
         media = given.pop()
     if len(given) != 1:
-        said = " and ".join(map(_option, given)) or "nothing"
+        problem = f"{' and '.join(map(_option, given))} can't be combined" if given else "there is nothing to send"
         raise ConfigurationError(
-            f"{said}: give one of {', '.join(map(_option, _KINDS))}; only --template may have an image, a document or a video besides"
+            f"{problem}; give one of {', '.join(map(_option, _FIELDS))} "
+            "(--template may have one of --image, --document and --video beside it)"
         )
     return given[0], media
 
 
-def _check_company(form: MessageForm, kind: str, media: str | None) -> None:
+def _check_combination(form: MessageForm, kind: str, media: str | None) -> None:
     if kind == "template" and not form.optin:
         raise ConfigurationError(
-            "--template: templates are sent only to contacts who opted in; add --optin once all of these have"
+            "--template: templates are sent only to contacts who have opted in; add --optin to confirm that all recipients have"
         )
     if kind != "template" and (form.optin or form.values is not None):
-        raise ConfigurationError(f"{'--optin' if form.optin else '--values'}: goes with --template only")
+        raise ConfigurationError(f"{'--optin' if form.optin else '--values'}: requires --template")
     if form.caption is not None and (kind not in _CAPTIONED or media is not None):
-        raise ConfigurationError("--caption: goes with --image, --document or --video, without --template")
+        raise ConfigurationError("--caption: requires --image, --document or --video, without --template")
 
 
 def _pairs(form: MessageForm) -> dict[str, str | None]:

@@ -1,4 +1,4 @@
-"""The options that several commands have in common."""
+"""The options that several commands share."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from typing import Any
 import attrs
 import click
 
-from callbell_async.cli.connection import DEFAULT_CONCURRENCY, DEFAULT_RATE
+from callbell_async.cli.connection import DEFAULT_RATE
 from callbell_async.cli.message_form import MessageForm
+from callbell_async.cli.option_groups import option
+from callbell_async.cli.saved_run import DEFAULT_OUTAGE_TIMEOUT
 
 __all__ = [
     "FILE",
     "MAX_CONCURRENCY",
+    "all_options",
     "concurrency_range",
     "json_option",
     "message_options",
     "output_options",
-    "pace_options",
+    "run_options",
 ]
 
 Command = Callable[..., Any]
@@ -28,7 +31,7 @@ Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
 
 MAX_CONCURRENCY = 10_000
-"""Messages under way at once at the most: each takes memory, and Callbell's limit keeps far fewer busy."""
+"""The most messages in flight at once: each needs memory, and Callbell's rate limit keeps far fewer of them busy."""
 
 concurrency_range = click.IntRange(1, MAX_CONCURRENCY)
 
@@ -39,28 +42,36 @@ _NAMES = [field.name for field in attrs.fields(MessageForm)]
 
 
 def message_options(command: Command) -> Command:
-    """Give a command the options that say what is sent; it gets them as `form`."""
+    """Give a command the options that describe the message; it gets them as `form`."""
 
-    @_options(
-        click.option("--text", help="A text."),
-        click.option("--template", metavar="UUID", help="An approved WhatsApp template."),
-        click.option("--values", help="The template's values, with commas between them."),
-        click.option("--optin", is_flag=True, help="Confirm that every recipient has opted in; templates need it."),
-        click.option("--image", metavar="URL", help="An image; with --template, the template's."),
-        click.option("--document", metavar="URL", help="A document; with --template, the template's."),
-        click.option("--audio", metavar="URL", help="A sound file."),
-        click.option("--video", metavar="URL", help="A video; with --template, the template's."),
-        click.option("--caption", help="What stands below an image, a document or a video."),
-        click.option(
+    @all_options(
+        option("--text", group="Message", help="Send this text."),
+        option("--template", metavar="UUID", group="Message", help="Send an approved WhatsApp template."),
+        option("--values", group="Message", help="Values of the template, separated by commas."),
+        option(
+            "--optin",
+            is_flag=True,
+            group="Message",
+            help="Confirm that every recipient has opted in; required for templates.",
+        ),
+        option("--image", metavar="URL", group="Message", help="Send an image, or add it to the template."),
+        option("--document", metavar="URL", group="Message", help="Send a document, or add it to the template."),
+        option("--audio", metavar="URL", group="Message", help="Send an audio file."),
+        option("--video", metavar="URL", group="Message", help="Send a video, or add it to the template."),
+        option("--caption", group="Message", help="Caption of the image, document or video."),
+        option(
             "--channel",
             type=click.Choice(CHANNELS),
             default="whatsapp",
             show_default=True,
-            help="The kind of channel to send through.",
+            group="Message",
+            help="Kind of channel to send through.",
         ),
-        click.option("--channel-uuid", metavar="UUID", help="The channel to send from, if not the main one."),
-        click.option("--team", metavar="UUID", help="The team to assign the conversation to."),
-        click.option("--assigned-user", metavar="EMAIL", help="The user to assign the conversation to."),
+        option(
+            "--channel-uuid", metavar="UUID", group="Message", help="Channel to send from, if it is not the main one."
+        ),
+        option("--team", metavar="UUID", group="Message", help="Team to assign the conversation to."),
+        option("--assigned-user", metavar="EMAIL", group="Message", help="User to assign the conversation to."),
     )
     @functools.wraps(command)
     def with_form(*, metadata: tuple[str, ...], **options: Any) -> Any:
@@ -70,44 +81,61 @@ def message_options(command: Command) -> Command:
     return with_form
 
 
-def pace_options(command: Command) -> Command:
-    """`--concurrency` and `--rate`."""
-    return _options(
-        click.option(
+def run_options(command: Command) -> Command:
+    """Give a command `--concurrency`, `--rate` and `--outage-timeout`."""
+    return all_options(
+        option(
             "--concurrency",
-            default=DEFAULT_CONCURRENCY,
-            show_default=True,
             type=concurrency_range,
-            help="Messages under way at once.",
+            group="Run",
+            help="Most messages in flight at once; by default as many as the rate needs, up to 300.",
         ),
-        click.option(
+        option(
             "--rate",
             default=DEFAULT_RATE,
             show_default=True,
             type=click.IntRange(min=1),
-            help="Requests a second at the most.",
+            group="Run",
+            help="Maximum number of requests per second.",
+        ),
+        option(
+            "--outage-timeout",
+            default=DEFAULT_OUTAGE_TIMEOUT,
+            show_default=True,
+            type=click.IntRange(min=0),
+            metavar="SECONDS",
+            group="Run",
+            help="How long a run waits during an outage before it stops; 0 never waits.",
         ),
     )(command)
 
 
 def output_options(command: Command) -> Command:
-    """`--failed-to`, `--failed-unknown` and `--json`."""
-    return _options(
-        click.option("--failed-to", type=FILE, help="Write the rows that were not accepted to this file."),
-        click.option(
-            "--failed-unknown", is_flag=True, help="Write to it also those that may have been accepted, marked as such."
+    """Give a command `--failed-to`, `--failed-unknown`, `--force` and `--json`."""
+    return all_options(
+        option("--failed-to", type=FILE, group="Output", help="Write the rows that were not accepted to this file."),
+        option(
+            "--failed-unknown",
+            is_flag=True,
+            group="Output",
+            help="Include rows that may have been accepted, marked as unknown.",
         ),
+        option("--force", is_flag=True, group="Output", help="Replace a file that --failed-to has not written."),
         json_option,
     )(command)
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, an object a line.")
+json_option = option(
+    "--json", "as_json", is_flag=True, group="Output", help="Write JSON to standard output, one object per line."
+)
 
 
-def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def all_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator."""
+
     def with_options(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
+        for add in reversed(options):
+            command = add(command)
         return command
 
     return with_options

@@ -1,4 +1,4 @@
-"""The program itself: its commands are loaded when they are called, and whatever ends one is one line and an exit status."""
+"""`callbell-async`: its commands, loaded when they are called, and the exit status of each error."""
 
 from __future__ import annotations
 
@@ -8,34 +8,50 @@ from typing import Any
 
 import click
 
+from callbell_async._version import __version__
 from callbell_async.cli.exit_codes import DONE, INTERRUPTED, JOURNAL_UNUSABLE, NOT_ALL_DONE, WRONG_USE
-from callbell_async.cli.output import printable, say
+from callbell_async.cli.output import fail
 from callbell_async.errors import CallbellError, ConfigurationError, InvalidMessageError, JournalError
 
-__all__ = ["Program"]
+__all__ = ["Program", "app"]
+
+_COMMANDS = {
+    "send": "callbell_async.cli.commands.send:send",
+    "send-many": "callbell_async.cli.commands.send_many:send_many",
+    "resume": "callbell_async.cli.commands.resume:resume",
+    "status": "callbell_async.cli.commands.journal:status",
+    "reconcile": "callbell_async.cli.commands.journal:reconcile",
+    "export": "callbell_async.cli.commands.journal:export",
+    "me": "callbell_async.cli.commands.account:me",
+    "templates": "callbell_async.cli.commands.account:templates",
+    "channels": "callbell_async.cli.commands.account:channels",
+    "contacts": "callbell_async.cli.commands.contacts:contacts",
+    "listen": "callbell_async.cli.commands.listen:listen",
+    "sandbox": "callbell_async.cli.commands.sandbox:sandbox",
+}
 
 
 class Program(click.Group):
-    """A group of commands, each imported from its home (`module:name`) when it is asked for, so that one costs no other's imports.
+    """A group whose commands are imported when they are called, each from `module:name`, so that none costs the imports of others.
 
-    A command gives back its exit status. Errors of this library, of options and of files end it with one line on standard error.
+    A command returns its exit status. Errors of this library, of options and of files end the program with one line on standard error.
     """
 
-    def __init__(self, *arguments: Any, homes: Mapping[str, str], **options: Any) -> None:
+    def __init__(self, *arguments: Any, commands_in: Mapping[str, str], **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._homes = homes
+        self._commands_in = commands_in
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands, in the order in which one meets them."""
+        """The names of the commands, the most common ones first."""
         del ctx
-        return list(self._homes)
+        return list(self._commands_in)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of this name, imported."""
+        """Import the command with this name."""
         del ctx
-        if cmd_name not in self._homes:
+        if cmd_name not in self._commands_in:
             return None
-        module, _, name = self._homes[cmd_name].partition(":")
+        module, _, name = self._commands_in[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
 
@@ -50,26 +66,30 @@ class Program(click.Group):
             message = error.format_message()
             if "\n" in message:
                 # The help, where no command was given.
-                say(message)
+                click.echo(message, err=True)
                 return WRONG_USE
-            return _complain(WRONG_USE, f"{message.rstrip('.')} (see {_path(error.ctx)} --help)")
+            return fail(WRONG_USE, f"{message.rstrip('.')} (see {_path(error.ctx)} --help)")
         except click.Abort:
-            return _complain(INTERRUPTED, "interrupted")
+            return fail(INTERRUPTED, "interrupted")
         except JournalError as error:
-            return _complain(JOURNAL_UNUSABLE, str(error))
+            return fail(JOURNAL_UNUSABLE, str(error))
         except (ConfigurationError, InvalidMessageError) as error:
-            return _complain(WRONG_USE, str(error))
+            return fail(WRONG_USE, str(error))
         except CallbellError as error:
-            return _complain(NOT_ALL_DONE, str(error))
+            return fail(NOT_ALL_DONE, str(error))
         except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            return _complain(NOT_ALL_DONE, f"{place}{error.strerror or error}")
-
-
-def _complain(status: int, what: str) -> int:
-    say(f"callbell-async: {printable(what)}")
-    return status
+            prefix = f"{error.filename}: " if error.filename else ""
+            return fail(NOT_ALL_DONE, f"{prefix}{error.strerror or error}")
 
 
 def _path(ctx: click.Context | None) -> str:
     return ctx.command_path if ctx else "callbell-async"
+
+
+@click.group("callbell-async", cls=Program, commands_in=_COMMANDS)
+@click.version_option(__version__, prog_name="callbell-async")
+def app() -> None:
+    """Send messages with Callbell, with a definite outcome for each.
+
+    Exit status: 0 success, 1 partial failure, 2 wrong use, 3 journal unusable, 129, 130 or 143 ended by a signal.
+    """

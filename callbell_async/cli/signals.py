@@ -1,85 +1,139 @@
-"""Ctrl-C, and SIGTERM: the first ends a run in good order, the second at once."""
+"""SIGINT (Ctrl-C), SIGTERM and SIGHUP (a closed terminal): the first one ends a command in order, the second one at once."""
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from callbell_async.cli.exit_codes import INTERRUPTED, TERMINATED
+if TYPE_CHECKING:
+    import asyncio
 
-__all__ = ["Interrupts"]
+__all__ = ["ShutdownSignals", "exit_on_signals"]
+
+_NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Windows has no SIGHUP."""
 
 
-class Interrupts:
-    """Cancels a task with the first signal and again with the second; a third one ends the program where it stands.
+@contextmanager
+def exit_on_signals() -> Iterator[None]:
+    """End the program with the status of a shell (128 + the signal's number) while no command handles signals itself.
 
-    Use it around the event loop, `watch` from within the task, and `release` once nothing is left to cancel: what
-    comes after, such as closing a journal, is let to its end.
+    Python does this for SIGINT already, by KeyboardInterrupt.
+    """
+    before = {}
+    for number in _handled():
+        if number != signal.SIGINT:
+            before[number] = signal.signal(number, _exit)
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+class ShutdownSignals:
+    """Cancels a task at the first signal and again at the second; the third one raises KeyboardInterrupt.
+
+    Use it around the event loop, and `cancelling` inside the task. Signals that are ignored when the block is entered, as
+    `nohup` and background jobs of a shell script have it, stay ignored.
+
+    Attributes:
+        count: The number of signals so far.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self._status = INTERRUPTED
+        self._first: int | None = None
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._on_first: Callable[[], None] = lambda: None
-        self._before: dict[signal.Signals, Any] = {}
+        self._on_first: Callable[[], None] = _nothing
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._met)
+        for number in _handled():
+            self._before[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        _restore(self._before)
 
     @property
     def status(self) -> int | None:
-        """The exit status of a program that was interrupted; `None` if it was not."""
-        return self._status if self.count else None
+        """The exit status of a program that a signal ended; `None` if no signal came."""
+        return None if self._first is None else 128 + self._first
 
-    def watch(self, on_first: Callable[[], None]) -> None:
-        """From now on the running task is what is cancelled; `on_first` is called then."""
-        self._loop, self._task, self._on_first = asyncio.get_running_loop(), asyncio.current_task(), on_first
+    @contextmanager
+    def cancelling(self, on_first: Callable[[], None] | None = None) -> Iterator[None]:
+        """Let a signal cancel the running task inside this block, and end the cancellation with the block.
+
+        `on_first` is called after the first signal. Code behind the block, such as closing a journal, is not cancelled.
+        """
+        # Imported here: a signal that comes while the program starts is handled before this takes its time.
+        import asyncio
+
+        self._loop, self._task, self._on_first = (
+            asyncio.get_running_loop(),
+            asyncio.current_task(),
+            on_first or _nothing,
+        )
         if self.count:
             self._loop.call_soon(self._cancel, 1)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self.count:
+                raise
+        finally:
+            task, self._task = self._task, None
+            while task is not None and task.cancelling():
+                task.uncancel()
 
-    def release(self) -> None:
-        """From now on nothing is cancelled, and what was is over."""
-        task, self._task = self._task, None
-        while task is not None and task.cancelling():
-            task.uncancel()
-
-    def _met(self, number: int, frame: FrameType | None) -> None:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         del frame
         self.count += 1
-        if number == signal.SIGTERM:
-            self._status = TERMINATED
+        self._first = self._first or number
         if self.count > 2:
             raise KeyboardInterrupt
         if self._loop is not None and self._task is not None:
-            # Not here: the signal may have come in the middle of anything, such as a line being written.
+            # Not here: the signal may interrupt anything, such as a write to a file.
             self._loop.call_soon_threadsafe(self._cancel, self.count)
 
     def _cancel(self, count: int) -> None:
         if self._task is None or self._loop is None:
             return
         if count > 1:
-            # Not before the task has met the first one, which may be as fresh: two cancellations at once are one to it.
+            # Later, so that the task sees the first cancellation: two at once count as one.
             self._loop.call_soon(self._cancel_again)
             return
         self._task.cancel()
-        # What it says may be what the second signal waits for.
+        # After the task: `on_first` may be what makes the user send the second signal.
         self._loop.call_soon(self._on_first)
 
     def _cancel_again(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+
+def _handled() -> list[int]:
+    """The signals to handle: none outside the main thread, where Python refuses it, and none that is ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return [number for number in _NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def _exit(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _nothing() -> None:
+    """For a command that needs no notice of the first signal."""

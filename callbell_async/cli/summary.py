@@ -1,55 +1,88 @@
-"""What is said at the end of a run."""
+"""The end of a run's output: the counts, and how to send the rest."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
 
-from callbell_async.cli.output import say, tell, tell_json
-from callbell_async.cli.row_results import Tally
+import attrs
+
+from callbell_async.cli.journal_place import JournalPlace
+from callbell_async.cli.output import info, result, result_json
+from callbell_async.cli.row_results import Counts
 from callbell_async.errors import Outcome
 from callbell_async.models.results import SendReport
 
-__all__ = ["tell_counts", "tell_how_to_go_on", "tell_kept_back"]
+__all__ = ["Rest", "explain_no_rows", "explain_rest", "explain_withheld", "write_counts"]
 
 
-def tell_counts(report: SendReport, tally: Tally, *, as_json: bool) -> None:
-    """The counts by outcome, as part of the result."""
-    counts = {outcome.value: getattr(report, outcome.value) for outcome in Outcome}
+def write_counts(report: SendReport, counts: Counts, *, as_json: bool) -> None:
+    """Write the counts by outcome, as part of the result."""
+    by_outcome = {outcome.value: counts.outcomes[outcome] for outcome in Outcome}
     if as_json:
         elapsed = round(report.elapsed, 3)
-        tell_json({"total": report.total, **counts, "duplicates": tally.duplicates, "elapsed": elapsed})
+        result_json({"total": counts.total, **by_outcome, "duplicates": counts.duplicates, "elapsed": elapsed})
         return
-    for name, count in counts.items():
-        before = f" ({tally.duplicates} of them already done)" if name == "skipped" and tally.duplicates else ""
-        tell(f"{name:<12}{count}{before}")
-    tell(f"{'total':<12}{report.total} in {report.elapsed:.1f} s, {report.rate:.0f} a second")
+    for name, count in by_outcome.items():
+        known = f" ({counts.duplicates} of them already done)" if name == "skipped" and counts.duplicates else ""
+        result(f"{name:<12}{count}{known}")
+    result(f"{'total':<12}{counts.total} in {report.elapsed:.1f} s, {counts.rate(report.elapsed):.0f} a second")
 
 
-def tell_kept_back(count: int) -> None:
-    """How many rows are not among the failed ones because they must not be sent again unseen."""
+def explain_no_rows(name: str) -> None:
+    """Print that an input has a header row only."""
+    info(f"{name}: has a header row and no other row; nothing was sent")
+
+
+def explain_withheld(count: int) -> None:
+    """Print how many rows were left out of the failed rows, because they must not be sent again unasked."""
     if count:
-        row = "row may have been accepted and is" if count == 1 else "rows may have been accepted and are"
-        say(f"{count} {row} not in --failed-to (--failed-unknown writes what may have been accepted as well)")
+        rows = "row may have been accepted and is" if count == 1 else "rows may have been accepted and are"
+        info(f"{count} {rows} not in --failed-to (--failed-unknown includes rows that may have been accepted)")
 
 
-def tell_how_to_go_on(
-    what: str, *, last_line: int, not_sent: int, journal: Path | None, is_stream: bool, failed_to: Path | None
-) -> None:
-    """How the rest is sent after a run that `what` says the end of, such as "interrupted".
+@attrs.frozen(kw_only=True)
+class Rest:
+    """The rows that a run did not send.
 
-    Without a journal: which lines are left. `not_sent` are those up to the last line that were read and did not leave.
+    Attributes:
+        last_line: The line of the last row that was read.
+        not_sent: The number of rows up to there that certainly were not sent.
+        is_stream: The input can't be read again.
+        failed_to: The file with the rows that were not sent.
+        journal: The journal of the run.
+        base_url: The address of the run; `None` for Callbell's own.
     """
-    if journal is None:
-        if not_sent:
-            where = "they are in --failed-to" if failed_to is not None else "--failed-to FILE writes down which"
-            were = "was" if not_sent == 1 else "were"
-            say(f"{what}: nothing after line {last_line} was tried; up to it, {not_sent} {were} not sent ({where})")
+
+    last_line: int
+    not_sent: int
+    is_stream: bool
+    failed_to: Path | None
+    journal: JournalPlace | None
+    base_url: str | None = None
+
+
+def explain_rest(reason: str, rest: Rest) -> None:
+    """Print how to send the rest after a run that ended early for this reason, such as "interrupted"."""
+    if not rest.last_line:
+        info(f"{reason}: no row was tried; run the same command again")
+        return
+    if rest.journal is not None:
+        path = shlex.quote(str(rest.journal))
+        if rest.is_stream:
+            info(f"{reason}; to send the rest, run the same command with the same input and --journal {path}")
         else:
-            say(f"{what}: everything up to line {last_line} was tried, and nothing after it")
-    elif is_stream:
-        say(
-            f"{what}; for the rest, give the same input to the same command, with --journal {shlex.quote(str(journal))} again"
-        )
+            address = "" if rest.base_url is None else f" --base-url {shlex.quote(rest.base_url)}"
+            info(f"{reason}; to send the rest: callbell-async resume {path}{address}")
+        return
+    if not rest.not_sent:
+        info(f"{reason}: every row up to line {rest.last_line} was tried, and none after it")
+        return
+    rows = "row was" if rest.not_sent == 1 else "rows were"
+    if rest.failed_to is None:
+        where = f"up to line {rest.last_line}, and none after it was tried (--failed-to FILE keeps such rows)"
     else:
-        say(f"{what}; for the rest: callbell-async resume {shlex.quote(str(journal))}")
+        # Of a file all rows are there.
+        unread = f", and no row after line {rest.last_line} was read" if rest.is_stream else ""
+        where = f"and are in --failed-to{unread}"
+    info(f"{reason}: {rest.not_sent} {rows} not sent {where}")

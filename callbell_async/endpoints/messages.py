@@ -57,7 +57,8 @@ class MessagesEndpoint(Endpoint):
             uuid: the message's identifier, from its receipt.
 
         Returns:
-            The receipt with the present `status`; its `failure` has the reason when the message was not delivered.
+            The receipt with the present `status`; its `failure` has the reason when the message was not delivered. It may have `contact`,
+            `conversation` and `metadata` as well, whatever `fields` the message had.
 
         Raises:
             NotFoundError: the message does not exist.

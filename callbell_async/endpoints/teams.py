@@ -82,12 +82,12 @@ class CustomStatusesEndpoint(Endpoint):
         """
         return self._pages("custom_statuses", load=load_page(CustomStatus, "customStatuses"))
 
-    async def create(self, *, name: str, emoji: str) -> CustomStatus:
+    async def create(self, *, name: str, emoji: str | Unset = UNSET) -> CustomStatus:
         """Create a custom status.
 
         Args:
             name: the status's name.
-            emoji: the status's emoji.
+            emoji: the status's emoji; Callbell does not require one.
 
         Returns:
             The new custom status.

@@ -1,4 +1,4 @@
-"""What the calls of one run have in common: whether an attempt may start, and what follows a failed one."""
+"""The interface through which a run controls the attempts of its calls."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["AfterFailure", "AttemptGate"]
 
 
 class AfterFailure(Enum):
-    """What follows a failed attempt."""
+    """The next step of a call after a failed attempt."""
 
     POLICY = "policy"
     """The retry policy decides."""
     HOLD = "hold"
     """The call waits at the gate for its next attempt, and this attempt does not count towards the policy's limits."""
     GIVE_UP = "give up"
-    """There is no further attempt."""
+    """The call ends with the error of this attempt."""
 
 
 class AttemptGate(Protocol):
@@ -36,12 +36,16 @@ class AttemptGate(Protocol):
 
     async def wait(self, call: CallState) -> None:
         """Return when the call may make its next attempt."""
+        ...
 
     def admits(self, call: CallState) -> bool:
         """Whether the call may make an attempt although the gate is closed."""
+        ...
 
     def responded(self) -> None:
         """An attempt succeeded."""
+        ...
 
     def failed(self, call: CallState, error: CallbellError, outcome: Outcome) -> AfterFailure:
         """An attempt failed with this error; `outcome` is that of the attempt alone."""
+        ...

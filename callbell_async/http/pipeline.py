@@ -48,6 +48,16 @@ class RequestPipeline:
         self._limiter_lock = asyncio.Lock()
         self._ended = False
 
+    @property
+    def has_rate_limit(self) -> bool:
+        """Whether a rate limiter holds calls back."""
+        return self._rate_limit is not None
+
+    @property
+    def max_connections(self) -> float:
+        """The most connections of the transport; infinity if it has no limit."""
+        return self._transport.max_connections
+
     async def run(
         self,
         call: CallState,

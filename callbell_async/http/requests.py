@@ -12,7 +12,7 @@ import attrs
 from callbell_async.errors import CallbellError, ConfigurationError, Outcome
 from callbell_async.redaction import mask_path
 
-__all__ = ["CallState", "Request", "build_path", "build_query"]
+__all__ = ["CallState", "IdleWorkers", "Request", "build_path", "build_query"]
 
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """RFC 9110, section 9.2.2. Callbell's POST and PATCH have no idempotency key."""
@@ -43,15 +43,30 @@ class Request:
 _SEVERITY = (Outcome.NEVER_SENT, Outcome.REJECTED, Outcome.UNKNOWN)
 
 
+class IdleWorkers:
+    """The number of workers of one run without a started call. Calls count here when they start, which costs no function call.
+
+    Attributes:
+        count: The number of idle workers.
+        on_none: Called when the last idle worker has started a call; `None` if nothing follows from that.
+    """
+
+    __slots__ = ("count", "on_none")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.on_none: Callable[[], None] | None = None
+
+
 class CallState:
     """One call and its outcome so far: the only state that changes while a request is attempted.
 
     `attempts` is the number of attempts started. `in_flight` is whether one has started and has not
-    ended, and `written` whether it has begun to write its body. `on_written`, if any, is called by the code that sets
-    `written` to `True`, in the same step.
+    ended, and `written` whether it has begun to write its body. `on_written`, if any, is called by
+    `mark_written`. The first start is counted in `idle_workers`, if any.
     """
 
-    __slots__ = ("_outcome", "attempts", "in_flight", "on_written", "request", "written")
+    __slots__ = ("_outcome", "attempts", "idle_workers", "in_flight", "on_written", "request", "written")
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -59,6 +74,7 @@ class CallState:
         self.in_flight = False
         self.written = False
         self.on_written: Callable[[], None] | None = None
+        self.idle_workers: IdleWorkers | None = None
         self._outcome = Outcome.NEVER_SENT
 
     @property
@@ -71,6 +87,16 @@ class CallState:
         self.attempts += 1
         self.in_flight = True
         self.written = False
+        if (idle := self.idle_workers) is not None and self.attempts == 1:
+            idle.count -= 1
+            if not idle.count and idle.on_none is not None:
+                idle.on_none()
+
+    def mark_written(self) -> None:
+        """Record that the current attempt begins to write its body; called in the same step as the write."""
+        self.written = True
+        if self.on_written is not None:
+            self.on_written()
 
     def mark_accepted(self) -> None:
         """Record that the current attempt was accepted; the call is `ACCEPTED`."""

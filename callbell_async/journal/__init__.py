@@ -1,18 +1,28 @@
-"""What was tried and what came of it, in a file that outlives the program."""
+"""A file that records each message before it is sent, and its outcome."""
 
-from callbell_async.journal.journal import Journal, JournalRun, duplicate, ended
+from callbell_async.journal.claim_queue import BATCH_SIZE, MOST_AHEAD, ClaimQueue
+from callbell_async.journal.journal import Journal, claim_queue_of, writer_of
 from callbell_async.journal.reconcile import reconcile, refresh
-from callbell_async.journal.store import Doubtful, Intent, Known, Verdict
+from callbell_async.journal.states import State, StateEvent, next_state
+from callbell_async.journal.store import Claim, ClaimRequest, Row
+from callbell_async.journal.writer import JournalWriter, duplicate_error, in_doubt
 
 __all__ = [
-    "Doubtful",
-    "Intent",
+    "BATCH_SIZE",
+    "MOST_AHEAD",
+    "Claim",
+    "ClaimQueue",
+    "ClaimRequest",
     "Journal",
-    "JournalRun",
-    "Known",
-    "Verdict",
-    "duplicate",
-    "ended",
+    "JournalWriter",
+    "Row",
+    "State",
+    "StateEvent",
+    "claim_queue_of",
+    "duplicate_error",
+    "in_doubt",
+    "next_state",
     "reconcile",
     "refresh",
+    "writer_of",
 ]

@@ -1,4 +1,4 @@
-"""Settling what is unknown from what Callbell shows: the contacts' histories, and the messages' statuses."""
+"""Resolving `UNKNOWN` messages from the histories of their contacts, and requesting the status of accepted messages."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
-
-import attrs
+from functools import partial
+from typing import TypeVar
 
 from callbell_async.endpoints.contacts import ContactsEndpoint
 from callbell_async.endpoints.messages import MessagesEndpoint
@@ -19,324 +18,293 @@ from callbell_async.errors import (
     AuthenticationError,
     CallbellError,
     ClientClosedError,
+    ConfigurationError,
     JournalError,
     NotFoundError,
     Outcome,
 )
-from callbell_async.journal.journal import Journal
+from callbell_async.journal.journal import Journal, writer_of
+from callbell_async.journal.matching import (
+    ContactGroup,
+    EntryText,
+    Matches,
+    OtherMessages,
+    Recipient,
+    group_by_contact,
+    is_open,
+    match,
+    recipient_of,
+)
 from callbell_async.models.contacts import Contact, HistoryMessage
 from callbell_async.models.journal import JournalEntry, ReconcileReport, RefreshReport, UnresolvedEntry
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.models.template_validation import fill_template
+from callbell_async.models.validation import number_variants
 from callbell_async.wire import load_json
 
-__all__ = ["Matches", "match", "reconcile", "refresh"]
+__all__ = ["reconcile", "refresh"]
 
 T = TypeVar("T")
 
-AT_ONCE = 20
-"""How many contacts or messages are asked for at once; the client's rate limit counts for them like for everything."""
+CONCURRENCY = 20
+"""The number of contacts or messages that are requested at the same time. The client's rate limit applies as well."""
 
-ENDED = (MessageStatus.READ, MessageStatus.FAILED, MessageStatus.DELETED)
+MAX_CLOCK_SKEW = 86_400
+"""One day. A clock that differs by more is set to the wrong date, which no tolerance can repair."""
+
+FINAL_STATUSES = (MessageStatus.READ, MessageStatus.FAILED, MessageStatus.DELETED)
 FATAL = (AuthenticationError, ClientClosedError, JournalError)
 
-NO_CONTENT = ("to", "bsuid", "metadata")
-"""What two messages may differ in, and be the same to a customer who has both."""
+NOT_IN_HISTORY = "is not in the contact's history; it may still have been sent"
+WITHOUT_TEXT = "has no text, so it can't be found in a history; it may have been sent"
+OTHER_CONTENT = "messages with the same text but another content went to this contact, and its history does not show which of them arrived"
+OTHER_MESSAGE = "another message went to this contact meanwhile; reconcile again"
 
 _log = logging.getLogger("callbell_async")
 
-
-_State = tuple[str, Outcome, bool, datetime | None]
-_Name = tuple[bool, str]
-
-
-@attrs.frozen
-class _Recipient:
-    """Whose history a message would be in."""
-
-    channel: str
-    to: str | None
-    bsuid: str | None
-    channel_uuid: str | None
-
-
-@attrs.frozen
-class Matches:
-    """What a history shows: which message each entry is (keys to uuids), and the keys of those that may or may not be there."""
-
-    found: Mapping[str, str]
-    doubtful: Collection[str]
+_EntryState = tuple[str, Outcome, bool, datetime | None]
 
 
 async def reconcile(
     journal: Journal, *, contacts: ContactsEndpoint, templates: TemplatesEndpoint, clock_skew: float
 ) -> ReconcileReport:
-    """Look for every message whose outcome is unknown in its contact's history; see `CallbellClient.reconcile`."""
-    wanted = await _wanted(journal)
-    texts = _Texts(templates)
-    # A contact may be named in several ways, and its messages are told apart among all that went to it.
-    by_contact: dict[str, list[tuple[JournalEntry, str]]] = defaultdict(list)
-    placed: set[_State] = set()
-    claimed: list[list[tuple[JournalEntry, str, str]]] = []
-    unresolved: list[UnresolvedEntry] = []
+    """Search the contacts' histories for every message whose outcome is unknown; see `CallbellClient.reconcile`."""
+    if isinstance(clock_skew, bool) or not isinstance(clock_skew, int | float) or not 0 <= clock_skew <= MAX_CLOCK_SKEW:
+        raise ConfigurationError(f"clock_skew={clock_skew!r}: must be seconds, 0 to {MAX_CLOCK_SKEW}")
+    return await _Reconciliation(journal, contacts, templates, clock_skew).run()
 
-    def give_up(entries: Sequence[JournalEntry], reason: str) -> None:
-        unresolved.extend(UnresolvedEntry(entry=entry, reason=reason) for entry in entries if _is_open(entry))
+
+class _Reconciliation:
+    """One call of `reconcile`: find the contacts, read and match their histories, and resolve what was found."""
+
+    def __init__(
+        self, journal: Journal, contacts: ContactsEndpoint, templates: TemplatesEndpoint, clock_skew: float
+    ) -> None:
+        self._journal = journal
+        self._writer = writer_of(journal)
+        self._contacts = contacts
+        self._texts = MessageTexts(templates)
+        self._clock_skew = clock_skew
+        self._searches: list[tuple[Collection[str], list[EntryText]]] = []
+        self._searched: set[_EntryState] = set()
+        self._matches: list[tuple[list[EntryText], Matches]] = []
+        self._reasons: dict[str, str] = {}
+
+    async def run(self) -> ReconcileReport:
+        to_find = await _entries_to_find(self._journal)
+        await gather_limited(to_find.items(), self._find_contacts)
+        groups = group_by_contact(self._searches)
+        await gather_limited(
+            (group for group in groups if any(is_open(entry) for entry, _ in group.entries)), self._match
+        )
+        await self._resolve()
+        return await self._report([entry for entries in to_find.values() for entry in entries if is_open(entry)])
+
+    async def _find_contacts(self, item: tuple[Recipient, Collection[JournalEntry]]) -> None:
+        recipient, entries = item
+        with self._isolate_errors(entries):
+            pairs = [(entry, await self._texts.get(entry)) for entry in entries]
+            try:
+                self._searches.append((await _contact_uuids(self._contacts, recipient), pairs))
+            except _NoContactError as error:
+                self._give_up(entries, str(error))
+            self._searched.update(map(_state, entries))
+
+    async def _match(self, group: ContactGroup) -> None:
+        entries = [entry for entry, _ in group.entries]
+        texts = {text for _, text in group.entries}
+        with self._isolate_errors(entries):
+            since = min(entry.tried_at for entry in entries) - timedelta(seconds=self._clock_skew)
+            # A uuid that an entry has is that of no other entry.
+            free = [
+                message
+                for contact_uuid in sorted(group.contact_uuids)
+                for message in await _history_since(self._contacts, contact_uuid, since.replace(microsecond=0))
+                if message.text in texts and message.uuid and not await self._writer.has_uuid(message.uuid)
+            ]
+            matches = match(group.entries, free, clock_skew=self._clock_skew)
+            for entry, text in group.entries:
+                if entry.key not in matches.found:
+                    self._give_up([entry], self._reason(entry, text, matches))
+            if matches.found:
+                found = [(entry, text) for entry, text in group.entries if entry.key in matches.found]
+                self._matches.append((found, matches))
+
+    def _reason(self, entry: JournalEntry, text: str, matches: Matches) -> str:
+        if not text:
+            return WITHOUT_TEXT
+        if entry.key in matches.doubtful:
+            return OTHER_CONTENT
+        if entry.key in matches.too_early:
+            return (
+                f"a message with this text is up to {self._clock_skew:g} s older than the attempt: it may be this message if the clocks "
+                "differ, or another one"
+            )
+        return NOT_IN_HISTORY
+
+    async def _resolve(self) -> None:
+        others = await self._other_messages() if self._matches else OtherMessages()
+        for found, matches in self._matches:
+            # A run may have sent the same text to the same contact since then: each message that was found may be that one.
+            if any(others.could_match(entry, text) for entry, text in found) or await self._any_has_uuid(matches):
+                self._give_up([entry for entry, _ in found], OTHER_MESSAGE)
+                continue
+            for key, uuid in matches.found.items():
+                # The reason if the journal leaves the message unresolved: an event may have given its uuid to another entry.
+                self._reasons[key] = OTHER_MESSAGE
+                self._writer.resolve(key, uuid)
+        await self._journal.flush()
+
+    async def _any_has_uuid(self, matches: Matches) -> bool:
+        for uuid in matches.candidates:
+            if await self._writer.has_uuid(uuid):
+                return True
+        return False
+
+    async def _other_messages(self) -> OtherMessages:
+        """Return the messages without a uuid that may have been accepted, and were not searched in their present state."""
+        others = OtherMessages()
+        async for entry in self._journal.entries(Outcome.UNKNOWN, Outcome.ACCEPTED):
+            if (entry.uuid is None or entry.resent) and _state(entry) not in self._searched:
+                text = None
+                try:
+                    text = await self._texts.get(entry)
+                except FATAL:
+                    raise
+                except CallbellError as error:
+                    _log.warning("the text of a message could not be requested: %s", error)
+                others.add(recipient_of(entry), text)
+        return others
+
+    async def _report(self, entries: Iterable[JournalEntry]) -> ReconcileReport:
+        """Count by what the journal has now: an event or a response may have come meanwhile."""
+        inferred = confirmed = 0
+        unresolved = []
+        for before in entries:
+            entry = await self._journal.entry(before.key) or before
+            if is_open(entry):
+                unresolved.append(UnresolvedEntry(entry=entry, reason=self._reasons[entry.key]))
+            elif entry.confirmed_by == "history":
+                inferred += 1
+            else:
+                confirmed += 1
+        unresolved.sort(key=lambda item: item.entry.tried_at)
+        return ReconcileReport(inferred=inferred, confirmed=confirmed, unresolved=tuple(unresolved))
+
+    def _give_up(self, entries: Iterable[JournalEntry], reason: str) -> None:
+        self._reasons.update((entry.key, reason) for entry in entries)
 
     @contextlib.contextmanager
-    def stopping_no_others(entries: Sequence[JournalEntry]) -> Iterator[None]:
+    def _isolate_errors(self, entries: Iterable[JournalEntry]) -> Iterator[None]:
+        """Let an error leave these entries unresolved, and no others."""
         try:
             yield
         except FATAL:
             raise
         except CallbellError as error:
-            give_up(entries, f"could not be looked for: {error}")
-
-    async def place(recipient: _Recipient) -> None:
-        entries = wanted[recipient]
-        with stopping_no_others(entries):
-            try:
-                pairs = [(entry, await texts.of(entry)) for entry in entries]
-                contact = await _contact(contacts, recipient)
-                by_contact[contact.uuid or ""].extend(pairs)
-            except _NotToBeFoundError as error:
-                give_up(entries, str(error))
-            placed.update(map(_state, entries))
-
-    async def settle(contact_uuid: str) -> None:
-        pairs = by_contact[contact_uuid]
-        entries = [entry for entry, _ in pairs]
-        with stopping_no_others(entries):
-            since = min(entry.tried_at for entry in entries) - timedelta(seconds=clock_skew)
-            free = [
-                message
-                for message in await _history_since(contacts, contact_uuid, since)
-                if message.uuid is not None and not await journal.has_uuid(message.uuid)
-            ]
-            matches = match(pairs, free, clock_skew=clock_skew)
-            claimed.append(
-                [(entry, text, matches.found[entry.key]) for entry, text in pairs if entry.key in matches.found]
-            )
-            for entry, text in pairs:
-                if entry.key in matches.doubtful:
-                    give_up([entry], "others with the same text but another content went to this contact")
-                elif entry.key not in matches.found:
-                    reason = "is not in the contact's history" if text else "has no text by which it could be found"
-                    give_up([entry], reason)
-
-    await _each(_of(tuple(wanted)), place)
-    to_settle = [uuid for uuid, pairs in by_contact.items() if any(_is_open(entry) for entry, _ in pairs)]
-    await _each(_of(to_settle), settle)
-    others = await _others(journal, texts, besides=placed) if any(claimed) else _Others()
-    accepted = 0
-    for claims in claimed:
-        # A run may have sent the same to the same contact meanwhile, and any that was found may be that one.
-        if any([others.may_be(entry, text) or await journal.has_uuid(uuid) for entry, text, uuid in claims]):
-            give_up(
-                [entry for entry, _, _ in claims], "another message went to this contact meanwhile; reconcile again"
-            )
-            continue
-        for entry, _, uuid in claims:
-            journal.see(entry.key, uuid, None)
-        accepted += len(claims)
-    await journal.flush()
-    # Events may have settled some while this looked for them.
-    still = [item for item in unresolved if not await _is_accepted(journal, item.entry.key)]
-    return ReconcileReport(
-        accepted=accepted + len(unresolved) - len(still),
-        unresolved=tuple(sorted(still, key=lambda item: item.entry.tried_at)),
-    )
-
-
-def match(
-    wanted: Sequence[tuple[JournalEntry, str]], history: Collection[HistoryMessage], *, clock_skew: float
-) -> Matches:
-    """Which message of a contact's history each entry is, as far as it can be told.
-
-    An entry is a message that was sent, with its text, not before it was tried (but for `clock_skew` seconds), and that no other entry is.
-    Entries that are known to be accepted have theirs first, and are not among those found: which is theirs is not certain.
-    Equal texts are told apart by their order only. To equal contents that makes no difference: each was accepted, or none was. Where contents
-    differ that the text does not tell apart, there has to be a message for each of them, or none is found; and none is where one of them was sent
-    again, because that one may be there more than once.
-    """
-    by_text: dict[str, list[JournalEntry]] = defaultdict(list)
-    for entry, text in sorted(wanted, key=lambda pair: pair[0].tried_at):
-        if text:
-            by_text[text].append(entry)
-    sent: dict[str | None, dict[str, datetime]] = defaultdict(dict)
-    for message in history:
-        if message.status == "sent" and message.created_at and message.uuid:
-            sent[message.text][message.uuid] = message.created_at
-    found: dict[str, str] = {}
-    doubtful: set[str] = set()
-    for text, entries in by_text.items():
-        open_entries = [entry for entry in entries if _is_open(entry)]
-        settled = [entry for entry in entries if not _is_open(entry) and entry.uuid is None]
-        again = [entry for entry in entries if not _is_open(entry) and entry.uuid is not None]
-        contents = [_content(entry) for entry in (*open_entries, *again)]
-        differ = any(content != contents[0] for content in contents)
-        perhaps = [*open_entries, *again] if differ else open_entries
-        claims = _claims([*settled, *perhaps], sent[text], clock_skew)
-        # Who has one is settled; now the earlier ones have the earlier messages.
-        claims = _claims([entry for entry in entries if entry.key in claims], sent[text], clock_skew)
-        there = {entry.key: claims[entry.key] for entry in perhaps if entry.key in claims}
-        # What was sent again may be there more than once, however often.
-        if differ and there and (len(there) < len(perhaps) or any(entry.resent for entry in perhaps)):
-            doubtful.update(entry.key for entry in open_entries)
-        else:
-            found |= {entry.key: there[entry.key] for entry in open_entries if entry.key in there}
-    return Matches(found, doubtful)
-
-
-def _claims(entries: Sequence[JournalEntry], sent: Mapping[str, datetime], clock_skew: float) -> Mapping[str, str]:
-    """For each entry in turn the earliest message that it can be, and that none before it has: keys to uuids."""
-    free = sorted(sent, key=sent.__getitem__)
-    claims: dict[str, str] = {}
-    for entry in entries:
-        earliest = entry.tried_at - timedelta(seconds=clock_skew)
-        uuid = next((uuid for uuid in free if sent[uuid] >= earliest), None)
-        if uuid is not None:
-            claims[entry.key] = uuid
-            free.remove(uuid)
-    return claims
+            self._give_up(entries, f"the history could not be searched: {error}")
 
 
 async def refresh(journal: Journal, *, messages: MessagesEndpoint) -> RefreshReport:
-    """Ask for the status of every accepted message that has not come to its end; see `CallbellClient.refresh`."""
-    asked = changed = failed = 0
+    """Request the status of every accepted message that may still change; see `CallbellClient.refresh`."""
+    writer = writer_of(journal)
+    requested = changed = failed = 0
 
-    async def ask(entry: JournalEntry) -> None:
-        nonlocal asked, changed, failed
-        if entry.uuid is None or entry.status in ENDED:
+    async def request_status(entry: JournalEntry) -> None:
+        nonlocal requested, changed, failed
+        if entry.uuid is None or entry.status in FINAL_STATUSES:
             return
-        asked += 1
+        requested += 1
         try:
             receipt = await messages.status(entry.uuid)
         except FATAL:
             raise
         except CallbellError as error:
             failed += 1
-            _log.warning("a message's status could not be asked for: %s", error)
+            _log.warning("the status of a message could not be requested: %s", error)
             return
         if receipt.status != entry.status:
             changed += 1
-            journal.see(entry.key, entry.uuid, receipt.status, failure=receipt.failure)
+            status = None if receipt.status is None else str(receipt.status)
+            # By the uuid alone: an event may have given this entry another uuid meanwhile.
+            writer.record_report(None, entry.uuid, status, failure=receipt.failure, confirmed_by="history")
 
-    await _each(journal.entries(Outcome.ACCEPTED), ask)
+    await gather_limited(journal.entries(Outcome.ACCEPTED), request_status)
     await journal.flush()
-    return RefreshReport(asked=asked, changed=changed, failed=failed)
+    return RefreshReport(requested=requested, changed=changed, failed=failed)
 
 
-class _NotToBeFoundError(Exception):
-    """Callbell has no way to it; the text says why."""
+class _NoContactError(Exception):
+    """No contact can be found for a recipient; the text gives the reason."""
 
 
-class _Texts:
-    """What the customer reads, by which a history is searched; templates are asked for once."""
+class MessageTexts:
+    """The texts that customers read, by which a history is searched. Each template is requested once."""
 
     def __init__(self, templates: TemplatesEndpoint) -> None:
         self._templates = templates
         self._known: dict[str, str] = {}
-        self._asking = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
-    async def of(self, entry: JournalEntry) -> str:
-        """The text of a message, or nothing."""
+    async def get(self, entry: JournalEntry) -> str:
+        """Return the text of a message; empty if it has none."""
         body = load_json(entry.message_body)
         content = body.get("content")
         text = content.get("text") if isinstance(content, dict) else None
         template = body.get("template_uuid")
         if template is None:
             return text if isinstance(text, str) else ""
-        async with self._asking:
+        async with self._lock:
             if template not in self._known:
                 self._known[template] = (await self._templates.get(template)).text or ""
         return fill_template(self._known[template], body.get("template_values") or [text or ""])
 
 
-async def _wanted(journal: Journal) -> Mapping[_Recipient, Sequence[JournalEntry]]:
-    """What is to be looked for, with what was accepted and may have gone to the same contacts: its messages are no others'."""
-    wanted: dict[_Recipient, dict[str, JournalEntry]] = defaultdict(dict)
+async def _entries_to_find(journal: Journal) -> Mapping[Recipient, Collection[JournalEntry]]:
+    """Return the open entries by recipient, with those accepted entries whose messages may be in the same histories."""
+    to_find: dict[Recipient, dict[str, JournalEntry]] = defaultdict(dict)
     async for entry in journal.entries(Outcome.UNKNOWN):
         if not entry.in_flight:
-            wanted[_recipient(entry)][entry.key] = entry
-    names = {_name(recipient) for recipient in wanted}
+            to_find[recipient_of(entry)][entry.key] = entry
+    names = {recipient.name for recipient in to_find}
     kinds = {by_bsuid for by_bsuid, _ in names}
-    if wanted:
+    if to_find:
         async for entry in journal.entries(Outcome.ACCEPTED):
             if entry.uuid is None or entry.resent:
-                by_bsuid, value = _name(recipient := _recipient(entry))
-                if (by_bsuid, value) in names or (not by_bsuid) in kinds:
-                    # In place of what it was a moment ago, if it was wanted then.
-                    wanted[recipient][entry.key] = entry
-    return {recipient: tuple(entries.values()) for recipient, entries in wanted.items()}
+                by_bsuid, _ = name = (recipient := recipient_of(entry)).name
+                if name in names or (not by_bsuid) in kinds:
+                    # It replaces the same entry, if that was open a moment ago.
+                    to_find[recipient][entry.key] = entry
+    return {recipient: entries.values() for recipient, entries in to_find.items()}
 
 
-@attrs.frozen
-class _Others:
-    """Messages whose contacts were not looked at: whom they went to, and what texts went to contacts with either kind of name (`None` for any)."""
-
-    names: set[_Name] = attrs.field(factory=set)
-    texts: set[tuple[bool, str | None]] = attrs.field(factory=set)
-
-    def may_be(self, entry: JournalEntry, text: str) -> bool:
-        """Whether one of them may be the message that was found for this entry; a number and a bsuid may be one contact's."""
-        by_bsuid, _ = name = _name(_recipient(entry))
-        return name in self.names or not self.texts.isdisjoint({(not by_bsuid, text), (not by_bsuid, None)})
+def _state(entry: JournalEntry) -> _EntryState:
+    """Return what changes when an entry is sent again or resolved."""
+    return entry.key, entry.outcome, entry.in_flight, entry.finished_at
 
 
-async def _others(journal: Journal, texts: _Texts, *, besides: Collection[_State]) -> _Others:
-    """The messages that have no uuid and may have been accepted, `besides` those that are still in one of these states."""
-    others = _Others()
-    async for entry in journal.entries(Outcome.UNKNOWN, Outcome.ACCEPTED):
-        if (entry.uuid is None or entry.resent) and _state(entry) not in besides:
-            by_bsuid, _ = name = _name(_recipient(entry))
-            others.names.add(name)
-            try:
-                others.texts.add((by_bsuid, await texts.of(entry)))
-            except FATAL:
-                raise
-            except CallbellError:
-                others.texts.add((by_bsuid, None))
-    return others
+async def _contact_uuids(contacts: ContactsEndpoint, recipient: Recipient) -> Collection[str]:
+    """Return the uuids of all contacts under the bsuid, or under the number as it is written and in its other forms."""
+    found = set()
+    for lookup in _lookups(contacts, recipient):
+        with contextlib.suppress(NotFoundError):
+            found.add((await lookup()).uuid)
+    uuids = {uuid for uuid in found if uuid}
+    if not uuids:
+        name = "this bsuid" if recipient.to is None else "this number or its other forms"
+        raise _NoContactError(f"no contact was found under {name}; the message may still have been sent")
+    return uuids
 
 
-def _is_open(entry: JournalEntry) -> bool:
-    return entry.outcome is not Outcome.ACCEPTED
-
-
-def _state(entry: JournalEntry) -> _State:
-    """What changes when it is tried again, or settled."""
-    return entry.key, entry.outcome, entry.in_flight, entry.settled_at
-
-
-def _content(entry: JournalEntry) -> Mapping[str, Any]:
-    return {name: value for name, value in load_json(entry.message_body).items() if name not in NO_CONTENT}
-
-
-def _name(recipient: _Recipient) -> _Name:
-    """Whether it is a bsuid, and that, or the number however it is written."""
-    return (True, recipient.bsuid or "") if recipient.to is None else (False, recipient.to.lstrip("+"))
-
-
-async def _is_accepted(journal: Journal, key: str) -> bool:
-    entry = await journal.entry(key)
-    return entry is not None and entry.outcome is Outcome.ACCEPTED
-
-
-def _recipient(entry: JournalEntry) -> _Recipient:
-    body = load_json(entry.message_body)
-    return _Recipient(body["from"], body.get("to"), body.get("bsuid"), body.get("channel_uuid"))
-
-
-async def _contact(contacts: ContactsEndpoint, recipient: _Recipient) -> Contact:
-    try:
-        if recipient.to is None:
-            return await contacts.get_by_bsuid(recipient.bsuid or "")
-        if recipient.channel == "whatsapp":
-            return await contacts.get_by_phone(recipient.to, channel_uuid=recipient.channel_uuid)
-    except NotFoundError:
-        raise _NotToBeFoundError("there is no such contact") from None
-    raise _NotToBeFoundError(f"Callbell finds no contact by an identifier of {recipient.channel}")
+def _lookups(contacts: ContactsEndpoint, recipient: Recipient) -> list[Callable[[], Awaitable[Contact]]]:
+    if recipient.to is None:
+        return [partial(contacts.get_by_bsuid, recipient.bsuid or "")]
+    if recipient.channel != "whatsapp":
+        raise _NoContactError(
+            f"Callbell can't look up a contact by an identifier of {recipient.channel}; the message may still have been sent"
+        )
+    numbers = (recipient.to, *number_variants(recipient.to))
+    return [partial(contacts.get_by_phone, number, channel_uuid=recipient.channel_uuid) for number in numbers]
 
 
 async def _history_since(contacts: ContactsEndpoint, contact_uuid: str, since: datetime) -> list[HistoryMessage]:
@@ -348,28 +316,33 @@ async def _history_since(contacts: ContactsEndpoint, contact_uuid: str, since: d
     return found
 
 
-async def _of(items: Sequence[T]) -> AsyncIterator[T]:
-    for item in items:
-        yield item
-
-
-async def _each(items: AsyncIterator[T], work: Callable[[T], Awaitable[None]]) -> None:
-    """Work on all items, some at once; the first failure ends it."""
-    turn = asyncio.Lock()
+async def gather_limited(items: Iterable[T] | AsyncIterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+    """Call `work` for each item, `CONCURRENCY` at the same time. The first exception ends it and is raised."""
+    iterator = _iterate(items)
+    lock = asyncio.Lock()
 
     async def worker() -> None:
         while True:
-            async with turn:
+            async with lock:
                 try:
-                    item = await anext(items)
+                    item = await anext(iterator)
                 except StopAsyncIteration:
                     return
             await work(item)
 
-    workers = [asyncio.ensure_future(worker()) for _ in range(AT_ONCE)]
+    workers = [asyncio.ensure_future(worker()) for _ in range(CONCURRENCY)]
     try:
         await asyncio.gather(*workers)
     finally:
         for task in workers:
             task.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
+
+
+async def _iterate(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,8 +22,15 @@ __all__ = [
     "reply_window",
 ]
 
+_CHAT = re.compile(r"/chat/([^/?#]+)")
+
 REPLY_WINDOW = timedelta(hours=24)
 """WhatsApp's rule: messages other than templates may be sent for this long after a customer's last message."""
+
+
+def _conversation_uuid(href: str | None) -> str | None:
+    found = _CHAT.search(href or "")
+    return found.group(1) if found else None
 
 
 @attrs.frozen(kw_only=True)
@@ -96,6 +104,11 @@ class Contact:
     note: str | None = attrs.field(default=None, repr=False)
     raw: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
 
+    @property
+    def conversation_uuid(self) -> str | None:
+        """The conversation's identifier, which Callbell gives in `conversation_href` only; `None` if it is not there."""
+        return _conversation_uuid(self.conversation_href)
+
 
 @attrs.frozen(kw_only=True)
 class Conversation:
@@ -121,6 +134,11 @@ class Conversation:
     closing_reason: str | None = None
     raw: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
 
+    @property
+    def uuid(self) -> str | None:
+        """The conversation's identifier, which Callbell gives in `href` only; `None` if it is not there."""
+        return _conversation_uuid(self.href)
+
 
 @attrs.frozen(kw_only=True)
 class HistoryMessage:
@@ -129,9 +147,10 @@ class HistoryMessage:
     Source: Callbell's object type `Message`.
 
     Attributes:
-        uuid: the message's identifier; a system note has none.
+        uuid: the message's identifier; only a system note has none.
         text: the text.
-        status: `sent`, `received` or `note`.
+        status: `sent`, `received` or `note`. A note is not sent to the customer: a colleague's note has a `uuid`, and its `sender` differs from
+            its `recipient`.
         channel: type of the channel, such as `whatsapp`.
         sender: the sender's number or identifier (`from` in the JSON).
         recipient: the recipient's number or identifier (`to` in the JSON).

@@ -25,7 +25,7 @@ from callbell_async.models.message_parts import (
     item_count,
 )
 from callbell_async.models.message_status import MessageStatus
-from callbell_async.models.receipts import MessageFailure, MessageReceipt
+from callbell_async.models.receipts import MessageFailure, MessageReceipt, read_integration_status
 
 __all__ = [
     "AgentSessionUpdated",
@@ -162,6 +162,7 @@ class MessageStatusUpdated(_BaseEvent):
             self.status,
             self.status_payload,
             self.contact,
+            metadata=self.metadata,
             raw=payload if isinstance(payload, Mapping) else {},
         )
 
@@ -169,6 +170,11 @@ class MessageStatusUpdated(_BaseEvent):
     def failure(self) -> MessageFailure | None:
         """The reason when the status is `FAILED` (empty if the report has none); `None` for any other status."""
         return MessageReceipt(self.uuid or "", self.status, self.status_payload).failure
+
+    @property
+    def integration_status(self) -> str | None:
+        """The status in the integration's own words (Meta's or Gupshup's), such as `delivered`; `None` if its report has none."""
+        return read_integration_status(self.status_payload)
 
 
 @attrs.frozen(kw_only=True)

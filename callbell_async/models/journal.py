@@ -1,8 +1,9 @@
-"""What a journal knows of a message."""
+"""An entry of a journal, and the reports of `reconcile` and `refresh`."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 import attrs
 
@@ -10,18 +11,32 @@ from callbell_async.errors import Outcome
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.models.receipts import MessageReceipt
 
-__all__ = ["JournalEntry", "ReconcileReport", "RefreshReport", "UnresolvedEntry"]
+__all__ = ["Confirmation", "JournalEntry", "ReconcileReport", "RefreshReport", "UnresolvedEntry"]
+
+
+Confirmation = Literal["response", "event", "history"]
 
 
 @attrs.frozen(kw_only=True)
 class JournalEntry:
-    """What a journal knows of one message.
+    """One message in a journal.
 
-    `key` names it. `message_body` is what is sent for it: the JSON of `POST /messages/send`. `outcome` is what became of it so far:
-    `UNKNOWN` also while it is `in_flight`, and `SKIPPED` for one that was not tried. `uuid` is Callbell's, once it has accepted it, and
-    `status` how far it was when that was last heard of. `attempts` counts the requests of the last run that tried it. `index` is its place
-    in that run's input. `tried_at` is when it was about to be tried, the first time if that may have arrived, and `settled_at` when its outcome was known.
-    `reason` says in one line why it was not accepted. `resent` is whether it was tried again on request, so that it may be there twice.
+    Attributes:
+        key: The identifier of the message in the journal: its own `key`, or 32 hex digits that are derived from its content.
+        message_body: The JSON body of `POST /messages/send`.
+        outcome: `UNKNOWN` also while the message is in flight; `SKIPPED` if the run ended before it was sent.
+        index: The position in the input of the last run that sent it, from 0.
+        uuid: Callbell's uuid, if it is known.
+        status: The last status that the journal has received.
+        attempts: The number of requests in the last run that sent it.
+        tried_at: When the run was about to send it. After `allow_resend` this is the time of the first attempt.
+        finished_at: When the outcome became known.
+        reason: Why it was not accepted or not delivered, in one line.
+        in_flight: Whether a run is sending it now.
+        resent: Whether it was sent again after `allow_resend`, so that the customer may have it twice.
+        confirmed_by: How an `ACCEPTED` message was confirmed: `"response"` (Callbell's 2xx response), `"event"` (a webhook event
+            with the message's key), `"history"` (inferred by `reconcile` from the contact's history, which can be wrong).
+            `None` for any other outcome.
     """
 
     key: str = attrs.field(repr=lambda key: f"<{len(key)} characters>")
@@ -32,20 +47,26 @@ class JournalEntry:
     status: MessageStatus | str | None = None
     attempts: int = 0
     tried_at: datetime
-    settled_at: datetime | None = None
+    finished_at: datetime | None = None
     reason: str | None = None
     in_flight: bool = False
     resent: bool = False
+    confirmed_by: Confirmation | None = None
 
     @property
     def receipt(self) -> MessageReceipt | None:
-        """Callbell's word for it, as far as it was written down; `None` while it is not known to be accepted."""
+        """The receipt as far as the journal has it, its `uuid` and its `status`; `None` without a uuid."""
         return None if self.uuid is None else MessageReceipt(self.uuid, self.status)
 
 
 @attrs.frozen(kw_only=True)
 class UnresolvedEntry:
-    """A message whose fate could not be found out, and why not."""
+    """A message that `reconcile` could not resolve.
+
+    Attributes:
+        entry: The message.
+        reason: Why it is still `UNKNOWN`, in one line, without personal data. No reason proves that the message was not sent.
+    """
 
     entry: JournalEntry
     reason: str
@@ -53,16 +74,34 @@ class UnresolvedEntry:
 
 @attrs.frozen(kw_only=True)
 class ReconcileReport:
-    """What a look into the contacts' histories settled: how many messages are now known to be accepted, and which are still unknown."""
+    """The result of `CallbellClient.reconcile`: the messages that were `UNKNOWN` before, by what is known of them now.
 
-    accepted: int
+    Attributes:
+        inferred: The number of messages that are `ACCEPTED` because the contact's history shows them. This can be wrong.
+        confirmed: The number of messages that a webhook event or a response confirmed during the search.
+        unresolved: The messages that are still `UNKNOWN`, in the order of their attempts.
+    """
+
+    inferred: int
+    confirmed: int
     unresolved: tuple[UnresolvedEntry, ...]
+
+    @property
+    def accepted(self) -> int:
+        """The number of messages that are now `ACCEPTED`: `inferred` and `confirmed` together."""
+        return self.inferred + self.confirmed
 
 
 @attrs.frozen(kw_only=True)
 class RefreshReport:
-    """What asking for statuses brought: how many messages were asked for, how many have changed, and how many could not be told."""
+    """The result of `CallbellClient.refresh`.
 
-    asked: int
+    Attributes:
+        requested: The number of messages whose status was requested.
+        changed: The number of messages whose status has changed.
+        failed: The number of requests that failed.
+    """
+
+    requested: int
     changed: int
     failed: int

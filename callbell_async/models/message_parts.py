@@ -45,6 +45,7 @@ _ENDINGS = {
     AttachmentKind.VIDEO: "mp4 m4v mov 3gp 3gpp 3g2 webm avi mkv mpeg mpg",
     AttachmentKind.DOCUMENT: "pdf doc docx xls xlsx ppt pptx odt ods odp rtf txt csv xml json vcf zip",
 }
+_MAIN_TYPES = frozenset(AttachmentKind)
 _KINDS = {f".{ending}": kind for kind, endings in _ENDINGS.items() for ending in endings.split()}
 
 
@@ -52,22 +53,43 @@ _KINDS = {f".{ending}": kind for kind, endings in _ENDINGS.items() for ending in
 class Attachment:
     """A file that was sent with a message.
 
-    Source: Callbell's page on the event `message_created`.
+    Source: Callbell's page on the event `message_created`. Callbell documents attachments as URLs; objects have been seen, too.
 
     Attributes:
         url: the file's URL, which expires 10 minutes after the event.
+        content_type: the media type, such as `image/jpeg`, or only its first part; `None` if the attachment is only a URL.
+        file_name: the name of the file; `None` if the attachment is only a URL.
+        size: the size in bytes; `None` if the attachment is only a URL.
     """
 
     url: str = attrs.field(repr=False)
+    content_type: str | None = None
+    file_name: str | None = attrs.field(default=None, repr=False)
+    size: int | None = None
 
     @property
     def kind(self) -> AttachmentKind | None:
-        """The kind of the file, from the suffix of the URL's path; `None` for an unknown suffix."""
+        """The kind of the file, from the content type if there is one, otherwise from the suffix of the URL's path or of the name."""
+        return _kind_of_type(self.content_type) or _kind_of_path(self._path) or _kind_of_path(self.file_name or "")
+
+    @property
+    def _path(self) -> str:
         try:
-            path = urlsplit(self.url).path
+            return urlsplit(self.url).path
         except ValueError:
-            return None
-        return _KINDS.get(PurePosixPath(path).suffix.lower())
+            return ""
+
+
+def _kind_of_type(content_type: str | None) -> AttachmentKind | None:
+    main = (content_type or "").partition("/")[0].strip().lower()
+    if main in _MAIN_TYPES:
+        return AttachmentKind(main)
+    # A document in most cases; but `application/octet-stream` has no meaning, and the suffix decides.
+    return None
+
+
+def _kind_of_path(path: str) -> AttachmentKind | None:
+    return _KINDS.get(PurePosixPath(path).suffix.lower())
 
 
 @attrs.frozen(kw_only=True)

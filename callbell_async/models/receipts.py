@@ -8,9 +8,10 @@ from typing import Any
 import attrs
 
 from callbell_async.models.contacts import Contact, Conversation
+from callbell_async.models.message_parts import item_count
 from callbell_async.models.message_status import MessageStatus
 
-__all__ = ["MessageFailure", "MessageReceipt"]
+__all__ = ["MessageFailure", "MessageReceipt", "read_integration_status"]
 
 _OUTSIDE_REPLY_WINDOW = frozenset({"131047", "470", "1004", "1005", "1006", "1007", "1008"})
 """The codes of the Cloud API, the on-premises API, and Gupshup (a user who is "inactive for session message")."""
@@ -49,8 +50,11 @@ class MessageReceipt:
         uuid: the message's identifier, for `messages.status`, `messages.wait` and webhook events.
         status: the present status; a status that this library does not know is a plain string.
         status_payload: the raw report of the integration, in the shape of Meta's Cloud API or of Gupshup.
-        contact: the contact; only when `fields` of the message asked for it.
-        conversation: the conversation; only when `fields` of the message asked for it.
+        contact: the contact; in the response to sending only when `fields` of the message asked for it. The response of `messages.status` may
+            have it in any case.
+        conversation: the conversation; in the same responses as `contact`.
+        metadata: the metadata with which the message was sent, as pairs of strings; empty if Callbell left it out, and in the receipts of a
+            journal. Receipts are equal whatever their metadata.
         raw: the untouched JSON of the message.
     """
 
@@ -59,6 +63,7 @@ class MessageReceipt:
     status_payload: Any = attrs.field(default=None, hash=False, repr=False)
     contact: Contact | None = None
     conversation: Conversation | None = None
+    metadata: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=item_count)
     raw: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
 
     @property
@@ -67,6 +72,23 @@ class MessageReceipt:
         if self.status != MessageStatus.FAILED:
             return None
         return _read_failure(self.status_payload) or MessageFailure()
+
+    @property
+    def integration_status(self) -> str | None:
+        """The status in the integration's own words (Meta's or Gupshup's), such as `delivered`; `None` if its report has none.
+
+        It may be ahead of `status`, which is Callbell's.
+        """
+        return read_integration_status(self.status_payload)
+
+
+def read_integration_status(payload: Any) -> str | None:
+    """Return the last status in a `messageStatusPayload` in the shape of Meta's Cloud API, or the type of one in Gupshup's."""
+    statuses = _value_at(payload, "messaging", "value", "statuses")
+    reported = [_value_at(item, "status") for item in (statuses if isinstance(statuses, list) else ())]
+    if known := [status for item in reported if (status := _text(item)) is not None]:
+        return known[-1]
+    return _text(_value_at(payload, "type"))
 
 
 def _read_failure(payload: Any) -> MessageFailure | None:

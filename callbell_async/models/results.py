@@ -1,4 +1,4 @@
-"""What became of messages that were sent in bulk."""
+"""The results of a run of `send_many`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ from callbell_async.models.receipts import MessageReceipt
 __all__ = ["Item", "SendReport", "SendResult"]
 
 Item = Message | InvalidMessageError
-"""What `send_many` takes: a message, or the `InvalidMessageError` met while building one, which keeps its place in the results."""
+"""An item of `send_many`'s input: a message, or the `InvalidMessageError` of a message that could not be built."""
 
-_GRAVEST_FIRST = (Outcome.UNKNOWN, Outcome.REJECTED, Outcome.NEVER_SENT, Outcome.SKIPPED)
+_WORST_FIRST = (Outcome.UNKNOWN, Outcome.REJECTED, Outcome.NEVER_SENT, Outcome.SKIPPED)
 
 
 @attrs.frozen
 class SendResult:
-    """What became of one message.
+    """The result of one message of a run.
 
-    `index` is its place in the input, from 0; `receipt` is there when `outcome` is `ACCEPTED`, and `error` when it is not (for
-    `SKIPPED`: what stopped the run, if anything did). `attempts` is how many requests were tried. With a journal, `key` is what it knows
-    the message by; one that it has already, or that was given twice, is `SKIPPED` with a `DuplicateMessageError`, and with a receipt if
-    it was accepted before; one that was sent again on request is `ACCEPTED` or `UNKNOWN`, whatever `error` says of this attempt.
+    Attributes:
+        index: The position of the message in the input, from 0.
+        message: The message, or the item of the input that is not a message.
+        outcome: The outcome, as far as it is known.
+        receipt: Callbell's receipt if the outcome is `ACCEPTED`, also for a duplicate that was accepted in an earlier run.
+        error: The exception if the outcome is not `ACCEPTED`. For `SKIPPED`: the error that stopped the run, the
+            `DuplicateMessageError` of a duplicate, or `None` if the run was cancelled or closed.
+        attempts: The number of requests made for this message in this run.
+        key: With a journal, the key of the message in it. A message that is resent after `Journal.allow_resend` is `ACCEPTED` or
+            `UNKNOWN`, whatever `error` this attempt has.
     """
 
     index: int
@@ -36,9 +42,7 @@ class SendResult:
 
     @property
     def is_duplicate(self) -> bool:
-        """Whether there was no need to try it: a journal knows that it was accepted before, or it repeats a message of this run, whose
-        result is the one that counts.
-        """
+        """Whether the message is a duplicate that needs no sending: accepted in an earlier run, or given earlier in this one."""
         error = self.error
         return isinstance(error, DuplicateMessageError) and (
             error.first_index is not None or error.entry.outcome is Outcome.ACCEPTED
@@ -47,13 +51,20 @@ class SendResult:
 
 @attrs.frozen(kw_only=True)
 class SendReport:
-    """What became of a run: `results` in the order given, the five counts, and how long it took.
+    """The results of a run, counted.
 
-    `results` is empty when they were consumed one by one with `async for`. `elapsed` is in seconds, `rate` in messages tried a second.
-    `duplicates` are those of the skipped that a journal knows to be accepted, and those given twice.
+    Attributes:
+        results: One result for each message, in the order of the input. Empty if the run was iterated with `async for`.
+        accepted: The number of messages that Callbell accepted.
+        rejected: The number of messages that Callbell refused.
+        never_sent: The number of messages that never left this process.
+        unknown: The number of messages that may have been accepted.
+        skipped: The number of messages that were not attempted, duplicates included.
+        elapsed: The duration of the run, in seconds.
+        duplicates: The number of skipped messages that need no sending: accepted in an earlier run, or given twice.
     """
 
-    # A report ends in logs, and may hold very many.
+    # Reports are logged, and may have very many results.
     results: tuple[SendResult, ...] = attrs.field(repr=lambda results: f"<{len(results)} results>")
     accepted: int
     rejected: int
@@ -65,27 +76,32 @@ class SendReport:
 
     @property
     def total(self) -> int:
-        """How many messages have a result."""
+        """The number of messages that have a result."""
         return self.accepted + self.rejected + self.never_sent + self.unknown + self.skipped
 
     @property
     def rate(self) -> float:
-        """Messages tried a second."""
+        """The number of messages attempted per second; 0 for a run that took no time."""
         return (self.total - self.skipped) / self.elapsed if self.elapsed else 0.0
 
     def raise_for_failures(self) -> None:
-        """Raise `BulkSendError`, caused by the first of the gravest failures, unless all were accepted, in this run or before."""
-        counts = {outcome: int(getattr(self, outcome.value)) for outcome in _GRAVEST_FIRST}
+        """Raise an exception unless every message is accepted or a duplicate.
+
+        Raises:
+            BulkSendError: Its `outcome` is the worst in the report: `UNKNOWN`, then `REJECTED`, `NEVER_SENT`, `SKIPPED`.
+                Its `__cause__` is the error of the first message with that outcome.
+        """
+        counts = {outcome: int(getattr(self, outcome.value)) for outcome in _WORST_FIRST}
         counts[Outcome.SKIPPED] -= self.duplicates
-        gravest = next((outcome for outcome, count in counts.items() if count), None)
-        if gravest is None:
+        worst = next((outcome for outcome, count in counts.items() if count), None)
+        if worst is None:
             return
-        said = ", ".join(f"{count} {outcome.value}" for outcome, count in counts.items() if count)
+        summary = ", ".join(f"{count} {outcome.value}" for outcome, count in counts.items() if count)
         cause = next(
-            (result.error for result in self.results if result.outcome is gravest and not result.is_duplicate), None
+            (result.error for result in self.results if result.outcome is worst and not result.is_duplicate), None
         )
         raise BulkSendError(
-            f"{sum(counts.values())} of {self.total} messages were not accepted: {said}",
+            f"{sum(counts.values())} of {self.total} messages were not accepted: {summary}",
             report=self,
-            outcome=gravest,
+            outcome=worst,
         ) from cause

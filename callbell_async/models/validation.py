@@ -79,10 +79,12 @@ def check_optional_string(field: str, value: object) -> str | None:
 
 
 def check_key(field: str, value: object) -> str:
-    """Return a string of 1 to 500 characters that is not blank."""
+    """Return a string of 1 to 500 characters that is not blank and has no NUL."""
     key = check_string(field, value)
     if len(key) > MAX_KEY:
         raise InvalidMessageError(field, f"has {len(key)} characters; at most {MAX_KEY} fit into metadata")
+    if "\0" in key:
+        raise InvalidMessageError(field, "has a NUL character, which PostgreSQL can't store; leave it out")
     return key
 
 

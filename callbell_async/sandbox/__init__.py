@@ -1,12 +1,13 @@
-"""A Callbell on this machine: real HTTP on a loopback port, in memory, without an account."""
+"""A mock Callbell server on 127.0.0.1: real HTTP, in memory, without an account."""
 
 from callbell_async.sandbox import faults
 from callbell_async.sandbox.account import SandboxAccount
-from callbell_async.sandbox.exchange import SandboxRequest, SandboxResponse
-from callbell_async.sandbox.fault import Exchange, Fault
+from callbell_async.sandbox.exchange import Exchange, SandboxRequest, SandboxResponse
 from callbell_async.sandbox.fault_rules import FaultRule
+from callbell_async.sandbox.faults import Fault
 from callbell_async.sandbox.message_lifecycle import DeliveryFailure, StatusTimings
 from callbell_async.sandbox.records import (
+    HistoryItem,
     SandboxChannel,
     SandboxContact,
     SandboxCustomField,
@@ -20,6 +21,7 @@ from callbell_async.sandbox.records import (
     SandboxWebhookDelivery,
 )
 from callbell_async.sandbox.server import Sandbox
+from callbell_async.sandbox.thread import SandboxThread
 from callbell_async.sandbox.webhook_sender import WebhookSender
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Exchange",
     "Fault",
     "FaultRule",
+    "HistoryItem",
     "Sandbox",
     "SandboxAccount",
     "SandboxChannel",
@@ -39,6 +42,7 @@ __all__ = [
     "SandboxResponse",
     "SandboxTeam",
     "SandboxTemplate",
+    "SandboxThread",
     "SandboxUser",
     "SandboxWebhook",
     "SandboxWebhookDelivery",

@@ -5,16 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
-__all__ = ["START", "Calendar", "local", "local_millis", "utc", "utc_millis"]
+__all__ = ["START", "Calendar", "MovableClock", "local", "local_millis", "utc", "utc_millis"]
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
-"""When a sandbox begins, if nobody says otherwise: the same for every run, so that answers can be compared."""
+"""The date when a sandbox begins, by default. It is the same in every run, so that responses can be compared."""
 
 _CALLBELL_TIME = timezone(timedelta(hours=1))
 
 
+class MovableClock:
+    """A clock that can be moved forward.
+
+    Args:
+        clock: Returns seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._ahead = 0.0
+
+    def __call__(self) -> float:
+        """Return the seconds of the clock, and how far it was moved."""
+        return self._clock() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward."""
+        self._ahead += seconds
+
+
 class Calendar:
-    """The date that goes with a clock: `start` now, and as much later as the clock will be."""
+    """The date that belongs to a clock.
+
+    Args:
+        clock: Returns seconds that only grow.
+        start: The date of the clock's time now.
+    """
 
     def __init__(self, clock: Callable[[], float], start: datetime = START) -> None:
         self._clock = clock
@@ -22,33 +47,33 @@ class Calendar:
         self._start = start
 
     def elapsed(self) -> float:
-        """Seconds since the start."""
+        """Return the seconds since the start."""
         return self._clock() - self._zero
 
     def now(self) -> datetime:
-        """The date."""
+        """Return the current date."""
         return self.after(self.elapsed())
 
     def after(self, seconds: float) -> datetime:
-        """The date so many seconds after the start."""
+        """Return the date some seconds after the start."""
         return self._start + timedelta(seconds=seconds)
 
 
 def utc(date: datetime) -> str:
-    """Such as `2020-11-13T21:08:53Z`: contacts, messages, templates, teams, members, webhook events."""
+    """Format a date as `2020-11-13T21:08:53Z`: contacts, messages, templates, teams, members, webhook events."""
     return f"{date.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def utc_millis(date: datetime) -> str:
-    """Such as `2022-10-17T15:15:06.095Z`: when a contact was deleted."""
+    """Format a date as `2022-10-17T15:15:06.095Z`: a deleted contact."""
     return f"{date.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def local(date: datetime) -> str:
-    """Such as `2025-12-18 20:00:19 +0100`: custom statuses, funnels, webhooks."""
+    """Format a date as `2025-12-18 20:00:19 +0100`: custom statuses, funnels, webhooks."""
     return f"{date.astimezone(_CALLBELL_TIME):%Y-%m-%d %H:%M:%S %z}"
 
 
 def local_millis(date: datetime) -> str:
-    """Such as `2024-11-26T20:14:40.649+01:00`: a user's status, a message's event."""
+    """Format a date as `2024-11-26T20:14:40.649+01:00`: a user's status, the event of a message."""
     return date.astimezone(_CALLBELL_TIME).isoformat(timespec="milliseconds")

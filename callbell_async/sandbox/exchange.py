@@ -1,32 +1,52 @@
-"""A request as the sandbox saw it, and what it answers: values, without I/O."""
+"""A request to the sandbox and its response: values, and what a fault may do with them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import parse_qsl
 
 import attrs
 import orjson
 
-__all__ = ["NOT_AUTHORIZED", "TOO_MANY", "Operation", "Refusal", "SandboxRequest", "SandboxResponse", "refusal"]
+from callbell_async.sandbox.message_lifecycle import DeliveryFailure
+
+__all__ = [
+    "NOT_AUTHORIZED",
+    "TOO_MANY",
+    "Exchange",
+    "Operation",
+    "Refusal",
+    "SandboxRequest",
+    "SandboxResponse",
+    "refusal",
+    "response_head",
+]
 
 
 @attrs.define(kw_only=True)
 class SandboxRequest:
-    """A request that was read, or refused while it was: then without its body.
+    """A request that the sandbox received.
 
-    - `path`: as it was sent, after the `/v1`, without the query. A path that is not `below_v1` is whole.
-    - `query` and `headers` (lower-case names) keep the first of equal names.
-    - `target` (path and query) and `raw_headers` (all of them, in their order) are as they came.
-    - `at`: the sandbox's clock when it had been read.
-    - `status`: what it was answered, `None` while it isn't, or when the connection ended without a whole answer.
-    - `fault`: the name of the fault it met.
+    Attributes:
+        method: The HTTP method, such as `POST`.
+        path: The path as it was sent, after `/v1` and without the query. A path that is not `below_v1` is complete.
+        query: The parameters of the query. Of equal names it has the first; `query_values` returns all.
+        headers: The headers by lower-case name. Of equal names it has the first.
+        body: The body; `b""` if it could not be read.
+        at: The sandbox's clock when the request had been read, in seconds.
+        below_v1: Whether the path begins with `/v1/`.
+        target: The path and the query as they were sent.
+        raw_headers: All headers, in the order and spelling in which they were sent.
+        status: The status of the response; `None` before it, or if the connection ended without a complete response.
+        fault: The name of the fault that was applied; `None` without one.
+        response: The complete response that was sent; `None` before it, or if a fault sent other bytes or none.
     """
 
     method: str
     path: str
     query: Mapping[str, str] = attrs.field(factory=dict)
-    # The token is in the headers, and no business of a traceback's.
+    # The headers hold the token, which must not appear in a traceback.
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     body: bytes = b""
     at: float = 0.0
@@ -35,10 +55,11 @@ class SandboxRequest:
     raw_headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
     status: int | None = None
     fault: str | None = None
+    response: SandboxResponse | None = attrs.field(default=None, repr=False)
 
     @property
     def document(self) -> Any:
-        """The body's JSON; `None` if it is none."""
+        """The JSON of the body; `None` if the body is not JSON."""
         try:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError:
@@ -46,22 +67,34 @@ class SandboxRequest:
 
     @property
     def to(self) -> str | None:
-        """The recipient of a message; `None` for every other request."""
+        """The recipient of a message; `None` for any other request."""
         document = self.document
         if not isinstance(document, dict):
             return None
         to = document.get("to") or document.get("bsuid")
         return to if isinstance(to, str) else None
 
+    def query_values(self, name: str) -> list[str]:
+        """Return every value of a query parameter, in order."""
+        query = self.target.partition("#")[0].partition("?")[2]
+        return [value for key, value in parse_qsl(query, keep_blank_values=True) if key == name]
+
     def __str__(self) -> str:
-        told = f"{self.method} {self.path}" + (f" to {self.to}" if self.to else "")
-        told += f" -> {'no whole answer' if self.status is None else self.status}"
-        return f"{told} ({self.fault})" if self.fault else told
+        line = f"{self.method} {self.path}" + (f" to {self.to}" if self.to else "")
+        line += f" -> {'no complete response' if self.status is None else self.status}"
+        return f"{line} ({self.fault})" if self.fault else line
 
 
 @attrs.frozen
 class SandboxResponse:
-    """An answer: `document`, if it isn't `None`, is its body's JSON, and `raw` the body otherwise."""
+    """A response of the sandbox.
+
+    Attributes:
+        status: The HTTP status.
+        document: The JSON value of the body; `None` for a body that is given as `raw`.
+        headers: The headers. A JSON body gets its `Content-Type` by itself.
+        raw: The body, if `document` is `None`.
+    """
 
     status: int
     document: Any = None
@@ -70,7 +103,7 @@ class SandboxResponse:
 
     @property
     def has_body(self) -> bool:
-        """Whether its status is one that comes with a body; after the others a client reads none."""
+        """Whether a response with this status has a body; clients read none after 1xx, 204 and 304."""
         return self.status >= 200 and self.status not in (204, 304)
 
     @property
@@ -82,26 +115,73 @@ class SandboxResponse:
 
     @property
     def all_headers(self) -> dict[str, str]:
-        """Its headers, and the type of a JSON body where none is given."""
-        typed = any(name.lower() == "content-type" for name in self.headers)
-        own = {} if typed or self.document is None else {"Content-Type": "application/json; charset=utf-8"}
-        return {**own, **self.headers}
+        """The headers, with the `Content-Type` of a JSON body that has none."""
+        has_type = any(name.lower() == "content-type" for name in self.headers)
+        default = {} if has_type or self.document is None else {"Content-Type": "application/json; charset=utf-8"}
+        return {**default, **self.headers}
+
+
+def response_head(response: SandboxResponse, length: int | None = None) -> bytes:
+    """Return the bytes before a response's body; `length` replaces the true `Content-Length`."""
+    # The response has one length, also if its headers name another one.
+    headers = {name: value for name, value in response.all_headers.items() if name.lower() != "content-length"}
+    # HTTP allows no length where there is never a body.
+    if length is not None or response.has_body:
+        headers["Content-Length"] = str(len(response.content) if length is None else length)
+    lines = [f"HTTP/1.1 {response.status} Sandbox", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+class Exchange(Protocol):
+    """A request and its connection, as a fault uses them.
+
+    Attributes:
+        request: The request.
+    """
+
+    request: SandboxRequest
+
+    def execute(self, failure: DeliveryFailure | None = None) -> SandboxResponse:
+        """Execute the request and return its response; a second call returns the same response.
+
+        Args:
+            failure: If the request is a message, why it will not be delivered.
+        """
+        ...
+
+    async def send(self, response: SandboxResponse) -> None:
+        """Send a complete response; the connection stays open."""
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes unchanged."""
+
+    def close(self) -> None:
+        """Close the connection after what was written."""
+
+    def reset(self) -> None:
+        """Reset the connection: the client gets `ECONNRESET`."""
+
+    def end_writing(self) -> None:
+        """Close the sandbox's side of the connection only."""
+
+    async def client_gone(self) -> None:
+        """Return when the connection has ended."""
 
 
 Operation = Callable[..., SandboxResponse]
-"""Called with the account, the request, and what stands in the path in place of `:names`."""
+"""Called with the account, the request, and the values of the `:names` in the path."""
 
 
-class Refusal(Exception):  # noqa: N818 - it is one, and no error of the sandbox's
-    """The request is not carried out; `reply` says why."""
+class Refusal(Exception):  # noqa: N818 - a regular response, not an error of the sandbox
+    """The request is refused with `response`."""
 
-    def __init__(self, reply: SandboxResponse) -> None:
-        super().__init__(reply)
-        self.reply = reply
+    def __init__(self, response: SandboxResponse) -> None:
+        super().__init__(response)
+        self.response = response
 
 
 def refusal(status: int, error: Any) -> Refusal:
-    """A refusal in Callbell's form, with words or with complaints by field."""
+    """Return a refusal in Callbell's form; `error` is a text, or a list of texts for each field."""
     return Refusal(SandboxResponse(status, {"error": error}))
 
 

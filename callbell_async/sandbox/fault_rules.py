@@ -1,23 +1,28 @@
-"""Which request meets which fault."""
+"""The choice of the fault for each request."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from callbell_async.sandbox.exchange import SandboxRequest
-from callbell_async.sandbox.fault import Fault
+from callbell_async.sandbox.faults import Fault
 
 __all__ = ["FaultRule", "FaultRules"]
 
-When = Callable[[SandboxRequest], bool]
+Predicate = Callable[[SandboxRequest], bool]
 
 
 class FaultRule:
-    """Faults for some of the requests. `met` counts those that met one; `remove` ends it."""
+    """Faults for some of the requests, as `Sandbox.inject` returns it.
+
+    Attributes:
+        id: The number of the rule in its sandbox, from 1.
+        met: The number of requests that got a fault of this rule.
+    """
 
     def __init__(
-        self, faults: tuple[Fault, ...], *, times: int | None, probability: float, seed: int, when: When | None
+        self, faults: tuple[Fault, ...], *, times: int | None, probability: float, seed: int, when: Predicate | None
     ) -> None:
         self._faults = faults
         self._times = times
@@ -25,78 +30,110 @@ class FaultRule:
         self._draws = random.Random(seed)  # noqa: S311 - chance that repeats is the point
         self._when = when
         self._removed = False
+        self.id = 0
         self.met = 0
 
     @property
+    def names(self) -> list[str]:
+        """The names of the faults, in their order."""
+        return [fault.name for fault in self._faults]
+
+    @property
+    def times(self) -> int | None:
+        """The number of requests that get a fault; `None` for no limit."""
+        return self._times
+
+    @property
+    def probability(self) -> float:
+        """The probability of each request to get a fault, from 0 to 1."""
+        return self._probability
+
+    @property
     def over(self) -> bool:
-        """Whether no request will meet it any more."""
+        """Whether the rule applies to no further request."""
         return self._removed or (self._times is not None and self.met >= self._times)
 
     @property
     def next_fault(self) -> Fault:
-        """The fault whose turn it is; the last one repeats."""
+        """The fault for the next request; the last one repeats."""
         return self._faults[min(self.met, len(self._faults) - 1)]
 
     def needs_body(self) -> bool:
-        """Whether the request has to be read before it can be asked about; not for a fault that comes before reading."""
+        """Return whether the request must be read before `take`."""
         fault = self.next_fault
-        asks = self._when is not None or fault.concerns is not None or fault.valid_messages_only
+        asks = self._when is not None or fault.applies_to is not None or fault.valid_messages_only
         return asks and not fault.before_reading and not self.over
 
-    def take(self, request: SandboxRequest, is_good_message: When) -> Fault | None:
-        """The fault that this request meets, if it meets one."""
+    def take(self, request: SandboxRequest, is_valid_message: Predicate) -> Fault | None:
+        """Return the fault for this request and count it; `None` if the rule does not apply."""
         fault = self.next_fault
-        asked = (fault.concerns, self._when, is_good_message if fault.valid_messages_only else None)
-        if self.over or not all(fits(request) for fits in asked if fits is not None):
+        conditions = (fault.applies_to, self._when, is_valid_message if fault.valid_messages_only else None)
+        if self.over or not all(condition(request) for condition in conditions if condition is not None):
             return None
         if self._probability < 1.0 and self._draws.random() >= self._probability:
             return None
         self.met += 1
         return fault
 
-    def give_back(self) -> None:
-        """The fault that was taken is not met after all."""
+    def untake(self) -> None:
+        """Count one request less: the fault that was taken is not applied."""
         self.met -= 1
 
     def remove(self) -> None:
-        """No request meets it any more."""
+        """End the rule: it applies to no further request."""
         self._removed = True
 
 
 class FaultRules:
-    """The rules, in the order they were made: the first one that fits a request has it.
+    """All rules, in the order in which they were added: the first one that applies to a request is used.
 
-    `is_good_message`: whether a request is a message that would be accepted.
+    Args:
+        is_valid_message: Whether a request is a message that would be accepted.
     """
 
-    def __init__(self, is_good_message: When) -> None:
-        self._is_good_message = is_good_message
+    def __init__(self, is_valid_message: Predicate) -> None:
+        self._is_valid_message = is_valid_message
         self._rules: list[FaultRule] = []
+        self._added = 0
+
+    def __iter__(self) -> Iterator[FaultRule]:
+        """Iterate over the rules that still apply to requests."""
+        return iter([rule for rule in self._rules if not rule.over])
 
     def add(self, rule: FaultRule) -> FaultRule:
-        """One more rule, after all others."""
+        """Add a rule after all others and return it."""
+        self._added += 1
+        rule.id = self._added
         self._rules.append(rule)
         return rule
 
-    async def choose(self, request: SandboxRequest, read: Callable[[], Awaitable[bool]]) -> Fault | None:
-        """The fault for a request whose head is there.
+    def clear(self) -> None:
+        """End all rules."""
+        for rule in self._rules:
+            rule.remove()
+        self._rules.clear()
 
-        `read` completes it, and says whether the account takes it at all. What it doesn't take meets only faults before reading;
-        for these, the request is read only where another rule had to see the body.
+    async def choose(self, request: SandboxRequest, read: Callable[[], Awaitable[bool]]) -> Fault | None:
+        """Return the fault for a request whose head has arrived; `None` for the usual response.
+
+        Args:
+            request: The request.
+            read: Reads the body, and returns whether the account takes the request at all. A refused request gets only faults that
+                apply before reading. For these, it is called only if another rule needs the body.
         """
         for rule in tuple(self._rules):
             if rule.needs_body() and not await read():
                 continue
-            fault = rule.take(request, self._is_good_message)
+            fault = rule.take(request, self._is_valid_message)
             if fault is None:
                 continue
-            meets = False
+            applies = False
             try:
-                # The fault is taken first: those that come meanwhile have the next ones, and `times` is never exceeded.
-                meets = fault.before_reading or await read()
+                # Taken before reading: concurrent requests get the next faults, and `times` is never exceeded.
+                applies = fault.before_reading or await read()
             finally:
-                if not meets:
-                    rule.give_back()
-            if meets:
+                if not applies:
+                    rule.untake()
+            if applies:
                 return fault
         return None

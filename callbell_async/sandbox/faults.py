@@ -1,27 +1,30 @@
-"""What can go wrong on demand. Each function gives a fault for `Sandbox.inject`.
+"""Faults that `Sandbox.inject` applies to requests. Each function returns one.
 
-A fault is a function of an `Exchange`: one request and the connection it came on. Faults that take `accept` carry the request out when it
-is true: the message is accepted, and only the answer is lost. But for those before reading, a request with a wrong token or beyond the limit
-is refused, and meets none.
+A fault receives an `Exchange`: one request and its connection. With `accept=True` a fault executes the request first, so that the
+message is accepted and only the response is lost. A request with a wrong token, or beyond the limit, is refused and gets no fault,
+except those that apply before the request is read.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
 
-from callbell_async.sandbox.exchange import NOT_AUTHORIZED, SandboxRequest, SandboxResponse
-from callbell_async.sandbox.fault import Exchange, Fault, head
+from callbell_async.sandbox.exchange import (
+    NOT_AUTHORIZED,
+    Exchange,
+    SandboxRequest,
+    SandboxResponse,
+    response_head,
+)
 from callbell_async.sandbox.message_lifecycle import DeliveryFailure
 
 __all__ = [
-    "Exchange",
     "Fault",
     "accept_then_close",
-    "answer",
     "close_after_reading",
     "close_before_reading",
     "delay",
@@ -35,96 +38,121 @@ __all__ = [
     "raw",
     "reset_after_reading",
     "reset_before_reading",
+    "respond",
     "slow_response",
     "token_revoked",
     "truncated_response",
 ]
 
 
-def _has_a_template(request: SandboxRequest) -> bool:
+@attrs.frozen
+class Fault:
+    """What happens to a request in place of a response.
+
+    Attributes:
+        name: The name; `SandboxRequest.fault` has it afterwards.
+        act: A coroutine function of an `Exchange`.
+        before_reading: Whether it applies as soon as the head of the request has arrived. Such a request is not among the
+            sandbox's `requests`, and its token and the limit are not checked.
+        applies_to: Whether it applies to a request at all; `None` for every request.
+        valid_messages_only: Whether it applies only to messages that would be accepted.
+    """
+
+    name: str
+    act: Callable[[Exchange], Awaitable[None]]
+    before_reading: bool = False
+    applies_to: Callable[[SandboxRequest], bool] | None = None
+    valid_messages_only: bool = False
+
+
+def _has_template(request: SandboxRequest) -> bool:
     return isinstance(request.document, dict) and "template_uuid" in request.document
 
 
-# --- answers ------------------------------------------------------------------------------------------------------------
+# --- responses ------------------------------------------------------------------------------------------------------------
 
 
 def no_fault() -> Fault:
-    """No fault: for the places in a sequence where nothing goes wrong."""
+    """Return a fault that does nothing, for the places in a sequence where the usual response is sent."""
 
     async def act(exchange: Exchange) -> None:
-        await exchange.send(exchange.carry_out())
+        await exchange.send(exchange.execute())
 
-    return Fault("as usual", act)
+    return Fault("no_fault", act)
 
 
-def _reply(status: int, body: bytes | Mapping[str, Any], headers: Mapping[str, str] | None) -> SandboxResponse:
+def _response(status: int, body: bytes | Mapping[str, Any], headers: Mapping[str, str] | None) -> SandboxResponse:
     if isinstance(body, bytes):
         return SandboxResponse(status, None, headers or {}, body)
     return SandboxResponse(status, dict(body), headers or {})
 
 
-def answer(
+def respond(
     status: int,
     body: bytes | Mapping[str, Any] = b"",
     headers: Mapping[str, str] | None = None,
     *,
     accept: bool = False,
 ) -> Fault:
-    """Whatever answer; a mapping is sent as JSON. Its length is told as it is, and with 1xx, 204 and 304 there is no body."""
-    reply = _reply(status, body, headers)
+    """Return a fault that sends this response, with its true length; 1xx, 204 and 304 have no body.
+
+    Args:
+        status: The HTTP status.
+        body: The body; a mapping is sent as JSON.
+        headers: The headers.
+        accept: Whether the request is executed first.
+    """
+    response = _response(status, body, headers)
 
     async def act(exchange: Exchange) -> None:
         if accept:
-            exchange.carry_out()
-        await exchange.send(reply)
+            exchange.execute()
+        await exchange.send(response)
 
-    return Fault(f"answer {status}", act)
+    return Fault(f"respond {status}", act)
 
 
 def html(
     status: int = 502, page: bytes = b"<html><body><h1>Bad Gateway</h1></body></html>", *, accept: bool = False
 ) -> Fault:
-    """A proxy's page."""
-    return attrs.evolve(answer(status, page, {"Content-Type": "text/html"}, accept=accept), name=f"HTML {status}")
+    """Return a fault that sends an HTML page, as a proxy does; `accept`: whether the request is executed first."""
+    return attrs.evolve(respond(status, page, {"Content-Type": "text/html"}, accept=accept), name=f"HTML {status}")
 
 
 def token_revoked() -> Fault:
-    """401, as for a token that is no longer good."""
+    """Return a fault that sends Callbell's 401, as after the token was revoked."""
 
     async def act(exchange: Exchange) -> None:
         await exchange.send(NOT_AUTHORIZED)
 
-    return Fault("token revoked", act)
+    return Fault("token_revoked", act)
 
 
 def depleted_credit() -> Fault:
-    """402 with `whatsapp_wallet_depleted_credit`; only templates meet it, as it is with Callbell, and only those with nothing wrong."""
+    """Return a fault that sends 402 with `whatsapp_wallet_depleted_credit`, to valid template messages only, as Callbell does."""
     body = {"error": "the WhatsApp wallet has no credit left", "code": "whatsapp_wallet_depleted_credit"}
-    return attrs.evolve(answer(402, body), name="depleted credit", concerns=_has_a_template, valid_messages_only=True)
+    return attrs.evolve(respond(402, body), name="depleted_credit", applies_to=_has_template, valid_messages_only=True)
 
 
 def failed_delivery(failure: DeliveryFailure) -> Fault:
-    """The message is accepted, and its status becomes `failed` in place of `delivered`, for this reason.
-
-    Only messages that are accepted meet it.
-    """
+    """Return a fault for valid messages: the message is accepted, and its status becomes `failed` in place of `delivered`."""
 
     async def act(exchange: Exchange) -> None:
-        await exchange.send(exchange.carry_out(failure))
+        await exchange.send(exchange.execute(failure))
 
-    return Fault("failed delivery", act, valid_messages_only=True)
+    return Fault("failed_delivery", act, valid_messages_only=True)
 
 
 # --- time ---------------------------------------------------------------------------------------------------------------
 
 
 def delay(seconds: float) -> Fault:
-    """The request is carried out at once and answered so many seconds later, by the event loop's clock."""
+    """Return a fault that executes the request and sends the response later, after `seconds` of the event loop's clock."""
 
     async def act(exchange: Exchange) -> None:
-        reply = exchange.carry_out()
+        response = exchange.execute()
         await asyncio.sleep(seconds)
-        await exchange.send(reply)
+        await exchange.send(response)
 
     return Fault(f"delay of {seconds:g} s", act)
 
@@ -137,16 +165,20 @@ def no_response(
     then: Fault | None = None,
     accept: bool = False,
 ) -> Fault:
-    """No answer, or nothing `after` its beginning, until the client leaves.
+    """Return a fault that sends no response until the client closes the connection.
 
-    `on_read` is called when the request was read and `after` was written. If `until` is set first, the request meets `then`, or
-    else is carried out (unless it was by `accept`) and answered.
+    Args:
+        on_read: Called when the request has been read and `after` has been sent.
+        after: The first bytes of a response, which are sent at once.
+        until: An event; if it is set before the client leaves, the fault `then` is applied.
+        then: The fault after `until`; `None` for the usual response.
+        accept: Whether the request is executed first.
     """
     late = then or no_fault()
 
     async def act(exchange: Exchange) -> None:
         if accept:
-            exchange.carry_out()
+            exchange.execute()
         if after:
             await exchange.write(after)
         on_read()
@@ -154,12 +186,12 @@ def no_response(
             await late.act(exchange)
 
     return attrs.evolve(
-        late, name=f"silence, then {late.name}" if then else "no_response", act=act, before_reading=False
+        late, name=f"no_response, then {late.name}" if then else "no_response", act=act, before_reading=False
     )
 
 
 async def _released(until: asyncio.Event | None, exchange: Exchange) -> bool:
-    """Whether `until` was set before the client left."""
+    """Return whether `until` was set before the client left."""
     if until is None:
         await exchange.client_gone()
         return False
@@ -172,13 +204,18 @@ async def _released(until: asyncio.Event | None, exchange: Exchange) -> bool:
             task.cancel()
 
 
-def slow_response(reply: SandboxResponse | None = None, *, every: float = 0.0) -> Fault:
-    """The usual answer, or this `reply`, in pieces of one byte, so many seconds apart; each goes its own way through the event loop."""
+def slow_response(response: SandboxResponse | None = None, *, every: float = 0.0) -> Fault:
+    """Return a fault that sends a response byte by byte.
+
+    Args:
+        response: The response; `None` executes the request and sends the usual one.
+        every: The seconds between two bytes, by the event loop's clock.
+    """
 
     async def act(exchange: Exchange) -> None:
-        answered = reply or exchange.carry_out()
-        exchange.request.status = answered.status
-        for byte in head(answered) + answered.content:
+        sent = response or exchange.execute()
+        exchange.request.status = sent.status
+        for byte in response_head(sent) + sent.content:
             await exchange.write(bytes([byte]))
             await asyncio.sleep(every)
 
@@ -186,10 +223,10 @@ def slow_response(reply: SandboxResponse | None = None, *, every: float = 0.0) -
 
 
 def oversized_response(size: int, status: int = 200, *, piece: bytes = b"x" * 65536) -> Fault:
-    """An answer of `size` bytes, written as fast as the client takes them."""
+    """Return a fault that sends a response of `size` bytes, made of copies of `piece`, as fast as the client reads."""
 
     async def act(exchange: Exchange) -> None:
-        await exchange.write(head(SandboxResponse(status, None, {"Content-Type": "text/html"}), size))
+        await exchange.write(response_head(SandboxResponse(status, None, {"Content-Type": "text/html"}), size))
         for start in range(0, size, len(piece)):
             await exchange.write(piece[: size - start])
         exchange.request.status = status
@@ -201,74 +238,79 @@ def oversized_response(size: int, status: int = 200, *, piece: bytes = b"x" * 65
 
 
 def close_before_reading() -> Fault:
-    """The connection ends when the head of the request is there; the request isn't counted."""
+    """Return a fault that closes the connection when the head of the request has arrived."""
 
     async def act(exchange: Exchange) -> None:
         exchange.close()
 
-    return Fault("close before reading", act, before_reading=True)
+    return Fault("close_before_reading", act, before_reading=True)
 
 
 def reset_before_reading() -> Fault:
-    """A reset when the head of the request is there; the request isn't counted."""
+    """Return a fault that resets the connection when the head of the request has arrived."""
 
     async def act(exchange: Exchange) -> None:
         exchange.reset()
 
-    return Fault("reset before reading", act, before_reading=True)
+    return Fault("reset_before_reading", act, before_reading=True)
 
 
 def close_after_reading(*, accept: bool = False) -> Fault:
-    """An orderly end in place of an answer."""
+    """Return a fault that closes the connection without a response; `accept`: whether the request is executed first."""
 
     async def act(exchange: Exchange) -> None:
         if accept:
-            exchange.carry_out()
+            exchange.execute()
         exchange.close()
 
-    return Fault("accept, then close" if accept else "close after reading", act)
+    return Fault("accept_then_close" if accept else "close_after_reading", act)
 
 
 def accept_then_close() -> Fault:
-    """The message is accepted, and the connection ends without an answer: what a second attempt would send twice."""
+    """Return a fault that executes the request and closes the connection: a second attempt would send the message twice."""
     return close_after_reading(accept=True)
 
 
 def reset_after_reading(*, accept: bool = False) -> Fault:
-    """A reset in place of an answer."""
+    """Return a fault that resets the connection without a response; `accept`: whether the request is executed first."""
 
     async def act(exchange: Exchange) -> None:
         if accept:
-            exchange.carry_out()
+            exchange.execute()
         exchange.reset()
 
-    return Fault("accept, then reset" if accept else "reset after reading", act)
+    return Fault("accept, then reset" if accept else "reset_after_reading", act)
 
 
-def truncated_response(reply: SandboxResponse | None = None, *, reset: bool = False) -> Fault:
-    """The usual answer (the message is accepted), or this `reply`, ends after half of the promised body, in order or by a reset."""
+def truncated_response(response: SandboxResponse | None = None, *, reset: bool = False) -> Fault:
+    """Return a fault that ends a response after half of its body.
+
+    Args:
+        response: The response; `None` executes the request and sends half of the usual one.
+        reset: Whether the connection is reset, and not closed.
+    """
 
     async def act(exchange: Exchange) -> None:
-        answered = reply or exchange.carry_out()
-        content = answered.content
-        await exchange.write(head(answered) + content[: len(content) // 2])
+        sent = response or exchange.execute()
+        content = sent.content
+        await exchange.write(response_head(sent) + content[: len(content) // 2])
         (exchange.reset if reset else exchange.close)()
 
-    return Fault("half an answer", act)
+    return Fault("truncated_response", act)
 
 
 def raw(data: bytes, *, read: bool = True) -> Fault:
-    """Any bytes, HTTP or not, and the end of the connection; `read` the request before, or don't."""
+    """Return a fault that sends any bytes and closes the connection; `read`: whether the request is read first."""
 
     async def act(exchange: Exchange) -> None:
         await exchange.write(data)
         exchange.close()
 
-    return Fault("raw bytes", act, before_reading=not read)
+    return Fault("raw", act, before_reading=not read)
 
 
 def drop_idle_connection(first: Fault | None = None) -> Fault:
-    """`first` or the usual answer, and the connection, promised to be kept alive, is dropped while it is idle."""
+    """Return a fault that closes the idle connection after `first`, or after the usual response, although it was to be kept alive."""
     before = first or no_fault()
 
     async def act(exchange: Exchange) -> None:
@@ -276,4 +318,4 @@ def drop_idle_connection(first: Fault | None = None) -> Fault:
         exchange.end_writing()
         await exchange.client_gone()
 
-    return attrs.evolve(before, name=f"{before.name}, then dropped", act=act)
+    return attrs.evolve(before, name=f"{before.name}, then drop_idle_connection", act=act)

@@ -1,4 +1,4 @@
-"""Posts to a webhook: the one part of the sandbox that knows aiohttp's client."""
+"""Posts to a webhook: the only module of the sandbox that knows aiohttp's client."""
 
 from __future__ import annotations
 
@@ -11,51 +11,54 @@ import attrs
 import orjson
 from yarl import URL
 
-__all__ = ["Answer", "Courier"]
+__all__ = ["Response", "WebhookClient"]
 
 KEPT = 64 * 1024
-"""How much of an answer's body is kept, in bytes."""
+"""The number of bytes of a response's body that are kept."""
 
 IDLE = 2.0
-"""After how many seconds an idle connection is closed: before the shortest wait of common servers (5 s) is over."""
+"""The number of seconds after which an idle connection is closed: less than common servers wait (5 s)."""
 
 
 @attrs.frozen
-class Answer:
-    """What a webhook answered, as it can be told in JSON again; `body` is JSON, or else text, and `{}` when it is empty."""
+class Response:
+    """A webhook's response, in a form that JSON can hold; `body` is JSON, or else a text, and `{}` if it is empty."""
 
     code: int
     headers: Mapping[str, str]
     body: Any
 
     @property
-    def good(self) -> bool:
-        """Whether it is one of the 2xx."""
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
         return 200 <= self.code < 300
 
 
-class Courier:
-    """Connections to webhooks, opened by the first post and kept until `close`; then it can be used again."""
+class WebhookClient:
+    """Connections to webhooks. The first post opens them; after `close` it can be used again."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Answer | None:
-        """Post a body, and give the answer; `None` if there was no whole one in `timeout` seconds. Redirects are not followed."""
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Response | None:
+        """Post a body and return the response; `None` without a complete one in `timeout` seconds.
+
+        Redirects are not followed.
+        """
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE)
             self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         limit = aiohttp.ClientTimeout(total=timeout)
         try:
-            # What is encoded is left as it is: a receiver may compare the secret in its URL.
+            # An encoded URL stays unchanged: a receiver may compare the secret in it.
             address = URL(url, encoded=re.fullmatch("[!-~]+", url) is not None)
             async with self._session.post(
                 address, data=body, headers=headers, timeout=limit, allow_redirects=False
             ) as response:
-                answered = {str(name): _text(value) for name, value in response.headers.items()}
-                return Answer(response.status, answered, _document(await _begin_of(response)))
+                received = {str(name): _text(value) for name, value in response.headers.items()}
+                return Response(response.status, received, _document(await _read_begin(response)))
         except (aiohttp.ClientError, TimeoutError, ValueError):
-            # The last is for a URL that can't be called, such as one whose port is too large.
+            # `ValueError`: the URL can't be called, for example because its port is too large.
             return None
 
     async def close(self) -> None:
@@ -65,19 +68,19 @@ class Courier:
             await session.close()
 
 
-async def _begin_of(response: aiohttp.ClientResponse) -> bytes:
+async def _read_begin(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
     async for part in response.content.iter_any():
         body += part
         if len(body) >= KEPT:
-            # An answer without end must not keep the delivery from its own.
+            # The body may be endless.
             response.close()
             break
     return bytes(body[:KEPT])
 
 
 def _text(value: str) -> str:
-    # aiohttp keeps bytes that are no UTF-8 as halves of characters, which can't be written.
+    # aiohttp decodes bytes that are not UTF-8 into surrogates, which JSON can't hold.
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -86,7 +89,7 @@ def _document(body: bytes) -> Any:
         return {}
     try:
         document = orjson.loads(body)
-        # Less deep can be written than can be read, and it will be told some levels deeper.
+        # orjson reads deeper JSON than it writes, and the API nests the document some levels deeper.
         orjson.dumps([[[[[[[[document]]]]]]]])
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return body.decode("utf-8", "replace")

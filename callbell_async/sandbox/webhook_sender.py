@@ -1,37 +1,42 @@
-"""Which event is posted to the webhook when: signed, many at once, and again until it is answered 2xx."""
+"""The delivery of events to the webhook: signed, in parallel, and again until the response is 2xx."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
-import hmac
+import logging
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import orjson
 
+from callbell_async.models.message_status import MessageStatus
 from callbell_async.sandbox.account import SandboxAccount
-from callbell_async.sandbox.api.validation import is_loopback
-from callbell_async.sandbox.progress import Progress, Timers
-from callbell_async.sandbox.records import SandboxContact, SandboxMessage, SandboxWebhook, SandboxWebhookDelivery
-from callbell_async.sandbox.webhook_client import Answer, Courier
-from callbell_async.sandbox.webhook_events import message_status_updated, subscriber
+from callbell_async.sandbox.api.validation import EVENTS, is_loopback
+from callbell_async.sandbox.message_lifecycle import StatusTracker, Timers
+from callbell_async.sandbox.records import (
+    HistoryItem,
+    SandboxContact,
+    SandboxMessage,
+    SandboxUser,
+    SandboxWebhook,
+    SandboxWebhookDelivery,
+)
+from callbell_async.sandbox.webhook_client import Response, WebhookClient
+from callbell_async.sandbox.webhook_events import render, render_status, subscriber
+from callbell_async.webhooks.signature import SIGNATURE_HEADER, sign
 
-__all__ = ["SIGNATURE", "WebhookSender", "sign"]
+__all__ = ["PostFunction", "WebhookSender"]
 
-SIGNATURE = "X-Callbell-Signature"
+_log = logging.getLogger("callbell_async.sandbox")
 
-WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
+PostFunction = Callable[[bytes, Mapping[str, str]], Awaitable[int]]
+"""Called with the body and the headers of a post; returns the status of the response."""
 
-
-def sign(secret: str, at: int, body: bytes) -> str:
-    """The signature of a body at this Unix time; the whole secret is the key."""
-    digest = hmac.new(secret.encode(), b"%d." % at + body, hashlib.sha256).hexdigest()
-    return f"t={at},v1={digest}"
+RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 @attrs.define(eq=False)
@@ -43,89 +48,112 @@ class _Delivery:
 
 
 class WebhookSender:
-    """What is posted to an account's webhook. Change the settings at any time; what begins afterwards goes by them.
+    """The deliveries to an account's webhook, as `Sandbox.deliveries`. A changed setting applies to the next attempts.
 
-    - `secret`: what is signed with; `None` for no signature.
-    - `waits`: how many seconds after each failed attempt comes the next one; as many attempts as there are waits, and one.
-    - `timeout`: how many seconds an attempt may take, up to the end of the answer.
-    - `concurrency`: how many are under way at once.
-
-    `delivered` and `failed` count attempts, `given_up` events whose last attempt failed. Every attempt is also in
-    `account.webhook_events`, the newest first.
+    Attributes:
+        secret: The webhook's secret; `None` (default) for no signature.
+        retry_delays: The seconds before each further attempt (default 1, 2, 4, 8, 16). An event has one attempt more.
+        timeout: The seconds that an attempt may take, including the response's body (default 10.0).
+        concurrency: The number of attempts at once (default 50).
+        disable_after: The number of events given up in a row after which the webhook is disabled (default 10); `None` for never.
+        delivered: The number of successful attempts.
+        failed: The number of failed attempts.
+        given_up: The number of events whose last attempt failed.
     """
 
     def __init__(self, account: SandboxAccount, *, secret: str | None, now: Callable[[], float]) -> None:
         self.secret = secret
-        self.waits: Sequence[float] = WAITS
+        self.retry_delays: Sequence[float] = RETRY_DELAYS
         self.timeout = 10.0
         self.concurrency = 50
+        self.disable_after: int | None = 10
         self.delivered = self.failed = self.given_up = 0
         self._account = account
         self._now = now
-        self._courier = Courier()
+        self._client = WebhookClient()
+        self._post_function: PostFunction | None = None
         self._timers = Timers()
-        self._settled = asyncio.Event()
-        self._progress = Progress(self._timers, self._look_again)
+        self._statuses = StatusTracker(self._timers, self._notify)
+        self._progress = asyncio.Event()
         self._queue: deque[_Delivery] = deque()
         self._workers: set[asyncio.Task[None]] = set()
-        self._unsettled = 0
-        self._twice = 0.0
+        self._pending = 0
+        self._duplicate_probability = 0.0
         self._draws = random.Random(0)  # noqa: S311 - chance that repeats is the point
+        self._running = False
+
+    @property
+    def secret(self) -> str | None:
+        """The webhook's secret; `None` for no signature. A new one applies to the next attempt."""
+        return self._secret
+
+    @secret.setter
+    def secret(self, secret: str | None) -> None:
+        if secret is not None:
+            # A blank secret fails here, and not in the background.
+            sign(b"", secret, now=0)
+        self._secret = secret
 
     @property
     def waiting(self) -> int:
-        """How many events are not delivered yet, and will be tried: queued, under way, or until the next attempt."""
-        return self._unsettled
+        """The number of events that are queued, in flight, or waiting for their next attempt."""
+        return self._pending
 
     @property
     def changing(self) -> int:
-        """How many messages have a change of their status still to come that will be told."""
-        return self._progress.messages
+        """The number of messages with a change of status still to come, of which the webhook will be notified."""
+        return self._statuses.messages
 
     def duplicate(self, probability: float = 1.0, *, seed: int = 0) -> None:
-        """Deliver each event from now on twice, or so many of them; 0 ends it."""
-        self._twice = probability
+        """Deliver each further event twice, with this probability drawn from `seed`; 0 ends it."""
+        self._duplicate_probability = probability
         self._draws = random.Random(seed)  # noqa: S311 - as above
 
-    def send(self, event: str, payload: Any) -> None:
-        """Deliver an event; `payload` is what JSON can say."""
-        body = orjson.dumps({"event": event, "payload": payload})
-        # What is noted down is what is sent, whatever becomes of its parts.
-        payload = orjson.loads(body)["payload"]
-        for _ in range(2 if self._twice and self._draws.random() < self._twice else 1):
-            self._unsettled += 1
-            self._put(_Delivery(event, payload, body))
+    def deliver_to(self, post: PostFunction | None) -> None:
+        """Post by a function in place of HTTP; `None` for HTTP again. Without a webhook, one is subscribed to all events."""
+        self._post_function = post
+        if post is not None and self._account.webhook is None:
+            self._account.seed(SandboxWebhook(url="http://127.0.0.1/", subscriptions=list(EVENTS)))
 
-    def follow(self, message: SandboxMessage, contact: SandboxContact) -> None:
-        """Tell each change of a message's status, when the account's pace brings it."""
-        account = self._account
-        tell = functools.partial(message_status_updated, account, message, contact)
-        self._progress.follow(message, account.pace, tell)
+    def emit(self, event: str, payload: Any) -> None:
+        """Deliver an event with this payload (any JSON value), if the sandbox runs and a webhook is subscribed to it."""
+        if self._is_wanted(event):
+            self._send(event, payload)
 
     async def probe(self) -> int | None:
-        """Post `{}`, which is no event, and give the status it is answered; `None` if there is no answer. It is not noted down."""
+        """Post `{}` to the webhook, as Callbell does to check it. The attempt is not recorded.
+
+        Returns:
+            The status of the response; `None` without a complete response in time.
+
+        Raises:
+            LookupError: No webhook on this machine is subscribed.
+            RuntimeError: The sandbox is not running.
+        """
         webhook = self._account.webhook
         if webhook is None or not is_loopback(webhook.url):
             raise LookupError("no webhook on this machine is subscribed")
-        if self._account.outlet is not self:
+        if not self._running:
             raise RuntimeError("the sandbox is not running")
-        answer = await self._post(webhook, b"{}")
-        return None if answer is None else answer.code
+        response = await self._post(webhook, b"{}")
+        return None if response is None else response.code
 
-    async def done(self, *, statuses: bool = False) -> None:
-        """Return when no event is `waiting`; with `statuses`, when no message's status is `changing` either."""
-        while self._unsettled or (statuses and self.changing):
-            self._settled.clear()
-            await self._settled.wait()
+    async def wait_delivered(self, *, statuses: bool = False) -> None:
+        """Return when no event is `waiting`; with `statuses=True`, also when no message's status is `changing`."""
+        while self._pending or (statuses and self.changing):
+            self._progress.clear()
+            await self._progress.wait()
 
     def start(self) -> None:
-        """Deliver from now on, on the running loop."""
-        self._settled = asyncio.Event()
-        self._account.outlet = self
+        """Start delivering, on the running loop."""
+        self._progress = asyncio.Event()
+        self._running = True
+        self._account.on_event = self._handle_event
 
     async def stop(self) -> None:
-        """Deliver nothing more, and leave nothing behind."""
-        self._account.outlet = None
+        """End all deliveries, timers and connections."""
+        self._running = False
+        self._account.on_event = None
         self._timers.cancel()
         self._queue.clear()
         workers = tuple(self._workers)
@@ -133,13 +161,51 @@ class WebhookSender:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
         self._workers.clear()
-        await self._courier.close()
-        self._progress.messages = self._unsettled = 0
-        self._look_again()
+        await self._client.close()
+        self._statuses.messages = self._pending = 0
+        self._notify()
 
-    # --- delivering -------------------------------------------------------------------------------------------------------
+    async def reset(self) -> None:
+        """End all deliveries and begin again, with the counts at zero. The settings stay, duplicates do not."""
+        was_running = self._running
+        await self.stop()
+        self.delivered = self.failed = self.given_up = 0
+        self.duplicate(0.0)
+        if was_running:
+            self.start()
 
-    def _put(self, delivery: _Delivery) -> None:
+    def advance(self, seconds: float) -> None:
+        """Move the time of the statuses and of the further attempts forward."""
+        self._timers.advance(seconds)
+
+    # --- events -----------------------------------------------------------------------------------------------------------
+
+    def _handle_event(self, event: str, record: SandboxContact | SandboxUser | HistoryItem) -> None:
+        if self._is_wanted(event):
+            self._send(event, render(self._account, event, record))
+        if isinstance(record, HistoryItem) and record.message is not None and self._is_wanted("message_status_updated"):
+            send_status = functools.partial(self._send_status, record.message)
+            self._statuses.track(record.message, self._account.status_timings, send_status)
+
+    def _send_status(self, message: SandboxMessage, status: MessageStatus, after: float) -> None:
+        if self._is_wanted("message_status_updated"):
+            self._send("message_status_updated", render_status(self._account, message, status, after))
+
+    def _is_wanted(self, event: str) -> bool:
+        return self._running and subscriber(self._account.webhook, event) is not None
+
+    def _send(self, event: str, payload: Any) -> None:
+        body = orjson.dumps({"event": event, "payload": payload})
+        # The recorded payload is the one that was sent, even if a test changes its own afterwards.
+        payload = orjson.loads(body)["payload"]
+        probability = self._duplicate_probability
+        for _ in range(2 if probability and self._draws.random() < probability else 1):
+            self._pending += 1
+            self._enqueue(_Delivery(event, payload, body))
+
+    # --- attempts ---------------------------------------------------------------------------------------------------------
+
+    def _enqueue(self, delivery: _Delivery) -> None:
         self._queue.append(delivery)
         if len(self._workers) < self.concurrency:
             self._workers.add(asyncio.get_running_loop().create_task(self._work()))
@@ -149,46 +215,62 @@ class WebhookSender:
             while self._queue:
                 await self._attempt(self._queue.popleft())
         finally:
-            # At once: an event that comes before this task is over needs another one.
+            # Before the task ends: an event that is added meanwhile needs a new worker.
             self._workers.discard(asyncio.current_task())
 
     async def _attempt(self, delivery: _Delivery) -> None:
         webhook = subscriber(self._account.webhook, delivery.event)
         if webhook is None:
-            # The subscription ended while it waited.
-            self._settle()
+            # The subscription has ended meanwhile.
+            self._finish()
             return
         delivery.attempts += 1
-        answer = await self._post(webhook, delivery.body)
-        self._note_down(delivery, answer)
-        if answer is not None and answer.good:
+        response = await self._post(webhook, delivery.body)
+        self._record(delivery, response)
+        if response is not None and response.is_success:
             self.delivered += 1
-            self._settle()
+            webhook.failed_events = 0
+            self._finish()
             return
         self.failed += 1
-        if delivery.attempts > len(self.waits):
+        if delivery.attempts > len(self.retry_delays):
             self.given_up += 1
-            self._settle()
+            self._count_failure(webhook)
+            self._finish()
             return
-        wait = self.waits[delivery.attempts - 1]
-        self._timers.at(asyncio.get_running_loop().time() + wait, functools.partial(self._put, delivery))
+        delay = self.retry_delays[delivery.attempts - 1]
+        self._timers.at(self._timers.time() + delay, functools.partial(self._enqueue, delivery))
 
-    async def _post(self, webhook: SandboxWebhook, body: bytes) -> Answer | None:
+    def _count_failure(self, webhook: SandboxWebhook) -> None:
+        webhook.failed_events += 1
+        if webhook.enabled and self.disable_after is not None and webhook.failed_events >= self.disable_after:
+            webhook.enabled = False
+            webhook.disabled_at = self._account.calendar.now()
+
+    async def _post(self, webhook: SandboxWebhook, body: bytes) -> Response | None:
         headers = {"Content-Type": "application/json"}
-        if self.secret is not None:
-            headers[SIGNATURE] = sign(self.secret, int(self._now()), body)
-        return await self._courier.post(webhook.url, body, headers, self.timeout)
+        if self._secret is not None:
+            headers[SIGNATURE_HEADER] = sign(body, self._secret, now=self._now())
+        if self._post_function is None:
+            return await self._client.post(webhook.url, body, headers, self.timeout)
+        try:
+            async with asyncio.timeout(self.timeout):
+                return Response(await self._post_function(body, headers), {}, {})
+        except Exception:
+            # A web server would log it and send 500.
+            _log.exception("the function of deliver_to failed")
+            return Response(500, {}, {})
 
-    def _note_down(self, delivery: _Delivery, answer: Answer | None) -> None:
-        tried = SandboxWebhookDelivery(event=delivery.event, payload=delivery.payload, success=False, code=None)
-        if answer is not None:
-            tried.success, tried.code = answer.good, answer.code
-            tried.body, tried.headers = answer.body, answer.headers
-        self._account.add(tried)
+    def _record(self, delivery: _Delivery, response: Response | None) -> None:
+        record = SandboxWebhookDelivery(event=delivery.event, payload=delivery.payload, success=False, code=None)
+        if response is not None:
+            record.success, record.code = response.is_success, response.code
+            record.body, record.headers = response.body, response.headers
+        self._account.seed(record)
 
-    def _settle(self) -> None:
-        self._unsettled -= 1
-        self._look_again()
+    def _finish(self) -> None:
+        self._pending -= 1
+        self._notify()
 
-    def _look_again(self) -> None:
-        self._settled.set()
+    def _notify(self) -> None:
+        self._progress.set()

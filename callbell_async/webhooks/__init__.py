@@ -1,6 +1,6 @@
-"""Webhooks: who sent a request, what it says, and what receives and follows it.
+"""Webhooks: verify, parse and receive Callbell's requests, and follow messages by their events.
 
-`add_webhook_route` is imported when it is first asked for: it brings in aiohttp's server, which who serves by ASGI has no use for.
+`add_webhook_route` is imported when it is first used: it imports aiohttp's server, which an ASGI application does not need.
 """
 
 from importlib import import_module
@@ -37,9 +37,8 @@ from callbell_async.models.message_parts import (
     ReplyOption,
 )
 from callbell_async.webhooks.asgi import WebhookApp
-from callbell_async.webhooks.parse import parse_event
-from callbell_async.webhooks.receiver import WebhookReceiver
-from callbell_async.webhooks.responses import ReceiverResponse
+from callbell_async.webhooks.receiver import ReceiverStats, WebhookReceiver
+from callbell_async.webhooks.request import ReceiverResponse, parse_event
 from callbell_async.webhooks.signature import SIGNATURE_HEADER, sign, verify_signature
 from callbell_async.webhooks.tracker import MessageTracker, TrackedMessage
 
@@ -72,6 +71,7 @@ __all__ = [
     "MessageStatusUpdated",
     "MessageTracker",
     "ReceiverResponse",
+    "ReceiverStats",
     "ReplyButton",
     "ReplyOption",
     "SessionAction",
@@ -88,7 +88,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name != "add_webhook_route":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module("callbell_async.webhooks.aiohttp_route").add_webhook_route
+# Hidden from type checkers, which would accept every name otherwise.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name != "add_webhook_route":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return import_module("callbell_async.webhooks.aiohttp_route").add_webhook_route

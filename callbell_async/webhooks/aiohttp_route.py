@@ -7,12 +7,16 @@ from typing import Unpack
 
 from aiohttp import web
 
+from callbell_async.arguments import Secret
 from callbell_async.webhooks.options import Handler, ReceiverOptions
 from callbell_async.webhooks.receiver import WebhookReceiver
-from callbell_async.webhooks.responses import BROKEN, TOO_LARGE, ReceiverResponse
+from callbell_async.webhooks.request import ENCODED, INCOMPLETE, TIMED_OUT, ReceiverResponse
 from callbell_async.webhooks.signature import SIGNATURE_HEADER
 
 __all__ = ["add_webhook_route"]
+
+_NOT_READ_TO_THE_END = (ENCODED, INCOMPLETE, TIMED_OUT)
+"""Not a body that is too large: its client must be able to send the rest, and then read the response."""
 
 
 def add_webhook_route(
@@ -20,48 +24,65 @@ def add_webhook_route(
     path: str,
     handler: Handler | None = None,
     *,
-    secret: str | Sequence[str] | None,
+    secret: str | Sequence[str] | None = None,
     **options: Unpack[ReceiverOptions],
 ) -> WebhookReceiver:
-    """Let `path` of an application take Callbell's events; returns the receiver, which is closed when the application shuts down.
+    """Add routes to an aiohttp application that receive Callbell's events at `path`.
 
-    The handler, the secret and the options are those of `WebhookReceiver`.
+    Args:
+        app: the application. Its shutdown closes the receiver.
+        path: the path; POST, GET and HEAD are added for it.
+        handler: as for `WebhookReceiver`.
+        secret: as for `WebhookReceiver`.
+        options: `unsigned`, `respond_after` and the other options of `WebhookReceiver`.
+
+    Returns:
+        The receiver.
+
+    Raises:
+        ConfigurationError: an argument is wrong.
     """
-    receiver = WebhookReceiver(handler, secret=secret, **options)
+    given = Secret(secret)
+    del secret
+    receiver = WebhookReceiver(handler, secret=given.value, **options)
 
     async def receive(request: web.Request) -> web.Response:
-        body = await _read(request, receiver.max_body)
-        if isinstance(body, ReceiverResponse):
-            answer = body
-        else:
-            answer = await receiver.receive(body, ",".join(request.headers.getall(SIGNATURE_HEADER, ())) or None)
-        response = web.Response(status=answer.status, body=answer.body, headers=answer.headers)
-        if answer is body:
-            # What was not read is still on its way.
-            response.force_close()
-        return response
+        headers = request.headers
+        found: bytes | ReceiverResponse | None = receiver.check_request(
+            request.method,
+            content_length=request.content_length,
+            content_encoding=",".join(headers.getall("Content-Encoding", ())) or None,
+        )
+        if found is None:
+            found = await _read(request, receiver)
+        if isinstance(found, ReceiverResponse):
+            if found in _NOT_READ_TO_THE_END and request.body_exists:
+                # The server would read the rest for 10 seconds, and log an error in a body that can't be decoded.
+                request.content.feed_eof()
+            # The rest of a body may still arrive, and is not the next request.
+            return _to_aiohttp(found, close=request.body_exists)
+        return _to_aiohttp(await receiver.receive(found, ",".join(headers.getall(SIGNATURE_HEADER, ())) or None))
 
     async def close(app: web.Application) -> None:
         await receiver.close()
 
     app.router.add_post(path, receive)
-    # At the shutdown, when requests that wait for their event can still be answered, and before the application cleans up what handlers use.
+    app.router.add_get(path, receive)
+    # At the shutdown, requests that wait for their event can still be responded to, and the application has not cleaned up yet.
     app.on_shutdown.append(close)
     return receiver
 
 
-async def _read(request: web.Request, limit: int) -> bytes | ReceiverResponse:
-    """The body, or what to answer to one of more than `limit` bytes, which is not read to its end, and to one that has no end."""
-    if (request.content_length or 0) > limit:
-        return TOO_LARGE
-    body = bytearray()
+def _to_aiohttp(response: ReceiverResponse, *, close: bool = False) -> web.Response:
+    result = web.Response(status=response.status, body=response.body, headers=response.headers)
+    if close:
+        result.force_close()
+    return result
+
+
+async def _read(request: web.Request, receiver: WebhookReceiver) -> bytes | ReceiverResponse:
     try:
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > limit:
-                return TOO_LARGE
+        return await receiver.read_body(request.content.iter_any())
     except (web.RequestPayloadError, ConnectionError):
-        # Anybody can send one: no matter for the log of the server's errors. Nor is the rest, which the server would go on to read.
-        request.content.feed_eof()
-        return BROKEN
-    return bytes(body)
+        # Anybody can cause this error, so it must not get into the log of the server.
+        return receiver.refuse(INCOMPLETE)

@@ -1,4 +1,4 @@
-"""A webhook as an ASGI application: alone under a server, or mounted into Starlette or FastAPI.
+"""A webhook as an ASGI application: alone under a server, or in Starlette or FastAPI.
 
 Source: the ASGI specification, "HTTP & WebSocket" 2.5 and "Lifespan" 2.0.
 """
@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
+from callbell_async.arguments import Secret
 from callbell_async.webhooks.options import Handler, ReceiverOptions
 from callbell_async.webhooks.receiver import WebhookReceiver
-from callbell_async.webhooks.responses import NOT_FOUND, ONLY_POST, TOO_LARGE, ReceiverResponse
+from callbell_async.webhooks.request import NOT_FOUND, ReceiverResponse
 from callbell_async.webhooks.signature import SIGNATURE_HEADER
 
 __all__ = ["WebhookApp"]
@@ -23,33 +24,44 @@ Send = Callable[[Message], Awaitable[None]]
 
 _SIGNATURE = SIGNATURE_HEADER.lower().encode()
 
-_DIGITS = 18
-"""Of a body's length; one of more is too large, whatever it is."""
+_MAX_DIGITS = 18
+"""The digits of a `Content-Length` that is read; a longer one is too large in any case."""
 
 
 class _DisconnectedError(Exception):
-    """The client went away before the body's end."""
+    """The client disconnected before the end of the body."""
 
 
 class WebhookApp:
-    """An ASGI application that takes Callbell's events; `receiver` is its `WebhookReceiver`.
+    """An ASGI application that receives Callbell's events.
 
-    The handler, the secret and the options are those of `WebhookReceiver`. `path` is the one path it answers at, as the client asks for it;
-    `None` for every path that is led to it.
+    Alone under a server, it closes its receiver when the server shuts down. A framework does not announce its shutdown to a route: use
+    `async with webhook_app:` in its lifespan, which closes the receiver at the end. Nothing needs to be started.
 
-    Alone under a server it closes the receiver when the server shuts down. Mounted into another application it is not told of that:
-    `async with webhook_app:` in that application's lifespan closes the receiver at its end. It needs no start.
+    Args:
+        handler: as for `WebhookReceiver`.
+        secret: as for `WebhookReceiver`.
+        path: the only path that is served, as the client requests it; other paths get 404. `None` for every path.
+        options: `unsigned`, `respond_after` and the other options of `WebhookReceiver`.
+
+    Attributes:
+        receiver: its `WebhookReceiver`.
+
+    Raises:
+        ConfigurationError: an argument is wrong.
     """
 
     def __init__(
         self,
         handler: Handler | None = None,
         *,
-        secret: str | Sequence[str] | None,
+        secret: str | Sequence[str] | None = None,
         path: str | None = None,
         **options: Unpack[ReceiverOptions],
     ) -> None:
-        self.receiver = WebhookReceiver(handler, secret=secret, **options)
+        given = Secret(secret)
+        del secret
+        self.receiver = WebhookReceiver(handler, secret=given.value, **options)
         self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,7 +69,7 @@ class WebhookApp:
         if scope["type"] == "http":
             await self._serve(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._run_lifespan(receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
         else:
@@ -73,26 +85,33 @@ class WebhookApp:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            answer = await self._answer(scope, receive)
+            response, was_read = await self._respond(scope, receive)
         except _DisconnectedError:
             return
-        headers = {**answer.headers, "content-length": str(len(answer.body))}
+        headers = {**response.headers, "content-length": str(len(response.body))}
+        if not was_read and scope.get("http_version", "1.1").startswith("1"):
+            # The rest of the body may still arrive. HTTP/2 has no such header, and needs none.
+            headers["connection"] = "close"
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
-        await send({"type": "http.response.body", "body": answer.body})
+        await send({"type": "http.response.start", "status": response.status, "headers": encoded})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> ReceiverResponse:
+    async def _respond(self, scope: Scope, receive: Receive) -> tuple[ReceiverResponse, bool]:
+        """Return the response, and whether the request's body was read, or has none."""
+        method = scope["method"]
         if self._path is not None and scope["path"] != self._path:
-            return NOT_FOUND
-        if scope["method"] != "POST":
-            return ONLY_POST
-        length, signatures = _read_headers(scope)
-        body = None if length > self.receiver.max_body else await _read_body(receive, self.receiver.max_body)
-        if body is None:
-            return TOO_LARGE
-        return await self.receiver.receive(body, ",".join(signatures) or None)
+            return NOT_FOUND, method != "POST"
+        length, encoding, signature = _read_headers(scope)
+        found: bytes | ReceiverResponse | None = self.receiver.check_request(
+            method, content_length=length, content_encoding=encoding
+        )
+        if found is None:
+            found = await self.receiver.read_body(_Chunks(receive))
+        if isinstance(found, ReceiverResponse):
+            return found, method != "POST"
+        return await self.receiver.receive(found, signature), True
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.shutdown":
@@ -102,27 +121,36 @@ class WebhookApp:
             await send({"type": "lifespan.startup.complete"})
 
 
-def _read_headers(scope: Scope) -> tuple[int, list[str]]:
-    """How long the body says it is, 0 where it doesn't, and the signatures."""
-    length, signatures = 0, []
+def _read_headers(scope: Scope) -> tuple[int | None, str | None, str | None]:
+    """Return the body's length and encoding, and the signature; `None` for one that is missing."""
+    length, encodings, signatures = None, [], []
     for name, value in scope["headers"]:
         if name == _SIGNATURE:
             signatures.append(value.decode("latin-1"))
+        elif name == b"content-encoding":
+            encodings.append(value.decode("latin-1"))
         elif name == b"content-length" and value.isdigit():
-            # Python reads no number of thousands of digits.
-            length = int(value) if len(value) <= _DIGITS else 10**_DIGITS
-    return length, signatures
+            # Python does not read numbers of thousands of digits.
+            length = int(value) if len(value) <= _MAX_DIGITS else 10**_MAX_DIGITS
+    return length, ",".join(encodings) or None, ",".join(signatures) or None
 
 
-async def _read_body(receive: Receive, limit: int) -> bytes | None:
-    """The body, or `None` for one of more than `limit` bytes, which is not read to its end."""
-    body = bytearray()
-    while True:
-        message = await receive()
+class _Chunks:
+    """The parts of a request's body."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._has_more = True
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._has_more:
+            raise StopAsyncIteration
+        message = await self._receive()
         if message["type"] == "http.disconnect":
             raise _DisconnectedError
-        body += message.get("body", b"")
-        if len(body) > limit:
-            return None
-        if not message.get("more_body", False):
-            return bytes(body)
+        self._has_more = message.get("more_body", False)
+        chunk: bytes = message.get("body", b"")
+        return chunk

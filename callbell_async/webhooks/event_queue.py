@@ -1,4 +1,4 @@
-"""Events between their arrival and the end of their handling."""
+"""The events that were received and are not handled yet."""
 
 from __future__ import annotations
 
@@ -12,178 +12,194 @@ from typing import Any, TypeVar
 from callbell_async.errors import EventNotHandledError
 from callbell_async.models.events import Event
 
-__all__ = ["EventQueue", "Handle", "settle"]
+__all__ = ["EventQueue", "Handle", "set_result"]
 
 T = TypeVar("T")
 Handle = Callable[[Event], Coroutine[Any, Any, None]]
-Ended = Callable[[Event, Exception | None], None]
+OnDone = Callable[[Event, Exception | None], None]
 
-_CANCEL_GRACE = 1.0
-"""Seconds that a handler has to clean up after its cancellation; one that goes on all the same is left alone."""
+_CANCEL_TIMEOUT = 1.0
+"""Seconds that a handler has to clean up after its cancellation; one that continues after that is left alone."""
 
-_TURN = 0.005
-"""Seconds after which a worker lets others have the event loop."""
+_MAX_BUSY = 0.005
+"""Seconds after which a worker lets other tasks of the event loop run."""
 
 
-def settle(future: asyncio.Future[T], result: T) -> None:
-    """Give a future its result, unless it is done, or its event loop is closed: then nobody waits for it any more."""
+def set_result(future: asyncio.Future[T], result: T) -> None:
+    """Set a future's result, unless it is done or its event loop is closed."""
     if not future.done() and not future.get_loop().is_closed():
         future.set_result(result)
 
 
 class EventQueue:
-    """Takes events, at most `size` of them waiting, and hands each to `handle`, `concurrency` at once, or to whoever consumes it.
+    """Holds events, and passes each to `handle`, or to a consumer if there is no `handle`.
 
-    `ended` is told of every event that was put in, once: with `None` when it was handled, with the exception when not. Its tasks last only
-    as long as there is something to handle, so one that is forgotten leaves nothing behind.
+    `on_done` is called once for every event: with `None` when it was handled, with an exception when it was not. The tasks end when there is
+    no event left, so that a queue that is never closed leaves nothing behind.
+
+    Args:
+        handle: handles one event.
+        size: the number of events that may wait.
+        max_bytes: the bytes of the bodies of all events that are not handled yet.
+        concurrency: the number of events that are handled at once.
+        on_done: takes an event and its error.
     """
 
-    def __init__(self, handle: Handle | None, *, size: int, concurrency: int, ended: Ended) -> None:
+    def __init__(self, handle: Handle | None, *, size: int, max_bytes: int, concurrency: int, on_done: OnDone) -> None:
         self._handle = handle
         self._size = size
+        self._max_bytes = max_bytes
         self._concurrency = concurrency
-        self._ended = ended
+        self._on_done = on_done
         self._waiting: deque[Event] = deque()
-        # By identity: equal events are different ones here. A dict for its order.
-        self._unended: dict[int, Event] = {}
+        # By identity, because equal events are different ones here; with the size of each body.
+        self._pending: dict[int, tuple[Event, int]] = {}
+        self._pending_bytes = 0
         self._workers: set[asyncio.Task[None]] = set()
-        self._seats: set[object] = set()
-        self._sleepers: set[asyncio.Future[None]] = set()
+        self._slots: set[object] = set()
+        self._waiters: set[asyncio.Future[None]] = set()
         self._closing = False
-        # A worker outlives the request it was started in, and must not carry that one's context on.
+        # A worker outlives the request that started it, and must not keep that request's context.
         self._context = contextvars.copy_context()
 
     @property
-    def is_open(self) -> bool:
-        """Whether it takes one more event."""
-        return not self._closing and len(self._waiting) < self._size
+    def pending_bytes(self) -> int:
+        """The bytes of the bodies of all events that are not handled yet."""
+        return self._pending_bytes
 
     def __len__(self) -> int:
-        """How many events are not handled yet, those under way among them."""
-        return len(self._unended)
+        """Return the number of events that are not handled yet, those in a handler included."""
+        return len(self._pending)
 
-    def put(self, event: Event) -> None:
-        """Take an event; only while it `is_open`."""
+    def has_room(self, size: int) -> bool:
+        """Return whether an event with a body of `size` bytes can be added."""
+        return not self._closing and len(self._waiting) < self._size and self._pending_bytes + size <= self._max_bytes
+
+    def put(self, event: Event, size: int) -> None:
+        """Add an event for which the queue `has_room`."""
         self._waiting.append(event)
-        self._unended[id(event)] = event
+        self._pending[id(event)] = event, size
+        self._pending_bytes += size
         if self._handle is None:
-            self._wake()
-        elif len(self._seats) < self._concurrency:
-            self._begin(self._handle)
+            self._wake_waiters()
+        elif len(self._slots) < self._concurrency:
+            self._start_worker(self._handle)
 
-    async def consume(self, *, leaving_fails: bool) -> AsyncGenerator[Event, None]:
-        """Give out events as they come, until this is closed and empty; one has been handled when the next is asked for.
+    async def consume(self, *, break_is_failure: bool) -> AsyncGenerator[Event, None]:
+        """Yield events until the queue is closed and empty. An event has been handled when the next one is requested.
 
-        `leaving_fails` says whether the one that a consumer leaves with was not.
+        Args:
+            break_is_failure: whether the event at which a consumer leaves its loop was not handled.
         """
         while (event := await self._next()) is not None:
             try:
                 yield event
             except BaseException:
-                self._end(event, EventNotHandledError("its consumer left") if leaving_fails else None)
+                self._finish(event, EventNotHandledError("its consumer left") if break_is_failure else None)
                 raise
-            self._end(event, None)
+            self._finish(event, None)
 
     async def drain(self, timeout: float) -> None:
-        """Take nothing more, and return when all is handled; what is not within `timeout` seconds ends with `EventNotHandledError`."""
+        """Accept no more events, and return when all are handled, or after `timeout` seconds: the rest ends with `EventNotHandledError`."""
         self._closing = True
-        self._wake()
+        self._wake_waiters()
         deadline = asyncio.get_running_loop().time() + timeout
         try:
-            while self._unended and (left := deadline - asyncio.get_running_loop().time()) > 0:
-                await self._sleep(left)
+            while self._pending and (left := deadline - asyncio.get_running_loop().time()) > 0:
+                await self._wait(left)
         finally:
-            # When the closing itself is cancelled, too.
+            # Also when the closing itself is cancelled.
             self._waiting.clear()
-            for event in list(self._unended.values()):
-                self._end(event, EventNotHandledError("the receiver was closed before it was handled"))
+            for event, _ in list(self._pending.values()):
+                self._finish(event, EventNotHandledError("the receiver was closed before it was handled"))
             workers = set(self._workers)
             for worker in workers:
-                # Those of a loop that was closed can't run any more.
+                # A worker of a closed loop can't run any more.
                 if not worker.get_loop().is_closed():
                     worker.cancel()
         if workers:
-            await asyncio.wait(workers, timeout=_CANCEL_GRACE)
+            await asyncio.wait(workers, timeout=_CANCEL_TIMEOUT)
 
-    def _begin(self, handle: Handle) -> None:
-        # Taken before the worker begins, for some loops begin a task at once; free as soon as it finds nothing more to do.
-        seat = object()
-        self._seats.add(seat)
-        work = self._work(handle, seat)
+    def _start_worker(self, handle: Handle) -> None:
+        # The slot is taken before the worker starts, because some loops start a task at once. It is free when no event is left.
+        slot = object()
+        self._slots.add(slot)
+        work = self._work(handle, slot)
         worker = asyncio.get_running_loop().create_task(work, context=self._context.copy())
         self._workers.add(worker)
-        worker.add_done_callback(functools.partial(self._worker_done, handle, seat))
+        worker.add_done_callback(functools.partial(self._worker_done, handle, slot))
 
-    async def _work(self, handle: Handle, seat: object) -> None:
+    async def _work(self, handle: Handle, slot: object) -> None:
         loop, worker = asyncio.get_running_loop(), asyncio.current_task()
-        turn_ends = loop.time() + _TURN
+        busy_until = loop.time() + _MAX_BUSY
         try:
             while self._waiting and not (worker and worker.cancelling()):
                 event = self._waiting.popleft()
                 try:
-                    # In a task of its own: a handler that cancels its task, or swallows a cancellation, does so to nobody else.
+                    # In its own task: a handler that cancels its task, or suppresses a cancellation, affects no other event.
                     await loop.create_task(handle(event))
                 except Exception as error:
-                    self._end(event, error)
+                    self._finish(event, error)
                 except BaseException as error:
                     failure = EventNotHandledError("its handler was cancelled")
                     failure.__cause__ = error
-                    self._end(event, failure)
-                    # A handler may be cancelled by itself, or by what it awaits; only the end cancels the worker.
+                    self._finish(event, failure)
+                    # A handler may be cancelled by itself or by something it awaits; a worker is cancelled only at the end.
                     if not isinstance(error, asyncio.CancelledError) or (worker and worker.cancelling()):
                         raise
                 else:
-                    self._end(event, None)
-                # A handler that never waits must not keep requests from being answered until the queue is empty.
-                if loop.time() >= turn_ends:
+                    self._finish(event, None)
+                # Handlers that never wait must not delay the responses to requests.
+                if loop.time() >= busy_until:
                     await asyncio.sleep(0)
-                    turn_ends = loop.time() + _TURN
+                    busy_until = loop.time() + _MAX_BUSY
         except GeneratorExit:
-            # The loop was closed, and nobody is called back any more.
+            # The loop was closed, and calls no callback any more.
             self._give_up()
             raise
         finally:
-            self._seats.discard(seat)
+            self._slots.discard(slot)
 
-    def _worker_done(self, handle: Handle, seat: object, worker: asyncio.Task[None]) -> None:
+    def _worker_done(self, handle: Handle, slot: object, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
-        # Not free yet where the worker was cancelled before it began.
-        self._seats.discard(seat)
-        if self._waiting and not self._seats:
+        # Still taken if the worker was cancelled before it started.
+        self._slots.discard(slot)
+        if self._waiting and not self._slots:
             if worker.cancelling():
                 self._give_up()
             else:
-                # What its handler raised is no `Exception`, and the loop goes on all the same.
-                self._begin(handle)
+                # Its handler raised an exception that is not an `Exception`, and the loop continues.
+                self._start_worker(handle)
 
     def _give_up(self) -> None:
         while self._waiting:
             error = EventNotHandledError(
                 "the receiver's tasks ended before it was handled, as they do with the event loop"
             )
-            self._end(self._waiting.popleft(), error)
+            self._finish(self._waiting.popleft(), error)
 
     async def _next(self) -> Event | None:
         while not self._waiting:
             if self._closing:
                 return None
-            await self._sleep(None)
+            await self._wait(None)
         return self._waiting.popleft()
 
-    def _end(self, event: Event, error: Exception | None) -> None:
-        if self._unended.pop(id(event), None) is not None:
-            self._ended(event, error)
-            if not self._unended:
-                self._wake()
+    def _finish(self, event: Event, error: Exception | None) -> None:
+        if (entry := self._pending.pop(id(event), None)) is not None:
+            self._pending_bytes -= entry[1]
+            self._on_done(event, error)
+            if not self._pending:
+                self._wake_waiters()
 
-    async def _sleep(self, seconds: float | None) -> None:
-        sleeper = asyncio.get_running_loop().create_future()
-        self._sleepers.add(sleeper)
+    async def _wait(self, seconds: float | None) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
         try:
-            await asyncio.wait({sleeper}, timeout=seconds)
+            await asyncio.wait({waiter}, timeout=seconds)
         finally:
-            self._sleepers.discard(sleeper)
+            self._waiters.discard(waiter)
 
-    def _wake(self) -> None:
-        for sleeper in self._sleepers:
-            settle(sleeper, None)
+    def _wake_waiters(self) -> None:
+        for waiter in self._waiters:
+            set_result(waiter, None)

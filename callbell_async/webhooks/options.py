@@ -1,29 +1,39 @@
-"""What a receiver is told when it is built."""
+"""The options of a receiver, and its reports of errors."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, TypedDict
+import inspect
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any, Literal, TypedDict
 
+from callbell_async.arguments import Secret, check_flag
 from callbell_async.errors import ConfigurationError, SignatureError
 from callbell_async.models.events import Event
-from callbell_async.webhooks.reports import ErrorHook
-from callbell_async.webhooks.signature import verify_signature
+from callbell_async.webhooks.signature import read_keys
 
-__all__ = ["Handler", "ReceiverOptions", "check_seconds", "check_whole", "kept_secret"]
+__all__ = ["ErrorHook", "ErrorReporter", "Handler", "ReceiverOptions", "check_sync_function", "read_receiver_keys"]
 
 Handler = Callable[[Event], object]
-"""Takes an event; a coroutine function, or a plain function that does not block."""
+"""Takes an event: a coroutine function, or a plain function that does not block."""
+
+ErrorHook = Callable[[Exception, Event | None], object]
+"""Takes an error, and its event if there is one: a plain function, called in the event loop."""
+
+_logger = logging.getLogger("callbell_async.webhooks")
 
 
 class ReceiverOptions(TypedDict, total=False):
-    """What `WebhookReceiver` takes besides the handler and the secret; it says what they mean, and their defaults."""
+    """The options of `WebhookReceiver` besides the handler and the secret; its docstring has their meanings and defaults."""
 
-    answer: Literal["queued", "handled"]
+    unsigned: bool
+    respond_after: Literal["enqueue", "handler"]
     queue_size: int
+    max_queue_bytes: int
     concurrency: int
     max_body: int
+    read_timeout: float
     dedupe_size: int
     dedupe_seconds: float
     on_error: ErrorHook | None
@@ -32,25 +42,58 @@ class ReceiverOptions(TypedDict, total=False):
     clock: Callable[[], float]
 
 
-def check_whole(name: str, value: object, *, least: int) -> None:
-    """Make sure that it is a whole number, and large enough; raises `ConfigurationError`."""
-    if not isinstance(value, int) or value < least:
-        raise ConfigurationError(f"{name}={value!r}: must be a whole number, {least} or more")
+def read_receiver_keys(given: Secret[Any], *, unsigned: bool) -> tuple[bytes, ...] | None:
+    """Return the keys of a receiver's secrets, or `None` if `unsigned`; raises `ConfigurationError` unless exactly one of both is given.
 
-
-def check_seconds(name: str, value: float) -> None:
-    """Make sure that it is a time, `math.inf` perhaps; raises `ConfigurationError`."""
-    if not isinstance(value, int | float) or not value >= 0:
-        raise ConfigurationError(f"{name}={value!r}: must be 0 seconds or more")
-
-
-def kept_secret(secret: str | Sequence[str] | None, tolerance: float) -> str | tuple[str, ...] | None:
-    """The secret, or all of several, for as long as the receiver lives; raises `ConfigurationError` where no signature can be verified with it.
-
-    Now, and not at the first request. An iterator gives its secrets only once.
+    A missing secret is an error: the variable of `os.environ.get(…)` may not be set.
     """
-    kept = tuple(secret) if isinstance(secret, Iterable) and not isinstance(secret, str) else secret
-    if kept is not None:
-        with contextlib.suppress(SignatureError):
-            verify_signature(b"", None, kept, tolerance=tolerance)
-    return kept
+    check_flag("unsigned", unsigned)
+    if unsigned:
+        if given.value is not None:
+            raise ConfigurationError("unsigned=True: does not go with a secret; give one of them")
+        return None
+    if given.value is None:
+        raise ConfigurationError(
+            "webhook secret: is missing; without one anybody could send events. Give the webhook's secret (is its environment variable set?), or "
+            "unsigned=True if Callbell does not sign"
+        )
+    return read_keys(given)
+
+
+def check_sync_function(name: str, function: object) -> None:
+    """Refuse a value that is not a plain function."""
+    # A callable object has its `__call__` in its class.
+    forms = (function, getattr(type(function), "__call__", None))  # noqa: B004
+    if not callable(function) or any(map(inspect.iscoroutinefunction, forms)):
+        raise ConfigurationError(f"{name}={function!r}: must be a plain function, not a coroutine function")
+
+
+class ErrorReporter:
+    """Reports errors to the log, without any content of an event, and to the user's hook; it never raises."""
+
+    def __init__(self, on_error: ErrorHook | None) -> None:
+        if on_error is not None:
+            check_sync_function("on_error", on_error)
+        self._on_error = on_error
+
+    def log_refusal(self, reason: SignatureError | str) -> None:
+        """Log a refused request. The hook is not called, because anybody can send such a request."""
+        _logger.warning("a webhook request was refused: %s", reason)
+
+    def report(self, what: str, error: Exception, event: Event | None = None) -> None:
+        """Log an error and pass it to the hook."""
+        _log(what, error, event)
+        if self._on_error is None:
+            return
+        try:
+            self._on_error(error, event)
+        except Exception as raised:
+            _log("the error hook raised", raised, event)
+
+
+def _log(what: str, error: Exception, event: Event | None) -> None:
+    # Neither the exception's text nor the traceback's source lines: both may quote the event.
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    subject = "" if event is None else f" ({type(event).__name__}, key {event.key})"
+    _logger.error("%s: %s%s%s", what, type(error).__name__, place, subject)

@@ -1,58 +1,116 @@
-"""Takes webhook requests from any web framework, and hands their events on."""
+"""The receiver: takes webhook requests from any web framework, and passes their events to a handler."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import inspect
+import math
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from types import TracebackType
 from typing import Literal, Self
 
+import attrs
+
+from callbell_async.arguments import Secret, check_count, check_seconds
 from callbell_async.errors import ConfigurationError, EventNotHandledError
 from callbell_async.models.events import Event
 from callbell_async.webhooks.dedupe import SeenKeys
-from callbell_async.webhooks.event_queue import EventQueue, settle
-from callbell_async.webhooks.options import Handler, check_seconds, check_whole, kept_secret
-from callbell_async.webhooks.reports import ErrorHook, Reports, check_plain
-from callbell_async.webhooks.request import Refused, Unreadable, decide
-from callbell_async.webhooks.responses import FAILED, OK, TOO_LARGE, UNAUTHORIZED, UNAVAILABLE, ReceiverResponse
+from callbell_async.webhooks.event_queue import EventQueue, set_result
+from callbell_async.webhooks.options import (
+    ErrorHook,
+    ErrorReporter,
+    Handler,
+    check_sync_function,
+    read_receiver_keys,
+)
+from callbell_async.webhooks.request import (
+    FAILED,
+    OK,
+    TIMED_OUT,
+    TOO_LARGE,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    ReceiverResponse,
+    Refused,
+    Unreadable,
+    check_head,
+    decide,
+)
 
-__all__ = ["WebhookReceiver"]
+__all__ = ["ReceiverStats", "WebhookReceiver"]
+
+
+@attrs.frozen(kw_only=True)
+class ReceiverStats:
+    """The counters of a receiver since it was built, for a health check.
+
+    Attributes:
+        received: the requests, without GET and HEAD.
+        refused: the requests refused with 4xx: a bad signature, a body that is too large, too slow, incomplete or encoded, a wrong method.
+        unreadable: the requests that were signed and could not be read; they went to `on_error`.
+        duplicates: the events that had been received before and were not handled again.
+        unavailable: the events refused with 503, because the queue was full or the receiver closed.
+        handled: the events that were handled.
+        failed: the events that were not handled: the handler raised or was cancelled, or the receiver closed before.
+        pending: the events that are not handled yet, those in a handler included.
+        pending_bytes: the bytes of the bodies of these events.
+    """
+
+    received: int
+    refused: int
+    unreadable: int
+    duplicates: int
+    unavailable: int
+    handled: int
+    failed: int
+    pending: int
+    pending_bytes: int
 
 
 class WebhookReceiver:
-    """Takes the requests of a webhook, and hands each event to `handler` behind a bounded queue, once.
+    """Takes the requests of a webhook, and passes each event once to a handler, through a bounded queue.
 
-    - `handler`: a coroutine function, or a plain one that does not block. Without one `async for event in receiver` gives out the events.
-    - `secret`: the webhook's secret (of several, any may have signed), or `None` for an account that does not sign: whoever knows the URL
-      can then send events, so put a secret into the URL.
-    - `answer`: `"queued"` answers as soon as an event is in the queue, and what is queued dies with the process; `"handled"` when the
-      handler has returned: Callbell sends again what was not answered, or what the handler raised at.
-    - `queue_size`: events that wait. When it is full the answer is 503, and Callbell sends the event again.
-    - `concurrency`: handlers at once; 1 keeps the events in their order of arrival.
-    - `max_body`: bytes of a request.
-    - `dedupe_size`, `dedupe_seconds`: what has the `key` of an event within so many seconds and among so many of the latest is a duplicate,
-      and not handled again. So is an event that says the same as an earlier one: a contact that was changed, and changed back.
-    - `on_error`: a plain function of an exception and its event, for what failed: a handler, an observer, a body that can't be read (the
-      event is `None` then), an event that was not handled before the end (`EventNotHandledError`).
-    - `tolerance`: seconds that a signature may be old.
-    - `drain_timeout`: seconds that `close` waits for what is queued.
-    - `clock`: unix seconds, for signatures; all else goes by the event loop's time.
+    It can be built outside an event loop. Without a handler, iterate over it: `async for event in receiver`.
 
-    Raises `ConfigurationError` for a wrong argument. Safe to build outside an event loop.
+    Args:
+        handler: takes an event: a coroutine function, or a plain function that does not block.
+        secret: the webhook's secret, or several of which any may have signed. Blanks around it are removed.
+        unsigned: `True` instead of a secret if Callbell does not sign. Anybody who knows the URL can then send events: put a long random
+            string into it.
+        respond_after: `"enqueue"` responds when the event is in the queue, which is lost if the process dies; `"handler"` responds when the
+            handler has returned: Callbell sends every other event again.
+        queue_size: the number of events that may wait. If the queue is full, the response is 503, and Callbell sends the event again.
+        max_queue_bytes: the bytes of the bodies of all events that are not handled yet, at least `max_body`. Beyond it the response is 503.
+            A parsed event takes several times the memory of its body.
+        concurrency: the number of handlers at once; with 1, events are handled in the order of their arrival.
+        max_body: the bytes of one request's body; a larger one is refused with 413.
+        read_timeout: the seconds in which a request's body must arrive (408); `math.inf` for no limit.
+        dedupe_size: the number of recent events whose `key` is kept, to drop duplicates.
+        dedupe_seconds: how long such a key is kept, in seconds. An event with an equal payload and without a date is a duplicate, too.
+        on_error: a plain function of an exception and its event. It is called for a handler or an observer that raised, for a signed body that
+            can't be read (its event is `None`), and for an event that was not handled before the end (`EventNotHandledError`).
+        tolerance: the age of a signature, in seconds, up to which it is accepted.
+        drain_timeout: how long `close` waits for the events that are not handled yet, in seconds.
+        clock: returns unix time in seconds, for signatures. All other times are the event loop's.
+
+    Raises:
+        ConfigurationError: an argument is wrong; the text names it, and never quotes a secret.
     """
 
     def __init__(
         self,
         handler: Handler | None = None,
         *,
-        secret: str | Sequence[str] | None,
-        answer: Literal["queued", "handled"] = "queued",
+        secret: str | Sequence[str] | None = None,
+        unsigned: bool = False,
+        respond_after: Literal["enqueue", "handler"] = "enqueue",
         queue_size: int = 1000,
+        max_queue_bytes: int = 16 * 1024 * 1024,
         concurrency: int = 1,
         max_body: int = 1024 * 1024,
+        read_timeout: float = 30.0,
         dedupe_size: int = 100_000,
         dedupe_seconds: float = 3600.0,
         on_error: ErrorHook | None = None,
@@ -60,76 +118,157 @@ class WebhookReceiver:
         drain_timeout: float = 10.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        given = Secret(secret)
+        # Any other argument may be refused below, and a traceback shows the local variables of this frame.
+        del secret
         if handler is not None and not callable(handler):
             raise ConfigurationError(f"handler={handler!r}: must be a function that takes an event")
-        if answer not in ("queued", "handled"):
-            raise ConfigurationError(f"answer={answer!r}: must be 'queued' or 'handled'")
-        check_whole("queue_size", queue_size, least=1)
-        check_whole("concurrency", concurrency, least=1)
-        check_whole("max_body", max_body, least=1)
-        check_whole("dedupe_size", dedupe_size, least=0)
-        check_seconds("dedupe_seconds", dedupe_seconds)
-        check_seconds("tolerance", tolerance)
-        check_seconds("drain_timeout", drain_timeout)
-        self.max_body = max_body
-        self._secret = kept_secret(secret, tolerance)
+        if respond_after not in ("enqueue", "handler"):
+            raise ConfigurationError(f"respond_after={respond_after!r}: must be 'enqueue' or 'handler'")
+        check_count("queue_size", queue_size)
+        check_count("concurrency", concurrency)
+        check_count("max_body", max_body, unit="bytes")
+        check_count("max_queue_bytes", max_queue_bytes, least=max_body, unit="bytes")
+        check_count("dedupe_size", dedupe_size, least=0)
+        check_seconds("read_timeout", read_timeout, positive=True, endless=True)
+        check_seconds("dedupe_seconds", dedupe_seconds, endless=True)
+        check_seconds("tolerance", tolerance, endless=True)
+        check_seconds("drain_timeout", drain_timeout, endless=True)
+        self._keys = read_receiver_keys(given, unsigned=unsigned)
         self._tolerance = tolerance
         self._clock = clock
-        self._has_handler = handler is not None
-        self._answers_when_handled = answer == "handled"
+        self._max_body = max_body
+        self._read_timeout = None if read_timeout == math.inf else read_timeout
         self._drain_timeout = drain_timeout
-        self._reports = Reports(on_error)
+        self._has_handler = handler is not None
+        self._responds_after_handler = respond_after == "handler"
+        self._reporter = ErrorReporter(on_error)
         self._seen = SeenKeys(dedupe_size, dedupe_seconds)
-        self._under_way: dict[str, asyncio.Future[ReceiverResponse]] = {}
+        self._in_flight: dict[str, asyncio.Future[ReceiverResponse]] = {}
         self._observers: list[Callable[[Event], object]] = []
-        handle = None if handler is None else functools.partial(_call, handler)
-        self._backlog = EventQueue(handle, size=queue_size, concurrency=concurrency, ended=self._ended)
+        self._queue = EventQueue(
+            None if handler is None else functools.partial(_call, handler),
+            size=queue_size,
+            max_bytes=max_queue_bytes,
+            concurrency=concurrency,
+            on_done=self._on_done,
+        )
+        self._received = self._refused = self._unreadable = 0
+        self._duplicates = self._unavailable = self._handled = self._failed = 0
 
     @property
     def pending(self) -> int:
-        """How many events were taken and are not handled yet."""
-        return len(self._backlog)
+        """The number of events that were received and are not handled yet."""
+        return len(self._queue)
+
+    @property
+    def stats(self) -> ReceiverStats:
+        """The counters at this moment."""
+        return ReceiverStats(
+            received=self._received,
+            refused=self._refused,
+            unreadable=self._unreadable,
+            duplicates=self._duplicates,
+            unavailable=self._unavailable,
+            handled=self._handled,
+            failed=self._failed,
+            pending=len(self._queue),
+            pending_bytes=self._queue.pending_bytes,
+        )
+
+    def check_request(
+        self, method: str, *, content_length: int | None = None, content_encoding: str | None = None
+    ) -> ReceiverResponse | None:
+        """Return the response to a request whose body need not be read, or `None` if it must be read and passed to `receive`.
+
+        GET and HEAD get 200, other methods than POST 405, a `Content-Encoding` 415, and a body over `max_body` 413.
+
+        Args:
+            method: the request's method, in upper case.
+            content_length: its `Content-Length`, in bytes; `None` if it has none.
+            content_encoding: its `Content-Encoding`; `None` if it has none. The signature covers the raw body, which a web framework may
+                replace by the decoded one.
+        """
+        response = check_head(method, content_length, content_encoding, max_body=self._max_body)
+        return response if response in (None, OK) else self.refuse(response)
+
+    async def read_body(self, chunks: AsyncIterable[bytes]) -> bytes | ReceiverResponse:
+        """Return the body that these chunks form, or the response to one that exceeds `max_body` (413) or `read_timeout` (408)."""
+        body = bytearray()
+        limit = asyncio.timeout(self._read_timeout)
+        try:
+            async with limit:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > self._max_body:
+                        return self.refuse(TOO_LARGE)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return self.refuse(TIMED_OUT)
+        return bytes(body)
+
+    def refuse(self, response: ReceiverResponse) -> ReceiverResponse:
+        """Count and log a request that is refused without being received, and return its response."""
+        self._received += 1
+        self._refused += 1
+        self._reporter.log_refusal(f"{response.status} {response.body.decode()}")
+        return response
 
     async def receive(self, body: bytes, signature: str | None = None) -> ReceiverResponse:
-        """Take a POST: its raw body, and its `X-Callbell-Signature` (`None` without one; joined by commas if it came twice). Returns the answer to give."""
-        if len(body) > self.max_body:
-            return TOO_LARGE
-        found = decide(body, signature, secret=self._secret, tolerance=self._tolerance, now=self._clock())
+        """Receive a POST, and return the response to it.
+
+        Args:
+            body: the raw body. It must not be decoded: refuse a request with a `Content-Encoding` before (`check_request`).
+            signature: the `X-Callbell-Signature` header; `None` without one, joined by commas if there are several.
+        """
+        if len(body) > self._max_body:
+            return self.refuse(TOO_LARGE)
+        self._received += 1
+        found = decide(body, signature, keys=self._keys, tolerance=self._tolerance, now=self._clock())
         if isinstance(found, Event):
-            return await self._take(found)
+            return await self._enqueue(found, len(body))
         if isinstance(found, Refused):
-            self._reports.refused(found.error)
+            self._refused += 1
+            self._reporter.log_refusal(found.error)
             return UNAUTHORIZED
         if isinstance(found, Unreadable):
-            self._reports.failed("a webhook request can't be read", found.error)
+            self._unreadable += 1
+            self._reporter.report("a webhook request can't be read", found.error)
         return OK
 
     def observe(self, observer: Callable[[Event], object]) -> None:
-        """Call `observer`, a plain and quick function, with every event when it comes, before the handler.
+        """Call a function with every new event when it arrives, before the handler.
 
-        It sees no duplicates; an event that was not handled or found no room in the queue, and is sent again, it sees again. One that
-        raises is reported.
+        Duplicates are not passed to it. An event that was not handled, or found no room in the queue, is passed again when Callbell sends it
+        again. An error that it raises is reported to `on_error`.
+
+        Args:
+            observer: a plain function that returns quickly.
+
+        Raises:
+            ConfigurationError: it is not a plain function.
         """
-        check_plain("observer", observer)
+        check_sync_function("observer", observer)
         self._observers.append(observer)
 
     def __aiter__(self) -> AsyncGenerator[Event, None]:
-        """The events as they come, until the receiver is closed and its queue is empty.
+        """Iterate over the events until the receiver is closed and its queue is empty.
 
-        An event has been handled when the next is asked for. Several loops share the events.
+        An event has been handled when the next one is requested. Several loops share the events.
         """
         if self._has_handler:
             raise ConfigurationError(
                 "a receiver with a handler has no events left to iterate over; leave the handler out"
             )
-        return self._backlog.consume(leaving_fails=self._answers_when_handled)
+        return self._queue.consume(break_is_failure=self._responds_after_handler)
 
     async def close(self) -> None:
-        """Take no more events (503), and return when those taken are handled, or after `drain_timeout` seconds.
+        """Accept no more events (503), and return when all are handled, or after `drain_timeout` seconds.
 
-        Each that is not handled then goes to `on_error` with an `EventNotHandledError`. A closed receiver can't be opened again.
+        `on_error` is called with an `EventNotHandledError` for each event that is not handled then. A closed receiver stays closed.
         """
-        await self._backlog.drain(self._drain_timeout)
+        await self._queue.drain(self._drain_timeout)
 
     async def __aenter__(self) -> Self:
         return self
@@ -139,39 +278,47 @@ class WebhookReceiver:
     ) -> None:
         await self.close()
 
-    async def _take(self, event: Event) -> ReceiverResponse:
+    async def _enqueue(self, event: Event, size: int) -> ReceiverResponse:
         now = asyncio.get_running_loop().time()
-        in_flight = self._under_way.get(event.key)
-        if in_flight is None:
-            if self._seen.holds(event.key, now):
-                return OK
-            if self._backlog.is_open or self.pending:
-                # Though there may be no room for it: a handler under way may wait for what it says.
-                self._show(event)
-            if not self._backlog.is_open:
+        in_flight = self._in_flight.get(event.key)
+        if in_flight is not None:
+            self._duplicates += 1
+        elif self._seen.holds(event.key, now):
+            self._duplicates += 1
+            return OK
+        else:
+            has_room = self._queue.has_room(size)
+            if has_room or self.pending:
+                # Also without room: a handler that runs may wait for the status in this event.
+                self._notify_observers(event)
+            if not has_room:
+                self._unavailable += 1
                 return UNAVAILABLE
-            if not self._answers_when_handled:
-                self._seen.add(event.key, now)
+            if self._responds_after_handler:
+                in_flight = self._in_flight[event.key] = asyncio.get_running_loop().create_future()
             else:
-                in_flight = self._under_way[event.key] = asyncio.get_running_loop().create_future()
-            self._backlog.put(event)
-        # Shielded: of several requests with this event one may be cancelled, and the others go on waiting.
+                self._seen.add(event.key, now)
+            self._queue.put(event, size)
+        # Shielded: of several requests with this event one may be cancelled while the others wait.
         return OK if in_flight is None else await asyncio.shield(in_flight)
 
-    def _show(self, event: Event) -> None:
+    def _notify_observers(self, event: Event) -> None:
         for observer in self._observers:
             try:
                 observer(event)
             except Exception as error:
-                self._reports.failed("an observer raised", error, event)
+                self._reporter.report("an observer raised", error, event)
 
-    def _ended(self, event: Event, error: Exception | None) -> None:
-        if error is not None:
-            self._reports.failed("a webhook event was not handled", error, event)
-        if in_flight := self._under_way.pop(event.key, None):
+    def _on_done(self, event: Event, error: Exception | None) -> None:
+        if error is None:
+            self._handled += 1
+        else:
+            self._failed += 1
+            self._reporter.report("a webhook event was not handled", error, event)
+        if in_flight := self._in_flight.pop(event.key, None):
             if error is None:
                 self._seen.add(event.key, asyncio.get_running_loop().time())
-            settle(in_flight, _answer(error))
+            set_result(in_flight, _response_after(error))
 
 
 async def _call(handler: Handler, event: Event) -> None:
@@ -180,7 +327,7 @@ async def _call(handler: Handler, event: Event) -> None:
         await result
 
 
-def _answer(error: Exception | None) -> ReceiverResponse:
+def _response_after(error: Exception | None) -> ReceiverResponse:
     if error is None:
         return OK
     return UNAVAILABLE if isinstance(error, EventNotHandledError) else FAILED

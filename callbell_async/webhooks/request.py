@@ -1,60 +1,157 @@
-"""What a request to a webhook is, decided without I/O."""
+"""One webhook request: how it is understood, and the responses to it. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from callbell_async.errors import EventDecodeError, SignatureError
 from callbell_async.models.events import Event
-from callbell_async.webhooks.parse import parse_event
-from callbell_async.webhooks.signature import verify_signature
+from callbell_async.webhooks.signature import verify_with_keys
+from callbell_async.wire.events import bare_payload, load_event
 from callbell_async.wire.json_text import WireError, load_json
 
-__all__ = ["Probe", "Refused", "Unreadable", "decide"]
+__all__ = [
+    "ENCODED",
+    "FAILED",
+    "INCOMPLETE",
+    "METHOD_NOT_ALLOWED",
+    "NOT_FOUND",
+    "OK",
+    "TIMED_OUT",
+    "TOO_LARGE",
+    "UNAUTHORIZED",
+    "UNAVAILABLE",
+    "Probe",
+    "ReceiverResponse",
+    "Refused",
+    "Unreadable",
+    "check_head",
+    "decide",
+    "parse_event",
+]
+
+
+# --- responses --------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class ReceiverResponse:
+    """The HTTP response to a webhook request.
+
+    Attributes:
+        status: the HTTP status.
+        body: the body, a JSON object. Send none in response to HEAD.
+        headers: the headers with lower-case names, `content-type` included, `content-length` not.
+    """
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = attrs.field(factory=lambda: {"content-type": "application/json"}, hash=False)
+
+
+def _response(status: int, error: str, **headers: str) -> ReceiverResponse:
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return ReceiverResponse(status, b'{"error": "%s"}' % error.encode(), {"content-type": "application/json", **names})
+
+
+OK = ReceiverResponse(200, b'{"status": "ok"}')
+INCOMPLETE = _response(400, "the body can't be read")
+UNAUTHORIZED = _response(401, "bad signature")
+NOT_FOUND = _response(404, "not found")
+METHOD_NOT_ALLOWED = _response(405, "only POST, GET and HEAD", allow="GET, HEAD, POST")
+TIMED_OUT = _response(408, "the body took too long")
+TOO_LARGE = _response(413, "body too large")
+ENCODED = _response(
+    415, "no Content-Encoding is allowed: the signature covers the raw body", accept_encoding="identity"
+)
+FAILED = _response(500, "not handled")
+"""The handler failed. Callbell sends the event again."""
+UNAVAILABLE = _response(503, "busy")
+"""The queue is full, or the receiver is closing. Callbell sends the event again."""
+
+
+# --- decisions --------------------------------------------------------------------------------------------------------
+
+
+def check_head(
+    method: str, content_length: int | None, content_encoding: str | None, *, max_body: int
+) -> ReceiverResponse | None:
+    """Return the response to a request whose body need not be read, or `None` if it must be read."""
+    if method in ("GET", "HEAD"):
+        # Callbell may verify a URL with GET.
+        return OK
+    if method != "POST":
+        return METHOD_NOT_ALLOWED
+    if content_encoding is not None and any(
+        coding.strip().lower() not in ("", "identity") for coding in content_encoding.split(",")
+    ):
+        return ENCODED
+    if content_length is not None and content_length > max_body:
+        return TOO_LARGE
+    return None
 
 
 @attrs.frozen
 class Probe:
-    """Somebody, Callbell perhaps, looks whether there is an answer."""
+    """A request without an event: Callbell, or a monitor, checks whether the URL responds."""
 
 
 @attrs.frozen
 class Refused:
-    """Nothing shows that Callbell sent it."""
+    """A request without proof that Callbell sent it."""
 
     error: SignatureError
 
 
 @attrs.frozen
 class Unreadable:
-    """Callbell sent it, and it can't be read: sending it again would not help."""
+    """A request that Callbell sent and that can't be read; a second delivery would not help."""
 
     error: EventDecodeError
 
 
 def decide(
-    body: bytes, signature: str | None, *, secret: str | Sequence[str] | None, tolerance: float, now: float
+    body: bytes, signature: str | None, *, keys: Sequence[bytes] | None, tolerance: float, now: float
 ) -> Event | Probe | Refused | Unreadable:
-    """Tell what this body is with this signature; without a secret whatever comes is taken for Callbell's.
+    """Decide what a request is; without keys every request is taken for Callbell's.
 
-    What has neither a signature nor an event in it is a probe. It is answered like one though a secret is set: nothing is handled, and a URL
-    that refuses Callbell's probes would be disabled.
+    A request without a signature and without an event is a probe, even if there are keys: it causes nothing, and Callbell would disable a URL
+    that refuses its probes.
     """
-    if secret is not None:
+    if keys is not None:
         try:
-            verify_signature(body, signature, secret, tolerance=tolerance, now=now)
+            verify_with_keys(body, signature, keys, tolerance=tolerance, now=now)
         except SignatureError as error:
-            return Probe() if signature is None and _holds_no_event(body) else Refused(error)
+            return Probe() if signature is None and _has_no_event(body) else Refused(error)
     try:
         return parse_event(body)
     except EventDecodeError as error:
-        return Probe() if _holds_no_event(body) else Unreadable(error)
+        return Probe() if _has_no_event(body) and not _is_bare_payload(body) else Unreadable(error)
 
 
-def _holds_no_event(body: bytes) -> bool:
-    """Whether the body is empty, or JSON that has no `event`."""
+def parse_event(body: bytes) -> Event:
+    """Return the event in the body of a webhook request.
+
+    An event that this library does not know is an `UnknownEvent`. A field that is missing, or of another type than documented, is `None` or
+    empty. `event.raw` has the whole document.
+
+    Args:
+        body: the body of the request.
+
+    Raises:
+        EventDecodeError: the body is not a JSON object with a string `event`. If it is only the inner payload, as Callbell's dashboard shows
+            it, the error names the envelope that is missing.
+    """
+    try:
+        return load_event(body)
+    except WireError as error:
+        raise EventDecodeError(f"no event: {error}") from None
+
+
+def _has_no_event(body: bytes) -> bool:
+    """Return whether the body is empty, or JSON without an `event`."""
     if not body.strip():
         return True
     try:
@@ -62,3 +159,7 @@ def _holds_no_event(body: bytes) -> bool:
     except WireError:
         return False
     return not (isinstance(document, dict) and "event" in document)
+
+
+def _is_bare_payload(body: bytes) -> bool:
+    return bool(body.strip()) and bare_payload(load_json(body)) is not None

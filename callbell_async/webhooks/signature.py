@@ -1,4 +1,4 @@
-"""Who sent it: the signature of a webhook's request.
+"""Signatures of webhook requests: proof that Callbell sent a body.
 
 Source: Callbell's page on verifying signatures.
 """
@@ -9,13 +9,15 @@ import hmac
 import re
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+from callbell_async.arguments import Secret, check_seconds, check_secret
 from callbell_async.errors import ConfigurationError, SignatureError
 
-__all__ = ["SIGNATURE_HEADER", "sign", "verify_signature"]
+__all__ = ["SIGNATURE_HEADER", "read_keys", "sign", "verify_signature", "verify_with_keys"]
 
 SIGNATURE_HEADER = "X-Callbell-Signature"
-"""The name of the header that a signed request carries."""
+"""The name of the header with the signature."""
 
 _TIME = re.compile(r"[0-9]{1,15}")
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
@@ -29,30 +31,46 @@ def verify_signature(
     tolerance: float = 300,
     now: float | None = None,
 ) -> None:
-    """Make sure that Callbell sent this body, and not long ago; raises `SignatureError` where that is not shown.
+    """Verify that Callbell signed this body recently; return nothing if so.
 
-    `body` is the raw body of the request, before anything parsed it, and `header` the value of its `X-Callbell-Signature`, or `None` where it has
-    none. `secret` is the webhook's whole secret, with its `whsec_`; of several, any may have signed, so that the old and the new one hold while a
-    secret is rotated. The header's time may be `tolerance` seconds away from `now` (unix seconds; by default the clock's), in
-    either direction. A header with two times is refused; of several `v1` one must be right; anything else in it is left alone,
-    a `v1` of another form beside a good one included.
+    Args:
+        body: the raw body of the request, before any parsing.
+        header: the value of `X-Callbell-Signature`; `None` if the request has none. Several `v1` are allowed, and one of them must be
+            right; two times are refused. Other parts are ignored.
+        secret: the webhook's whole secret with its `whsec_`, or several secrets of which any may have signed (while a secret is rotated).
+            Blanks and line breaks around a secret are removed.
+        tolerance: how far the signature's time may be from `now`, in seconds, in either direction.
+        now: unix time in seconds; by default that of the clock.
 
-    Raises `ConfigurationError` for a secret that is empty or blank, which would let anybody in, and for a negative `tolerance`.
+    Raises:
+        SignatureError: the header does not prove it; `reason` has the cause and quotes nothing.
+        ConfigurationError: a secret is missing, blank, in quotation marks or has the form `NAME=value`; or `tolerance` is negative.
     """
-    keys = _keys(secret)
-    if not tolerance >= 0:
-        raise ConfigurationError("tolerance must be a number of seconds, 0 or more")
-    sent, claimed = _read(header)
-    # Every secret is tried on every signature: the time it takes tells nothing.
+    given = Secret(secret)
+    # A traceback shows the local variables of this frame.
+    del secret
+    check_seconds("tolerance", tolerance, endless=True)
+    now = time.time() if now is None else now
+    try:
+        verify_with_keys(body, header, read_keys(given), tolerance=tolerance, now=now)
+    except SignatureError as error:
+        # Its other frames hold the keys.
+        raise error.with_traceback(None) from None
+
+
+def verify_with_keys(body: bytes, header: str | None, keys: Sequence[bytes], *, tolerance: float, now: float) -> None:
+    """Verify a body as `verify_signature` does, with the keys that `read_keys` returned."""
+    sent, signatures = _read_header(header)
+    # Every key is tried on every signature: the duration reveals nothing.
     matches = False
     for key in keys:
         expected = _digest(body, key, sent)
-        for signature in claimed:
+        for signature in signatures:
             matches |= hmac.compare_digest(expected, signature)
     if not matches:
         raise SignatureError("no secret given here made this signature for this body")
-    # Only now: an age is complained about where Callbell really sent it, and a clock is worth looking at. Written so that NaN is refused.
-    age = (time.time() if now is None else now) - int(sent)
+    # Checked last: only a signature of Callbell's own is reported as too old. The comparisons are negated so that NaN is refused.
+    age = now - int(sent)
     if not age <= tolerance:
         raise SignatureError("signed too long ago")
     if not age >= -tolerance:
@@ -60,36 +78,41 @@ def verify_signature(
 
 
 def sign(body: bytes, secret: str, *, now: float | None = None) -> str:
-    """The header with which Callbell would send this body at `now` (unix seconds; by default the clock's): for tests of a receiver."""
+    """Return the value of the signature header with which Callbell would send this body. It is for tests of a receiver.
+
+    Args:
+        body: the raw body.
+        secret: the webhook's secret.
+        now: unix time in seconds; by default that of the clock.
+
+    Raises:
+        ConfigurationError: the secret is missing, blank, in quotation marks or has the form `NAME=value`.
+    """
+    given = Secret(secret)
+    del secret
     sent = str(int(time.time() if now is None else now))
-    return f"t={sent},v1={_digest(body, _key(secret), sent).hex()}"
+    return f"t={sent},v1={_digest(body, _key(given), sent).hex()}"
+
+
+def read_keys(given: Secret[Any]) -> tuple[bytes, ...]:
+    """Return the keys of a secret or of several; raises `ConfigurationError` for a secret that can't be one."""
+    several = isinstance(given.value, Iterable) and not isinstance(given.value, str | bytes)
+    keys = tuple(_key(one) for one in map(Secret, given.value)) if several else (_key(given),)
+    if not keys:
+        raise ConfigurationError("webhook secret: the list is empty; give the webhook's secret")
+    return keys
 
 
 def _digest(body: bytes, key: bytes, sent: str) -> bytes:
     return hmac.digest(key, b".".join((sent.encode(), body)), "sha256")
 
 
-def _keys(secret: str | Sequence[str]) -> list[bytes]:
-    keys = [_key(secret)] if isinstance(secret, str) or not isinstance(secret, Iterable) else list(map(_key, secret))
-    if not keys:
-        raise ConfigurationError("no webhook secret is given; without one anybody could send")
-    return keys
+def _key(given: Secret[Any]) -> bytes:
+    return check_secret("webhook secret", given.value).encode()
 
 
-def _key(secret: object) -> bytes:
-    if not isinstance(secret, str) or not secret.strip():
-        raise ConfigurationError(
-            "a webhook secret must be the whole string that begins with whsec_, not blank or missing"
-        )
-    try:
-        return secret.encode()
-    except UnicodeEncodeError:
-        # Not chained: that exception holds the secret.
-        raise ConfigurationError("a webhook secret can't be read: it holds half a character") from None
-
-
-def _read(header: str | None) -> tuple[str, list[bytes]]:
-    """The time and the signatures in a header."""
+def _read_header(header: str | None) -> tuple[str, list[bytes]]:
+    """Return the time and the signatures."""
     if header is None or not header.strip():
         raise SignatureError("the request has no signature")
     times, signatures = [], []
@@ -102,8 +125,8 @@ def _read(header: str | None) -> tuple[str, list[bytes]]:
     if len(times) != 1 or not signatures:
         raise SignatureError("the header is not of the form t=…,v1=…")
     if not _TIME.fullmatch(times[0]):
-        raise SignatureError("the header's time is no number of seconds")
-    claimed = [bytes.fromhex(signature) for signature in signatures if _HEX.fullmatch(signature)]
-    if not claimed:
+        raise SignatureError("the header's time is not a number of seconds")
+    digests = [bytes.fromhex(signature) for signature in signatures if _HEX.fullmatch(signature)]
+    if not digests:
         raise SignatureError("the header's signature is not 64 hexadecimal digits")
-    return times[0], claimed
+    return times[0], digests

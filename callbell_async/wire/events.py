@@ -49,7 +49,7 @@ from callbell_async.wire.message_parts import (
     read_report,
 )
 
-__all__ = ["load_event"]
+__all__ = ["bare_payload", "load_event"]
 
 
 def load_event(body: bytes) -> Event:
@@ -59,7 +59,7 @@ def load_event(body: bytes) -> Event:
         raise WireError(f"an object was expected, not {type(document).__name__}")
     name = document.get("event")
     if not isinstance(name, str):
-        raise WireError('the document has no string "event"')
+        raise WireError('the document has no string "event"' + _missing_envelope(document))
     payload = document.get("payload")
     shared = {
         "name": name,
@@ -71,6 +71,38 @@ def load_event(body: bytes) -> Event:
         cls, read = _EVENTS[name]
         return cls(**shared, **read(fields))
     return UnknownEvent(**shared, payload=payload)
+
+
+_PAYLOADS: list[tuple[str, set[str]]] = [
+    ("message_status_updated", {"uuid", "status", "messageStatusPayload"}),
+    ("message_created", {"from", "to", "status"}),
+    ("message_created", {"text", "status"}),
+    ("contact_deleted", {"uuid", "deleted"}),
+    ("contact_created", {"uuid", "phoneNumber"}),
+    ("conversation_closed", {"contact", "source", "closingReason"}),
+    ("conversation_opened", {"contact", "source", "href"}),
+    ("agent_status_updated", {"email", "available"}),
+    ("agent_session_updated", {"action", "user"}),
+    ("team_membership_updated", {"reason", "team"}),
+    ("message_status_updated", {"uuid", "status"}),
+]
+"""Events, each with the keys by which its payload is recognised."""
+
+
+def bare_payload(document: Any) -> str | None:
+    """Return the event whose payload a document seems to be, without the envelope around it; `None` for any other document."""
+    if not isinstance(document, dict) or "event" in document:
+        return None
+    return next((name for name, keys in _PAYLOADS if keys <= document.keys()), None)
+
+
+def _missing_envelope(document: dict[str, Any]) -> str:
+    if (name := bare_payload(document)) is None:
+        return ""
+    return (
+        "; it seems to be only the payload, as Callbell's dashboard shows it: put it into its envelope, "
+        f'for example {{"event": "{name}", "payload": …}}'
+    )
 
 
 _MESSAGE_EVENTS = ("message_created", "message_status_updated")

@@ -18,7 +18,7 @@ from callbell_async.models.message_parts import (
     ReplyOption,
 )
 from callbell_async.wire.json_text import dump_json
-from callbell_async.wire.lenient import model_reader, read_date, read_object, read_text, tuple_reader
+from callbell_async.wire.lenient import fields_reader, model_reader, read_date, read_object, read_text, tuple_reader
 
 __all__ = [
     "read_attachment",
@@ -60,11 +60,28 @@ def read_report(value: Any) -> Any:
     return value if report is None else report
 
 
+def _bytes(value: Any) -> int | None:
+    size = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19 else value
+    return size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None
+
+
+# Callbell does not document attachments as objects: the usual spellings are read.
+_ATTACHMENT = fields_reader(
+    url=(read_text, "url"),
+    content_type=(read_text, "content_type", "contentType", "mime_type", "mimeType"),
+    file_name=(read_text, "file_name", "fileName", "filename", "name"),
+    size=(_bytes, "size", "file_size", "fileSize"),
+)
+
+
 def read_attachment(value: Any) -> Attachment | None:
     """Return an attachment that comes as its URL, or as an object with a `url`."""
-    if isinstance(value, dict):
-        value = value.get("url")
-    return Attachment(url=value) if isinstance(value, str) and value else None
+    if isinstance(value, str):
+        return Attachment(url=value) if value else None
+    if not isinstance(value, dict):
+        return None
+    fields = _ATTACHMENT(value)
+    return Attachment(**fields) if fields["url"] else None
 
 
 _LOCATION = model_reader(

@@ -27,12 +27,12 @@ from callbell_async.models.message_status import MessageStatus
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.wire.converter import register_response, structure
 from callbell_async.wire.json_text import WireError
+from callbell_async.wire.message_parts import read_metadata
 
 __all__ = ["load_items", "load_one", "load_receipt", "load_user_status", "load_whole"]
 
 T = TypeVar("T")
 
-# A model comes before those that hold it, because its reader is looked up once.
 register_response(Channel)
 register_response(Team)
 register_response(CustomStatus)
@@ -120,13 +120,14 @@ def load_receipt(document: Any) -> MessageReceipt:
     if not uuid or not isinstance(uuid, str):
         raise WireError("the response's message has no uuid")
     status = message.get("status")
-    contact, conversation = message.get("contact"), message.get("conversation")
+    contact, conversation, metadata = message.get("contact"), message.get("conversation"), message.get("metadata")
     return MessageReceipt(
         uuid,
         _STATUSES.get(status, status) if isinstance(status, str) else None,
         message.get("messageStatusPayload"),
         None if contact is None else _optional_model(Contact, contact),
         None if conversation is None else _optional_model(Conversation, conversation),
+        {} if metadata is None else read_metadata(metadata),
         message,
     )
 

@@ -1,4 +1,4 @@
-"""The memory a run of `send_many` takes: what is under way, whatever the number of messages."""
+"""The memory that a run of `send_many` takes: that of the messages in flight, for any number of messages."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ CONCURRENCY = 20
 
 
 def generated(count: int) -> Iterator[TextMessage]:
-    """Messages that nobody keeps."""
+    """Messages that only the run refers to."""
     return (TextMessage(to="+31612345678", text=str(number)) for number in range(count))
 
 
 def fate(number: int, attempt: int) -> Fate:
-    """One in fifty is refused: errors must not pile up either."""
+    """One message in fifty is refused, because errors must not take memory, either."""
     return Fate(answering=0.1, status=400 if number % 50 == 0 else 200)
 
 
 def traced(count: int, *, iterated: bool, at: int = 0) -> tuple[int, int]:
-    """Send so many messages; the most bytes there were at once until `at` results had come, and the most after them."""
+    """Send `count` messages, and return the peak of memory in bytes until `at` results had come, and the peak after them."""
 
     async def main() -> tuple[int, int]:
         run = new_run(FakeCallbell(fate, keeps=False), generated(count), concurrency=CONCURRENCY)
@@ -49,21 +49,21 @@ def traced(count: int, *, iterated: bool, at: int = 0) -> tuple[int, int]:
 
 
 def test_memory_is_constant_under_async_for() -> None:
-    """Of 20 000 messages from a generator, the last 15 000 take no more memory than the first 5 000: not a byte for each."""
+    """Of 20 000 messages from a generator, the last 15 000 take no more memory than the first 5 000."""
     first, later = traced(20_000, iterated=True, at=5_000)
     assert first > 50_000
     assert later - first < 15_000
 
 
 def test_the_measure_sees_what_is_kept() -> None:
-    """The same measure does see the results that `await` keeps: hundreds of bytes for each message."""
+    """The same measurement shows the results that `await` keeps: hundreds of bytes for each message."""
     (_, few), (_, many) = traced(500, iterated=False), traced(1_500, iterated=False)
     assert many - few > 300 * 1_000
 
 
 @pytest.mark.virtual_time
-async def test_only_what_is_under_way_is_alive() -> None:
-    """Of the messages that were given, and that their consumer let go, only those under way or unread are still there."""
+async def test_only_messages_in_flight_are_alive() -> None:
+    """Only messages in flight, and those with an unread result, are still in memory."""
     alive: WeakSet[TextMessage] = WeakSet()
     most = 0
 
@@ -74,9 +74,10 @@ async def test_only_what_is_under_way_is_alive() -> None:
             yield message
 
     run = new_run(FakeCallbell(fate, keeps=False), watched(), concurrency=CONCURRENCY)
-    async for _ in run:
+    results = aiter(run)
+    # No variable holds a result.
+    while await anext(results, None) is not None:
         most = max(most, len(alive))
-    del _
     assert run.report.total == 3_000
     assert CONCURRENCY <= most <= 2 * CONCURRENCY + 2
     assert not alive

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
-import pty
 import signal
-import subprocess
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +14,18 @@ import pytest
 from callbell_async import __version__
 from callbell_async.cli import main
 from callbell_async.cli.progress import LINE_EVERY, LineView, view_for
-from callbell_async.cli.row_results import Tally, Verdict
+from callbell_async.cli.row_results import Counts, RowResult
 from callbell_async.errors import Outcome
-from callbell_async.sandbox import Sandbox
-from tests.support.command_line import all_shown, counts_in, environment_for, leave_after_a_line, run, started
+from callbell_async.sandbox import Sandbox, faults
+from tests.support.command_line import (
+    counts_in,
+    environment_for,
+    leave_after_a_line,
+    read_until,
+    run,
+    started,
+    started_in_terminal,
+)
 from tests.support.threaded_sandbox import sandbox_in_a_thread
 
 RECIPIENTS = Path(__file__).parents[2] / "docs" / "recipients.csv"
@@ -54,13 +60,13 @@ def test_the_documented_file_is_sent_whole() -> None:
     assert result.stdout.splitlines()[0].split() == ["accepted", "600"]
 
 
-def test_tells_a_bad_row_by_line_and_reason(csv_file: Path) -> None:
-    """A row that can't be sent is told by its line; the others go out, and the status is 1."""
+def test_a_bad_row_is_reported_by_line_and_reason(csv_file: Path) -> None:
+    """A row that can't be sent is reported by its line; the others are sent, and the status is 1."""
     csv_file.write_text("to,name\n+447700900001,Ada\n\nnobody,Grace\n+447700900003\n+447700900004,Joan\n")
     result = run("send-many", csv_file, "--text", "Hello {name}!", "--sandbox")
     assert result.exit_code == 1
-    assert "line 4: never_sent: to: is not a telephone number" in result.stderr
-    assert "line 5: never_sent: row: has 1 cells where the heading has 2" in result.stderr
+    assert "line 4: never_sent: column 'to': is not a telephone number" in result.stderr
+    assert "line 5: never_sent: row: has 1 cell, and the header row has 2" in result.stderr
     assert result.stdout.splitlines()[0].split() == ["accepted", "2"]
 
 
@@ -70,7 +76,7 @@ def test_many_failures_do_not_bury_the_reason(csv_file: Path) -> None:
     result = run("send-many", csv_file, "--text", "Hello!", "--sandbox")
     assert result.exit_code == 1
     assert result.stderr.count("never_sent") == 20
-    assert "further failures are only counted" in result.stderr
+    assert "more failures follow" in result.stderr
 
 
 def test_the_same_command_with_a_token_talks_to_the_api(csv_file: Path, served_sandbox: Sandbox) -> None:
@@ -107,14 +113,14 @@ def test_a_refused_token_stops_the_run(csv_file: Path, served_sandbox: Sandbox) 
     [
         ("to\n+447700900001\n", ["--text", "Hi {nme}", "--sandbox"], "--text: there is no column 'nme'"),
         ("phone\n+447700900001\n", ["--text", "Hi", "--sandbox"], "--to-column: there is no column 'to'"),
-        ("to\n+447700900001\n", ["--text", "Hi {to", "--sandbox"], "--text: has a brace alone"),
+        ("to\n+447700900001\n", ["--text", "Hi {to", "--sandbox"], "--text: has a lone brace"),
         ("to\n+447700900001\n", ["--text", "Hi"], "no token; set CALLBELL_TOKEN"),
         ("", ["--text", "Hi", "--sandbox"], "is empty"),
         ("to,to\n1,2\n", ["--text", "Hi", "--sandbox"], "two columns have the same name: to"),
     ],
 )
 def test_wrong_use_is_one_line(csv_file: Path, content: str, arguments: list[str], said: str) -> None:
-    """What is typed wrong is said in one line without a traceback, with the status 2."""
+    """A mistake in the command is one line without a traceback, with the status 2."""
     csv_file.write_text(content)
     result = run("send-many", csv_file, *arguments)
     assert result.exit_code == 2
@@ -133,14 +139,14 @@ def test_wrong_use_is_one_line(csv_file: Path, content: str, arguments: list[str
     ],
 )
 def test_wrong_commands_and_options_are_one_line(arguments: list[str], said: str) -> None:
-    """What the program does not know is said in one line, with the status 2 and the way to its help."""
+    """An unknown command or option is one line, with the status 2 and the command for help."""
     result = run(*arguments)
     assert result.exit_code == 2
     assert result.stderr.replace(": --nothing", " '--nothing'") == said
 
 
 def test_without_a_command_there_is_help() -> None:
-    """The bare program says what it can do."""
+    """Without a command the program prints its help."""
     assert "send-many" in run().output
 
 
@@ -161,7 +167,7 @@ def test_a_closed_output_ends_it_quietly(csv_file: Path) -> None:
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
-    """A file that is not there is said in one line."""
+    """A missing file is one line."""
     result = run("send-many", tmp_path / "none.csv", "--text", "Hi", "--sandbox")
     assert (result.exit_code, result.stderr) == (
         2,
@@ -169,21 +175,23 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     )
 
 
-def tally(**counts: int) -> Tally:
-    """So many of each outcome."""
-    result = Tally()
+def counts(**counts: int) -> Counts:
+    """These numbers of each outcome."""
+    result = Counts()
     for name, count in counts.items():
         for _ in range(count):
-            result.add(Verdict(line=2, outcome=Outcome(name), done=name == "accepted", unsure=name == "unknown"))
+            result.add(
+                RowResult(line=2, outcome=Outcome(name), complete=name == "accepted", may_be_accepted=name == "unknown")
+            )
     return result
 
 
 @pytest.mark.parametrize(
     ("total", "said"),
     [
-        (100, ["sending 100 messages", "50 of 100 done, 10 a second, 0:05 left: 48 accepted, 2 rejected"]),
-        (None, ["sending messages", "50 done, 10 a second: 48 accepted, 2 rejected"]),
-        (72_050, ["sending 72050 messages", "50 of 72050 done, 10 a second, 2:00:00 left: 48 accepted, 2 rejected"]),
+        (100, ["sending 100 messages", "60 of 100 done, 10 a second, 0:04 left: 58 accepted, 2 rejected"]),
+        (None, ["sending messages", "60 done, 10 a second: 58 accepted, 2 rejected"]),
+        (72_060, ["sending 72060 messages", "60 of 72060 done, 10 a second, 2:00:00 left: 58 accepted, 2 rejected"]),
     ],
 )
 def test_plain_progress_is_a_line_now_and_then(
@@ -192,11 +200,68 @@ def test_plain_progress_is_a_line_now_and_then(
     """Without a terminal there is one line every few seconds, however fast it goes: rate, time left, counts by outcome."""
     now = [0.0]
     with LineView(total, clock=lambda: now[0]) as view:
-        view.show(tally(accepted=1))
+        view.show(counts(accepted=1))
         now[0] = LINE_EVERY
-        view.show(tally(accepted=48, rejected=2))
-        view.show(tally(accepted=49, rejected=2))
+        view.show(counts(accepted=58, rejected=2))
+        view.show(counts(accepted=59, rejected=2))
     assert capsys.readouterr().err.splitlines() == said
+
+
+def test_a_pause_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """While a run waits for Callbell to come back, the line has the length of the pause in place of the rate."""
+    now = [0.0]
+    with LineView(100, clock=lambda: now[0]) as view:
+        now[0] = LINE_EVERY
+        view.show(counts(accepted=8), 62.0)
+    assert capsys.readouterr().err.splitlines()[1] == "8 of 100 done, paused for 1:02 (outage): 8 accepted"
+
+
+def test_the_rate_is_never_above_the_limit() -> None:
+    """Skipped rows are not in the rate, and a short run whose first 300 messages leave at once has no higher rate than the limit."""
+    assert counts(accepted=600).rate(1.2) < 300
+    assert counts(accepted=6_000).rate(19.2) == pytest.approx(300, abs=5)
+    assert counts(accepted=10, skipped=1_000).rate(1.0) == 5
+
+
+def test_an_outage_ends_a_run_after_its_timeout(csv_file: Path, served_sandbox: Sandbox, tmp_path: Path) -> None:
+    """While nothing reaches Callbell the run pauses; after `--outage-timeout` it stops with one line, and the rest is in `--failed-to`."""
+    csv_file.write_text("to\n" + "".join(f"+44770090{number:04}\n" for number in range(50)))
+    failed = tmp_path / "failed.csv"
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        environment = {"CALLBELL_TOKEN": "x", "CALLBELL_BASE_URL": f"http://127.0.0.1:{unused.getsockname()[1]}/v1"}
+        arguments = ["--text", "Hi", "--outage-timeout", "1", "--failed-to", failed, "--concurrency", "5"]
+        result = run("send-many", csv_file, *arguments, environment=environment)
+    assert result.exit_code == 1
+    reason, rest = result.stderr.splitlines()[-2:]
+    assert reason.startswith("the run was stopped: no response from Callbell for ")
+    assert rest == "stopped: 50 rows were not sent and are in --failed-to"
+    assert len(failed.read_text().splitlines()) == 51
+
+
+def test_a_long_retry_after_ends_a_run(csv_file: Path, served_sandbox: Sandbox) -> None:
+    """A response that asks for a pause of a day stops the run at once, and the last lines have the reason and the rest."""
+    csv_file.write_text("to\n" + "".join(f"+44770090{number:04}\n" for number in range(50)))
+    served_sandbox.inject(faults.respond(429, {"error": "later"}, {"Retry-After": "86400"}))
+    result = run(
+        "send-many", csv_file, "--text", "Hi", "--concurrency", "1", environment=environment_for(served_sandbox)
+    )
+    assert result.exit_code == 1
+    assert len(served_sandbox.requests) == 1
+    reason, rest = result.stderr.splitlines()[-2:]
+    assert reason.startswith("the run was stopped: POST /messages/send: 429 later")
+    assert rest.startswith("stopped: 49 rows were not sent up to line 51")
+
+
+def test_the_options_are_in_groups() -> None:
+    """`send-many --help` lists its options by what they are about; every line fits a terminal of 80 columns."""
+    text = run("send-many", "--help").output
+    titles = [line.removesuffix(" options:") for line in text.splitlines() if line.endswith(" options:")]
+    assert titles == ["Message", "Input", "Run", "Output", "Connection", "Other"]
+    assert max(map(len, text.splitlines())) <= 80
+    message, rest = text.split("Input options:")
+    assert "--template UUID" in message
+    assert "--to-column NAME" in rest.split("Run options:")[0]
 
 
 class Terminal(io.StringIO):
@@ -208,15 +273,15 @@ class Terminal(io.StringIO):
 
 
 def test_a_bar_has_rate_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bar on a terminal says how many of how many, the rate and the counts by outcome; lines stand above it."""
+    """The bar on a terminal has the number of rows, the rate and the counts by outcome; lines are above it."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     with view_for(50) as view:
-        view.show(tally(accepted=1))
-        view.say("a line\x1b[2J [bold]as it is[/bold]")
-        view.show(tally(accepted=48, rejected=2))
+        view.show(counts(accepted=1))
+        view.info("a line\x1b[2J [bold]as it is[/bold]")
+        view.show(counts(accepted=48, rejected=2))
     shown = terminal.getvalue()
     assert "50/50" in shown
     assert "48 accepted, 2 rejected" in shown
@@ -224,18 +289,15 @@ def test_a_bar_has_rate_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_terminal_gets_a_bar(csv_file: Path) -> None:
-    """On a terminal a bar is drawn that ends full, with failures told above it."""
+    """On a terminal a bar is drawn that ends full, with the failures above it."""
     csv_file.write_text("to\n+447700900001\nnobody\n")
-    master, slave = pty.openpty()
-    command = [sys.executable, "-m", "callbell_async", "send-many", str(csv_file), "--text", "Hi", "--sandbox"]
-    process = subprocess.Popen(
-        command, stdin=slave, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    )
-    os.close(slave)
-    shown = all_shown(master)
-    os.close(master)
-    assert process.wait() == 1
-    text = shown.decode()
+    environment = {"TERM": "xterm", "COLUMNS": "100"}
+    with started_in_terminal("send-many", csv_file, "--text", "Hi", "--sandbox", environment=environment) as (
+        process,
+        terminal,
+    ):
+        text = terminal.read()
+        assert process.wait() == 1
     assert "━" in text
     assert "2/2" in text
     assert "1 accepted, 1 never_sent" in text
@@ -243,21 +305,38 @@ def test_a_terminal_gets_a_bar(csv_file: Path) -> None:
 
 
 def test_an_interrupt_ends_with_the_counts(csv_file: Path) -> None:
-    """Ctrl-C stops the feeding, lets what is under way end, tells the counts, and gives the status 130."""
-    csv_file.write_text("to\n" + "+447700900001\n" * 100_000)
+    """Ctrl-C stops the run, waits for requests in flight but not for messages without a slot, writes the counts, and gives the status 130."""
+    csv_file.write_text("to\n" + "".join(f"+44770{number:07}\n" for number in range(100_000)))
     with started("send-many", csv_file, "--text", "Hi", "--sandbox", "--rate", "50") as process:
-        assert process.stderr is not None
-        assert process.stderr.readline() == "sending 100000 messages\n"
+        read_until(process.stderr, "sending 100000 messages")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert process.returncode == 130
-    assert "interrupted: everything up to line" in err
+    assert err.splitlines()[-1].startswith("interrupted: ")
     assert "Traceback" not in err
     counts = counts_in(out)
-    assert counts["accepted"] == counts["total"] < 100_000
+    assert counts["accepted"] + counts["never_sent"] + counts["skipped"] == counts["total"] < 100_000
 
 
-def test_says_its_version() -> None:
+def test_a_closed_terminal_ends_a_run_in_order(csv_file: Path, tmp_path: Path, served_sandbox: Sandbox) -> None:
+    """SIGHUP ends a run as SIGTERM does, though the terminal takes no output any more: the rest is in `--failed-to`, the status is 129."""
+    numbers = [f"+44770090{place:04}" for place in range(500)]
+    csv_file.write_text("to\n" + "".join(f"{number}\n" for number in numbers))
+    failed = tmp_path / "failed.csv"
+    environment = {**environment_for(served_sandbox), "TERM": "xterm", "COLUMNS": "100"}
+    arguments = ["send-many", csv_file, "--text", "Hi", "--failed-to", failed, "--rate", "20"]
+    with started_in_terminal(*arguments, environment=environment) as (process, terminal):
+        terminal.read(until="accepted")
+        terminal.close()
+        process.send_signal(signal.SIGHUP)
+        assert process.wait() == 129
+    left = [line.split(",")[0] for line in failed.read_text().splitlines()[1:]]
+    accepted = [message.recipient for message in served_sandbox.messages]
+    assert left
+    assert sorted([*accepted, *left]) == numbers
+
+
+def test_version() -> None:
     """`--version` is the package's."""
     assert __version__ in run("--version").output
 
@@ -265,7 +344,7 @@ def test_says_its_version() -> None:
 def test_without_its_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where click is missing, the command ends with the line that installs it."""
     monkeypatch.setitem(sys.modules, "click", None)
-    monkeypatch.delitem(sys.modules, "callbell_async.cli.app")
+    monkeypatch.delitem(sys.modules, "callbell_async.cli.program")
     with pytest.raises(SystemExit, match=r"pip install 'callbell-async\[cli\]'"):
         main()
 
@@ -276,22 +355,21 @@ def test_an_interrupt_while_it_starts_is_no_traceback(monkeypatch: pytest.Monkey
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("callbell_async.cli.app.app", interrupted)
+    monkeypatch.setattr("callbell_async.cli.program.app", interrupted)
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 130
 
 
 def test_what_else_is_missing_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the extra's own packages are told to be installed; a package that is broken says so itself."""
+    """Only packages of the extra get the hint how to install them; a broken package has its own error."""
     monkeypatch.setitem(sys.modules, "callbell_async.cli.program", None)
-    monkeypatch.delitem(sys.modules, "callbell_async.cli.app")
     with pytest.raises(ModuleNotFoundError, match=r"callbell_async\.cli\.program"):
         main()
 
 
 def test_the_program_is_its_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is installed as `callbell-async` takes the arguments it is given."""
+    """The installed `callbell-async` reads the arguments of its process."""
     monkeypatch.setattr(sys, "argv", ["callbell-async", "--version"])
     with pytest.raises(SystemExit, match="0"):
         main()

@@ -1,11 +1,9 @@
-"""`callbell-async send`, `me`, `templates`, `channels` and `contacts export`."""
+"""`callbell-async send`, `me`, `templates` and `channels`."""
 
 from __future__ import annotations
 
-import csv
 import io
 import os
-import pty
 import shlex
 import signal
 import socket
@@ -19,9 +17,9 @@ from types import MappingProxyType
 
 import pytest
 
-from callbell_async.cli.output import bar, json_text, printable, tell_table
-from callbell_async.sandbox import Sandbox, SandboxContact, SandboxTemplate, faults
-from tests.support.command_line import all_shown, environment_for, json_lines, run, started
+from callbell_async.cli.output import bar, escape_control, json_text, result_table
+from callbell_async.sandbox import Sandbox, SandboxTemplate, faults
+from tests.support.command_line import environment_for, json_lines, run, started, started_in_terminal
 from tests.support.threaded_sandbox import sandbox_in_a_thread
 
 TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
@@ -39,7 +37,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def test_sends_one_message(sandbox: Sandbox) -> None:
-    """`send` writes the uuid and the status; texts are as they stand, and metadata has its values."""
+    """`send` writes the uuid and the status; braces in texts are literal, and metadata has its values."""
     arguments = ["send", NUMBER, "--text", "Hi {name}", "--metadata", "order=7"]
     result = run(*arguments, environment=environment_for(sandbox))
     (message,) = sandbox.messages
@@ -68,12 +66,12 @@ def test_sends_one_template_as_json(sandbox: Sandbox) -> None:
 
 
 def test_what_is_not_sent_is_one_line(sandbox: Sandbox) -> None:
-    """Wrong input is status 2; a refusal or a lost answer 1, and the line says whether it may have been accepted."""
+    """Wrong input is status 2; a refusal or a lost response is 1, and the line has the outcome."""
     environment = environment_for(sandbox)
     result = run("send", "nobody", "--text", "Hi", environment=environment)
     assert result.exit_code == 2
-    assert result.stderr.startswith("callbell-async: to: is not a telephone number")
-    sandbox.inject(faults.answer(400, {"error": f"to {NUMBER}"}), faults.accept_then_close())
+    assert result.stderr.startswith("callbell-async: TO: is not a telephone number")
+    sandbox.inject(faults.respond(400, {"error": f"to {NUMBER}"}), faults.accept_then_close())
     result = run("send", NUMBER, "--text", "Hi", environment=environment)
     assert (result.exit_code, result.stderr) == (1, "callbell-async: POST /messages/send: 400 to … (refused)\n")
     result = run("send", NUMBER, "--text", "Hi", environment=environment)
@@ -90,8 +88,8 @@ def test_a_channel_is_one_that_callbell_has(command: list[str]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_says_whether_it_may_have_been_accepted(sandbox: Sandbox, number: signal.Signals) -> None:
-    """A signal while the answer is waited for: the message may have been accepted, and the line says so."""
+def test_a_signal_during_the_request_has_its_outcome(sandbox: Sandbox, number: signal.Signals) -> None:
+    """After a signal while the response is awaited, the line states that the message may have been accepted."""
     read = threading.Semaphore(0)
     sandbox.inject(faults.no_response(read.release))
     with started("send", NUMBER, "--text", "Hi", environment=environment_for(sandbox)) as process:
@@ -102,9 +100,9 @@ def test_an_interrupt_says_whether_it_may_have_been_accepted(sandbox: Sandbox, n
     assert err == "callbell-async: interrupted: the message may have been accepted\n"
 
 
-def test_an_interrupt_between_two_attempts_says_so(sandbox: Sandbox) -> None:
+def test_a_signal_between_two_attempts_has_its_outcome(sandbox: Sandbox) -> None:
     """A signal while a refused message waits for its next attempt: it was not sent, and the status is the signal's."""
-    sandbox.inject(faults.answer(429, {"error": "later"}, {"Retry-After": "60"}))
+    sandbox.inject(faults.respond(429, {"error": "later"}, {"Retry-After": "60"}))
     with started("send", NUMBER, "--text", "Hi", environment=environment_for(sandbox)) as process:
         assert process.stderr is not None
         # The client's own word that it waits.
@@ -114,7 +112,7 @@ def test_an_interrupt_between_two_attempts_says_so(sandbox: Sandbox) -> None:
     assert (process.returncode, err) == (130, "callbell-async: interrupted: the message was not sent\n")
 
 
-def test_an_interrupt_before_it_left_says_so() -> None:
+def test_a_signal_before_the_request_has_its_outcome() -> None:
     """A signal while the connection is still being made: the message was not sent, and can be sent again."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         environment = {"CALLBELL_TOKEN": TOKEN, "CALLBELL_BASE_URL": f"https://127.0.0.1:{server.getsockname()[1]}"}
@@ -130,7 +128,7 @@ def test_an_interrupt_before_it_left_says_so() -> None:
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
 @pytest.mark.parametrize("end", ["/dev/full", "closed", "nobody"])
-def test_an_accepted_message_is_told_somewhere(sandbox: Sandbox, end: str, more: list[str]) -> None:
+def test_an_accepted_message_is_reported_somewhere(sandbox: Sandbox, end: str, more: list[str]) -> None:
     """Where standard output takes nothing, standard error has the uuid, so that nobody takes the message for one that was not accepted."""
     command = [sys.executable, "-m", "callbell_async", "send", NUMBER, "--text", "Hi", *more]
     reading, writing = os.pipe()
@@ -166,7 +164,7 @@ def test_a_list_that_can_not_be_written_is_not_done(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_me_says_whose_key_it_is_and_not_the_key(sandbox: Sandbox, more: list[str]) -> None:
+def test_me_shows_the_user_and_not_the_key(sandbox: Sandbox, more: list[str]) -> None:
     """`me` gives user, e-mail and status, though Callbell's answer holds the key itself."""
     result = run("me", *more, environment=environment_for(sandbox))
     assert result.exit_code == 0
@@ -176,8 +174,8 @@ def test_me_says_whose_key_it_is_and_not_the_key(sandbox: Sandbox, more: list[st
 
 
 def test_lists_are_lines_with_tabs(sandbox: Sandbox) -> None:
-    """Where output is no terminal a list is a line each, with tabs; what others wrote can't break a line."""
-    sandbox.account.add(SandboxTemplate(uuid="t1", title="Par\ncel\x1b[2J", text="Hello {{1}}"))
+    """Without a terminal a list has a line for each item, with tabs; data from others can't break a line."""
+    sandbox.account.seed(SandboxTemplate(uuid="t1", title="Par\ncel\x1b[2J", text="Hello {{1}}"))
     result = run("templates", environment=environment_for(sandbox))
     assert result.stdout == "t1\tPar\\ncel\\x1b[2J\tapproved\ttext\tMARKETING\tHello {{1}}\n"
     result = run("channels", environment=environment_for(sandbox))
@@ -206,7 +204,7 @@ def test_tables_and_bars_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> N
     """A table has headings and takes no cell for markup; a bar is full at the most, and not empty where there is anything."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    tell_table(("uuid", "title"), [["1", "[bold]a[/bold]"], [None, "b\tc"]])
+    result_table(("uuid", "title"), [["1", "[bold]a[/bold]"], [None, "b\tc"]])
     shown = terminal.getvalue()
     assert "title" in shown
     assert "[bold]a[/bold]" in shown
@@ -229,15 +227,10 @@ def test_json_holds_what_json_does_not() -> None:
 
 
 def test_a_terminal_gets_a_table(sandbox: Sandbox) -> None:
-    """On a terminal a list is a table with headings; what one copies from it, the uuid, stands on one line, however narrow it is."""
-    master, slave = pty.openpty()
-    environment = {**os.environ, **environment_for(sandbox), "COLUMNS": "200", "TERM": "dumb"}
-    command = [sys.executable, "-m", "callbell_async", "channels"]
-    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment):
-        os.close(slave)
-        shown = all_shown(master)
-    os.close(master)
-    text = shown.decode()
+    """On a terminal a list is a table with a header; the uuid, which users copy, is on one line, however narrow the terminal is."""
+    environment = {**environment_for(sandbox), "COLUMNS": "200", "TERM": "dumb"}
+    with started_in_terminal("channels", environment=environment) as (_, terminal):
+        text = terminal.read()
     assert "discarded" in text
     for channel in sandbox.account.channels:
         assert f" {channel.uuid} " in text
@@ -259,16 +252,20 @@ def test_what_callbell_refuses_is_one_line(sandbox: Sandbox, command: list[str])
     ("options", "said"),
     [
         (["--token", "x", "--base-url", "ftp://nowhere"], "base_url: must be an absolute http or https URL"),
-        (["--token", "secret\nsecret"], "the token has blanks or line breaks in it; give the key alone"),
-        (["--token", "Bearer secret secret"], "the token has blanks or line breaks in it; give the key alone"),
-        (["--token", "CALLBELL_TOKEN=secret"], "the token begins like a line of .env; give only what stands behind"),
-        (["--token", "secret" * 700], "the token has 4200 characters, far more than an API key; give the key alone"),
-        (["--token", "sécret"], "token: a header can't hold it"),
-        (["--token", "  "], "no token; set CALLBELL_TOKEN or give --token-file FILE, or try it out with --sandbox"),
-        ([], "no token; set CALLBELL_TOKEN or give --token-file FILE, or try it out with --sandbox"),
+        (["--token", "secret\nsecret"], "token: has blanks or line breaks in it; give the token alone"),
+        (["--token", "Bearer secret secret"], "token: has blanks or line breaks in it; give the token alone"),
+        (
+            ["--token", "CALLBELL_TOKEN=secret"],
+            "token: has the form NAME=value; give only the part after the equals sign",
+        ),
+        (["--token", "'secret'"], "token: has quotation marks around it; remove them"),
+        (["--token", "secret" * 700], "token: has more than 4096 characters, too many for an API key"),
+        (["--token", "sécret"], "token: a header can't hold it; give one line of printable ASCII characters"),
+        (["--token", "  "], "no token; set CALLBELL_TOKEN or use --token-file FILE, or try it with --sandbox"),
+        ([], "no token; set CALLBELL_TOKEN or use --token-file FILE, or try it with --sandbox"),
     ],
 )
-def test_a_way_that_leads_nowhere_is_one_line(options: list[str], said: str) -> None:
+def test_an_unusable_token_or_address_is_one_line(options: list[str], said: str) -> None:
     """An address or a token that can't be used is status 2, and the token is not shown."""
     result = run("me", *options)
     assert result.exit_code == 2
@@ -283,12 +280,12 @@ def test_a_pasted_bearer_is_no_blank_in_the_token(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("option", ["--token", "--token-file", "--base-url"])
-def test_the_sandbox_takes_no_other_way(option: str) -> None:
-    """`--sandbox` with an option that leads elsewhere is a mistake; what the environment says is for other commands too."""
+def test_the_sandbox_excludes_other_addresses(option: str) -> None:
+    """`--sandbox` with an option for another address is a mistake; the environment may be meant for other commands."""
     result = run("me", "--sandbox", option, "http://127.0.0.1:9")
     assert (result.exit_code, result.stderr) == (
         2,
-        f"callbell-async: --sandbox: does not go with {option}; it is a Callbell of its own, and needs no account\n",
+        f"callbell-async: --sandbox: can't be used together with {option}\n",
     )
     environment = {"CALLBELL_TOKEN": "x", "CALLBELL_BASE_URL": "http://127.0.0.1:9"}
     assert run("me", "--sandbox", environment=environment).exit_code == 0
@@ -303,94 +300,4 @@ def test_the_sandbox_takes_no_other_way(option: str) -> None:
 )
 def test_a_line_is_a_line(text: str, line: str) -> None:
     """Control characters, also those that turn a line around, come out as escapes."""
-    assert printable(text) == line
-
-
-# --- contacts export --------------------------------------------------------------------------------------------------
-
-
-def test_contacts_are_exported_page_after_page(sandbox: Sandbox, tmp_path: Path) -> None:
-    """All contacts as CSV, by cursor: tags with commas, custom fields as JSON, and whatever stands in a name."""
-    sandbox.account.add(
-        SandboxContact(identifier=NUMBER, name='Zoë "Z",\nSmith', tags=["a", "b"], custom_fields={"Größe": "7"})
-    )
-    for number in range(44):
-        sandbox.account.add(SandboxContact(identifier=f"+44770091{number:04}", name=str(number)))
-    result = run("contacts", "export", "--csv", environment=environment_for(sandbox))
-    assert result.exit_code == 0
-    assert result.stderr == "45 contacts\n"
-    rows = list(csv.DictReader(io.StringIO(result.stdout)))
-    assert len(rows) == 45
-    assert (rows[0]["name"], rows[0]["tags"], rows[0]["custom_fields"]) == ('Zoë "Z",\nSmith', "a,b", '{"Größe": "7"}')
-    assert ["after" in request.query for request in sandbox.requests] == [False, True, True]
-    target = tmp_path / "contacts.jsonl"
-    result = run(
-        "contacts", "export", "--jsonl", "--output", target, "--tag", "a", environment=environment_for(sandbox)
-    )
-    assert (result.exit_code, result.stdout) == (0, "")
-    (contact,) = json_lines(target.read_text(encoding="utf-8"))
-    assert contact["customFields"] == {"Größe": "7"}
-
-
-def test_filters_go_to_callbell(sandbox: Sandbox) -> None:
-    """`--source`, `--tag` and `--team` are Callbell's own filters."""
-    arguments = ["--source", "whatsapp", "--tag", "a", "--tag", "b", "--team", "t"]
-    assert run("contacts", "export", *arguments, environment=environment_for(sandbox)).exit_code == 0
-    assert sandbox.requests[0].query == {"source": "whatsapp", "tags": "a,b", "team_uuid": "t"}
-
-
-def test_what_was_written_stays(sandbox: Sandbox) -> None:
-    """When Callbell breaks off, the pages until then are written, and the status is 1."""
-    for number in range(30):
-        sandbox.account.add(SandboxContact(identifier=f"+44770091{number:04}", name=str(number)))
-    sandbox.inject(faults.answer(403, {"error": "no"}), when=lambda request: "after" in request.query)
-    result = run("contacts", "export", environment=environment_for(sandbox))
-    assert result.exit_code == 1
-    assert len(result.stdout.splitlines()) == 21
-
-
-@pytest.mark.parametrize("refused", [True, False])
-def test_an_export_that_comes_to_nothing_leaves_the_last_one(sandbox: Sandbox, tmp_path: Path, refused: bool) -> None:
-    """Without a token, or with one that is refused, an older file stays as it is; an empty account makes a heading."""
-    target = tmp_path / "contacts.csv"
-    target.write_text("of yesterday")
-    environment = environment_for(sandbox) if not refused else {**environment_for(sandbox), "CALLBELL_TOKEN": "wrong"}
-    result = run("contacts", "export", "--output", target, environment=environment)
-    assert result.exit_code == int(refused)
-    assert (target.read_text() == "of yesterday") is refused
-    if refused:
-        assert run("contacts", "export", "--output", target).exit_code == 2
-        assert target.read_text() == "of yesterday"
-    else:
-        assert target.read_text().startswith("uuid,name,")
-        assert result.stderr == "0 contacts\n"
-
-
-PEAK = """
-import sys, tracemalloc
-from callbell_async.cli.app import app
-tracemalloc.start()
-try:
-    app()
-finally:
-    print(tracemalloc.get_traced_memory()[1])
-"""
-
-
-def test_the_export_takes_no_memory_for_each_contact(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Twice the contacts take no more memory: each is written and let go."""
-
-    def most(count: int) -> int:
-        while len(sandbox.account.people) < count:
-            number = len(sandbox.account.people)
-            # The names alone are 1000 bytes each.
-            sandbox.account.add(SandboxContact(identifier=f"+4477{number:08}", name="x" * 1_000))
-        # In a process of its own, without the sandbox's memory.
-        command = [sys.executable, "-c", PEAK, "contacts", "export", "--output", str(tmp_path / "contacts.csv")]
-        environment = {**os.environ, **environment_for(sandbox)}
-        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-        assert done.stderr == f"{count} contacts\n"
-        return int(done.stdout)
-
-    few = most(200)
-    assert most(600) - few < 100_000
+    assert escape_control(text) == line

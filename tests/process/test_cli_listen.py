@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pty
 import signal
 import socket
 import subprocess
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +21,11 @@ import pytest
 
 from callbell_async.cli.commands.listen import serve_events, write_json, write_line
 from callbell_async.cli.event_format import colour_of, event_line
-from callbell_async.cli.signals import Interrupts
+from callbell_async.cli.signals import ShutdownSignals
 from callbell_async.models.events import Event
 from callbell_async.webhooks import SIGNATURE_HEADER, parse_event, sign
 from tests.support.calls import until
-from tests.support.command_line import run, started
+from tests.support.command_line import read_until, run, started, started_in_terminal
 
 SECRET = "whsec_bWlsbHdoZWVs"
 EVENTS = Path(__file__).parents[1] / "fixtures" / "events"
@@ -34,7 +34,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 @contextmanager
 def listening(*options: object, **more: Any) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command on a free port, and the URL it says."""
+    """The command on a free port, and its URL."""
     environment = {"CALLBELL_WEBHOOK_SECRET": SECRET, **more.pop("environment", {})}
     with started("listen", "--port", "0", *options, environment=environment, **more) as process:
         assert process.stderr is not None
@@ -81,6 +81,7 @@ def test_events_as_json_are_what_callbell_sent(tmp_path: Path) -> None:
     """`--json` writes the whole document on a line; the secret may come from a file; SIGTERM ends it as well."""
     secret = tmp_path / "secret"
     secret.write_text(f"{SECRET}\n")
+    secret.chmod(0o600)
     options = ["--json", "--secret-file", secret]
     with listening(*options, environment={"CALLBELL_WEBHOOK_SECRET": "whsec_other"}) as (process, url):
         assert process.stdout is not None
@@ -101,15 +102,44 @@ def test_unsigned_events_are_taken_only_if_asked_for() -> None:
 def test_a_terminal_gets_colours() -> None:
     """On a terminal each family of events has its colour, unless NO_COLOR is set."""
     for environment, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
-        master, slave = pty.openpty()
-        with listening("--unsigned", environment=environment, stdout=slave) as (_, url):
-            os.close(slave)
-            assert post(url, read("contact_created"), None) == 200
-            shown = b""
-            while b"\n" not in shown:
-                shown += os.read(master, 65536)
-        os.close(master)
-        assert shown.startswith(b"\x1b[36m") is coloured
+        with started_in_terminal(
+            "listen", "--port", "0", "--unsigned", environment=environment, stderr=subprocess.PIPE
+        ) as (process, terminal):
+            assert process.stderr is not None
+            assert post(process.stderr.readline().split()[-1], read("contact_created"), None) == 200
+            assert terminal.read(until="\n").startswith("\x1b[36m") is coloured
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "error"),
+    [
+        (b"GET\x1b[2J /secret HTTP/9\r\n\r\n", "BadHttpMethod"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nsecret\x1b[2J\r\n\r\n", "BadHttpMessage"),
+    ],
+)
+def test_a_request_that_is_not_http_is_one_line(request_bytes: bytes, error: str) -> None:
+    """A malformed request is one line on standard error, without a traceback and without its content, and the next event is handled."""
+    with listening("--unsigned") as (process, url):
+        assert process.stdout is not None
+        assert process.stderr is not None
+        address = urllib.parse.urlsplit(url)
+        with socket.create_connection((address.hostname, address.port or 0)) as connection:
+            connection.sendall(request_bytes)
+            assert b" 400 " in connection.recv(4096)
+        assert post(url, read("contact_created"), None) == 200
+        assert " contact_created " in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate()
+    assert err == f"Error handling request from 127.0.0.1 ({error})\n"
+
+
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False), ("localhost", False)])
+def test_open_doors_are_a_warning(host: str, warned: bool) -> None:
+    """`--unsigned` on an address that other machines can reach is a warning."""
+    with started("listen", "--port", "0", "--unsigned", "--host", host) as process:
+        text = "".join(read_until(process.stderr, "listening on"))
+    warning = f"callbell-async: warning: --unsigned: anybody who can reach {host} can send events\n"
+    assert text.startswith(warning) is warned
 
 
 def test_it_ends_when_nobody_reads() -> None:
@@ -130,7 +160,7 @@ def test_a_signal_ends_the_serving(capsys: pytest.CaptureFixture[str], path: str
     seen: list[Event] = []
 
     async def main() -> str:
-        serving = asyncio.ensure_future(serve_events(interrupts, "127.0.0.1", 0, path, SECRET, seen.append))
+        serving = asyncio.ensure_future(serve_events(signals, "127.0.0.1", 0, path, SECRET, seen.append))
         said = ""
         while not said:
             await asyncio.sleep(0)
@@ -142,7 +172,7 @@ def test_a_signal_ends_the_serving(capsys: pytest.CaptureFixture[str], path: str
         await serving
         return url
 
-    with Interrupts() as interrupts:
+    with ShutdownSignals() as signals:
         url = asyncio.run(main())
     assert [event.name for event in seen] == ["contact_deleted"]
     with pytest.raises(urllib.error.URLError):
@@ -156,7 +186,7 @@ def test_an_output_that_fails_ends_the_serving(capsys: pytest.CaptureFixture[str
         raise BrokenPipeError
 
     async def main(*, cancelled: bool) -> None:
-        serving = asyncio.ensure_future(serve_events(interrupts, "127.0.0.1", 0, "/", None, write))
+        serving = asyncio.ensure_future(serve_events(signals, "127.0.0.1", 0, "/", None, write))
         said = ""
         while not said:
             await asyncio.sleep(0)
@@ -167,14 +197,14 @@ def test_an_output_that_fails_ends_the_serving(capsys: pytest.CaptureFixture[str
             assert await asyncio.to_thread(post, said.split()[-1], read("contact_deleted"), None) == 200
         await serving
 
-    with Interrupts() as interrupts, pytest.raises(BrokenPipeError):
+    with ShutdownSignals() as signals, pytest.raises(BrokenPipeError):
         asyncio.run(main(cancelled=False))
-    with Interrupts() as interrupts, pytest.raises(asyncio.CancelledError):
+    with ShutdownSignals() as signals, pytest.raises(asyncio.CancelledError):
         asyncio.run(main(cancelled=True))
 
 
 def test_the_command_writes_lines_or_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """What an event becomes where output is no terminal."""
+    """The two forms of an event where standard output is not a terminal."""
     event = parse_event(read("contact_deleted"))
     write_line(event)
     write_json(event)
@@ -187,8 +217,8 @@ def test_the_command_writes_lines_or_json(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--port", "0"], "no webhook secret; set CALLBELL_WEBHOOK_SECRET or give --secret-file FILE, or --unsigned"),
-        (["--port", "0", "--unsigned", "--secret-file", "x"], "--unsigned: does not go with --secret-file"),
+        (["--port", "0"], "no webhook secret; set CALLBELL_WEBHOOK_SECRET or use --secret-file FILE, or --unsigned"),
+        (["--port", "0", "--unsigned", "--secret-file", "x"], "--unsigned: can't be used together with --secret-file"),
         (["--port", "0", "--secret-file", "/none"], "--secret-file: /none can't be read"),
         (["--port", "0", "--unsigned", "--path", "hook"], "--path: must begin with a slash"),
         (["--port", "0", "--unsigned", "--path", "/hook?secret"], "--path: must begin with a slash"),
@@ -196,11 +226,37 @@ def test_the_command_writes_lines_or_json(capsys: pytest.CaptureFixture[str]) ->
     ],
 )
 def test_wrong_use_is_one_line(options: list[str], said: str) -> None:
-    """What keeps it from listening is status 2 and one line."""
+    """A mistake that prevents it from listening is status 2 and one line."""
     result = run("listen", *options)
     assert result.exit_code == 2
     assert result.stderr.startswith(f"callbell-async: {said}")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("secret", "text"),
+    [
+        ("", "no webhook secret"),
+        ("  \n", "no webhook secret"),
+        ('"whsec_x"', "CALLBELL_WEBHOOK_SECRET: has quotation marks around it; remove them"),
+        (
+            "CALLBELL_WEBHOOK_SECRET=whsec_x",
+            "CALLBELL_WEBHOOK_SECRET: has the form NAME=value",
+        ),
+    ],
+)
+def test_a_secret_that_can_not_be_one_is_one_line(secret: str, text: str) -> None:
+    """A secret that is empty, quoted or a line of `.env` is status 2 and one line, which does not show it."""
+    result = run("listen", "--port", "0", environment={"CALLBELL_WEBHOOK_SECRET": secret})
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"callbell-async: {text}")
+    assert "whsec_x" not in result.stderr
+
+
+def test_a_secret_with_a_line_end_is_used_without_it() -> None:
+    """A secret from a file or from the environment may end with a line break."""
+    with listening(environment={"CALLBELL_WEBHOOK_SECRET": f" {SECRET}\n"}) as (_, url):
+        assert post(url, read("contact_deleted")) == 200
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:
@@ -294,7 +350,7 @@ def test_each_documented_event_has_its_line(name: str, line: str, colour: str) -
     ],
 )
 def test_what_is_missing_or_strange_has_a_line_too(event: str, payload: Any, line: str, colour: str) -> None:
-    """An event that lacks things, is not known, or holds what would move a cursor is one line all the same."""
+    """An event with missing fields, of an unknown kind, or with control characters is one line, too."""
     assert line_of({"event": event, "payload": payload}) == (line, colour)
 
 

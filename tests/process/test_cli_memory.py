@@ -17,7 +17,7 @@ from callbell_async.cli.failed_rows import FailedRows
 from callbell_async.cli.input_rows import Row, RowFile
 from callbell_async.cli.message_form import MessageForm, plan_for_rows
 from callbell_async.cli.progress import LineView
-from callbell_async.cli.signals import Interrupts
+from callbell_async.cli.signals import ShutdownSignals
 from tests.support.clock import VirtualTimeLoop
 from tests.support.command_line import FakeClient, run
 from tests.support.fake_callbell import Fate
@@ -27,7 +27,7 @@ FEW, MANY = 1_000, 3_000
 
 
 def written(path: Path, count: int, form: str) -> Path:
-    """A file of so many rows, one in fifty of them bad."""
+    """A file with this number of rows, one in fifty of them bad."""
     with path.open("w") as file:
         if form == "csv":
             file.write("to,name\n")
@@ -82,16 +82,16 @@ class Generated:
 
 
 def test_sending_takes_no_memory_for_each_row() -> None:
-    """A campaign of three times the rows takes no more memory: only what is under way is kept."""
+    """A run with three times the rows takes no more memory: only messages in flight are kept."""
 
     def send(count: int) -> Callable[[], object]:
         async def main() -> None:
             rows: RowFile = Generated(count)  # type: ignore[assignment]
             plan = plan_for_rows(MessageForm(text="{name}"))
             view = LineView(count, clock=lambda: 0.0)
-            campaign = Campaign(rows, plan, view=view, interrupts=Interrupts())
+            campaign = Campaign(rows, plan, view=view, signals=ShutdownSignals())
             await campaign.send(FakeClient(lambda number, attempt: Fate(answering=0.1)), concurrency=20)
-            assert (campaign.tally.total, campaign.tally.done) == (count, count * 49 // 50)
+            assert (campaign.counts.total, campaign.counts.complete) == (count, count * 49 // 50)
 
         def act() -> None:
             with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
@@ -107,7 +107,7 @@ def test_sending_takes_no_memory_for_each_row() -> None:
 def test_the_start_brings_in_no_more_than_it_needs() -> None:
     """`--version` loads neither aiohttp nor rich nor any command's module: a shell's completion waits for this."""
     code = (
-        "import sys\nfrom callbell_async.cli.app import app\n"
+        "import sys\nfrom callbell_async.cli.program import app\n"
         "try: app(['--version'])\nexcept SystemExit: print(*sorted(sys.modules))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
@@ -117,9 +117,9 @@ def test_the_start_brings_in_no_more_than_it_needs() -> None:
 
 @pytest.mark.parametrize("command", ["me", "send-many"])
 def test_a_command_brings_in_no_other(command: str) -> None:
-    """A command that sends loads no server: the sandbox is for who asks for it."""
+    """A command that sends loads no server: only `--sandbox` does."""
     code = (
-        f"import sys\nfrom callbell_async.cli.app import app\n"
+        f"import sys\nfrom callbell_async.cli.program import app\n"
         f"try: app(['{command}', '--help'])\nexcept SystemExit: print(*sorted(sys.modules))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
@@ -130,4 +130,8 @@ def test_a_row_is_what_a_spreadsheet_shows(tmp_path: Path) -> None:
     """The same file through the whole command: what is counted is what is sent."""
     file = written(tmp_path / "rows.csv", 200, "csv")
     result = run("send-many", file, "--text", "Hi {name}", "--dry-run")
-    assert [line.split() for line in result.stdout.splitlines()[-2:]] == [["good", "196"], ["bad", "4"]]
+    assert [line.split() for line in result.stdout.splitlines()[-3:]] == [
+        ["good", "196"],
+        ["bad", "4"],
+        ["duplicates", "0"],
+    ]

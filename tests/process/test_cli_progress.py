@@ -10,7 +10,7 @@ from rich.console import Console
 
 from callbell_async import Outcome
 from callbell_async.cli.progress import BarView
-from callbell_async.cli.row_results import Tally
+from callbell_async.cli.row_results import Counts
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,12 @@ from callbell_async.cli.row_results import Tally
     ],
 )
 def test_no_number_is_cut(width: int, counts: str) -> None:
-    """Where a terminal is narrow, the bar, the rate and the last counts are left out; what stands there is whole."""
+    """On a narrow terminal the bar, the rate and the last counts are left out; the numbers that are shown are whole."""
     shown = io.StringIO()
     outcomes = Counter({Outcome.ACCEPTED: 124_000, Outcome.REJECTED: 1_500, Outcome.UNKNOWN: 12})
     view = BarView(Console(file=shown, width=width, force_terminal=True, legacy_windows=False), 1_000_000)
     with view:
-        view.show(Tally(outcomes=outcomes, done=124_000))
+        view.show(Counts(outcomes=outcomes, complete=124_000))
     assert " 125512/1000000" in shown.getvalue()
     assert f"{counts}\x1b" in shown.getvalue() or f"{counts}\n" in shown.getvalue()
     assert "…" not in shown.getvalue()

@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -18,8 +19,8 @@ from callbell_async.cli.failed_rows import FailedRows
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.cli.message_form import MessageForm, plan_for_rows
 from callbell_async.cli.progress import LineView
-from callbell_async.cli.signals import Interrupts
-from callbell_async.cli.summary import tell_how_to_go_on
+from callbell_async.cli.signals import ShutdownSignals, exit_on_signals
+from callbell_async.cli.summary import Rest, explain_rest
 from callbell_async.errors import Outcome
 from callbell_async.journal import Journal
 from tests.support.calls import until
@@ -29,132 +30,170 @@ from tests.support.fake_callbell import Fate
 
 
 def interrupt(*numbers: signal.Signals) -> None:
-    """Signals to this process, as a terminal sends them."""
+    """Send signals to this process, as a terminal does."""
     for number in numbers:
         os.kill(os.getpid(), number)
 
 
-async def endure(interrupts: Interrupts, told: list[str]) -> None:
-    """A task that survives its first cancellation, as a run does that finishes what is under way."""
-    interrupts.watch(lambda: told.append("said"))
-    try:
-        await asyncio.Event().wait()
-    except asyncio.CancelledError:
-        told.append("first")
+async def endure(signals: ShutdownSignals, log: list[str]) -> None:
+    """Survive the first cancellation, as a run does that waits for requests in flight."""
+    with signals.cancelling(lambda: log.append("noticed")):
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            told.append("second")
-    finally:
-        interrupts.release()
+            log.append("first")
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                log.append("second")
 
 
 @pytest.mark.parametrize("together", [True, False])
 def test_the_second_signal_cancels_again(together: bool) -> None:
-    """Two signals are two cancellations, also if the second comes before the task has met the first."""
-    told: list[str] = []
+    """Two signals are two cancellations, also if the second comes before the task has seen the first."""
+    log: list[str] = []
 
     async def main() -> None:
-        task = asyncio.ensure_future(endure(interrupts, told))
+        task = asyncio.ensure_future(endure(signals, log))
         await asyncio.sleep(0)
         interrupt(signal.SIGINT)
         if not together:
-            await until(lambda: "said" in told)
+            await until(lambda: "noticed" in log)
         interrupt(signal.SIGINT)
         await task
         assert task.cancelling() == 0
 
-    with Interrupts() as interrupts:
+    with ShutdownSignals() as signals:
         asyncio.run(main())
-    assert (told[0], told[-1], sorted(told)) == ("first", "second", ["first", "said", "second"])
-    assert interrupts.status == 130
+    assert (log[0], log[-1], sorted(log)) == ("first", "second", ["first", "noticed", "second"])
+    assert signals.status == 130
 
 
-def test_a_signal_from_before_is_not_lost() -> None:
-    """A signal that comes before there is anything to cancel ends the task as soon as it is watched."""
-    told: list[str] = []
-    with Interrupts() as interrupts:
-        interrupt(signal.SIGTERM)
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
+)
+def test_an_early_signal_is_not_lost(number: signal.Signals, status: int) -> None:
+    """A signal that comes before there is a task to cancel cancels it as soon as there is; the first signal is the status."""
+    log: list[str] = []
+    with ShutdownSignals() as signals:
+        interrupt(number)
 
         async def main() -> None:
-            task = asyncio.ensure_future(endure(interrupts, told))
-            await until(lambda: "said" in told)
+            task = asyncio.ensure_future(endure(signals, log))
+            await until(lambda: "noticed" in log)
             interrupt(signal.SIGINT)
             await task
 
         asyncio.run(main())
-    assert told[0] == "first"
-    assert interrupts.status == 143
+    assert log[0] == "first"
+    assert signals.status == status
 
 
-def test_what_closes_is_let_to_its_end() -> None:
-    """After `release` a signal cancels nothing: it is only counted, and its status is the program's."""
+def test_cleanup_is_not_cancelled() -> None:
+    """After the block a signal cancels nothing: it is only counted, and its status is the program's."""
 
     async def main() -> str:
-        interrupts.watch(lambda: None)
-        interrupts.release()
+        with signals.cancelling():
+            pass
         interrupt(signal.SIGINT, signal.SIGINT)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         return "closed"
 
-    with Interrupts() as interrupts:
+    with ShutdownSignals() as signals:
         assert asyncio.run(main()) == "closed"
-    assert interrupts.count == 2
+    assert signals.count == 2
 
 
-def test_a_signal_that_is_overtaken_by_the_end_cancels_nothing() -> None:
-    """A signal whose turn comes when the run has just ended finds nothing to cancel."""
+def test_a_signal_that_comes_with_the_end_cancels_nothing() -> None:
+    """A signal that is handled when the block has just ended finds nothing to cancel."""
 
     async def main() -> None:
         for number in (1, 2):
-            interrupts.watch(lambda: None)
-            interrupts.count = number - 1
-            interrupt(signal.SIGINT)
-            interrupts.release()
+            with signals.cancelling():
+                signals.count = number - 1
+                interrupt(signal.SIGINT)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        interrupts.watch(lambda: None)
-        interrupts._cancel(2)
-        interrupts.release()
+        with signals.cancelling():
+            signals._cancel(2)
         await asyncio.sleep(0)
 
-    with Interrupts() as interrupts:
+    with ShutdownSignals() as signals:
         asyncio.run(main())
 
 
-def test_the_third_signal_ends_it_where_it_stands() -> None:
-    """Whoever presses Ctrl-C three times is not kept waiting by anything."""
-    with pytest.raises(KeyboardInterrupt), Interrupts():
+def test_the_third_signal_ends_the_program() -> None:
+    """A user who presses Ctrl-C three times waits for nothing."""
+    with pytest.raises(KeyboardInterrupt), ShutdownSignals():
         interrupt(signal.SIGINT, signal.SIGINT, signal.SIGINT)
 
 
-def test_signals_are_as_before_afterwards() -> None:
-    """The handlers that were there before are there again; outside of the main thread there are none to set."""
+def test_handlers_are_restored() -> None:
+    """The handlers from before are set again at the end; outside the main thread none is changed."""
     before = signal.getsignal(signal.SIGINT)
-    with Interrupts() as interrupts:
+    with ShutdownSignals() as signals:
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before
-    assert interrupts.status is None
+    assert signals.status is None
 
     def elsewhere() -> None:
-        with Interrupts():
-            told.append(signal.getsignal(signal.SIGINT))
+        with ShutdownSignals():
+            seen.append(signal.getsignal(signal.SIGINT))
 
-    told: list[object] = []
+    seen: list[object] = []
     thread = threading.Thread(target=elsewhere)
     thread.start()
     thread.join()
-    assert told == [before]
+    assert seen == [before]
 
 
-def test_a_second_signal_does_not_read_the_file_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Who wants to leave at once is not kept by rows to be written down: what is under way is cut off, and the rest named by its line."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=str)
+def test_ignored_signals_stay_ignored(number: signal.Signals) -> None:
+    """A signal that is ignored at the start, as `nohup` and background jobs have it, does not end a run."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with ShutdownSignals() as signals:
+            interrupt(number)
+        assert (signals.count, signals.status) == (0, None)
+        with exit_on_signals():
+            interrupt(number)
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
+SIGNALLED_AT_START = """
+import os, signal, sys
+
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "callbell_async.cli.program":
+            os.kill(os.getpid(), {number})
+
+sys.meta_path.insert(0, Interrupted())
+from callbell_async.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
+)
+def test_a_signal_during_start_up_is_an_exit_status(number: signal.Signals, status: int) -> None:
+    """A signal while the program is still being imported ends it with the shell's status, not by the raw signal."""
+    code = SIGNALLED_AT_START.format(number=int(number))
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+
+
+def test_a_second_signal_does_not_read_the_file_to_its_end(tmp_path: Path) -> None:
+    """After the second signal requests in flight are cancelled, and the rest of the file is not read; its first line is known."""
     file, target = tmp_path / "in.csv", tmp_path / "failed.csv"
     file.write_text("to,name\n" + "+447700900001,0\n" * 100)
 
     def fate(number: int, attempt: int) -> Fate:
-        if interrupts.count == 0:
+        if signals.count == 0:
             interrupt(signal.SIGINT)
             interrupt(signal.SIGINT)
         return Fate(answering=1_000.0)
@@ -163,34 +202,40 @@ def test_a_second_signal_does_not_read_the_file_to_its_end(tmp_path: Path, capsy
         await campaign.send(FakeClient(fate), concurrency=5)
 
     rows = RowFile(file)
-    with Interrupts() as interrupts, FailedRows(target, rows) as failed:
+    with ShutdownSignals() as signals, FailedRows(target, rows) as failed:
         view = LineView(100)
         plan = plan_for_rows(MessageForm(text="{name}"))
-        campaign = Campaign(rows, plan, view=view, interrupts=interrupts, failed=failed)
+        campaign = Campaign(rows, plan, view=view, signals=signals, total=100, failed=failed)
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
             runner.run(main())
             assert runner.get_loop().time() < 1_000_010
-    assert campaign.tally.outcomes[Outcome.ACCEPTED] == 0
-    assert campaign.tally.outcomes[Outcome.UNKNOWN] == failed.kept_back > 0
-    said = capsys.readouterr().err
-    assert f"left at once: the rows from line {campaign.tally.total + 2} on were not written to --failed-to" in said
-    assert campaign.last_line == campaign.tally.total + 1
+    assert campaign.counts.outcomes[Outcome.ACCEPTED] == 0
+    assert campaign.counts.outcomes[Outcome.UNKNOWN] == failed.kept_back > 0
+    assert campaign.unread_from == campaign.counts.total + 2
+    assert campaign.last_line == campaign.counts.total + 1
 
 
 @pytest.mark.parametrize(
-    ("not_sent", "failed_to", "said"),
+    ("not_sent", "failed_to", "is_stream", "text"),
     [
-        (0, None, "everything up to line 9 was tried, and nothing after it"),
-        (1, None, "nothing after line 9 was tried; up to it, 1 was not sent (--failed-to FILE writes down which)"),
-        (2, Path("x"), "nothing after line 9 was tried; up to it, 2 were not sent (they are in --failed-to)"),
+        (0, None, False, "every row up to line 9 was tried, and none after it"),
+        (
+            1,
+            None,
+            False,
+            "1 row was not sent up to line 9, and none after it was tried (--failed-to FILE keeps such rows)",
+        ),
+        (2, Path("x"), False, "2 rows were not sent and are in --failed-to"),
+        (2, Path("x"), True, "2 rows were not sent and are in --failed-to, and no row after line 9 was read"),
     ],
 )
-def test_lines_are_said_to_be_tried_only_if_they_were(
-    capsys: pytest.CaptureFixture[str], not_sent: int, failed_to: Path | None, said: str
+def test_the_last_line_names_the_rows_that_were_not_sent(
+    capsys: pytest.CaptureFixture[str], not_sent: int, failed_to: Path | None, is_stream: bool, text: str
 ) -> None:
-    """Without a journal the last line says what is left, also of the lines that were read already."""
-    tell_how_to_go_on("interrupted", last_line=9, not_sent=not_sent, journal=None, is_stream=False, failed_to=failed_to)
-    assert capsys.readouterr().err == f"interrupted: {said}\n"
+    """Without a journal the last line names the rows that are left, also those that were read already."""
+    rest = Rest(last_line=9, not_sent=not_sent, is_stream=is_stream, failed_to=failed_to, journal=None)
+    explain_rest("interrupted", rest)
+    assert capsys.readouterr().err == f"interrupted: {text}\n"
 
 
 class Broken(io.StringIO):
@@ -204,7 +249,7 @@ class Broken(io.StringIO):
 
 
 def test_an_output_that_breaks_loses_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When results can't be written any more, what is under way is finished and the rest is written to `--failed-to`; nothing is told twice."""
+    """When results can't be written any more, requests in flight end and the rest is written to `--failed-to`; no result is written twice."""
     file, target = tmp_path / "in.csv", tmp_path / "failed.csv"
     numbers = [f"+4477009000{place:02}" for place in range(50)]
     file.write_text("to,name\n" + "".join(f"{number},0\n" for number in numbers))
@@ -216,53 +261,54 @@ def test_an_output_that_breaks_loses_no_row(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(sys, "stdout", stdout := Broken())
     with FailedRows(target, rows) as failed:
         plan = plan_for_rows(MessageForm(text="{name}"))
-        campaign = Campaign(rows, plan, view=LineView(50), interrupts=Interrupts(), failed=failed, as_json=True)
+        campaign = Campaign(
+            rows, plan, view=LineView(50), signals=ShutdownSignals(), total=50, failed=failed, as_json=True
+        )
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, pytest.raises(BrokenPipeError):
             runner.run(campaign.send(FakeClient(fate), concurrency=10))
-    assert campaign.is_broken_off
-    # The first result made room for one row more; the second could not be told.
-    assert campaign.last_line == 12
+    assert campaign.output_failed
+    assert campaign.last_line == 51
     assert stdout.getvalue().count("\n") == 1
     left = [line.split(",") for line in target.read_text().splitlines()[1:]]
-    assert [row[2] for row in left] == ["rejected"] * (11 - campaign.tally.done) + ["skipped"] * 39
-    assert campaign.tally.done > 0
+    assert [row[2] for row in left] == ["rejected"] * (11 - campaign.counts.complete) + ["skipped"] * 39
+    assert campaign.counts.complete > 0
     assert {row[0] for row in left[-39:]} == set(numbers[11:])
 
 
-def test_a_row_that_the_journal_can_not_tell_of_is_kept_back(tmp_path: Path) -> None:
+def test_a_row_that_can_not_be_looked_up_is_withheld(tmp_path: Path) -> None:
     """Where the journal itself has failed, a row that was not tried in this run may have been before: it is not among the failed ones."""
     file, target = tmp_path / "in.csv", tmp_path / "failed.csv"
     file.write_text("to,name\n" + "".join(f"+4477009000{place:02},0\n" for place in range(50)))
 
     def fate(number: int, attempt: int) -> Fate:
-        if interrupts.count == 0:
+        if signals.count == 0:
             interrupt(signal.SIGINT)
         return Fate(answering=1.0)
 
     async def main() -> None:
-        # One that is not open tells as little as one that is damaged.
+        # A journal that is not open fails as a damaged one does.
         await campaign.send(FakeClient(fate), concurrency=5, journal=Journal(tmp_path / "spring.db"))
 
     rows = RowFile(file)
-    with Interrupts() as interrupts, FailedRows(target, rows) as failed:
+    with ShutdownSignals() as signals, FailedRows(target, rows) as failed:
         plan = plan_for_rows(MessageForm(text="{name}"))
-        campaign = Campaign(rows, plan, view=LineView(50), interrupts=interrupts, failed=failed)
+        campaign = Campaign(rows, plan, view=LineView(50), signals=signals, total=50, failed=failed)
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
             runner.run(main())
     assert target.read_text() == "to,name,outcome,reason\n"
-    assert campaign.tally.done + failed.kept_back == 50
+    assert campaign.counts.complete + failed.kept_back == 50
     assert failed.kept_back > 0
 
 
 def test_a_cancellation_of_another_kind_comes_out(tmp_path: Path) -> None:
-    """What cancels the run without a signal is not taken for one."""
+    """A cancellation without a signal is raised."""
     file = tmp_path / "in.csv"
     file.write_text("to,name\n" + "+447700900001,0\n" * 10)
     rows = RowFile(file)
 
     async def main() -> None:
         plan = plan_for_rows(MessageForm(text="{name}"))
-        campaign = Campaign(rows, plan, view=LineView(10), interrupts=Interrupts())
+        campaign = Campaign(rows, plan, view=LineView(10), signals=ShutdownSignals())
         client = FakeClient(lambda number, attempt: Fate(answering=1.0))
         sending = asyncio.ensure_future(campaign.send(client, concurrency=5))
         await asyncio.sleep(0.5)

@@ -1,4 +1,4 @@
-"""The whole way of an event over real HTTP: the sandbox signs it, delivers it, and delivers it again until a receiver has taken it."""
+"""The way of an event over real HTTP: the sandbox signs it, and delivers it until a receiver has accepted it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ AN_HOUR = 3600.0
 HOSTS = ["aiohttp", "uvicorn", "fastapi"]
 EVENTS = ["message_created", "message_status_updated"]
 
-Answer = Literal["queued", "handled"]
+RespondAfter = Literal["enqueue", "handler"]
 
 
 @asynccontextmanager
 async def served(host: str, handler: Any, **options: Any) -> AsyncIterator[tuple[str, WebhookReceiver]]:
-    """A receiver in an application of this kind: the URL to subscribe, and itself."""
+    """Serve a receiver in an application of this kind; yields its URL and the receiver."""
     if host == "aiohttp":
         app = web.Application()
         receiver = add_webhook_route(app, "/events", handler, secret=SECRET, **options)
@@ -55,7 +55,7 @@ async def served(host: str, handler: Any, **options: Any) -> AsyncIterator[tuple
 
 
 def mounted(webhook: WebhookApp) -> FastAPI:
-    """An application of FastAPI's around it."""
+    """A FastAPI application with this webhook."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -69,81 +69,81 @@ def mounted(webhook: WebhookApp) -> FastAPI:
 
 @asynccontextmanager
 async def callbell_for(url: str, *, waits: float = 0.0) -> AsyncIterator[tuple[Sandbox, CallbellClient]]:
-    """A sandbox that signs, with a subscription made through the client, and as many attempts as it takes with these pauses between them."""
+    """A sandbox that signs its events and is subscribed to this URL; it repeats a delivery after `waits` seconds without an end."""
     async with (
         Sandbox(token=None, webhook_secret=SECRET, clock=current_loop().time) as sandbox,
         client_for(sandbox.url) as callbell,
     ):
-        sandbox.deliveries.waits = [waits] * 1_000_000
+        sandbox.deliveries.retry_delays = [waits] * 1_000_000
         await callbell.webhooks.subscribe(url, EVENTS)
         yield sandbox, callbell
 
 
 def emit(sandbox: Sandbox, count: int) -> list[str]:
-    """Deliver so many messages, and return their texts."""
-    said = [f"message {number}" for number in range(count)]
-    for text in said:
+    """Deliver `count` messages, and return their texts."""
+    sent = [f"message {number}" for number in range(count)]
+    for text in sent:
         sandbox.emit("message_created", {"text": text, "status": "received"})
-    return said
+    return sent
 
 
-@pytest.mark.parametrize("answer", ["queued", "handled"])
+@pytest.mark.parametrize("respond_after", ["enqueue", "handler"])
 @pytest.mark.parametrize("host", HOSTS)
-async def test_every_event_is_handled_and_handled_once(host: str, answer: Answer) -> None:
-    """A thousand and more at once, every third of them twice, into a queue with few places: what gets 503 comes again, and nothing is lost."""
+async def test_every_event_is_handled_and_handled_once(host: str, respond_after: RespondAfter) -> None:
+    """Of 1,200 events at once, every third of them twice, into a queue for 10, none is lost: events that got 503 are sent again."""
     gate, hook = Gate(), Hook()
     async with (
-        served(host, gate, answer=answer, queue_size=10, on_error=hook) as (url, _),
+        served(host, gate, respond_after=respond_after, queue_size=10, on_error=hook) as (url, _),
         callbell_for(url) as (sandbox, _),
     ):
         sandbox.deliveries.duplicate(1 / 3)
-        said = emit(sandbox, 1200)
+        sent = emit(sandbox, 1200)
         posts = sandbox.deliveries.waiting
-        # The queue is full, and has turned events away.
+        # The queue is full, and some events got 503.
         await until(lambda: sandbox.deliveries.failed)
         gate.open()
         await sandbox.wait_delivered()
         assert {event.code for event in sandbox.account.webhook_events} == {200, 503}
         assert posts > 1300
         assert sandbox.deliveries.delivered == posts
-    assert sorted(texts(gate.handled)) == sorted(said)
-    assert hook.told == []
+    assert sorted(texts(gate.handled)) == sorted(sent)
+    assert hook.calls == []
 
 
 @pytest.mark.parametrize("host", HOSTS)
-async def test_a_slow_handler_delays_no_answer(host: str) -> None:
-    """Every event is answered while the first one is still being handled; the shutdown waits until all are."""
+async def test_a_slow_handler_delays_no_response(host: str) -> None:
+    """Every event gets its response while the first one is still handled; the shutdown waits for all."""
     gate = Gate()
     async with served(host, gate) as (url, receiver), callbell_for(url) as (sandbox, _):
-        said = emit(sandbox, 300)
+        sent = emit(sandbox, 300)
         await sandbox.wait_delivered()
         assert (len(gate.began), len(gate.handled), receiver.pending) == (1, 0, 300)
         assert sandbox.deliveries.failed == 0
         gate.open()
-    assert sorted(texts(gate.handled)) == sorted(said)
+    assert sorted(texts(gate.handled)) == sorted(sent)
 
 
 @pytest.mark.parametrize("host", HOSTS)
 async def test_a_handler_slower_than_callbell_waits_handles_once(host: str) -> None:
-    """Where the answer waits for the handler, Callbell gives up and delivers again; the event under way is handled once, and answered then."""
+    """With `respond_after="handler"`, Callbell delivers again after its timeout; the event is handled once, and then gets its response."""
     gate = Gate()
     async with (
-        served(host, gate, answer="handled", concurrency=20) as (url, _),
+        served(host, gate, respond_after="handler", concurrency=20) as (url, _),
         callbell_for(url) as (sandbox, _),
     ):
-        said = emit(sandbox, 20)
+        sent = emit(sandbox, 20)
         await until(lambda: len(gate.began) == 20)
         current_loop().advance(sandbox.deliveries.timeout + 1)
         await until(lambda: sandbox.deliveries.failed == 20)
         gate.open()
         await sandbox.wait_delivered()
-    assert sorted(texts(gate.handled)) == sorted(said)
+    assert sorted(texts(gate.handled)) == sorted(sent)
     assert len(gate.began) == 20
 
 
 @pytest.mark.parametrize("host", HOSTS)
-async def test_what_a_handler_raised_at_comes_again(host: str) -> None:
-    """Where the answer waits for the handler, each event is delivered until it is handled, and handled once."""
+async def test_an_event_whose_handler_raised_is_delivered_again(host: str) -> None:
+    """With `respond_after="handler"`, each event is delivered until it is handled, and handled once."""
     tries = Counter[str]()
     handled: list[Event] = []
     hook = Hook()
@@ -156,19 +156,19 @@ async def test_what_a_handler_raised_at_comes_again(host: str) -> None:
         handled.append(event)
 
     async with (
-        served(host, handler, answer="handled", on_error=hook) as (url, _),
+        served(host, handler, respond_after="handler", on_error=hook) as (url, _),
         callbell_for(url) as (sandbox, _),
     ):
-        said = emit(sandbox, 100)
+        sent = emit(sandbox, 100)
         await sandbox.wait_delivered()
         assert sandbox.deliveries.failed == 200
-    assert sorted(texts(handled)) == sorted(said)
+    assert sorted(texts(handled)) == sorted(sent)
     assert hook.errors == [ConnectionError] * 200
 
 
 @pytest.mark.parametrize("host", HOSTS)
-async def test_a_probe_is_answered_and_another_s_event_is_not(host: str) -> None:
-    """The sandbox probes as Callbell does; what is signed with another secret, or not at all, is refused."""
+async def test_a_probe_gets_200_and_a_forged_event_401(host: str) -> None:
+    """A probe gets 200; an event signed with another secret, or not at all, is refused."""
     gate = Gate(is_open=True)
     async with served(host, gate) as (url, _), callbell_for(url, waits=AN_HOUR) as (sandbox, _):
         assert await sandbox.probe() == 200
@@ -184,31 +184,34 @@ async def test_a_probe_is_answered_and_another_s_event_is_not(host: str) -> None
 
 @pytest.mark.parametrize("host", HOSTS)
 async def test_events_can_be_iterated_over(host: str) -> None:
-    """Where there is no handler, a loop in the application takes every event, and its pace holds Callbell back."""
+    """Without a handler, a loop in the application gets every event; while the queue is full, Callbell delivers later."""
     seen: list[Event] = []
-    async with served(host, None, answer="handled", queue_size=5) as (url, receiver), callbell_for(url) as (sandbox, _):
+    async with (
+        served(host, None, respond_after="handler", queue_size=5) as (url, receiver),
+        callbell_for(url) as (sandbox, _),
+    ):
 
         async def consume() -> None:
             seen.extend([event async for event in receiver])
 
         consumer = asyncio.ensure_future(consume())
-        said = emit(sandbox, 200)
-        # The last one is handled when the next is asked for, which the end of a loop over all of them does.
+        sent = emit(sandbox, 200)
+        # The last event is handled when the next one is requested, which a loop over all events does at its end.
         await sandbox.wait_delivered()
     await consumer
-    assert sorted(texts(seen)) == sorted(said)
+    assert sorted(texts(seen)) == sorted(sent)
 
 
 @pytest.mark.parametrize("host", HOSTS)
 async def test_a_sent_message_is_followed_to_its_delivery(host: str) -> None:
-    """The client sends, the sandbox tells what became of it, and the tracker has it, with no request for the status."""
+    """The client sends, the sandbox delivers the status events, and the tracker needs no request for the status."""
     gate = Gate(is_open=True)
     async with served(host, gate) as (url, receiver), callbell_for(url) as (sandbox, callbell):
         tracker = MessageTracker(receiver, poll=callbell.messages.status)
         sent = tracker.track(await callbell.send(MESSAGE))
         waiting = asyncio.ensure_future(sent.wait_for(MessageStatus.DELIVERED))
         await sandbox.wait_delivered()
-        current_loop().advance(sandbox.account.pace.delivered)
+        current_loop().advance(sandbox.account.status_timings.delivered)
         receipt = await waiting
         assert (receipt.uuid, receipt.status) == (sandbox.messages[0].uuid, MessageStatus.DELIVERED)
         assert [request.method for request in sandbox.requests] == ["POST", "POST"]
@@ -216,10 +219,10 @@ async def test_a_sent_message_is_followed_to_its_delivery(host: str) -> None:
 
 
 async def test_a_sent_message_is_followed_without_a_webhook() -> None:
-    """By requests for its status."""
+    """A tracker without a receiver requests the status until the message is delivered."""
     pace = StatusTimings(reported=0.0, sent=0.0)
     async with (
-        Sandbox(token=None, clock=current_loop().time, pace=pace) as sandbox,
+        Sandbox(token=None, clock=current_loop().time, status_timings=pace) as sandbox,
         client_for(sandbox.url) as callbell,
     ):
         sent = MessageTracker(poll=callbell.messages.status).track(await callbell.send(MESSAGE))
@@ -229,12 +232,12 @@ async def test_a_sent_message_is_followed_without_a_webhook() -> None:
         assert (await waiting).status is MessageStatus.DELIVERED
 
 
-# --- through the death of a process -----------------------------------------------------------------------------------
+# --- a receiver that is killed ----------------------------------------------------------------------------------------
 
 
 @contextmanager
 def receiving_child(host: str, port: int, file: Path, *, stop_at: int = 0) -> Iterator[subprocess.Popen[str]]:
-    """A process with a receiver; killed, with no time for a good end, when the block is left."""
+    """Start a process with a receiver; it is killed when the block ends."""
     arguments = [str(file), host, str(port), SECRET, str(stop_at)]
     command = [sys.executable, "-m", "tests.support.webhook_child", *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
@@ -245,16 +248,16 @@ def receiving_child(host: str, port: int, file: Path, *, stop_at: int = 0) -> It
 
 
 async def readiness(child: subprocess.Popen[str]) -> None:
-    """Wait until a child can be reached."""
+    """Wait until the process accepts connections."""
     assert child.stdout is not None
     assert await asyncio.to_thread(child.stdout.readline) == "ready\n"
 
 
 @pytest.mark.parametrize("host", ["aiohttp", "uvicorn"])
 async def test_nothing_is_lost_when_the_receiver_is_killed(host: str, tmp_path: Path) -> None:
-    """Where the answer waits for the handler, what a killed process had not answered is handled by the next one.
+    """With `respond_after="handler"`, events without a response are handled by the next process.
 
-    At least once: the event that was handled when the process died, and not answered, comes again, and its key says that it is the same.
+    They are handled at least once: the event that was handled when the process died is delivered again with the same key.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Whatever bytes come to the sandbox: it answers as documented or refuses them, never with 500, keeps its state, and says what it was sent."""
+"""Any bytes sent to the sandbox: it responds as documented or refuses them, never with 500, and keeps its state."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tests.support.calls import ticks
 
 
 @attrs.frozen
-class Answered:
-    """An answer on the wire; `by_the_parser` is one to what is no HTTP, which ends the connection."""
+class Received:
+    """A response; `by_the_parser`: aiohttp's response to bytes that are not HTTP, which ends the connection."""
 
     status: int
     by_the_parser: bool
@@ -34,16 +34,18 @@ class Answered:
 
     @property
     def is_documented(self) -> bool:
-        """Whether it has a form that Callbell or docs/sandbox.md documents."""
+        """Whether it has a form that Callbell or docs/how-to/sandbox.md documents."""
         if self.by_the_parser:
             return self.status == 400
         if self.status in (401, 413):
             return orjson.loads(self.body)["error"] in ("not authorized", "request entity too large")
+        if self.status == 403:
+            return any(name in orjson.loads(self.body)["error"] for name in ("Host", "Origin"))
         return is_documented(SandboxResponse(self.status, orjson.loads(self.body) if self.body else None))
 
 
-async def answered(sandbox: Sandbox, raw: RawRequest) -> Answered | None:
-    """The first answer to a request on a connection of its own; `None` if the connection ended without one."""
+async def first_response(sandbox: Sandbox, raw: RawRequest) -> Received | None:
+    """Return the first response to a request on a new connection; `None` if the connection ended without one."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(sandbox.url.split(":")[2].split("/")[0]))
     try:
         writer.write(raw.data)
@@ -55,7 +57,7 @@ async def answered(sandbox: Sandbox, raw: RawRequest) -> Answered | None:
         headers = {name.lower(): value for name, _, value in (line.partition(b": ") for line in lines[1:])}
         by_the_parser = headers.get(b"content-type", b"").startswith(b"text/plain")
         length = 0 if raw.method == b"HEAD" and not by_the_parser else int(headers.get(b"content-length", 0))
-        said = Answered(int(lines[0].split(b" ")[1]), by_the_parser, await reader.readexactly(length))
+        said = Received(int(lines[0].split(b" ")[1]), by_the_parser, await reader.readexactly(length))
         if by_the_parser:
             assert await reader.read() == b""
         return said
@@ -67,18 +69,18 @@ async def answered(sandbox: Sandbox, raw: RawRequest) -> Answered | None:
 
 @quick
 @given(st.lists(raw_requests(), min_size=1, max_size=5))
-async def test_every_request_is_answered_over_http(asked: Sequence[RawRequest]) -> None:
-    """Whatever is wrong with a request, it is answered as documented, or with a 400 that ends the connection; only a 2xx changes anything.
+async def test_every_request_gets_a_response(asked: Sequence[RawRequest]) -> None:
+    """Any request gets a documented response, or a 400 that ends the connection; only a 2xx changes the account.
 
-    What was answered as a request is among the sandbox's requests, with its target and its headers as they came.
+    Every request that HTTP allows is among the sandbox's requests, with its unchanged target and headers.
     """
     async with Sandbox(clock=Clock(), limit=None) as sandbox:
-        # Events that wait to be delivered would change the account at any time.
-        sandbox.account.outlet = None
+        # Events in the queue would change the account at any time.
+        sandbox.account.on_event = None
         seed(sandbox.account)
         for raw in asked:
             before, count = everything(sandbox.account), len(sandbox.requests)
-            said = await answered(sandbox, raw)
+            said = await first_response(sandbox, raw)
             if said is None:
                 assert raw.unfinished
             elif raw.method != b"HEAD":
@@ -100,28 +102,28 @@ BROKEN = {
     "not HTTP": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
     "a line and no more": b"GET /v1/plan\r\n\r\n",
     "no version": b"GET /v1/plan HTTP/9\r\n\r\n",
-    "a path of a proxy's": b"GET http://api.callbell.eu/v1/plan HTTP/1.1\r\nHost: x\r\n{auth}\r\n",
-    "no path": b"GET * HTTP/1.1\r\nHost: x\r\n{auth}\r\n",
-    "a path of bytes": b"GET /v1/contacts/\xff\xfe%zz%80 HTTP/1.1\r\nHost: x\r\n{auth}\r\n",
-    "a query of bytes": b"GET /v1/contacts?after=\xff%ff&&=&page HTTP/1.1\r\nHost: x\r\n{auth}\r\n",
-    "a token of bytes": b"GET /v1/auth/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\r\n\r\n",
-    "a header without a name": b"GET /v1/plan HTTP/1.1\r\nHost: x\r\n: x\r\n\r\n",
-    "a head too long": b"GET /v1/plan HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
-    "a path too long": b"GET /v1/" + b"y" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-    "no number for a length": b"POST /v1/messages/send HTTP/1.1\r\nHost: x\r\nContent-Length: ten\r\n\r\n",
-    "a negative length": b"POST /v1/messages/send HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-    "chunks that are none": b"POST /v1/messages/send HTTP/1.1\r\nHost: x\r\n{auth}Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
-    "no gzip": b"POST /v1/messages/send HTTP/1.1\r\nHost: x\r\n{auth}Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
-    "a body too large": b"POST /v1/messages/send HTTP/1.1\r\nHost: x\r\n{auth}Content-Length: 2000000\r\n\r\n"
+    "a path of a proxy's": b"GET http://api.callbell.eu/v1/plan HTTP/1.1\r\nHost: 127.0.0.1\r\n{auth}\r\n",
+    "no path": b"GET * HTTP/1.1\r\nHost: 127.0.0.1\r\n{auth}\r\n",
+    "a path of bytes": b"GET /v1/contacts/\xff\xfe%zz%80 HTTP/1.1\r\nHost: 127.0.0.1\r\n{auth}\r\n",
+    "a query of bytes": b"GET /v1/contacts?after=\xff%ff&&=&page HTTP/1.1\r\nHost: 127.0.0.1\r\n{auth}\r\n",
+    "a token of bytes": b"GET /v1/auth/me HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer \xff\xfe\r\n\r\n",
+    "a header without a name": b"GET /v1/plan HTTP/1.1\r\nHost: 127.0.0.1\r\n: x\r\n\r\n",
+    "a head too long": b"GET /v1/plan HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
+    "a path too long": b"GET /v1/" + b"y" * 20_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "no number for a length": b"POST /v1/messages/send HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ten\r\n\r\n",
+    "a negative length": b"POST /v1/messages/send HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
+    "chunks that are none": b"POST /v1/messages/send HTTP/1.1\r\nHost: 127.0.0.1\r\n{auth}Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+    "no gzip": b"POST /v1/messages/send HTTP/1.1\r\nHost: 127.0.0.1\r\n{auth}Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+    "a body too large": b"POST /v1/messages/send HTTP/1.1\r\nHost: 127.0.0.1\r\n{auth}Content-Length: 2000000\r\n\r\n"
     + b"x" * 2_000_000,
-    "half a body": b"POST /v1/messages/send HTTP/1.1\r\nHost: x\r\n{auth}Content-Length: 500\r\n\r\n{",
-    "an upgrade": b"GET /v1/plan HTTP/1.1\r\nHost: x\r\n{auth}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-    "a tunnel": b"CONNECT api.callbell.eu:443 HTTP/1.1\r\nHost: x\r\n{auth}\r\n",
+    "half a body": b"POST /v1/messages/send HTTP/1.1\r\nHost: 127.0.0.1\r\n{auth}Content-Length: 500\r\n\r\n{",
+    "an upgrade": b"GET /v1/plan HTTP/1.1\r\nHost: 127.0.0.1\r\n{auth}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    "a tunnel": b"CONNECT api.callbell.eu:443 HTTP/1.1\r\nHost: 127.0.0.1\r\n{auth}\r\n",
 }
 
 
 async def say(sandbox: Sandbox, data: bytes) -> bytes:
-    """Everything the sandbox answers to these bytes; the sending side is ended after them."""
+    """Return the head of the response to these bytes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(sandbox.url.split(":")[2].split("/")[0]))
     said = b""
     try:
@@ -137,7 +139,7 @@ async def say(sandbox: Sandbox, data: bytes) -> bytes:
 
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
 async def test_broken_requests_break_nothing(data: bytes) -> None:
-    """Bytes that are no request, or half of one, are answered with a status of the 400s or not at all, and the next request is served."""
+    """Bytes that are not a request, or half of one, get a 4xx status or no response, and the next request is served."""
     async with Sandbox() as sandbox:
         said = await say(sandbox, data)
         allowed = {
@@ -153,10 +155,10 @@ async def test_broken_requests_break_nothing(data: bytes) -> None:
         assert (await ask(sandbox, "POST", "/messages/send", json=GOOD))[0] == 200
 
 
-async def test_requests_are_kept_as_they_came() -> None:
-    """A request has its target and all its headers as they were written, beside the first of each; neither is in its `repr`, which a log may have."""
+async def test_requests_are_kept_unchanged() -> None:
+    """A request has its unchanged target and headers, beside the first header of each name; the headers are not in its `repr`."""
     async with Sandbox() as sandbox:
-        lines = b"GET /v1/contacts?page=1&page=%32#x HTTP/1.1\r\nHost: x\r\nX-Twice: 1\r\n{auth}x-twice:  \xff\r\n\r\n"
+        lines = b"GET /v1/contacts?page=1&page=%32#x HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Twice: 1\r\n{auth}x-twice:  \xff\r\n\r\n"
         assert b" 200 " in await say(sandbox, lines)
         (request,) = sandbox.requests
     assert (request.path, request.query, request.target) == (
@@ -164,9 +166,9 @@ async def test_requests_are_kept_as_they_came() -> None:
         {"page": "1"},
         "/v1/contacts?page=1&page=%32#x",
     )
-    assert request.headers == {"host": "x", "x-twice": "1", "authorization": "Bearer sandbox"}
+    assert request.headers == {"host": "127.0.0.1", "x-twice": "1", "authorization": "Bearer sandbox"}
     assert request.raw_headers == (
-        ("Host", "x"),
+        ("Host", "127.0.0.1"),
         ("X-Twice", "1"),
         ("Authorization", "Bearer sandbox"),
         ("x-twice", "\udcff"),
@@ -182,13 +184,13 @@ HALF_WAY = {
 
 @pytest.mark.parametrize(("head", "rest", "status"), HALF_WAY.values(), ids=HALF_WAY)
 @pytest.mark.parametrize("when", [None, lambda request: True], ids=["any", "asked"])
-async def test_what_is_refused_while_it_is_read_is_told(head: bytes, rest: bytes, status: int, when: Any) -> None:
-    """A request whose body can't be read is among the requests, without it; it meets no fault, uses none up, and is none of the 300."""
+async def test_a_request_refused_while_reading_is_kept(head: bytes, rest: bytes, status: int, when: Any) -> None:
+    """A request whose body can't be read is kept without it; it gets no fault, uses none up, and does not count within the limit."""
     async with Sandbox(limit=1, clock=Clock()) as sandbox:
-        rule = sandbox.inject(faults.answer(503), times=1, when=when)
+        rule = sandbox.inject(faults.respond(503), times=1, when=when)
         reader, writer = await asyncio.open_connection("127.0.0.1", int(sandbox.url.split(":")[2].split("/")[0]))
-        writer.write(b"POST /v1/messages/send HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sandbox\r\n" + head)
-        # The head first: what breaks in one piece with it is no request to the server.
+        writer.write(b"POST /v1/messages/send HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sandbox\r\n" + head)
+        # The head first: in one piece with a broken body, the server would not see a request.
         await ticks()
         writer.write(rest)
         assert (await reader.readline()).split(b" ")[1] == str(status).encode()
@@ -200,8 +202,8 @@ async def test_what_is_refused_while_it_is_read_is_told(head: bytes, rest: bytes
         writer.close()
 
 
-async def test_a_body_that_is_announced_is_asked_for() -> None:
-    """A client that waits for `100 Continue` before it sends its body, as curl does with large ones, gets it."""
+async def test_an_announced_body_is_requested() -> None:
+    """A client that waits for `100 Continue` before it sends its body, as curl does, gets it."""
     async with Sandbox() as sandbox:
         status, _ = await ask(sandbox, "POST", "/messages/send", json=GOOD, expect100=True)
         assert status == 200
@@ -211,27 +213,29 @@ async def test_a_body_that_is_announced_is_asked_for() -> None:
 async def test_a_body_too_large_is_refused_in_json() -> None:
     """A body of more than a mebibyte is refused in Callbell's form."""
     async with Sandbox() as sandbox:
-        status, answered = await ask(sandbox, "POST", "/messages/send", data=io.BytesIO(b" " * (1024 * 1024 + 1)))
-        assert (status, answered) == (413, {"error": "request entity too large"})
+        status, document = await ask(sandbox, "POST", "/messages/send", data=io.BytesIO(b" " * (1024 * 1024 + 1)))
+        assert (status, document) == (413, {"error": "request entity too large"})
 
 
-async def test_any_token_will_do_if_none_is_set() -> None:
-    """A sandbox without a token takes every bearer token, of bytes too, and tells it back; no other scheme."""
+async def test_any_token_is_accepted_if_none_is_set() -> None:
+    """A sandbox without a token accepts every bearer token, also any bytes, and no other scheme."""
     async with Sandbox(token=None) as sandbox:
         assert (await ask(sandbox, "GET", "/auth/me", token="whatever"))[1]["api_key"] == "whatever"
         assert (await ask(sandbox, "GET", "/auth/me", token=sandbox.token))[0] == 200
         assert b" 200 " in await say(sandbox, BROKEN["a token of bytes"])
-        assert b" 401 " in await say(sandbox, b"GET /v1/plan HTTP/1.1\r\nHost: x\r\nAuthorization: Basic eDp5\r\n\r\n")
+        assert b" 401 " in await say(
+            sandbox, b"GET /v1/plan HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic eDp5\r\n\r\n"
+        )
 
 
 @pytest.mark.parametrize(
     "path", ["", "/", "/v1", "/v1/", "/contacts", "/v2/contacts", "/v1//contacts", "/v1/contacts/"]
 )
 async def test_only_v1_is_served(path: str) -> None:
-    """A path that is not below `/v1`, or has a slash too many, is not found."""
+    """A path that is not below `/v1`, or has an extra slash, is not found."""
     async with Sandbox() as sandbox:
         base = sandbox.url.removesuffix("/v1").encode()
-        said = await say(sandbox, b"GET " + (path or "/").encode() + b" HTTP/1.1\r\nHost: x\r\n{auth}\r\n")
+        said = await say(sandbox, b"GET " + (path or "/").encode() + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n{auth}\r\n")
         assert base and b" 404 " in said  # noqa: PT018
 
 
@@ -239,10 +243,10 @@ async def test_only_v1_is_served(path: str) -> None:
     "header", [b"Authorization: Bearer a-secret" + b"x" * 9_000, b"Authorization: Bearer a-secret\x00", b"a-secret"]
 )
 async def test_no_log_quotes_a_request(header: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """What can't be read as a request is told in one line without it: its token may be there."""
+    """The log has one line for an unreadable request, without the request: it may contain the token."""
     async with Sandbox() as sandbox:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(sandbox.url.split(":")[2].split("/")[0]))
-        writer.write(b"GET /v1/contacts HTTP/1.1\r\nHost: sandbox\r\n%b\r\n\r\n" % header)
+        writer.write(b"GET /v1/contacts HTTP/1.1\r\nHost: 127.0.0.1\r\n%b\r\n\r\n" % header)
         assert (await reader.read()).startswith(b"HTTP/1.0 400 ")
         writer.close()
     assert [record.name for record in caplog.records] == ["callbell_async.sandbox"]

@@ -1,4 +1,4 @@
-"""Whatever is asked of the sandbox: it answers as documented, and keeps its state."""
+"""Any request to the sandbox: it responds as documented, and keeps its state consistent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callbell_async.sandbox import SandboxAccount
-from callbell_async.sandbox.api.router import answer
+from callbell_async.sandbox.api.router import route
 from callbell_async.sandbox.api.validation import check_message
 from callbell_async.sandbox.exchange import SandboxRequest, SandboxResponse
 from tests.fixtures.sandbox import GOOD, Clock, number
@@ -28,38 +28,38 @@ from tests.fixtures.strategies import quick
 
 @quick
 @given(requests | operation_requests)
-def test_every_request_is_answered_as_documented(request_: SandboxRequest) -> None:
-    """Any request at all has a documented answer that can be written as JSON; one that is refused changes nothing."""
+def test_every_response_is_documented(request_: SandboxRequest) -> None:
+    """Any request gets a documented response that can be written as JSON; a refused one changes nothing."""
     account = seeded_account()
     before = everything(account)
-    reply = answer(account, request_)
-    assert is_documented(reply)
-    assert isinstance(reply.content, bytes)
-    if reply.status >= 400 or request_.method == "GET":
+    response = route(account, request_)
+    assert is_documented(response)
+    assert isinstance(response.content, bytes)
+    if response.status >= 400 or request_.method == "GET":
         assert everything(account) == before
 
 
 @quick
 @given(near_messages)
-def test_a_message_is_taken_or_complained_of(body: dict[str, Any]) -> None:
-    """A body nearly right is either accepted, and is in the contact's history, or refused with complaints about keys that exist."""
+def test_a_message_is_accepted_or_refused_with_errors(body: dict[str, Any]) -> None:
+    """An almost valid body is accepted and in the contact's history, or refused with errors about keys that exist."""
     account = seeded_account()
     request_ = SandboxRequest(method="POST", path="/messages/send", body=json.dumps(body).encode())
-    reply = answer(account, request_)
-    if reply.status == 200:
+    response = route(account, request_)
+    if response.status == 200:
         (message,) = account.messages
         assert message.body == body
-        assert account.people.entry(message.uuid) is not None
+        assert account.contacts.find_message(message.uuid) is not None
     else:
         assert not account.messages
-        complaints = reply.document["error"]
-        assert {name.split(".")[0] for name in complaints} <= {*KEYS, "body"}
-        assert check_message(body) in ({}, complaints)
+        errors = response.document["error"]
+        assert {name.split(".")[0] for name in errors} <= {*KEYS, "body"}
+        assert check_message(body) in ({}, errors)
 
 
 @attrs.frozen
 class Step:
-    """One thing done to the contacts."""
+    """One operation on a contact."""
 
     name: str
     place: int
@@ -77,19 +77,19 @@ steps = st.lists(
 
 @quick
 @given(steps)
-def test_the_state_holds_together(done: list[Step]) -> None:
-    """After any sequence of operations, every list, history and lookup agrees with what was done."""
+def test_the_state_is_consistent(done: list[Step]) -> None:
+    """After any sequence of operations, every list, history and lookup agrees with the operations."""
     account = SandboxAccount(clock=Clock())
     alive: dict[str, list[str]] = {}
     notes: dict[str, int] = {}
     closed: set[str] = set()
 
     def call(method: str, path: str, **body: Any) -> SandboxResponse:
-        return answer(account, SandboxRequest(method=method, path=path, body=json.dumps(body).encode()))
+        return route(account, SandboxRequest(method=method, path=path, body=json.dumps(body).encode()))
 
     for step in done:
         to = number(step.place)
-        found = account.people.by_identifier("whatsapp", to)
+        found = account.contacts.by_identifier("whatsapp", to)
         assert (found is not None) == (to in alive)
         path = f"/contacts/{'nobody' if found is None else found.uuid}"
         match step.name:
@@ -99,8 +99,8 @@ def test_the_state_holds_together(done: list[Step]) -> None:
                 notes.setdefault(to, 0)
                 closed.discard(to)
             case "create":
-                reply = call("POST", "/contacts", identifier=to, source="whatsapp", name=to)
-                assert reply.status == (400 if to in alive else 200)
+                response = call("POST", "/contacts", identifier=to, source="whatsapp", name=to)
+                assert response.status == (400 if to in alive else 200)
                 alive.setdefault(to, [])
                 notes.setdefault(to, 0)
             case "delete":

@@ -1,4 +1,4 @@
-"""Web applications on a free port of this machine, until the block is left."""
+"""Web applications on a free port of this machine, until the block ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["served_by_aiohttp", "served_by_uvicorn"]
 
 @asynccontextmanager
 async def served_by_aiohttp(app: web.Application) -> AsyncIterator[str]:
-    """An application of aiohttp's; left when it has shut down and cleaned up."""
+    """Serve an aiohttp application; the block ends when it has shut down and cleaned up."""
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
@@ -29,7 +29,7 @@ async def served_by_aiohttp(app: web.Application) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def served_by_uvicorn(app: Any) -> AsyncIterator[str]:
-    """An ASGI application under uvicorn, lifespan and all; left when it has shut down."""
+    """Serve an ASGI application with its lifespan under uvicorn; the block ends when it has shut down."""
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
         serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -1,4 +1,4 @@
-"""A Callbell without a network, put under a real `RequestPipeline`: the test says what each message meets, and when."""
+"""A transport without a network for a real `RequestPipeline`. The test defines the behaviour for each attempt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ import attrs
 import orjson
 from multidict import CIMultiDict
 
-from callbell_async import ConnectError, ConnectionLostError, Outcome, RateLimiter, RetryPolicy, SendResult, TextMessage
+from callbell_async import (
+    ConnectError,
+    ConnectionLostError,
+    Outcome,
+    RateLimiter,
+    RetryPolicy,
+    SendReport,
+    SendResult,
+    TextMessage,
+)
 from callbell_async.bulk import DEFAULT_STOP_ON, SendRun
 from callbell_async.http.options import TransportOptions
 from callbell_async.http.pipeline import RequestPipeline
@@ -21,16 +30,23 @@ from callbell_async.http.responses import Response
 from callbell_async.http.transport import Transport
 from callbell_async.journal import Journal
 
-__all__ = ["FakeCallbell", "Fate", "consume", "new_run", "slow_response", "texts"]
+__all__ = ["FakeCallbell", "Fate", "begin", "cancel", "consume", "new_run", "slow_response", "texts"]
 
 
 @attrs.frozen(kw_only=True)
 class Fate:
-    """What one request meets; times in seconds.
+    """The behaviour for one attempt. Times are in seconds.
 
-    It has not left while it is `connecting`, is on its way while `leaving`, and with Callbell while `answering`. `connects` and
-    `answers` say whether it gets that far; `status` and `headers` are the answer's. One that is `late` arrives so many seconds
-    after its sender has given it up.
+    Attributes:
+        connecting: The time before the body is written.
+        leaving: The time in which the body is written.
+        answering: The time from then to the response.
+        connects: Whether there is a connection at all.
+        answers: Whether there is a response.
+        late: If set, the request arrives this long after its sender has given up.
+        status: The status of the response.
+        headers: The headers of the response.
+        body: The body of the response, if it is not Callbell's.
     """
 
     connecting: float = 0.0
@@ -45,15 +61,23 @@ class Fate:
 
 
 class FakeCallbell(Transport):
-    """Answers by `fate(number, attempt)`, where `number` is the message's text and `attempt` counts from 1.
+    """Behaves as `fate(number, attempt)` defines it; `number` is the message's text, and `attempt` counts from 1.
 
-    `arrivals` are the numbers in the order they came, `arrived_at` the times, `accepted` how often each was taken, and
-    `most_under_way` the most requests there were at once. What has left arrives, whoever has stopped waiting for it: as bad as a
-    network can be.
+    A request that was written arrives, also if its sender no longer waits: the worst that a network can do.
+
+    Attributes:
+        arrivals: The numbers, in the order in which the requests arrived.
+        arrived_at: The times of these arrivals.
+        accepted: The number of times that each message was accepted.
+        most_in_flight: The largest number of requests in flight at once.
     """
 
     def __init__(
-        self, fate: Callable[[int, int], Fate] = lambda number, attempt: Fate(), *, keeps: bool = True
+        self,
+        fate: Callable[[int, int], Fate] = lambda number, attempt: Fate(),
+        *,
+        keeps: bool = True,
+        max_connections: int = 10_000,
     ) -> None:
         super().__init__(
             TransportOptions(
@@ -61,24 +85,24 @@ class FakeCallbell(Transport):
                 headers=CIMultiDict({"Authorization": "Bearer a-test-token"}),
                 timeout=None,
                 connect_timeout=None,
-                max_connections=1,
+                max_connections=max_connections,
             )
         )
         self._describe = fate
         self._keeps = keeps
-        self._under_way = 0
-        self.most_under_way = 0
+        self._in_flight = 0
+        self.most_in_flight = 0
         self.arrivals: list[int] = []
         self.arrived_at: list[float] = []
         self.accepted: Counter[int] = Counter()
 
     async def exchange(self, call: CallState) -> Response:
-        """What the message was fated to meet."""
+        """Behave as defined for this attempt."""
         assert call.request.body is not None
         number = int(orjson.loads(call.request.body)["content"]["text"])
         fate = self._describe(number, call.attempts)
-        self._under_way += 1
-        self.most_under_way = max(self.most_under_way, self._under_way)
+        self._in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
             await asyncio.sleep(fate.connecting)
             if not fate.connects:
@@ -88,9 +112,7 @@ class FakeCallbell(Transport):
                     path=call.request.path,
                     outcome=Outcome.NEVER_SENT,
                 )
-            call.written = True
-            if call.on_written is not None:
-                call.on_written()
+            call.mark_written()
             try:
                 await asyncio.sleep(fate.leaving)
             finally:
@@ -100,7 +122,7 @@ class FakeCallbell(Transport):
                     asyncio.get_running_loop().call_later(fate.late, self._arrive, number, fate)
             await asyncio.sleep(fate.answering)
         finally:
-            self._under_way -= 1
+            self._in_flight -= 1
         if not fate.answers or fate.late is not None:
             raise ConnectionLostError(
                 "the connection broke", method=call.request.method, path=call.request.path, outcome=Outcome.UNKNOWN
@@ -121,7 +143,7 @@ def new_run(
     transport: Transport,
     messages: Iterable[Any] | AsyncIterable[Any],
     *,
-    concurrency: int = 3,
+    concurrency: int | None = 3,
     retry: RetryPolicy = RetryPolicy(attempts=1),  # noqa: B008 - immutable
     rate_limit: RateLimiter | None = None,
     journal: Journal | None = None,
@@ -131,10 +153,10 @@ def new_run(
     outage_timeout: float = 0.0,
     runs: set[SendRun] | None = None,
 ) -> SendRun:
-    """A run over this transport, with a caller of its own and no retries unless it is told."""
-    caller = RequestPipeline(transport, retry=retry, rate_limit=rate_limit)
+    """Return a run over this transport. By default it neither retries nor pauses."""
+    pipeline = RequestPipeline(transport, retry=retry, rate_limit=rate_limit)
     return SendRun(
-        lambda: caller,
+        lambda: pipeline,
         messages,
         concurrency=concurrency,
         journal=journal,
@@ -147,7 +169,7 @@ def new_run(
 
 
 async def consume(run: SendRun, into: list[SendResult], *, iterated: bool, pause: float | None = None) -> None:
-    """Await or iterate the run to its end, with a pause after each result; `into` gets the results, however it ends."""
+    """Await or iterate the run to its end, with a pause after each result; the results are added to `into`, however the run ends."""
     if not iterated:
         try:
             await run
@@ -161,13 +183,28 @@ async def consume(run: SendRun, into: list[SendResult], *, iterated: bool, pause
                 await asyncio.sleep(pause)
 
 
+async def begin(run: SendRun, *, after: float = 0.5) -> asyncio.Task[SendReport]:
+    """Return a task that has awaited the run for some time."""
+    task = asyncio.ensure_future(run)
+    await asyncio.sleep(after)
+    return task
+
+
+async def cancel(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks, and wait for their end."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert all(task.cancelled() for task in tasks)
+
+
 def texts(count: int) -> list[TextMessage]:
-    """So many messages; the text of each is its place."""
+    """Return messages whose text is their index."""
     return [TextMessage(to="+31612345678", text=str(number)) for number in range(count)]
 
 
 async def slow_response(messages: Iterable[Any], *, every: float = 0.0) -> AsyncIterator[Any]:
-    """The same as an async input, which is not asked for the next one before so many seconds are over."""
+    """Return the same messages as an async input, with a wait of `every` seconds after each."""
     for message in messages:
         yield message
         await asyncio.sleep(every)

@@ -1,4 +1,4 @@
-"""The sandbox as the client's own tests want it: no questions of tokens and limits, on the test's clock, and each request meets what it is told."""
+"""A sandbox for the client's tests: any token, no limit, on the test's clock, with one fault for each request."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["local_callbell"]
 
 
 def local_callbell(*faults: Fault, tls: ssl.SSLContext | None = None) -> Sandbox:
-    """A sandbox whose requests meet `faults`, one each, in this order; the last one repeats. Without any all goes well.
+    """Return a sandbox whose requests get `faults`, one each, in this order; the last one repeats.
 
     ```python
     async with local_callbell(reset_after_reading(), no_fault()) as server:
-        ...  # the first request meets a reset, every later one is answered
+        ...  # the first request is reset, every later one gets its response
     ```
     """
     sandbox = Sandbox(token=None, limit=None, clock=asyncio.get_running_loop().time, tls=tls)

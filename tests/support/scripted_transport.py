@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -50,6 +51,11 @@ class ScriptedTransport(Transport):
     def __init__(self, *steps: Step) -> None:
         self.steps = deque(steps)
         self.began: list[float] = []
+
+    @property
+    def max_connections(self) -> float:
+        """Infinity: it has no connections."""
+        return math.inf
 
     async def exchange(self, call: CallState) -> Response:
         """Take the next step."""
@@ -116,11 +122,11 @@ class LimiterLog(RateLimiter):
         self.taken += 1
 
     def release(self, *, answered: bool) -> None:
-        """Note it."""
+        """Record the end of a request."""
         self.ends.append("answered" if answered else "unanswered")
 
     def refund(self) -> None:
-        """Note it."""
+        """Record that the slot was not used."""
         self.ends.append("refunded")
 
 

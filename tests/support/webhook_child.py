@@ -1,7 +1,7 @@
-"""A receiver in a process of its own, to be killed: `python -m tests.support.webhook_child FILE HOST PORT SECRET STOP_AT`.
+"""A receiver in its own process, which a test kills: `python -m tests.support.webhook_child FILE HOST PORT SECRET STOP_AT`.
 
-HOST is `aiohttp` or `uvicorn`. It answers when an event is handled, that is, when its key is a line of FILE, and prints `ready` when it can be
-reached. The handler of the event with the number STOP_AT writes its line, and never returns.
+HOST is `aiohttp` or `uvicorn`. It prints `ready` when it accepts connections. Its handler writes the key of each event into FILE; at the event
+with the number STOP_AT it never returns. The response is sent after the handler.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ async def serve(lines: TextIO, host: str, port: str, secret: str, stop_at: str) 
         sys.stdout.flush()
         if host == "aiohttp":
             app = web.Application()
-            add_webhook_route(app, "/events", handler, secret=secret, answer="handled")
+            add_webhook_route(app, "/events", handler, secret=secret, respond_after="handler")
             await web._run_app(app, sock=listener, print=None)
         else:
-            webhook = WebhookApp(handler, secret=secret, answer="handled")
+            webhook = WebhookApp(handler, secret=secret, respond_after="handler")
             await uvicorn.Server(uvicorn.Config(webhook, log_level="warning")).serve(sockets=[listener])
 
 

@@ -1,19 +1,24 @@
-"""A webhook on this machine: it writes down what is posted to it, and answers as it is told."""
+"""A webhook on this machine that records all posts and sends given responses."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from aiohttp import web
 
-__all__ = ["Post", "WebhookListener"]
+from callbell_async.sandbox import Sandbox, SandboxWebhook
+from callbell_async.sandbox.api.validation import EVENTS
+from tests.support.calls import until
+
+__all__ = ["Listen", "Post", "WebhookListener", "failures", "subscribed_to_all"]
 
 
 class Post(NamedTuple):
-    """What came, and when by the loop's time."""
+    """One post, with its time by the loop's clock."""
 
     headers: dict[str, str]
     body: bytes
@@ -22,40 +27,40 @@ class Post(NamedTuple):
 
     @property
     def document(self) -> Any:
-        """Its JSON."""
+        """The JSON of the body."""
         return json.loads(self.body)
 
 
 class WebhookListener:
-    """Answers 200 and `{"status": "ok"}`; the first posts get `answers`, in this order: a status, a whole response, or none (`None`)."""
+    """Responds with 200 and `{"status": "ok"}`; the first posts get `responses`, in this order: a status, a response, or none (`None`)."""
 
-    def __init__(self, *answers: int | web.Response | None) -> None:
+    def __init__(self, *responses: int | web.Response | None) -> None:
         self.posts: list[Post] = []
-        self._answers = list(answers)
-        self._come = asyncio.Condition()
+        self._responses = list(responses)
+        self._arrived = asyncio.Condition()
         self._over = asyncio.Event()
-        # An hour may pass in a test: an idle connection stays.
-        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None, keepalive_timeout=1e9))
+        # A test may let an hour pass: idle connections stay open.
+        self._runner = web.ServerRunner(web.Server(self._respond, access_log=None, keepalive_timeout=1e9))
 
     @property
     def url(self) -> str:
-        """Where to post."""
+        """The URL to post to."""
         host, port = self._runner.addresses[0][:2]
         return f"http://{host}:{port}/events?key=a%2Fb"
 
     @property
     def events(self) -> list[str]:
-        """The names of the events that came."""
+        """The names of all posted events, in order."""
         return [post.document["event"] for post in self.posts]
 
     def payloads(self, event: str) -> list[Any]:
-        """What came with events of this name."""
+        """Return the payloads of all events with this name."""
         return [post.document["payload"] for post in self.posts if post.document["event"] == event]
 
     async def posted(self, count: int) -> list[Post]:
-        """Return when so many posts have come."""
-        async with self._come:
-            await self._come.wait_for(lambda: len(self.posts) >= count)
+        """Return all posts when `count` of them have arrived."""
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: len(self.posts) >= count)
         return self.posts
 
     async def __aenter__(self) -> Self:
@@ -69,14 +74,28 @@ class WebhookListener:
         self._over.set()
         await self._runner.cleanup()
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
-        answer = self._answers.pop(0) if self._answers else 200
-        async with self._come:
+        response = self._responses.pop(0) if self._responses else 200
+        async with self._arrived:
             self.posts.append(Post(dict(request.headers), body, request.raw_path, asyncio.get_running_loop().time()))
-            self._come.notify_all()
-        if answer is None:
+            self._arrived.notify_all()
+        if response is None:
             await self._over.wait()
-        if isinstance(answer, web.Response):
-            return answer
-        return web.json_response({"status": "ok"}, status=answer or 200)
+        if isinstance(response, web.Response):
+            return response
+        return web.json_response({"status": "ok"}, status=response or 200)
+
+
+Listen = Callable[..., Awaitable[WebhookListener]]
+"""The type of the fixture `listen`."""
+
+
+def subscribed_to_all(url: str) -> SandboxWebhook:
+    """Return a webhook that is subscribed to all events."""
+    return SandboxWebhook(url=url, subscriptions=list(EVENTS))
+
+
+async def failures(sandbox: Sandbox, count: int) -> None:
+    """Return when `count` attempts have failed."""
+    await until(lambda: sandbox.deliveries.failed >= count)

@@ -1,4 +1,4 @@
-"""Webhook requests as Callbell makes them, and handlers that note what they are given."""
+"""Webhook requests as Callbell sends them, and handlers that record their events."""
 
 from __future__ import annotations
 
@@ -9,11 +9,34 @@ from typing import Any
 
 import orjson
 
-from callbell_async.webhooks import Event, ReceiverResponse, WebhookReceiver, sign
+from callbell_async import MessageReceipt, MessageStatus
+from callbell_async.webhooks import (
+    Event,
+    MessageTracker,
+    ReceiverResponse,
+    WebhookReceiver,
+    parse_event,
+    sign,
+)
 
-__all__ = ["SECRET", "Gate", "Hook", "message_body", "post", "post_at_once", "status_body", "texts"]
+__all__ = [
+    "OK",
+    "SECRET",
+    "SENT",
+    "Gate",
+    "Hook",
+    "handle",
+    "message_body",
+    "post",
+    "post_at_once",
+    "status_body",
+    "statuses",
+    "texts",
+]
 
 SECRET = "whsec_5f0c9a2b7e"
+OK = ReceiverResponse(200, b'{"status": "ok"}', {"content-type": "application/json"})
+SENT = MessageReceipt("u1", MessageStatus.ENQUEUED)
 
 
 def message_body(text: str = "Hello") -> bytes:
@@ -27,44 +50,54 @@ def status_body(uuid: str, status: str, **more: Any) -> bytes:
 
 
 async def post(receiver: WebhookReceiver, body: bytes, *, secret: str = SECRET) -> ReceiverResponse:
-    """Give a receiver a body, signed now."""
+    """Pass a body, signed now, to a receiver."""
     return await receiver.receive(body, sign(body, secret, now=time.time()))
 
 
+def statuses(responses: list[ReceiverResponse]) -> list[int]:
+    """The statuses of these responses."""
+    return [response.status for response in responses]
+
+
+def handle(tracker: MessageTracker, status: str, uuid: str = "u1", **more: Any) -> None:
+    """Pass a status event to a tracker."""
+    tracker.handle_event(parse_event(status_body(uuid, status, **more)))
+
+
 def texts(events: list[Event]) -> list[str]:
-    """What the messages among these events say."""
+    """The texts of the messages among these events."""
     return [getattr(event, "text", "") for event in events]
 
 
 def post_at_once(receiver: WebhookReceiver, body: bytes) -> None:
-    """Give a receiver that answers when an event is queued a signed body, within this round of the event loop."""
+    """Pass a signed body to a receiver that responds after the enqueueing, without waiting for the event loop."""
     with contextlib.suppress(StopIteration):
         post(receiver, body).send(None)
 
 
 class Hook:
-    """An `on_error` that notes what it is told."""
+    """An `on_error` that records its calls."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[Exception, Event | None]] = []
+        self.calls: list[tuple[Exception, Event | None]] = []
 
     def __call__(self, error: Exception, event: Event | None) -> None:
-        """Note it."""
-        self.told.append((error, event))
+        """Record a call."""
+        self.calls.append((error, event))
 
     @property
     def errors(self) -> list[type[Exception]]:
-        """The kinds of what it was told."""
-        return [type(error) for error, _ in self.told]
+        """The types of the errors."""
+        return [type(error) for error, _ in self.calls]
 
     @property
     def texts(self) -> list[str]:
-        """The texts of the events it was told of."""
-        return texts([event for _, event in self.told if event is not None])
+        """The texts of the events."""
+        return texts([event for _, event in self.calls if event is not None])
 
 
 class Gate:
-    """A handler that holds every event until it is opened, and notes which it `began` and which it `handled`."""
+    """A handler that holds every event until it is opened. It records the events that it `began` and `handled`."""
 
     def __init__(self, *, is_open: bool = False) -> None:
         self.began: list[Event] = []
@@ -74,11 +107,11 @@ class Gate:
             self.open()
 
     def open(self) -> None:
-        """Let all through, from now on."""
+        """Handle all events, the present ones and later ones."""
         self._opened.set()
 
     async def __call__(self, event: Event) -> None:
-        """Handle an event, when the gate is open."""
+        """Handle an event when the gate is open."""
         self.began.append(event)
         await self._opened.wait()
         self.handled.append(event)

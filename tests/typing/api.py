@@ -76,7 +76,7 @@ URL = "https://example.com/my_image.jpeg"
 
 
 def build_clients(session: aiohttp.ClientSession, limiter: RateLimiter) -> list[CallbellClient]:
-    """Every argument has its type, and `None` only where it means something."""
+    """Every argument has its type, and takes `None` only where it has a meaning."""
     return [
         CallbellClient(),
         CallbellClient("token", timeout=None, connect_timeout=2, rate_limit=None, session=session, user_agent="shop/1"),
@@ -88,7 +88,7 @@ def build_clients(session: aiohttp.ClientSession, limiter: RateLimiter) -> list[
 
 
 def build_messages() -> list[Message]:
-    """Arguments with a default may be left out, and others may not."""
+    """Only arguments with a default may be left out."""
     return [
         TextMessage(
             to=TO, text="Hello!", fields="contact", bot_status="bot_end", metadata={"order": 1234, "new": True}
@@ -112,7 +112,7 @@ def build_messages() -> list[Message]:
 
 
 def read_a_message(message: TextMessage, template: TemplateMessage) -> None:
-    """Fields have the types they have after they were checked, and can't be set."""
+    """Fields have their types after the checks, and can't be set."""
     assert_type(message.to, str | None)
     assert_type(message.text, str)
     assert_type(message.fields, tuple[str, ...])
@@ -124,7 +124,7 @@ def read_a_message(message: TextMessage, template: TemplateMessage) -> None:
 
 
 async def send_one(callbell: CallbellClient) -> None:
-    """Sending gives a receipt, whose fields may be looked at."""
+    """Sending returns a receipt, whose fields have types."""
     receipt = await callbell.send(TextMessage(to=TO, text="Hello!"))
     assert_type(receipt, MessageReceipt)
     assert_type(await callbell.messages.send(TextMessage(to=TO, text="Hello!")), MessageReceipt)
@@ -132,6 +132,7 @@ async def send_one(callbell: CallbellClient) -> None:
     assert_type(receipt.status, MessageStatus | str | None)
     assert_type(receipt.contact, Contact | None)
     assert_type(receipt.conversation, Conversation | None)
+    assert_type(receipt.metadata, Mapping[str, str])
     assert_type(receipt.raw, Mapping[str, Any])
     if receipt.contact is not None:
         assert_type(receipt.contact.phone_number, str | None)
@@ -140,14 +141,14 @@ async def send_one(callbell: CallbellClient) -> None:
     await callbell.send("Hello!")  # type: ignore[arg-type]
 
 
-async def call_what_has_no_method(callbell: CallbellClient) -> None:
+async def call_without_a_method(callbell: CallbellClient) -> None:
     """An endpoint without a method takes and returns JSON."""
     assert_type(await callbell.request("GET", "/plan", query={"page": 1}), Any)
     assert_type(await callbell.request("POST", "/contacts", json={"name": "John"}), Any)
 
 
 async def read_a_list(callbell: CallbellClient) -> None:
-    """A list gives items, pages, a list or the first item; none of them is awaited by itself."""
+    """A paginator returns items, pages, a list or the first item; it can't be awaited."""
     contacts = callbell.contacts.list(tags=["lead"])
     assert_type(contacts, Paginator[Contact])
     async for contact in contacts:
@@ -161,8 +162,8 @@ async def read_a_list(callbell: CallbellClient) -> None:
     await contacts  # type: ignore[misc]
 
 
-async def a_life_cycle() -> None:
-    """A client is a context, and what it gives is itself."""
+async def open_and_close() -> None:
+    """A client is a context manager that returns itself."""
     async with CallbellClient("token") as callbell:
         assert_type(callbell, CallbellClient)
     assert_type(callbell.closed, bool)
@@ -170,9 +171,11 @@ async def a_life_cycle() -> None:
 
 
 async def send_many(callbell: CallbellClient, messages: Sequence[TextMessage], rows: AsyncIterator[Message]) -> None:
-    """Awaited, a run gives a report; iterated, results; from any iterable of messages or of what building them raised."""
+    """An awaited run returns a report, and an iterated run yields results. The input may hold errors in place of messages."""
     run = callbell.send_many(messages, concurrency=50, stop_on=(AuthenticationError,), shutdown_timeout=1.5)
     assert_type(run, SendRun)
+    assert_type(run.stop_error, BaseException | None)
+    assert_type(run.paused_for, float | None)
     report = await run
     assert_type(report, SendReport)
     assert_type(report.accepted, int)
@@ -220,11 +223,13 @@ async def catch_errors(callbell: CallbellClient, message: Message) -> None:
         assert_type(error.attempts, int)
 
 
-async def keep_a_journal(callbell: CallbellClient, messages: Sequence[TextMessage]) -> None:
-    """A journal is a context; what it knows, and what is found out, have their types."""
+async def use_a_journal(callbell: CallbellClient, messages: Sequence[TextMessage]) -> None:
+    """A journal is a context manager; its counts, entries and reports have types."""
     async with Journal("spring.db", risk_power_loss=True) as journal:
         assert_type(journal, Journal)
         assert_type(await callbell.send_many(messages, journal=journal), SendReport)
+        assert_type(await callbell.send(messages[0], journal=journal), MessageReceipt)
+        assert_type(Journal.connect("postgresql://127.0.0.1/shop", name="spring"), Journal)
         assert_type(await journal.counts(), dict[Outcome, int])
         assert_type(await journal.funnel(), dict[MessageStatus | str, int])
         assert_type(await journal.entry("key"), JournalEntry | None)
@@ -261,7 +266,7 @@ def describe_some(event: Event) -> str | None:
             assert_never(event)  # type: ignore[arg-type]
 
 
-async def take_events(app: web.Application, body: bytes) -> None:
+async def receive_events(app: web.Application, body: bytes) -> None:
     """A handler may be a coroutine function or a plain one; a `match` narrows the event."""
 
     async def handler(event: Event) -> None:
@@ -273,13 +278,13 @@ async def take_events(app: web.Application, body: bytes) -> None:
             case UnknownEvent():
                 assert_type(event.payload, Any)
 
-    receiver = add_webhook_route(app, "/callbell", handler, secret="whsec_x", answer="handled")
+    receiver = add_webhook_route(app, "/callbell", handler, secret="whsec_x", respond_after="handler")
     assert_type(receiver, WebhookReceiver)
-    assert_type(WebhookApp(print, secret=None).receiver, WebhookReceiver)
+    assert_type(receiver.stats.refused, int)
+    assert_type(WebhookApp(print, unsigned=True).receiver, WebhookReceiver)
     assert_type(parse_event(body), Event)
     async for event in WebhookReceiver(secret=["whsec_a", "whsec_b"]):
         assert_type(event, Event)
-    add_webhook_route(app, "/callbell", handler)  # type: ignore[call-arg]
-    add_webhook_route(app, "/callbell", handler, secret="whsec_x", answer="soon")  # type: ignore[arg-type]
+    add_webhook_route(app, "/callbell", handler, secret="whsec_x", respond_after="soon")  # type: ignore[arg-type]
     sent = MessageTracker(receiver).track(MessageReceipt("uuid"))
     assert_type(await sent.wait_for(MessageStatus.READ), MessageReceipt)

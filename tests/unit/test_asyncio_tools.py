@@ -1,4 +1,4 @@
-"""Waiting for work although the current task is cancelled: what counts as a new cancellation, and what repeats one."""
+"""Waiting for work although the current task is cancelled, and telling new cancellations from repeated ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from callbell_async.asyncio_tools import CancellationShield, run_uncancelled, wait_uncancelled
+from callbell_async.asyncio_tools import CancellationShield, run_shielded, run_uncancelled, wait_uncancelled
 
 
 async def rounds(count: int = 10) -> None:
@@ -18,7 +18,7 @@ async def rounds(count: int = 10) -> None:
 
 
 class Waiting:
-    """A task that waits for `work` in a shield; `new` is the number of new cancellations that it was told of."""
+    """A task that waits for `work` in a shield; `new` is the number of new cancellations that it noticed."""
 
     def __init__(self, *, surround: Callable[[], anyio.CancelScope] | None = None, with_cause: bool = True) -> None:
         self.work: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -173,10 +173,70 @@ async def test_uncancelled_work_begins_again_when_it_is_cancelled_itself() -> No
 
 
 async def test_uncancelled_work_that_raises() -> None:
-    """What the work raises, its caller gets."""
+    """An exception of the work is raised in its caller."""
 
     async def work() -> None:
         raise LookupError("no such row")
 
     with pytest.raises(LookupError, match="no such row"):
         await run_uncancelled(work)
+
+
+async def test_shielded_work_gets_each_cancellation_once() -> None:
+    """The work of `run_shielded` is cancelled once by a cancel scope, and its clean-up can wait for something."""
+    cleaned = asyncio.Event()
+    cancellations = 0
+
+    async def work() -> None:
+        nonlocal cancellations
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancellations += 1
+            await rounds(30)
+            cleaned.set()
+            raise
+
+    with anyio.CancelScope() as scope:
+        asyncio.get_running_loop().call_later(0, scope.cancel)
+        await run_shielded(work)
+    assert cleaned.is_set()
+    assert cancellations == 1
+
+
+async def test_shielded_work_always_begins() -> None:
+    """A cancellation in the round in which the work begins does not keep it from beginning."""
+    began = False
+
+    async def work() -> None:
+        nonlocal began
+        began = True
+        await rounds()
+
+    task = asyncio.create_task(run_shielded(work))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert began
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_shielded_work_that_ends(cancelled: bool) -> None:
+    """The result of shielded work is returned; after a cancellation that the work outlasted, that is raised instead."""
+
+    async def work() -> str:
+        try:
+            await rounds()
+        except asyncio.CancelledError:
+            await rounds()
+        return "done"
+
+    task = asyncio.create_task(run_shielded(work))
+    await rounds(3)
+    if cancelled:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    else:
+        assert await task == "done"

@@ -1,4 +1,4 @@
-"""What `send_many` gives back: every message's result, in order or as they come, whatever the input is."""
+"""The results of `send_many`: in order or as they come, for every kind of input."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def _no_task_left() -> AsyncIterator[None]:
 
 
 class Catalogue(Sequence[Message]):
-    """A sequence that is no list."""
+    """A sequence other than a list."""
 
     def __init__(self, messages: list[TextMessage]) -> None:
         self._messages = messages
@@ -72,7 +72,7 @@ INPUTS: dict[str, Callable[[list[TextMessage]], Iterable[Any] | AsyncIterable[An
 
 
 def later_is_faster(number: int, attempt: int) -> Fate:
-    """So that answers come in the opposite order."""
+    """Responses come in the opposite order."""
     return Fate(answering=max(0.0, 1.0 - number / 10))
 
 
@@ -81,7 +81,7 @@ def later_is_faster(number: int, attempt: int) -> Fate:
 
 @pytest.mark.parametrize("make", INPUTS.values(), ids=INPUTS)
 async def test_await_keeps_the_order(make: Callable[[list[TextMessage]], Any]) -> None:
-    """Awaited, results stand in the order given, however the answers came, and each has its own message and receipt."""
+    """An awaited run returns the results in the order of the input, each with its own message and receipt."""
     messages = texts(12)
     fake = FakeCallbell(later_is_faster)
     report = await new_run(fake, make(messages), concurrency=4)
@@ -95,7 +95,7 @@ async def test_await_keeps_the_order(make: Callable[[list[TextMessage]], Any]) -
 
 @pytest.mark.parametrize("make", INPUTS.values(), ids=INPUTS)
 async def test_async_for_gives_each_once(make: Callable[[list[TextMessage]], Any]) -> None:
-    """Iterated, each message's result comes once, with its place in the input, and the report counts them all."""
+    """An iterated run yields each result once, with its index in the input, and the report counts them all."""
     fake = FakeCallbell(later_is_faster)
     run = new_run(fake, make(texts(12)), concurrency=4)
     results = [result async for result in run]
@@ -106,7 +106,7 @@ async def test_async_for_gives_each_once(make: Callable[[list[TextMessage]], Any
 
 
 async def test_async_for_gives_results_as_they_complete() -> None:
-    """Iterated, a result comes when its answer does: nobody waits for a slower one before it."""
+    """An iterated run yields a result when its response is there, before those of slower messages."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     run = new_run(FakeCallbell(later_is_faster), texts(4), concurrency=4)
@@ -129,12 +129,12 @@ async def test_empty_input(make: Callable[[list[TextMessage]], Any]) -> None:
 
 
 @pytest.mark.parametrize(("concurrency", "count", "most"), [(1, 20, 1), (7, 40, 7), (50, 8, 8)])
-async def test_concurrency_is_how_many_are_under_way(concurrency: int, count: int, most: int) -> None:
-    """As many are under way as `concurrency` says, never more, and never more than there are messages."""
+async def test_concurrency_is_the_number_of_requests_in_flight(concurrency: int, count: int, most: int) -> None:
+    """As many requests are in flight as `concurrency` allows, never more, and never more than there are messages."""
     fake = FakeCallbell(lambda number, attempt: Fate(answering=0.1))
     report = await new_run(fake, texts(count), concurrency=concurrency)
     assert report.accepted == count
-    assert fake.most_under_way == most
+    assert fake.most_in_flight == most
 
 
 async def test_few_messages_need_few_tasks() -> None:
@@ -155,7 +155,7 @@ async def test_one_at_a_time_sends_in_order() -> None:
 
 
 async def test_slow_message_holds_up_nobody() -> None:
-    """While one message takes a minute, the other places send all the rest."""
+    """While one message takes a minute, the other workers send all the rest."""
     fake = FakeCallbell(lambda number, attempt: Fate(answering=60.0 if number == 0 else 0.1))
     seen = [result.index async for result in new_run(fake, texts(30), concurrency=2)]
     assert seen == [*range(1, 30), 0]
@@ -183,7 +183,7 @@ async def test_slow_consumer_holds_the_workers(concurrency: int, is_async: bool)
 
 
 async def test_endless_input() -> None:
-    """An input without an end can be iterated: what it will give later is nobody's concern now."""
+    """An input without an end can be iterated: the consumer stops when it has enough."""
 
     def endless() -> Iterator[TextMessage]:
         while True:
@@ -209,7 +209,7 @@ async def test_one_bad_message_in_ten_thousand() -> None:
 
 
 async def test_each_outcome_has_its_count() -> None:
-    """Accepted, rejected, never sent and unknown are told apart, counted, and raised by `raise_for_failures`, gravest first."""
+    """Each outcome has its own count, and `raise_for_failures` raises the worst."""
     fates = [Fate(), Fate(status=422), Fate(connects=False), Fate(answers=False)]
     report = await new_run(FakeCallbell(lambda number, attempt: fates[number % 4]), texts(12))
     assert (report.accepted, report.rejected, report.never_sent, report.unknown, report.skipped) == (3, 3, 3, 3, 0)
@@ -233,8 +233,8 @@ async def test_report_says_how_fast_it_was() -> None:
     assert run.report == report
 
 
-async def test_report_can_be_read_under_way() -> None:
-    """While a run is under way its report holds what is known so far, and its `repr` says how many that is."""
+async def test_report_can_be_read_during_the_run() -> None:
+    """During a run its report has the results so far, and its `repr` has their number."""
     run = new_run(FakeCallbell(lambda number, attempt: Fate(answering=1.0)), texts(4), concurrency=2)
     assert (run.report.total, run.report.elapsed) == (0, 0.0)
     assert "not awaited yet" in repr(run)
@@ -259,28 +259,28 @@ async def test_report_of_many_is_printed_short() -> None:
 
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("iterated", [False, True])
-async def test_on_result_is_told_each_result_once(is_async: bool, iterated: bool) -> None:
+async def test_on_result_receives_each_result_once(is_async: bool, iterated: bool) -> None:
     """`on_result`, a function or a coroutine function, is called once with each result and awaited to its end."""
-    told: list[SendResult] = []
+    received: list[SendResult] = []
 
     def note(result: SendResult) -> None:
-        told.append(result)
+        received.append(result)
 
     async def note_slowly(result: SendResult) -> None:
         await asyncio.sleep(0.5)
-        told.append(result)
+        received.append(result)
 
     messages = [*texts(9), TextMessage(to="+31612345678", text="9")]
     run = new_run(FakeCallbell(), messages, on_result=note_slowly if is_async else note)
     results = [result async for result in run] if iterated else list((await run).results)
-    assert sorted(result.index for result in told) == list(range(10))
-    assert {id(result) for result in told} == {id(result) for result in results}
+    assert sorted(result.index for result in received) == list(range(10))
+    assert {id(result) for result in received} == {id(result) for result in results}
 
 
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("iterated", [False, True])
 async def test_on_result_that_raises_ends_the_run(is_async: bool, iterated: bool) -> None:
-    """What `on_result` raises comes out of the run after what is under way has ended; every result known is still given out."""
+    """The run raises the exception of `on_result` after the requests in flight have ended; no result is lost."""
 
     def fail(result: SendResult) -> None:
         if result.index == 4:
@@ -330,7 +330,7 @@ async def test_wrong_arguments_are_refused_before_anything_is_sent(arguments: di
 
 
 async def test_a_run_is_used_once() -> None:
-    """A run that was awaited or iterated can't be awaited or iterated again, and says so."""
+    """A run that was awaited or iterated raises `ConfigurationError` if it is awaited or iterated again."""
     awaited = new_run(FakeCallbell(), texts(2))
     await awaited
     iterated = new_run(FakeCallbell(), texts(2))
@@ -364,7 +364,7 @@ async def test_a_closed_client_sends_nothing() -> None:
 
 
 async def test_runs_go_side_by_side() -> None:
-    """Runs can be gathered, and given a time limit: what `await` takes, they are."""
+    """Runs can be gathered, and can have a time limit."""
     fake = FakeCallbell(lambda number, attempt: Fate(answering=1.0))
     first, second = new_run(fake, texts(3)), new_run(fake, islice(texts(9), 6))
     reports = await asyncio.wait_for(asyncio.gather(first, second), timeout=10.0)

@@ -1,4 +1,4 @@
-"""Ending a run of `send_many` early, at every point: nothing is lost, nothing is sent twice, and nothing stays behind."""
+"""A run of `send_many` that is cancelled at every point: no message is lost or sent twice, and no task is left."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FATES: dict[int, list[Fate]] = {
 
 
 def fate(number: int, attempt: int) -> Fate:
-    """Something of everything, and all of it settled by the second attempt."""
+    """One message for each behaviour; each has a definite outcome after two attempts."""
     return FATES[number][attempt - 1]
 
 
@@ -42,7 +42,7 @@ MAKES: tuple[tuple[Callable[[Iterator[Any]], Any], str], ...] = (
 
 
 class Campaign:
-    """One run over one fake, begun anew for each point it is cancelled at, and what must be true however it ended."""
+    """One run over one fake Callbell, and the promises that hold however the run ended."""
 
     def __init__(
         self,
@@ -51,16 +51,16 @@ class Campaign:
         iterated: bool,
         pause: float | None,
         shutdown_timeout: float,
-        tell_slowly: bool,
+        save_slowly: bool,
         limit: int | None,
     ) -> None:
         random.seed(7)
         self.fake = FakeCallbell(fate)
-        self.told: list[SendResult] = []
+        self.received: list[SendResult] = []
         self.pulled = 0
         self.iterated = iterated
         self.pause = pause
-        self.tell_slowly = tell_slowly
+        self.save_slowly = save_slowly
         self.runs: set[SendRun] = set()
         self.run = new_run(
             self.fake,
@@ -78,31 +78,31 @@ class Campaign:
             yield InvalidMessageError("to", "no recipient") if number == 7 else message
 
     async def _note(self, result: SendResult) -> None:
-        self.told.append(result)
-        await asyncio.sleep(0.15 if self.tell_slowly else 0.0)
+        self.received.append(result)
+        await asyncio.sleep(0.15 if self.save_slowly else 0.0)
 
     async def main(self) -> None:
         """Consume the run as a caller would who cleans up."""
         await consume(self.run, [], iterated=self.iterated, pause=self.pause)
 
     def check(self) -> None:
-        """What a caller relies on."""
+        """Check the promises to a caller."""
         report = self.run.report
-        outcomes = {result.index: result.outcome for result in self.told}
+        outcomes = {result.index: result.outcome for result in self.received}
         assert not self.runs
-        # Each message is told once, with its own place, and those that a list still held are told as well.
-        assert len(outcomes) == len(self.told)
+        # `on_result` received each message once, also those that were left in a list.
+        assert len(outcomes) == len(self.received)
         assert outcomes.keys() == set(range(self.pulled))
         assert report.total == self.pulled
         assert report.skipped == sum(outcome is Outcome.SKIPPED for outcome in outcomes.values())
         if not self.iterated:
             assert [result.index for result in report.results] == list(range(self.pulled))
             assert {result.index: result.outcome for result in report.results} == outcomes
-        # What Callbell took is never called anything but accepted or unknown, and nothing was taken twice.
+        # Messages that Callbell accepted are `ACCEPTED` or `UNKNOWN`, and it accepted none twice.
         for number, times in self.fake.accepted.items():
             assert times <= 1
             assert not times or outcomes[number] in (Outcome.ACCEPTED, Outcome.UNKNOWN)
-        for result in self.told:
+        for result in self.received:
             if result.outcome is Outcome.ACCEPTED:
                 assert self.fake.accepted[result.index] == 1
             if result.outcome in (Outcome.NEVER_SENT, Outcome.SKIPPED):
@@ -128,7 +128,7 @@ def of_every_kind(**options: Any) -> list[Any]:
 
 
 def check_cancelled(new: Callable[[], Campaign], cancel_at: Callable[[int], bool]) -> Campaign:
-    """Drive a new campaign, cancelled in these rounds, and check everything but what depends on the grace time."""
+    """Drive a new campaign, cancel it in these rounds, and check all that does not depend on the shutdown time."""
     campaign = new()
     ended = drive(campaign.main, cancel_at=cancel_at)
     # In its last round a run may have ended before the cancellation comes.
@@ -142,39 +142,39 @@ def check_cancelled(new: Callable[[], Campaign], cancel_at: Callable[[int], bool
     return campaign
 
 
-@pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=10.0, tell_slowly=False, limit=None))
+@pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=10.0, save_slowly=False, limit=None))
 def test_cancelled_at_every_point(new: Callable[[], Campaign]) -> None:
-    """Cancelled in any round of the loop, a run settles what had left, tells the truth of the rest, and leaves no task behind."""
+    """Cancelled in any round of the loop, a run waits for requests in flight, reports every message, and leaves no task."""
     for point in every_await(lambda: new().main()):
         campaign = check_cancelled(new, {point}.__contains__)
-        # There was time enough: only the lost answer is unknown.
-        assert {result.index for result in campaign.told if result.outcome is Outcome.UNKNOWN} <= {4}
+        # There was enough time: only the lost response is unknown.
+        assert {result.index for result in campaign.received if result.outcome is Outcome.UNKNOWN} <= {4}
 
 
-@pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=0.12, tell_slowly=True, limit=2))
-def test_cancelled_at_every_point_with_little_grace(new: Callable[[], Campaign]) -> None:
-    """The same with a rate limit to wait for, an `on_result` that takes its time, and a grace time that cuts most of it off."""
+@pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=0.12, save_slowly=True, limit=2))
+def test_cancelled_at_every_point_with_little_time(new: Callable[[], Campaign]) -> None:
+    """The same with a rate limit to wait for, an `on_result` that takes its time, and a shutdown time that is too short for most requests."""
     for point in every_await(lambda: new().main()):
         check_cancelled(new, {point}.__contains__)
 
 
-@pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=0.0, tell_slowly=False, limit=None))
-def test_cancelled_at_every_point_without_grace(new: Callable[[], Campaign]) -> None:
-    """The same with no grace time at all."""
+@pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=0.0, save_slowly=False, limit=None))
+def test_cancelled_at_every_point_without_time(new: Callable[[], Campaign]) -> None:
+    """The same without any shutdown time."""
     for point in every_await(lambda: new().main()):
         check_cancelled(new, {point}.__contains__)
 
 
-@pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=10.0, tell_slowly=True, limit=None))
+@pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=10.0, save_slowly=True, limit=None))
 def test_cancelled_twice_at_every_point(new: Callable[[], Campaign]) -> None:
-    """Cancelled a second time, soon or late after the first, a run still tells the truth and leaves nothing behind."""
+    """Cancelled a second time, soon or late after the first, a run still reports every message, and leaves no task."""
     for point in every_await(lambda: new().main()):
         for gap in (1, 3, 11):
             check_cancelled(new, {point, point + gap}.__contains__)
 
 
-@pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=10.0, tell_slowly=True, limit=2))
+@pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=10.0, save_slowly=True, limit=2))
 def test_cancelled_again_and_again(new: Callable[[], Campaign]) -> None:
-    """Cancelled in every round from some point on, as some libraries do, a run ends at once, and all the rest still holds."""
+    """Cancelled in every round from some point on, a run ends at once, and all these promises hold."""
     for point in every_await(lambda: new().main()):
         check_cancelled(new, range(point, point + 10_000).__contains__)

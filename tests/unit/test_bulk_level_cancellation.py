@@ -9,9 +9,10 @@ from contextlib import aclosing, suppress
 import anyio
 import pytest
 
-from callbell_async import Outcome, SendResult, SendRun
+from callbell_async import CallbellClient, Outcome, SendResult, SendRun
 from callbell_async.http.requests import CallState
 from callbell_async.http.responses import Response
+from callbell_async.sandbox import Sandbox, faults
 from tests.support.clock import current_loop
 from tests.support.fake_callbell import FakeCallbell, new_run, texts
 
@@ -214,3 +215,31 @@ async def test_a_consumer_that_is_cancelled_between_two_results(way: Way) -> Non
     campaign.fake.respond.set()
     await campaign.task
     assert campaign.outcomes() == {"accepted": 11, "skipped": 89}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_client_that_is_left_in_a_cancelled_scope(way: Way) -> None:
+    """Leaving the client's block because of a cancellation waits for the requests in flight, and closes every connection."""
+    runs: list[SendRun] = []
+
+    async def campaign(url: str) -> None:
+        async with CallbellClient("token", base_url=url, timeout=None) as callbell:
+            runs.append(callbell.send_many(texts(100), concurrency=IN_FLIGHT, shutdown_timeout=3600.0))
+            async for _ in runs[0]:
+                await asyncio.Event().wait()
+
+    respond = asyncio.Event()
+    async with Sandbox(token="token") as sandbox:
+        sandbox.inject(faults.no_fault(), times=1)
+        sandbox.inject(faults.no_response(until=respond))
+        task = asyncio.ensure_future(way(campaign(sandbox.url)))
+        while len(sandbox.requests) < IN_FLIGHT + 1:  # noqa: ASYNC110 - sockets of this machine
+            await asyncio.sleep(0)
+        current_loop().advance(60)
+        await rounds()
+        assert not task.done()
+        respond.set()
+        await task
+        await sandbox.wait_disconnected()
+    report = runs[0].report
+    assert (report.accepted, report.unknown, report.skipped) == (11, 0, 89)

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
@@ -19,6 +19,7 @@ from callbell_async import (
     SendResult,
     SendRun,
     ServerError,
+    TextMessage,
     WindowRateLimiter,
 )
 from callbell_async.http.requests import CallState
@@ -89,7 +90,7 @@ async def test_an_outage_of_half_a_minute_costs_no_message(failure: Fate) -> Non
     report = await big_run(fake)
     assert (report.accepted, report.total) == (6_000, 6_000)
     assert set(fake.accepted.values()) == {1}
-    # What was in flight, and probes after 1, 3, 7 and 15 seconds.
+    # Requests in flight, and probes after 1, 3, 7 and 15 seconds.
     assert len(fake.attempts_between(5.0, 35.0)) <= 50 + 5
     # The next one is after 31 seconds.
     assert report.elapsed == pytest.approx(6_000 / 286 + 31, abs=2)
@@ -157,7 +158,7 @@ async def test_responses_in_between_show_that_there_is_no_outage() -> None:
 
 @pytest.mark.parametrize("failure", [Fate(answers=False), Fate(status=504), Fate(status=502)], ids=str)
 async def test_unknown_outcomes_do_not_pause_a_run(failure: Fate) -> None:
-    """A lost response, and a gateway that does not know, are no safe failures: the run does not pause for them."""
+    """A run does not pause for lost responses, or for a gateway that does not know the outcome."""
     report = await new_run(
         FakeCallbell(lambda number, attempt: failure), texts(40), retry=RetryPolicy(), outage_timeout=600.0
     )
@@ -255,7 +256,7 @@ async def test_the_outage_timeout_ends_with_a_probe() -> None:
     assert report.accepted == 50
 
 
-async def test_a_paused_run_tells_for_how_long() -> None:
+async def test_the_time_since_a_run_paused() -> None:
     """`paused_for` is the time since the run paused, and `None` before and after."""
     fake = OutageOfCallbell(REFUSED, begin=2.0, end=20.0)
     run = new_run(
@@ -303,7 +304,7 @@ async def test_a_paused_run_waits_for_a_slow_input() -> None:
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("retry_after", ["86400", "1e300", "1790000000000"])
 async def test_a_run_stops_when_it_should_pause_for_too_long(status: int, retry_after: str, iterated: bool) -> None:
-    """A `Retry-After` longer than `MAX_PAUSE` ends a run at once: the rest is `SKIPPED` with an error that tells it."""
+    """A `Retry-After` longer than `MAX_PAUSE` ends a run at once: the rest is `SKIPPED` with an error that names it."""
     asks = Fate(answering=0.1, status=status, headers={"Retry-After": retry_after})
     fake = FakeCallbell(lambda number, attempt: asks if number == 20 else GOOD)
     run = new_run(
@@ -365,6 +366,20 @@ async def test_a_stopped_run_does_not_wait_for_slots() -> None:
     assert (report.rejected, report.skipped) == (1, 99)
     assert report.elapsed == pytest.approx(0.1)
     assert {result.error for result in report.results} == {report.results[0].error}
+
+
+async def test_a_run_that_fails_does_not_wait_for_slots() -> None:
+    """An input that raises ends a run at once, though its other messages wait for a slot that comes much later."""
+
+    def broken() -> Iterator[TextMessage]:
+        yield from texts(9)
+        raise LookupError("row 10")
+
+    run = new_run(FakeCallbell(), broken(), concurrency=10, rate_limit=WindowRateLimiter(1, period=60.0))
+    with pytest.raises(LookupError, match="row 10"):
+        await run
+    assert run.report.elapsed == pytest.approx(0.0)
+    assert (run.report.accepted, run.report.skipped) == (1, 8)
 
 
 # --- responses that are not Callbell's --------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ async def test_a_server_that_is_overloaded_for_a_while(tmp_path: Path, with_jour
         overloaded = overloaded or accepted == 40
 
     async with Sandbox(token="token") as sandbox:
-        sandbox.inject(faults.answer(503), when=lambda _: overloaded)
+        sandbox.inject(faults.respond(503), when=lambda _: overloaded)
         async with (
             patient_client(sandbox.url) as callbell,
             Journal(tmp_path / "spring.db") as journal,
@@ -104,7 +104,7 @@ async def test_a_server_that_is_overloaded_for_a_while(tmp_path: Path, with_jour
 
 
 async def test_a_server_that_stays_down() -> None:
-    """After `outage_timeout` the run stops by itself, and says why."""
+    """After `outage_timeout` the run stops by itself, with an error that names the reason."""
     port = await unused_port()
     async with patient_client(f"http://127.0.0.1:{port}/v1") as callbell:
         run = callbell.send_many(texts(50), concurrency=5, outage_timeout=60.0)

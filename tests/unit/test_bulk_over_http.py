@@ -14,10 +14,12 @@ from callbell_async import CallbellClient, ClientClosedError, Outcome, SendRun, 
 from tests.support.fake_callbell import slow_response, texts
 from tests.support.strict_server import StrictServer
 
+pytestmark = pytest.mark.usefixtures("http_path")
+
 
 @pytest.fixture(autouse=True)
 async def _nothing_left() -> AsyncIterator[None]:
-    """No test here leaves a task or an unclosed socket behind; pytest turns what the collector says of one into a failure."""
+    """No test here leaves a task or an open socket: pytest fails for the warning about one."""
     yield
     gc.collect()
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -44,14 +46,14 @@ async def test_every_message_is_accepted_once(make: Callable[[list[TextMessage]]
 
 
 async def in_flight(server: StrictServer, run: SendRun, *, requests: int) -> asyncio.Task[Any]:
-    """A task that awaits the run, when so many requests have reached the server."""
+    """Return a task that awaits the run, when this number of requests have reached the server."""
     task = asyncio.ensure_future(run)
     await server.seen(requests)
     return task
 
 
 async def test_client_closed_under_a_run() -> None:
-    """A client that is closed ends the run another task awaits with `ClientClosedError`; what had left is `UNKNOWN`."""
+    """A client that is closed ends a run that another task awaits with `ClientClosedError`; messages in flight are `UNKNOWN`."""
     async with StrictServer(delay=(600.0, 600.0)) as server:
         callbell = CallbellClient("token", base_url=server.base_url)
         run = callbell.send_many(texts(50), concurrency=8, shutdown_timeout=0.0)
@@ -87,7 +89,7 @@ async def test_cancelled_in_the_client_block() -> None:
 
 
 async def test_break_in_the_client_block() -> None:
-    """Leaving the client's block after `break` waits for what is under way: each message the server took is accounted for."""
+    """Leaving the client's block after `break` waits for requests in flight: every message that the server accepted has a result."""
     async with StrictServer() as server:
         async with CallbellClient("token", base_url=server.base_url) as callbell:
             run = callbell.send_many((message for message in texts(200)), concurrency=10)

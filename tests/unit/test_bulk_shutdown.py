@@ -1,19 +1,18 @@
-"""How a run of `send_many` that ends early ends: how long that takes, what it tells, and who may ask for it."""
+"""The end of a run of `send_many` that is cancelled or closed: how long it takes, and what it reports."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
-from typing import Any
 
 import pytest
 
-from callbell_async import ClientClosedError, Outcome, SendReport, SendResult, TextMessage
+from callbell_async import ClientClosedError, Outcome, SendResult, TextMessage
 from callbell_async.bulk import SendRun
-from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, texts
+from tests.support.fake_callbell import FakeCallbell, Fate, begin, cancel, consume, new_run, texts
 
 pytestmark = pytest.mark.virtual_time
 
@@ -21,24 +20,8 @@ pytestmark = pytest.mark.virtual_time
 # --- how long it takes to end -----------------------------------------------------------------------------------------
 
 
-async def begin(run: SendRun, *, after: float = 0.5) -> asyncio.Task[SendReport]:
-    """A task that awaits the run, and some time for it to get under way."""
-    task = asyncio.ensure_future(run)
-    await asyncio.sleep(after)
-    return task
-
-
-async def cancel(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel them and wait for their end."""
-    for task in tasks:
-        task.cancel()
-    for task in tasks:
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-
-async def test_what_is_under_way_has_the_grace_time() -> None:
-    """When a run is cancelled, what ends within the grace time is accepted, what doesn't is cut off, and no more is sent."""
+async def test_requests_in_flight_have_the_shutdown_time() -> None:
+    """When a run is cancelled, requests in flight have the shutdown time to end, and no more are made."""
     took = {0: 1.0, 1: 3.0, 2: 60.0}
     fake = FakeCallbell(lambda number, attempt: Fate(answering=took[number]))
     run = new_run(fake, texts(20), shutdown_timeout=5.0)
@@ -56,7 +39,7 @@ async def test_what_is_under_way_has_the_grace_time() -> None:
 
 
 async def test_cancelled_run_ends_as_soon_as_it_can() -> None:
-    """The grace time is a bound, not a pause: a run is over when the last answer is there."""
+    """The shutdown time is a limit: the run ends when the last response is there."""
     run = new_run(FakeCallbell(lambda number, attempt: Fate(answering=1.0)), texts(20), shutdown_timeout=60.0)
     task = await begin(run)
     loop = asyncio.get_running_loop()
@@ -66,28 +49,28 @@ async def test_cancelled_run_ends_as_soon_as_it_can() -> None:
     assert (run.report.accepted, run.report.skipped) == (3, 17)
 
 
-async def test_cut_off_tells_how_far_it_came() -> None:
-    """What is cut off before it left is `NEVER_SENT`, what was on its way or with Callbell `UNKNOWN`."""
+async def test_the_outcome_of_a_request_that_is_cut_off() -> None:
+    """A request that is cut off is `NEVER_SENT` if its body was not yet written, and otherwise `UNKNOWN`."""
     fates = [Fate(connecting=9.0), Fate(leaving=9.0), Fate(answering=9.0)]
-    told: list[int] = []
+    received: list[int] = []
     run = new_run(
         FakeCallbell(lambda number, attempt: fates[number]),
         texts(3),
         shutdown_timeout=1.0,
-        on_result=lambda result: told.append(result.index),
+        on_result=lambda result: received.append(result.index),
     )
     await cancel(await begin(run))
     assert [result.outcome for result in run.report.results] == [Outcome.NEVER_SENT, Outcome.UNKNOWN, Outcome.UNKNOWN]
-    assert sorted(told) == [0, 1, 2]
+    assert sorted(received) == [0, 1, 2]
 
 
-async def test_second_cancellation_cuts_the_grace_short() -> None:
-    """Cancelled once more while it gives the grace time, a run cuts off at once; the `on_result` of that is still heard out."""
-    told: list[Outcome] = []
+async def test_a_second_cancellation_cuts_the_shutdown_time_short() -> None:
+    """A second cancellation cuts off requests in flight at once; `on_result` still ends by itself."""
+    received: list[Outcome] = []
 
     async def save(result: SendResult) -> None:
         await asyncio.sleep(0.25)
-        told.append(result.outcome)
+        received.append(result.outcome)
 
     run = new_run(
         FakeCallbell(lambda number, attempt: Fate(answering=60.0)),
@@ -102,12 +85,12 @@ async def test_second_cancellation_cuts_the_grace_short() -> None:
     await asyncio.sleep(1.0)
     await cancel(task)
     assert loop.time() - cancelled_at == pytest.approx(1.25)
-    assert told == [Outcome.UNKNOWN] * 3
+    assert received == [Outcome.UNKNOWN] * 3
     assert (run.report.unknown, run.report.total) == (3, 3)
 
 
-async def test_third_cancellation_interrupts_on_result() -> None:
-    """An `on_result` that does not come back ends with a third cancellation; the results it was told are kept."""
+async def test_a_third_cancellation_interrupts_on_result() -> None:
+    """A third cancellation ends an `on_result` that does not return; the results are kept."""
 
     async def hang(_: SendResult) -> None:
         await asyncio.Event().wait()
@@ -125,8 +108,8 @@ async def test_third_cancellation_interrupts_on_result() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_on_result_of_what_was_cut_off_is_heard_out() -> None:
-    """An `on_result` that takes longer than the grace time for what was cut off is not interrupted: it may be saving it."""
+async def test_on_result_of_what_was_cut_off_is_waited_for() -> None:
+    """An `on_result` for a request that was cut off is not interrupted, because it may be saving the result."""
     saved: list[Outcome] = []
 
     async def save(result: SendResult) -> None:
@@ -142,7 +125,7 @@ async def test_on_result_of_what_was_cut_off_is_heard_out() -> None:
 
 
 async def test_closing_can_be_cancelled() -> None:
-    """One who waits for a run's end with `aclose` can be cancelled: what is under way is cut off, and nothing stays behind."""
+    """A task that waits in `aclose` can be cancelled: requests in flight are cut off, and no task is left."""
     run = new_run(FakeCallbell(lambda number, attempt: Fate(answering=60.0)), texts(9), shutdown_timeout=30.0)
     task = await begin(run)
     closing = asyncio.create_task(run.aclose())
@@ -192,8 +175,8 @@ async def test_cancelled_while_the_input_is_waited_for(iterated: bool) -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_input_that_answers_its_cancellation() -> None:
-    """A message that an async input gives when it is cancelled with the run is not sent any more, and not lost either."""
+async def test_an_input_that_catches_its_cancellation() -> None:
+    """A message that an async input yields when it is cancelled with the run is `SKIPPED`."""
 
     async def last_words() -> AsyncIterator[TextMessage]:
         with suppress(asyncio.CancelledError):
@@ -208,90 +191,17 @@ async def test_input_that_answers_its_cancellation() -> None:
     assert fake.arrivals == [0]
 
 
-# --- what on_result receives ------------------------------------------------------------------------------------------
-
-
-class BrokenList(list[TextMessage]):
-    """A list whose iterator raises once, after ten items."""
-
-    def __iter__(self) -> Iterator[TextMessage]:
-        return BrokenIterator(super().__iter__())
-
-
-class BrokenIterator(Iterator[TextMessage]):
-    """Raises once, after ten items."""
-
-    def __init__(self, items: Iterator[TextMessage]) -> None:
-        self.items = items
-        self.given = 0
-
-    def __next__(self) -> TextMessage:
-        self.given += 1
-        if self.given == 11:
-            raise OSError("disk")
-        return next(self.items)
-
-
-@pytest.mark.parametrize("is_async", [False, True])
-@pytest.mark.parametrize(
-    "end", ["cancelled", "timeout", "closed", "stop_on", "input raises", "on_result raises", "break", "complete"]
-)
-async def test_on_result_receives_every_result_of_the_report(end: str, is_async: bool) -> None:
-    """However a run of a list ends, `on_result` receives each result of the report once, the `SKIPPED` ones too."""
-    received: list[SendResult] = []
-
-    def check(result: SendResult) -> None:
-        received.append(result)
-        if end == "on_result raises" and result.index in (4, 60):
-            raise LookupError("no such row")
-
-    async def check_slowly(result: SendResult) -> None:
-        await asyncio.sleep(0.01)
-        check(result)
-
-    fake = FakeCallbell(
-        lambda number, attempt: Fate(answering=1.0, status=401 if end == "stop_on" and number == 4 else 200)
-    )
-    messages = BrokenList(texts(100)) if end == "input raises" else texts(100)
-    run = new_run(fake, messages, on_result=check_slowly if is_async else check, shutdown_timeout=0.5)
-    if end in ("complete", "stop_on"):
-        await run
-    elif end == "break":
-        async for _ in run:
-            break
-        await run.aclose()
-    elif end == "timeout":
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1.7):
-                await run
-    else:
-        task = await begin(run, after=1.7)
-        if end == "cancelled":
-            task.cancel()
-        elif end == "closed":
-            await run.aclose()
-        with pytest.raises((asyncio.CancelledError, ClientClosedError, OSError, LookupError)):
-            await task
-    outcomes = Counter(result.outcome.value for result in received)
-    assert sorted(result.index for result in received) == list(range(100))
-    report = run.report
-    assert outcomes == Counter({outcome.value: getattr(report, outcome.value) for outcome in Outcome}) + Counter()
-    assert report.skipped == 0 if end == "complete" else report.skipped > 80
-    if report.results:
-        assert {id(result) for result in report.results} == {id(result) for result in received}
-
-
 # --- ended by its consumer --------------------------------------------------------------------------------------------
 
 
 def ten_seconds_each() -> FakeCallbell:
-    """Answers that take long."""
+    """All responses but the first ones take ten seconds."""
     return FakeCallbell(lambda number, attempt: Fate(answering=10.0 if number > 3 else 0.1))
 
 
 @pytest.mark.parametrize("close", ["run", "aclosing", "generator"])
 async def test_break_and_close(close: str) -> None:
-    """After `break`, closing the run waits for the end of what is under way, and the report holds it."""
+    """After `break`, closing the run waits for requests in flight, and the report has their results."""
     fake = ten_seconds_each()
     run = new_run(fake, texts(50), shutdown_timeout=60.0)
     if close == "generator":
@@ -315,12 +225,14 @@ async def test_break_and_close(close: str) -> None:
 
 
 async def test_break_and_forget() -> None:
-    """A run that was left by `break` and forgotten still ends by itself within the grace time, and sends nothing new."""
+    """A run that was left by `break` and forgotten ends by itself within the shutdown time, and sends nothing new."""
     fake = ten_seconds_each()
-    told: list[int] = []
-    results = aiter(new_run(fake, texts(50), shutdown_timeout=2.0, on_result=lambda result: told.append(result.index)))
+    received: list[int] = []
+    results = aiter(
+        new_run(fake, texts(50), shutdown_timeout=2.0, on_result=lambda result: received.append(result.index))
+    )
     async for _ in results:
-        if len(told) > 3:
+        if len(received) > 3:
             break
     del results
     gc.collect()
@@ -329,11 +241,11 @@ async def test_break_and_forget() -> None:
     await asyncio.sleep(2.5)
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert len(fake.arrivals) == sent
-    assert sorted(told) == list(range(50))
+    assert sorted(received) == list(range(50))
 
 
 async def test_consumer_that_raises() -> None:
-    """What the body of `async for` raises is what its caller sees; the run ends in the same way as after `break`."""
+    """An exception in the body of `async for` is raised as it is; the run ends in the same way as after `break`."""
     run = new_run(ten_seconds_each(), texts(50), shutdown_timeout=2.0)
 
     async def consumer() -> None:
@@ -348,7 +260,7 @@ async def test_consumer_that_raises() -> None:
 
 
 async def test_closed_by_another_task() -> None:
-    """A run closed under the task that awaits it raises `ClientClosedError` there, after what was under way."""
+    """A run that is closed by another task raises `ClientClosedError` where it is awaited, after the requests in flight."""
     fake = ten_seconds_each()
     run = new_run(fake, texts(50), shutdown_timeout=60.0)
     task = await begin(run, after=5.0)
@@ -359,7 +271,7 @@ async def test_closed_by_another_task() -> None:
 
 
 async def test_closed_under_its_consumer() -> None:
-    """A run closed while it is iterated gives what there still is, and then raises `ClientClosedError`."""
+    """A run that is closed while it is iterated yields the results of the requests in flight, and then raises `ClientClosedError`."""
     fake = ten_seconds_each()
     run = new_run(fake, texts(50), shutdown_timeout=60.0)
     results: list[SendResult] = []
@@ -397,7 +309,7 @@ async def test_on_result_that_closes_the_run(wait: bool) -> None:
     with pytest.raises(ClientClosedError):
         await run
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    # In another task that waits for this one, only the grace time can help.
+    # Another task that waits for this one is only ended by the shutdown time.
     assert run.report.elapsed == pytest.approx(7.0 if wait else 2.0)
     assert run.report.total == 50
     assert Counter(fake.arrivals) == Counter(range(run.report.accepted))

@@ -1,4 +1,4 @@
-"""What stops a run of `send_many` and what doesn't: refused tokens, empty wallets, inputs that raise, messages that can't be sent."""
+"""Errors that stop a run of `send_many`, and errors that concern one message only."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def _no_task_left() -> AsyncIterator[None]:
 
 
 def refused_from(first: int, status: int) -> FakeCallbell:
-    """A Callbell that answers so from this message on."""
+    """A fake Callbell that responds with this status from this message on."""
     return FakeCallbell(lambda number, attempt: Fate(answering=0.1, status=status if number >= first else 200))
 
 
@@ -63,7 +63,7 @@ def refused_from(first: int, status: int) -> FakeCallbell:
 async def test_refused_token_or_empty_wallet_stops_the_run(
     make: Callable[[list[Any]], Any], status: int, kind: type[APIError]
 ) -> None:
-    """After a 401 or 402 nothing more is sent: what was under way ends, and the rest is `SKIPPED` with that error."""
+    """After a 401 or 402 nothing more is sent: requests in flight end, and the rest is `SKIPPED` with that error."""
     fake = refused_from(20, status)
     report = await new_run(fake, make(texts(500)), concurrency=5)
     assert (report.accepted, report.skipped, report.total) == (20, 475, 500)
@@ -78,16 +78,16 @@ async def test_refused_token_or_empty_wallet_stops_the_run(
 
 @pytest.mark.parametrize("make", INPUTS.values(), ids=INPUTS)
 async def test_stopped_run_gives_each_message_under_async_for(make: Callable[[list[Any]], Any]) -> None:
-    """Iterated, and told to `on_result`, a stopped run gives each message's result too, those that were skipped included."""
-    told: list[int] = []
-    run = new_run(refused_from(0, 401), make(texts(300)), on_result=lambda result: told.append(result.index))
+    """A stopped run that is iterated yields every result, and `on_result` receives every result, the `SKIPPED` ones too."""
+    received: list[int] = []
+    run = new_run(refused_from(0, 401), make(texts(300)), on_result=lambda result: received.append(result.index))
     outcomes = Counter([result.outcome async for result in run])
     assert outcomes == {Outcome.REJECTED: 3, Outcome.SKIPPED: 297}
-    assert sorted(told) == list(range(300))
+    assert sorted(received) == list(range(300))
 
 
-async def test_what_was_under_way_is_heard_out_when_the_run_stops() -> None:
-    """A refused token takes no answer away from messages that had left before it was known."""
+async def test_requests_in_flight_end_when_the_run_stops() -> None:
+    """Requests that were in flight when the token was refused get their responses."""
     fates = {0: Fate(answering=0.1, status=401), 1: Fate(answering=5.0), 2: Fate(answering=9.0)}
     report = await new_run(FakeCallbell(lambda number, attempt: fates[number]), texts(50), shutdown_timeout=1.0)
     assert [result.outcome for result in report.results[:3]] == [Outcome.REJECTED, Outcome.ACCEPTED, Outcome.ACCEPTED]
@@ -97,7 +97,7 @@ async def test_what_was_under_way_is_heard_out_when_the_run_stops() -> None:
 
 @pytest.mark.parametrize("shutdown_timeout", [0.0, 5.0])
 async def test_stopped_run_does_not_wait_for_a_silent_input(shutdown_timeout: float) -> None:
-    """A stopped run skips what its input still gives, and ends when the input has been silent for the grace time."""
+    """A stopped run skips what its input still gives, and ends when the input yields nothing for the shutdown time."""
     closed = asyncio.Event()
 
     async def queue() -> AsyncIterator[TextMessage]:
@@ -116,7 +116,7 @@ async def test_stopped_run_does_not_wait_for_a_silent_input(shutdown_timeout: fl
 
 
 async def test_stopped_run_goes_on_with_a_slow_input() -> None:
-    """An input that takes its time, but less than the grace time for each message, is read to its end by a stopped run."""
+    """A stopped run reads an input to its end if each message takes less than the shutdown time."""
     run = new_run(refused_from(0, 401), slow_response(texts(20), every=4.0), concurrency=2, shutdown_timeout=5.0)
     seen = []
     async for result in run:
@@ -139,7 +139,7 @@ async def test_stopped_run_goes_on_with_a_slow_input() -> None:
 async def test_stop_on_is_the_callers_choice(
     stop_on: tuple[type[BaseException], ...], status: int, stops: bool
 ) -> None:
-    """Only an error of a kind in `stop_on` stops a run."""
+    """Only an error of a class in `stop_on` stops a run."""
     fake = refused_from(1, status)
     report = await new_run(fake, texts(30), concurrency=1, stop_on=stop_on)
     assert (report.accepted, report.rejected, report.skipped) == ((1, 1, 28) if stops else (1, 29, 0))
@@ -161,9 +161,9 @@ async def test_stop_on_holds_for_invalid_messages_too() -> None:
 @pytest.mark.parametrize("iterated", [False, True])
 @pytest.mark.parametrize("error", [LookupError("row 20"), TimeoutError("disk"), asyncio.CancelledError("gone")])
 async def test_input_that_raises_ends_the_run(is_async: bool, iterated: bool, error: BaseException) -> None:
-    """What the input raises comes out of the run once what is under way has ended, and no result is lost.
+    """The run raises the exception of the input after the requests in flight have ended, and no result is lost.
 
-    Even `CancelledError`, which the input's own task may have met: it must not look like the input's end.
+    This holds for a `CancelledError` of the input's own, which must not look like the end of the input.
     """
 
     def broken() -> Iterator[TextMessage]:
@@ -186,7 +186,7 @@ async def test_input_that_raises_ends_the_run(is_async: bool, iterated: bool, er
 
 
 async def test_input_with_a_length_that_raises() -> None:
-    """Of an input with a length that raises, what it gave is reported and what it can't give is not."""
+    """Of an input with a length that raises, the report has the messages that could be read."""
 
     class Broken(list[TextMessage]):
         def __iter__(self) -> Iterator[TextMessage]:
@@ -232,7 +232,7 @@ async def test_on_result_that_is_cancelled_ends_the_run() -> None:
 
 @pytest.mark.parametrize("make", INPUTS.values(), ids=INPUTS)
 async def test_what_is_no_message_keeps_its_place(make: Callable[[list[Any]], Any]) -> None:
-    """What is no message, or of a kind that can't be written, is `NEVER_SENT` at its own place with an error that says why."""
+    """An item that is not a message, or that can't be written as JSON, is `NEVER_SENT` at its own index, with the reason."""
     refused = InvalidMessageError("to", "no recipient")
     messages = [*texts(2), refused, "hello", None, Postcard(to="+31612345678"), texts(7)[6]]
     fake = FakeCallbell()
@@ -298,7 +298,7 @@ class _BrokenLimiter(RateLimiter):
 
 
 async def test_strange_exceptions_touch_only_their_message() -> None:
-    """An exception that is none of ours, such as a limiter's own, is that message's result; the others go on."""
+    """An exception from outside the library, such as a limiter's own, is the result of that message only."""
     fake = FakeCallbell()
     report = await new_run(fake, texts(12), rate_limit=_BrokenLimiter(), concurrency=1)
     assert (report.accepted, report.never_sent) == (9, 3)

@@ -1,4 +1,4 @@
-"""The page on the command line says what the commands know."""
+"""The page on the command line describes the commands as they are."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import click
 import pytest
 
 from callbell_async.cli import exit_codes
-from callbell_async.cli.app import app
+from callbell_async.cli.program import app
 
-PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
 
 
 def commands(group: click.Group = app, *before: str) -> dict[str, click.Command]:
-    """Every command by what is typed for it."""
+    """Every command by its full name, such as `contacts export`."""
     found = {}
     with click.Context(group) as context:
         for name in group.list_commands(context):
@@ -33,7 +33,7 @@ COMMANDS = commands()
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_has_its_section_with_all_options(name: str) -> None:
-    """Each command has a section whose heading has its arguments, and whose table has its options, and no other."""
+    """Each command has a section with its arguments in the heading and its options in the table, and no other."""
     command = COMMANDS[name]
     arguments = [
         f" {argument.name.upper()}"
@@ -51,8 +51,8 @@ def test_each_command_has_its_section_with_all_options(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_default_is_told(name: str) -> None:
-    """A default that `--help` shows stands in the table."""
+def test_each_default_is_documented(name: str) -> None:
+    """A default that `--help` shows is in the table."""
     section = PAGE.split(f"| option of `{name}` |")[1].split("\n## ")[0] if COMMANDS[name].params else ""
     for option in COMMANDS[name].params:
         if isinstance(option, click.Option) and option.show_default:
@@ -60,8 +60,8 @@ def test_each_default_is_told(name: str) -> None:
             assert row.rstrip("| ").endswith((f"{option.default}", f"`{option.default}`"))
 
 
-def test_each_exit_status_is_told() -> None:
-    """The table of exit statuses has those that the commands give, and no other."""
+def test_each_exit_status_is_documented() -> None:
+    """The table of exit statuses has those of the commands, and no other."""
     table = PAGE.split("## Exit statuses")[1].split("\n## ")[0]
     told = {int(number) for cell in re.findall(r"^\| ([0-9, ]+) \|", table, re.MULTILINE) for number in cell.split(",")}
     assert told == {getattr(exit_codes, name) for name in exit_codes.__all__}

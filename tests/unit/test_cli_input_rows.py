@@ -1,50 +1,28 @@
-"""From a file or standard input to rows, and from rows to messages."""
+"""Rows from a file or from standard input."""
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from callbell_async import (
-    AudioMessage,
-    ConfigurationError,
-    DocumentMessage,
-    Image,
-    ImageMessage,
-    InvalidMessageError,
-    Outcome,
-    TemplateMessage,
-    TextMessage,
-    VideoMessage,
-)
-from callbell_async.cli.failed_rows import FailedRows
-from callbell_async.cli.input_rows import Row, RowFile
-from callbell_async.cli.message_form import MessageForm, message_to, plan_for_rows
-from callbell_async.cli.output import csv_text
-from callbell_async.cli.placeholders import TextTemplate, split_values
-from callbell_async.cli.row_results import Verdict
-from tests.fixtures.strategies import quick
+from callbell_async import ConfigurationError
+from callbell_async.cli.input_rows import RowFile, repeated
 
 NUMBER = "+447700900001"
 
 
 @pytest.fixture
 def csv_file(tmp_path: Path) -> Path:
-    """A file to write recipients into."""
+    """A CSV file that the test writes."""
     return tmp_path / "recipients.csv"
 
 
 @pytest.fixture
 def jsonl_file(tmp_path: Path) -> Path:
-    """A file to write objects into."""
+    """A JSONL file that the test writes."""
     return tmp_path / "recipients.jsonl"
 
 
@@ -62,8 +40,8 @@ def jsonl_file(tmp_path: Path) -> Path:
         ("to,name\n1,Zoë\n\n2, Søren \n".encode(), ["Zoë", "Søren"]),
     ],
 )
-def test_reads_what_spreadsheets_write(csv_file: Path, raw: bytes, names: list[str]) -> None:
-    """With and without a BOM, commas, semicolons and tabs, quotes, and empty lines."""
+def test_files_of_spreadsheets_are_read(csv_file: Path, raw: bytes, names: list[str]) -> None:
+    """CSV is read with and without a byte order mark, with commas, semicolons and tabs, quotes, and empty lines."""
     csv_file.write_bytes(raw)
     rows = RowFile(csv_file)
     assert rows.columns == ["to", "name"]
@@ -71,91 +49,179 @@ def test_reads_what_spreadsheets_write(csv_file: Path, raw: bytes, names: list[s
     assert rows.count() == len(names)
 
 
+SAVE_AS = 'save it as "CSV UTF-8"'
+
+
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "error"),
     [
-        (b"to\n1\n\xff\n", "is not UTF-8 in line 3; save it as UTF-8 text, CSV or JSONL"),
+        (b"to\n1\n\xff\n", f"is not UTF-8 in line 3; {SAVE_AS}, or give its encoding, such as --encoding cp1252"),
         (b"to\n" + b"1234567\n" * 5_000 + b"1\xff\n", "is not UTF-8 in line 5002;"),
-        ("to\n1\n".encode("utf-16"), "is not UTF-8 in line 1;"),
-        (b'to\n1\n"1\n2\n', "is not CSV from line 3 on .a quotation mark is never closed"),
-        (b'to\n1\n"1"x\n', "is not CSV from line 3 on"),
-        ("to\n1\n".encode("utf-16-le"), "has a NUL character in line 1, as UTF-16 has; save it as UTF-8 text"),
-        (b"to,name\n1,A\0a\n", "has a NUL character in line 2"),
-        (b'[{"to": "1"},\n{"to": "2"}]\n', "is a JSON array; write its objects one a line, without the brackets"),
+        ("to\n1\n".encode("utf-16"), f"is UTF-16; {SAVE_AS}, or give --encoding utf-16"),
+        ("to\n1\n".encode("utf-16-be"), "has a NUL character in line 1, which UTF-16 text and binary files have;"),
+        (b"to,name\n1,A\0a\n", "has a NUL character in line 2, which"),
+        (b"PK\x03\x04\x14\x00\x06\x00\x08", "is a spreadsheet or a zip file, not text; open it in a spreadsheet"),
+        (b"PK\x03\x04\x2d\xff\xfe", "is a spreadsheet or a zip file, not text;"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "is a spreadsheet or a zip file, not text;"),
+        (b'to\n1\n"1\n2\n', "is not CSV from line 3 on (a quotation mark is never closed)"),
+        (b'to\n1\n"1"x\n', "is not CSV from line 3 on (characters follow a closing quotation mark; double the"),
+        (b"to\n" + b"x" * 140_000, "is not CSV from line 2 on (a cell has more than 131072 characters, or a"),
+        (b'[{"to": "1"},\n{"to": "2"}]\n', "is a JSON array; write one object on each line, without the brackets"),
         (b'[\n{"to": "1"}\n]\n', "is a JSON array"),
+        (b"", "is empty; its first line must name the columns, such as: to,name"),
+        (b"\n ,, \n", "is empty; its first line"),
+        (b"sep=;\n", "is empty; its first line"),
+        (b'sep="\nto\n', "sep=: the delimiter must be one character"),
     ],
     ids=[
         "latin-1",
         "far down",
         "utf-16",
-        "open quote",
-        "behind a quote",
         "utf-16 unmarked",
         "NUL",
+        "xlsx",
+        "zip",
+        "xls",
+        "open quote",
+        "behind a quote",
+        "long cell",
         "array",
         "long array",
+        "empty",
+        "no names",
+        "sep alone",
+        "sep of a quote",
     ],
 )
-def test_says_where_a_file_breaks(csv_file: Path, raw: bytes, said: str) -> None:
-    """A file in another encoding, with an open quote or of another form ends with a clear error that names the line."""
+def test_an_unreadable_file_is_named_with_its_remedy(csv_file: Path, raw: bytes, error: str) -> None:
+    """A file in another encoding or of another kind is refused with the line, the cause and the remedy."""
     csv_file.write_bytes(raw)
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError) as raised:
         list(RowFile(csv_file).rows())
+    assert str(raised.value).startswith(f"{csv_file}: {error}")
 
 
-def test_a_template_fills_columns_and_keeps_double_braces() -> None:
-    """`{column}` is replaced once; double braces stand for single ones, and cells are never read as templates."""
-    template = TextTemplate("{{code}}: {code} for {full name}")
-    assert template.columns == ["code", "full name"]
-    assert template.fill({"code": "{full name}", "full name": "Ada"}) == "{code}: {full name} for Ada"
+@pytest.mark.parametrize(
+    ("encoding", "codec", "bom"),
+    [
+        ("cp1252", "cp1252", False),
+        ("CP1252", "cp1252", False),
+        ("utf-16", "utf-16", False),
+        ("utf-16-le", "utf-16-le", True),
+        ("utf-8", "utf-8", True),
+        ("utf-8-sig", "utf-8", True),
+        ("utf_8_sig", "utf-8", False),
+    ],
+)
+def test_encoding_reads_what_it_names(csv_file: Path, encoding: str, codec: str, bom: bool) -> None:
+    """`--encoding` reads other encodings; a byte order mark is dropped and remembered."""
+    csv_file.write_bytes(("\ufeff" * bom + "to,name\n1,Zoë\n").encode(codec))
+    rows = RowFile(csv_file, encoding=encoding)
+    assert (rows.columns, rows.has_bom) == (["to", "name"], bom)
+    assert [row.cells["name"] for row in rows.rows()] == ["Zoë"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "raw", "error"),
+    [
+        ("utf-99", b"to\n", "--encoding: 'utf-99' is not a known text encoding; common ones are utf-8, cp1252"),
+        ("base64", b"to\n", "--encoding: 'base64' is not a known text encoding"),
+        ("ut\0f", b"to\n", "--encoding: 'ut\\x00f' is not a known text encoding"),
+        ("cp1252", "\ufeffto\n1\n".encode(), "{}: begins with the mark of UTF-8; leave out --encoding"),
+        ("cp1252", b"to\n1\n\x81\n", "{}: is not cp1252 in line 3; give another --encoding, or save it as"),
+        ("utf-16", b"to\n1\n", "{}: is not utf-16 in line 1; give another --encoding"),
+    ],
+)
+def test_a_wrong_encoding_is_named(csv_file: Path, encoding: str, raw: bytes, error: str) -> None:
+    """An unknown encoding, and one that does not fit the file, are refused with the remedy."""
+    csv_file.write_bytes(raw)
+    with pytest.raises(ConfigurationError) as raised:
+        list(RowFile(csv_file, encoding=encoding).rows())
+    assert str(raised.value).startswith(error.format(csv_file))
+
+
+def test_a_sep_line_names_the_delimiter(csv_file: Path) -> None:
+    """Excel's line `sep=` is not the header row: it names the delimiter, and counts as a line of the file."""
+    for first in ("sep=|", '"sep=|"', "SEP=|"):
+        csv_file.write_text(f"\n{first}\r\n\nto|name\n1|Ada; Bob\n")
+        rows = RowFile(csv_file)
+        (row,) = rows.rows()
+        assert (rows.has_sep_line, rows.columns, row.line) == (True, ["to", "name"], 5)
+        assert row.cells == {"to": "1", "name": "Ada; Bob"}
+    assert RowFile(csv_file, delimiter=";").columns == ["to|name"]
+
+
+def test_delimiter_separates_the_cells(csv_file: Path) -> None:
+    """`--delimiter` takes any character, and a header row that seems to need it is refused with this advice."""
+    csv_file.write_text("to|name, first\n1|Ada\n")
+    assert RowFile(csv_file, delimiter="|").columns == ["to", "name, first"]
+    csv_file.write_text("to|name\n1|Ada\n")
+    with pytest.raises(ConfigurationError) as raised:
+        RowFile(csv_file).require(["to"], "--to-column")
+    assert str(raised.value) == (
+        f"--to-column: there is no column 'to' in {csv_file}; it has to|name; if its cells are separated by |, give --delimiter '|'"
+    )
+    csv_file.write_text("to\tname, first\n1\tAda\n")
+    for tab in ("tab", "\\t", "\t"):
+        assert RowFile(csv_file, delimiter=tab).columns == ["to", "name, first"]
+    for wrong in ("", ";;", '"', "\n"):
+        with pytest.raises(ConfigurationError, match=r"^--delimiter: the delimiter must be one character"):
+            RowFile(csv_file, delimiter=wrong)
+
+
+class CountedName(str):
+    """A column's name that counts how often it is compared."""
+
+    comparisons = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        type(self).comparisons += 1
+        return str.__eq__(self, other)
+
+
+def test_repeated_columns_are_found_in_linear_time() -> None:
+    """A header row of 40,000 columns takes at most one comparison a column, not one for each pair of columns."""
+    names = [CountedName(number) for number in range(40_000)]
+    assert repeated([*names, CountedName(7), CountedName(8)]) == ["7", "8"]
+    assert CountedName.comparisons <= len(names)
+
+
+def test_repeated_columns_and_keys_are_refused(csv_file: Path) -> None:
+    """A column that is there twice is refused by its name; a long list of columns is cut."""
+    csv_file.write_text("to,a,b,a\n1,2,3,4\n")
+    with pytest.raises(ConfigurationError, match=r"two columns have the same name: a$"):
+        RowFile(csv_file)
+    csv_file.write_text(",".join(f"c{number}" for number in range(1_000)))
+    with pytest.raises(ConfigurationError, match=r"it has c0, c1, .*, c19 and 980 more$"):
+        RowFile(csv_file).require(["to"], "--to-column")
 
 
 def test_lines_are_those_of_an_editor(csv_file: Path) -> None:
-    """Empty lines, also before the heading, and cells of several lines count: a row is named by the line it begins on."""
+    """A row has the number of the line on which it begins, as an editor shows it: empty lines and cells of several lines count."""
     csv_file.write_text('\n\nto,name\n1,Ada\n\n2,"Grace\nHopper"\n3,Joan\n')
     assert [row.line for row in RowFile(csv_file).rows()] == [4, 6, 8]
 
 
-def test_separators_within_quotes_of_the_heading_are_none(csv_file: Path) -> None:
-    """The separator is found outside of the heading's quotes."""
+def test_delimiters_inside_quotes_of_the_header_row_do_not_count(csv_file: Path) -> None:
+    """The delimiter is searched outside of the quotes of the header row."""
     csv_file.write_text('"to, or number";name\n1;Ada\n')
     assert RowFile(csv_file).columns == ["to, or number", "name"]
 
 
 def test_columns_without_a_name_may_be_many(csv_file: Path) -> None:
-    """Spreadsheets leave empty columns behind: they are no reason to refuse a file."""
+    """Several columns without a name, as spreadsheets leave them behind, are accepted."""
     csv_file.write_text("to;name;;\n1;Ada;;\n")
     (row,) = RowFile(csv_file).rows()
-    assert (row.cells["to"], row.cells["name"], row.fault) == ("1", "Ada", None)
+    assert (row.cells["to"], row.cells["name"], row.error) == ("1", "Ada", None)
 
 
-_cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20) | st.sampled_from(
-    ["\r", 'a"b', ";", ",\n", "\t", " x "]
-)
-
-
-@quick
-@given(rows=st.lists(st.lists(_cells, min_size=3, max_size=3)), delimiter=st.sampled_from(",;\t"))
-def test_any_cell_comes_back_by_way_of_the_failed_rows(rows: list[list[str]], delimiter: str) -> None:
-    """Whatever stands in a cell, quotes, separators and line ends too, is read as it was written, and written as it was read."""
-    with tempfile.TemporaryDirectory() as folder:
-        first, second = Path(folder) / "first.csv", Path(folder) / "second.csv"
-        with first.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(csv_text(row, delimiter) for row in [["a", "b", "c"], *rows])
-        source = RowFile(first)
-        with FailedRows(second, source) as failed:
-            for row in source.rows():
-                failed.add(row, Verdict(line=row.line, outcome=Outcome.REJECTED, done=False, unsure=False, reason="x"))
-        again = [row.original for row in RowFile(second).rows()]
-    assert again == [[*row, "rejected", "x"] for row in rows if any(cell.strip() for cell in row)]
-
-
-@pytest.mark.parametrize("heading", [f"{NUMBER},Ada", f"{NUMBER},{NUMBER}"])
-def test_a_forgotten_heading_is_not_told(csv_file: Path, heading: str) -> None:
-    """Where the first line is a recipient already, the error says what belongs there, and not who it is."""
-    csv_file.write_text(f"{heading}\n+447700900002,Grace\n")
+@pytest.mark.parametrize("header", [f"{NUMBER},Ada", f"{NUMBER},{NUMBER}"])
+def test_a_missing_header_row_shows_no_recipient(csv_file: Path, header: str) -> None:
+    """Where the first line is a recipient, the error asks for a header row and does not show the number."""
+    csv_file.write_text(f"{header}\n+447700900002,Grace\n")
     with pytest.raises(ConfigurationError, match=r"its first line must name the columns, such as: to,name$") as raised:
-        RowFile(csv_file).need(["to"], "--to-column")
+        RowFile(csv_file).require(["to"], "--to-column")
     assert NUMBER not in str(raised.value)
 
 
@@ -164,7 +230,7 @@ def test_a_forgotten_heading_is_not_told(csv_file: Path, heading: str) -> None:
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.NDJSON", "rows", "rows.txt"])
 def test_objects_fill_the_same_placeholders(tmp_path: Path, name: str) -> None:
-    """JSONL, by its name or by its first character: strings as they are, numbers as written, true and false; null is empty."""
+    """A file is JSONL by its name or by its first character. Numbers stay as they are written, booleans become `true` and `false`, null is empty."""
     path = tmp_path / name
     path.write_text('\ufeff{"to": "1", "n": 1.10, "b": true, "x": null, "big": 12345678901234567890}\n\n{"to": 2}\n')
     rows = RowFile(path)
@@ -176,42 +242,18 @@ def test_objects_fill_the_same_placeholders(tmp_path: Path, name: str) -> None:
     assert rows.count() == 2
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ('{"to": ', "row: is not JSON"),
-        ("[" * 100_000, "row: is not JSON"),
-        ('["+447700900001"]', "row: is no JSON object"),
-        (f'{{"to": "{NUMBER}", "name": NaN}}', "row: has NaN, which is not JSON; write a string, or null"),
-        (f'{{"to": "{NUMBER}", "name": "Ada", "x": [-Infinity]}}', "row: has -Infinity, which is not JSON"),
-        (f'{{"to": "{NUMBER}", "name": "Ada", "name": "Bob"}}', "row: has the same key twice: name"),
-        (f'{{"to": "{NUMBER}", "name": "Ada", "x": {{"{NUMBER}": 1, "{NUMBER}": 2}}}}', "row: has the same key twice"),
-        ('{"to": 447700900001.0, "name": "Ada"}', "to: looks like a decimal number"),
-        ('{"name": "Ada"}', "row: has no string, number or boolean for 'to'"),
-        ('{"to": ["+447700900001"], "name": "Ada"}', "row: has no string, number or boolean for 'to'"),
-    ],
-)
-def test_a_bad_object_is_one_bad_row(jsonl_file: Path, line: str, said: str) -> None:
-    """A line that is no object, or lacks what is needed, says so, and the others are sent."""
-    jsonl_file.write_text(f'{line}\n{{"to": "{NUMBER}", "name": "Ada"}}\n')
-    plan = plan_for_rows(MessageForm(text="Hi {name}"))
-    bad, good = map(plan.item, RowFile(jsonl_file).rows())
-    assert str(bad).startswith(said)
-    assert good == TextMessage(to=NUMBER, text="Hi Ada")
-
-
-def test_an_object_that_was_among_the_failed_rows_may_say_so_twice(jsonl_file: Path) -> None:
-    """`outcome` and `reason` are what `--failed-to` adds, also to an object that has its own: it is a good row again."""
+def test_an_object_from_failed_rows_may_have_an_outcome_twice(jsonl_file: Path) -> None:
+    """`--failed-to` adds `outcome` and `reason` also to an object that has its own; the row stays a good row."""
     jsonl_file.write_text(f'{{"outcome": 1, "to": "{NUMBER}", "outcome": "rejected", "reason": "x"}}\n')
     (row,) = RowFile(jsonl_file).rows()
-    assert (row.fault, row.cells["to"]) == (None, NUMBER)
+    assert (row.error, row.cells["to"]) == (None, NUMBER)
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_pipe_is_read_once_and_not_counted(tmp_path: Path) -> None:
-    """What is no plain file is a stream: its heading is known at once, its number of rows never."""
+    """A pipe is a stream: its columns are known at once, the number of its rows is not, and its rows come once."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     writer = threading.Thread(target=path.write_text, args=("to,name\n1,Ada\n2,Grace\n",))
@@ -223,135 +265,7 @@ def test_a_pipe_is_read_once_and_not_counted(tmp_path: Path) -> None:
     assert list(rows.rows()) == []
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    """A folder is refused as what can't be read."""
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    """A folder can't be read, and the error gives the reason."""
     with pytest.raises(ConfigurationError, match=r"can't be read \(Is a directory\)"):
         RowFile(tmp_path)
-
-
-# --- messages ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "values"),
-    [
-        ("", []),
-        ("{name}", ["{name}"]),
-        ("{name}, {code},x", ["{name}", "{code}", "x"]),
-        ("{last, first},{{a}},b", ["{last, first}", "{{a}}", "b"]),
-        ("a,,b", ["a", "", "b"]),
-    ],
-)
-def test_values_are_split_at_commas_outside_braces(text: str, values: list[str]) -> None:
-    """A comma in a column's name, or in a cell, does not begin another value."""
-    assert split_values(text) == values
-
-
-CELLS = {"to": NUMBER, "name": "Ada, C.", "code": "7", "url": "https://example.com/a.png", "none": "", "team": "t"}
-URL = "https://example.com/a.png"
-
-
-@pytest.mark.parametrize(
-    ("form", "message"),
-    [
-        (MessageForm(text="Hi {name}"), TextMessage(to=NUMBER, text="Hi Ada, C.")),
-        (
-            MessageForm(template="T", values="{name},{code}", optin=True),
-            TemplateMessage(to=NUMBER, template_uuid="T", optin_contact=True, values=("Ada, C.", "7")),
-        ),
-        (
-            MessageForm(template="T", optin=True, image="{url}"),
-            TemplateMessage(to=NUMBER, template_uuid="T", optin_contact=True, media=Image(URL)),
-        ),
-        (MessageForm(image="{url}", caption="For {name}"), ImageMessage(to=NUMBER, url=URL, caption="For Ada, C.")),
-        (MessageForm(document="{url}", caption="{none}"), DocumentMessage(to=NUMBER, url=URL)),
-        (MessageForm(audio="{url}"), AudioMessage(to=NUMBER, url=URL)),
-        (MessageForm(video="{url}"), VideoMessage(to=NUMBER, url=URL)),
-        (
-            MessageForm(text="x", channel="telegram", channel_uuid="c", team="{team}", assigned_user="{none}"),
-            TextMessage(to=NUMBER, text="x", channel="telegram", channel_uuid="c", team_uuid="t"),
-        ),
-        (
-            MessageForm(text="x", metadata=("code", "who=name")),
-            TextMessage(to=NUMBER, text="x", metadata={"code": "7", "who": "Ada, C."}),
-        ),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_a_row_becomes_its_message(form: MessageForm, message: object) -> None:
-    """Each kind of message, with its placeholders filled; what is optional may be empty in a row."""
-    assert plan_for_rows(form).item(Row(2, CELLS, [])) == message
-
-
-def test_a_key_is_a_cell() -> None:
-    """`--key-column` gives each message the key by which a journal knows it; an empty one is refused."""
-    plan = plan_for_rows(MessageForm(text="x"), key_column="code")
-    assert plan.message(CELLS).key == "7"
-    refused = plan_for_rows(MessageForm(text="x"), key_column="none").item(Row(2, CELLS, []))
-    assert isinstance(refused, InvalidMessageError)
-    assert refused.field == "key"
-
-
-@pytest.mark.parametrize(
-    ("form", "said"),
-    [
-        ({}, "nothing: give one of --text, --template, --image"),
-        ({"text": "x", "image": "y"}, "--text and --image: give one of"),
-        ({"template": "T", "optin": True, "audio": "y"}, "--template and --audio: give one of"),
-        ({"template": "T", "optin": True, "image": "y", "video": "z"}, "--template and --image and --video"),
-        ({"template": "T"}, "--template: templates are sent only to contacts who opted in; add --optin"),
-        ({"text": "x", "optin": True}, "--optin: goes with --template only"),
-        ({"text": "x", "values": "{a}"}, "--values: goes with --template only"),
-        ({"text": "x", "caption": "c"}, "--caption: goes with --image"),
-        ({"template": "T", "optin": True, "image": "y", "caption": "c"}, "--caption: goes with --image"),
-        ({"image": "}"}, "--image: has a brace alone"),
-        ({"template": "T", "optin": True, "values": "{a},{"}, "--values: has a brace alone"),
-        ({"text": "x", "metadata": ("=a",)}, "--metadata: has no name"),
-        (
-            {"text": "x", "metadata": ("code", "code=name")},
-            "--metadata: 'code' is given twice; each name has one value",
-        ),
-    ],
-)
-def test_options_that_do_not_go_together_are_named(form: dict[str, Any], said: str) -> None:
-    """What is asked for in two ways, or in half a way, is refused with the options' names."""
-    with pytest.raises(ConfigurationError) as raised:
-        plan_for_rows(MessageForm(**form))
-    assert str(raised.value).startswith(said)
-
-
-def test_every_option_says_which_columns_it_needs() -> None:
-    """A column that is not there is known before anything is sent, with the option that wants it."""
-    form = MessageForm(template="{t}", values="{a},{b}", optin=True, image="{i}", team="{team}", metadata=("m", "n=o"))
-    needs = list(plan_for_rows(form, to_column="number", key_column="k").needs())
-    assert needs == [
-        ("--to-column", ["number"]),
-        ("--key-column", ["k"]),
-        ("--template", ["t"]),
-        ("--image", ["i"]),
-        ("--team", ["team"]),
-        ("--values", ["a"]),
-        ("--values", ["b"]),
-        ("--metadata", ["m"]),
-        ("--metadata", ["o"]),
-    ]
-
-
-def test_one_message_takes_its_texts_as_they_stand() -> None:
-    """Without rows there are no placeholders: braces stand for themselves, and metadata has its values."""
-    message = message_to(NUMBER, MessageForm(text="{{Hi}} {", metadata=("a=b=c",)))
-    assert message == TextMessage(to=NUMBER, text="{{Hi}} {", metadata={"a": "b=c"})
-    with pytest.raises(ConfigurationError, match="--metadata: write NAME=VALUE"):
-        message_to(NUMBER, MessageForm(text="x", metadata=("a",)))
-    with pytest.raises(ConfigurationError, match="--metadata: 'a' is given twice"):
-        message_to(NUMBER, MessageForm(text="x", metadata=("a=1", "a=2")))
-
-
-@quick
-@given(cells=st.dictionaries(st.text(), st.text()))
-def test_no_cell_is_read_as_a_template(cells: dict[str, str]) -> None:
-    """Whatever a customer's name is, it comes out as it went in."""
-    names = [name for name in cells if name and "{" not in name and "}" not in name]
-    template = TextTemplate("|".join(f"{{{name}}}" for name in names))
-    assert template.fill(cells) == "|".join(cells[name] for name in names)
-    assert json.dumps(template.columns) == json.dumps(names)

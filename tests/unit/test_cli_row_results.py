@@ -1,4 +1,4 @@
-"""What a result means to whoever runs the command."""
+"""The result of a row, and the counts of a run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from callbell_async import DuplicateMessageError, JournalEntry, MessageReceipt, Outcome, SendResult, TextMessage
-from callbell_async.cli.row_results import Tally, verdict_on
+from callbell_async import (
+    DuplicateMessageError,
+    InvalidMessageError,
+    JournalEntry,
+    MessageReceipt,
+    Outcome,
+    SendResult,
+    TextMessage,
+)
+from callbell_async.cli.duplicates import DuplicateRowError
+from callbell_async.cli.row_results import Counts, row_result
 
 MESSAGE = TextMessage(to="+447700900001", text="Hi")
 
@@ -19,7 +28,7 @@ def duplicate(outcome: Outcome, *, first_index: int | None = None) -> DuplicateM
 
 
 @pytest.mark.parametrize(
-    ("outcome", "error", "done", "unsure", "reason"),
+    ("outcome", "error", "done", "may_be_accepted", "reason"),
     [
         (Outcome.ACCEPTED, None, True, False, None),
         (Outcome.UNKNOWN, OSError("Hi"), False, True, "OSError"),
@@ -28,34 +37,33 @@ def duplicate(outcome: Outcome, *, first_index: int | None = None) -> DuplicateM
         (Outcome.SKIPPED, duplicate(Outcome.ACCEPTED), True, False, "known"),
         (Outcome.SKIPPED, duplicate(Outcome.UNKNOWN), False, True, "known"),
         (Outcome.SKIPPED, duplicate(Outcome.REJECTED), False, False, "known"),
-        (
-            Outcome.SKIPPED,
-            duplicate(Outcome.UNKNOWN, first_index=6),
-            True,
-            False,
-            "given twice: the first is row 7 of the input, the heading not counted",
-        ),
+        (Outcome.SKIPPED, duplicate(Outcome.UNKNOWN, first_index=6), True, False, "known"),
+        (Outcome.NEVER_SENT, DuplicateRowError(3, "k"), True, False, "duplicate of line 3"),
+        (Outcome.SKIPPED, DuplicateRowError(3, "k"), True, False, "duplicate of line 3"),
+        (Outcome.NEVER_SENT, InvalidMessageError("column 'to'", "x"), False, False, "column 'to': x"),
     ],
 )
 def test_a_verdict_is_what_is_left_to_do(
-    outcome: Outcome, error: Exception | None, done: bool, unsure: bool, reason: str | None
+    outcome: Outcome, error: Exception | None, done: bool, may_be_accepted: bool, reason: str | None
 ) -> None:
-    """Done is what needs nothing more, unsure what may have arrived; of foreign exceptions only the kind is told."""
+    """A result states whether something is left to do, and whether the message may have arrived; of foreign exceptions it has only the kind."""
     receipt = MessageReceipt("u") if outcome is Outcome.ACCEPTED else None
-    verdict = verdict_on(5, SendResult(0, MESSAGE, outcome, receipt=receipt, error=error, key="k"))
-    assert (verdict.done, verdict.unsure, verdict.reason) == (done, unsure, reason)
-    assert (verdict.line, verdict.key, verdict.uuid) == (5, "k", "u" if receipt else None)
+    message = error if isinstance(error, InvalidMessageError) else MESSAGE
+    found = row_result(5, SendResult(0, message, outcome, receipt=receipt, error=error, key="k"))
+    assert (found.complete, found.may_be_accepted, found.reason) == (done, may_be_accepted, reason)
+    assert (found.line, found.uuid) == (5, "u" if receipt else None)
+    assert found.key == (None if isinstance(error, DuplicateRowError) else "k")
 
 
 def test_a_tally_tells_what_was_done_before() -> None:
     """Of the skipped, those that need nothing more are counted apart."""
-    tally = Tally()
+    counts = Counts()
     for outcome, error in (
         (Outcome.ACCEPTED, None),
         (Outcome.SKIPPED, duplicate(Outcome.ACCEPTED)),
         (Outcome.SKIPPED, None),
         (Outcome.REJECTED, ValueError()),
     ):
-        tally.add(verdict_on(2, SendResult(0, MESSAGE, outcome, error=error)))
-    assert (tally.total, tally.done, tally.duplicates) == (4, 2, 1)
-    assert tally.words() == "1 accepted, 1 rejected, 1 skipped, 1 already done"
+        counts.add(row_result(2, SendResult(0, MESSAGE, outcome, error=error)))
+    assert (counts.total, counts.complete, counts.duplicates) == (4, 2, 1)
+    assert counts.words() == "1 accepted, 1 rejected, 1 skipped, 1 already done"

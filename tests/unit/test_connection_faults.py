@@ -20,7 +20,7 @@ from callbell_async import (
     RequestTimeoutError,
 )
 from callbell_async.sandbox import Exchange, Fault, SandboxResponse
-from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import drop_idle_connection, no_fault, no_response, reset_before_reading
 from tests.support.calls import (
     MESSAGE,
@@ -36,6 +36,8 @@ from tests.support.calls import (
 )
 from tests.support.clock import current_loop
 from tests.support.sandbox_factory import local_callbell
+
+pytestmark = pytest.mark.usefixtures("http_path")
 
 # --- it never left ----------------------------------------------------------------------------------------------------
 
@@ -175,7 +177,7 @@ async def test_a_connection_that_ends_before_the_body_is_written() -> None:
     drop = asyncio.Event()
 
     async def accept_and_drop_when_told(exchange: Exchange) -> None:
-        await exchange.send(exchange.carry_out())
+        await exchange.send(exchange.execute())
         await drop.wait()
         exchange.end_writing()
         await exchange.client_gone()
@@ -207,7 +209,9 @@ def running_tasks() -> set[asyncio.Task[Any]]:
     return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
 
 
-@pytest.mark.parametrize("after", [b"", head(SandboxResponse(200), 99) + b"{"], ids=["waiting", "in mid-answer"])
+@pytest.mark.parametrize(
+    "after", [b"", response_head(SandboxResponse(200), 99) + b"{"], ids=["waiting", "in mid-answer"]
+)
 async def test_a_cancelled_send_leaves_nothing_behind(after: bytes) -> None:
     """A send cancelled in flight ends at once, closes its connection, leaves no task, and the pool serves the next call."""
     server = local_callbell(no_response(after=after), no_fault())

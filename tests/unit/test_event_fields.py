@@ -15,6 +15,7 @@ from callbell_async import (
     Contact,
     ContactCard,
     ContactCardPhone,
+    Conversation,
     InteractiveList,
     Location,
     MessageContext,
@@ -225,6 +226,49 @@ def test_other_values_among_attachments_are_left_out(value: Any, urls: list[str]
 
 
 @pytest.mark.parametrize(
+    "item",
+    [
+        {"url": "https://x.example/1", "content_type": "image/png", "file_name": "a.png", "size": 12},
+        {"url": "https://x.example/1", "contentType": "image/png", "fileName": "a.png", "size": "12"},
+        {"url": "https://x.example/1", "mime_type": "image/png", "filename": "a.png", "file_size": 12, "new": {}},
+    ],
+)
+def test_an_attachment_may_be_an_object(item: Any) -> None:
+    """An attachment given as an object has its content type, its file name and its size in bytes."""
+    (attachment,) = created(attachments=[item]).attachments
+    expected = Attachment(url="https://x.example/1", content_type="image/png", file_name="a.png", size=12)
+    assert attachment == expected
+    assert attachment.kind is AttachmentKind.IMAGE
+    assert "a.png" not in repr(attachment)
+
+
+@pytest.mark.parametrize("size", [-1, True, 1.5, "big", "", "9" * 5000, [], None])
+def test_a_wrong_size_is_none(size: Any) -> None:
+    """A size that is not a whole number of bytes is left out; the rest of the attachment is read."""
+    (attachment,) = created(attachments=[{"url": "u", "size": size, "content_type": 5, "file_name": []}]).attachments
+    assert attachment.size is None
+    assert attachment.url == "u"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "file_name", "kind"),
+    [
+        ("image/jpeg", None, AttachmentKind.IMAGE),
+        ("Audio/ogg; codecs=opus", None, AttachmentKind.AUDIO),
+        ("video", None, AttachmentKind.VIDEO),
+        ("document", None, AttachmentKind.DOCUMENT),
+        ("application/octet-stream", "a.PDF", AttachmentKind.DOCUMENT),
+        ("application/octet-stream", None, None),
+        (None, "voice.ogg", AttachmentKind.AUDIO),
+        ("", "", None),
+    ],
+)
+def test_an_attachment_s_kind_may_be_in_its_type(content_type: Any, file_name: Any, kind: Any) -> None:
+    """The content type decides, then the suffix of the URL, then that of the file name."""
+    assert Attachment(url="https://x.example/1", content_type=content_type, file_name=file_name).kind is kind
+
+
+@pytest.mark.parametrize(
     ("url", "kind"),
     [
         ("https://x.example/photo.JPG", AttachmentKind.IMAGE),
@@ -287,6 +331,44 @@ def test_a_report_may_be_a_json_string(report: Any) -> None:
     assert event.failure != MessageFailure()
     for other in ("no number", "[1]", 5, [1, 2]):
         assert status_updated(status="failed", messageStatusPayload=other).status_payload == other
+
+
+@pytest.mark.parametrize(
+    ("report", "status"),
+    [
+        (
+            {"messaging": {"value": {"statuses": [{"status": "sent"}, {"id": "x"}, {"status": "delivered"}]}}},
+            "delivered",
+        ),
+        ({"id": "i", "type": "read", "payload": {"ts": 1}}, "read"),
+        (META, None),
+        ({"messaging": {"value": {"statuses": "?"}}}, None),
+        ("?", None),
+        (None, None),
+    ],
+)
+def test_the_integration_s_own_status_is_typed(report: Any, status: str | None) -> None:
+    """The status in the report of Meta's or Gupshup's integration is available in the event and in its receipt."""
+    event = status_updated(uuid="u", status="sent", messageStatusPayload=report)
+    assert event.integration_status == status
+    assert event.receipt is not None
+    assert event.receipt.integration_status == status
+
+
+@pytest.mark.parametrize(
+    ("href", "uuid"),
+    [
+        ("https://dash.callbell.eu/chat/f3670b13446b412796238b1cd78899f9", "f3670b13446b412796238b1cd78899f9"),
+        ("https://dash.callbell.eu/chat/f367?tab=1#x", "f367"),
+        ("https://dash.callbell.eu/contacts/eb2b", None),
+        ("https://dash.callbell.eu/chat/", None),
+        (None, None),
+    ],
+)
+def test_a_conversation_s_uuid_is_in_its_url(href: str | None, uuid: str | None) -> None:
+    """Callbell gives the identifier of a conversation only in its URL; contact and conversation have it as an attribute."""
+    assert Contact(conversation_href=href).conversation_uuid == uuid
+    assert Conversation(href=href).uuid == uuid
 
 
 @pytest.mark.parametrize("value", ["sent", "mismatch", "on its way", None])

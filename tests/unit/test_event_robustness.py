@@ -94,6 +94,24 @@ def test_a_body_that_holds_no_event_is_refused(body: bytes, said: str) -> None:
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_a_payload_without_its_envelope_is_recognised(name: str) -> None:
+    """The inner payload of an event, as Callbell's dashboard shows it, is refused with an error that names the missing envelope."""
+    same_payload = {"contact_updated": "contact_created"}
+    with pytest.raises(EventDecodeError, match=r"only the payload.* put it into its envelope") as caught:
+        parse_event(orjson.dumps(documented(name)["payload"]))
+    assert f'"event": "{same_payload.get(name, name)}"' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "document", [{}, {"status": "ok"}, {"ping": True}, {"event": 7, "from": 1, "to": 2, "status": ""}]
+)
+def test_another_document_is_no_payload(document: Any) -> None:
+    """A probe, or a document with a wrong `event`, is not taken for a payload."""
+    with pytest.raises(EventDecodeError, match=r'no string "event"$'):
+        parse_event(orjson.dumps(document))
+
+
 @pytest.mark.parametrize("depth", [10, 200])
 @pytest.mark.parametrize("name", ["message_created", "call_missed"])
 def test_a_payload_may_be_nested_deeply(name: str, depth: int) -> None:

@@ -25,10 +25,12 @@ from callbell_async import (
     ServerError,
 )
 from callbell_async.sandbox import Exchange, Fault, SandboxResponse
-from callbell_async.sandbox.faults import answer, close_after_reading, no_fault, no_response, reset_after_reading
+from callbell_async.sandbox.faults import close_after_reading, no_fault, no_response, reset_after_reading, respond
 from tests.support.calls import MESSAGE, NUMBER, TEXT, TOKEN, client_for, ticks, until
 from tests.support.clock import current_loop
 from tests.support.sandbox_factory import local_callbell
+
+pytestmark = pytest.mark.usefixtures("http_path")
 
 RESENDING = RetryPolicy(wait_initial=0.0, resend_unknown=True)
 
@@ -58,7 +60,7 @@ async def test_unknown_stays_unknown_when_the_next_attempt_is_refused(
 ) -> None:
     """A first attempt that may have been accepted leaves the call `UNKNOWN`, though later ones were refused."""
     async with (
-        local_callbell(reset_after_reading(), answer(status)) as server,
+        local_callbell(reset_after_reading(), respond(status)) as server,
         client_for(server.url, retry=RESENDING) as callbell,
     ):
         with pytest.raises(raises) as caught:
@@ -69,7 +71,7 @@ async def test_unknown_stays_unknown_when_the_next_attempt_is_refused(
 
 async def test_a_retry_that_may_have_been_accepted_is_the_last() -> None:
     """After a 503 the message is retried; a retry that may have been accepted is the last."""
-    async with local_callbell(answer(503), reset_after_reading()) as server, client_for(server.url) as callbell:
+    async with local_callbell(respond(503), reset_after_reading()) as server, client_for(server.url) as callbell:
         with pytest.raises(ConnectionLostError) as caught:
             await callbell.send(MESSAGE)
     assert (caught.value.outcome, caught.value.attempts) == (Outcome.UNKNOWN, 2)
@@ -80,7 +82,7 @@ def lost_by_a_gateway(status: int) -> Fault:
     """Let Callbell accept the request, and a gateway respond with an error."""
 
     async def act(exchange: Exchange) -> None:
-        exchange.carry_out()
+        exchange.execute()
         await exchange.send(SandboxResponse(status, None, {"Content-Type": "text/html"}, b"<h1>no</h1>"))
 
     return Fault("lost by a gateway", act)
@@ -108,7 +110,7 @@ async def test_a_message_that_a_gateway_lost_is_not_sent_again(
 @pytest.mark.parametrize("status", [521, 523, 525, 526])
 async def test_a_message_that_a_gateway_could_not_pass_on_is_sent_again(status: int) -> None:
     """A request that a gateway could not pass on is retried, and the message is sent once."""
-    async with local_callbell(answer(status), no_fault()) as server, client_for(server.url) as callbell:
+    async with local_callbell(respond(status), no_fault()) as server, client_for(server.url) as callbell:
         await callbell.send(MESSAGE)
         server.assert_sent_once(to=NUMBER)
     assert len(server.requests) == 2
@@ -118,7 +120,7 @@ async def test_a_message_that_a_gateway_could_not_pass_on_is_sent_again(status: 
 @pytest.mark.parametrize("status", [502, 504, 520, 522, 524])
 async def test_an_idempotent_call_that_a_gateway_lost_is_retried(status: int, method: str) -> None:
     """Idempotent calls that a gateway lost are retried."""
-    async with local_callbell(answer(status), answer(200, b"{}")) as server, client_for(server.url) as callbell:
+    async with local_callbell(respond(status), respond(200, b"{}")) as server, client_for(server.url) as callbell:
         await callbell.request(method, "/contacts/c0ffee", json={"name": "x"} if method == "PUT" else None)
     assert len(server.requests) == 2
 
@@ -159,7 +161,7 @@ async def test_a_call_that_is_not_idempotent_is_not_retried(method: str, body: d
 async def test_redirects_are_not_followed(status: int) -> None:
     """A redirect is a refusal: the body is not sent a second time, neither to the new address nor to any other."""
     async with local_callbell() as elsewhere:
-        away = answer(status, b"", {"Location": f"{elsewhere.url}/messages/send"})
+        away = respond(status, b"", {"Location": f"{elsewhere.url}/messages/send"})
         async with local_callbell(away) as server, client_for(server.url) as callbell:
             with pytest.raises(APIError) as caught:
                 await callbell.send(MESSAGE)
@@ -205,13 +207,13 @@ in_each_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 
 def pausing(seconds: float) -> Fault:
     """Return a 429 with a `Retry-After` of that number of seconds."""
-    return answer(429, {"error": "slower"}, {"Retry-After": f"{seconds}"})
+    return respond(429, {"error": "slower"}, {"Retry-After": f"{seconds}"})
 
 
 @in_each_form
 async def test_retry_after_is_never_undercut(form: Form, pauses: Callable[[], int]) -> None:
     """The next request is never earlier than Callbell asks, in any form of the header."""
-    async with local_callbell(answer(429, b"", form(60)), no_fault()) as server, client_for(server.url) as callbell:
+    async with local_callbell(respond(429, b"", form(60)), no_fault()) as server, client_for(server.url) as callbell:
         sending = asyncio.create_task(callbell.send(MESSAGE))
         await until(pauses)
         current_loop().advance(40)
@@ -227,7 +229,7 @@ async def test_retry_after_is_never_undercut(form: Form, pauses: Callable[[], in
 @in_each_form
 async def test_a_wait_past_the_policys_timeout_is_not_begun(form: Form) -> None:
     """If Callbell asks for more than the policy's timeout, the refusal is raised at once with the requested time."""
-    async with local_callbell(answer(429, b"", form(1000))) as server, client_for(server.url) as callbell:
+    async with local_callbell(respond(429, b"", form(1000))) as server, client_for(server.url) as callbell:
         with pytest.raises(RateLimitError) as caught:
             await callbell.send(MESSAGE)
     assert (caught.value.outcome, caught.value.attempts, len(server.requests)) == (Outcome.REJECTED, 1, 1)
@@ -237,7 +239,7 @@ async def test_a_wait_past_the_policys_timeout_is_not_begun(form: Form) -> None:
 
 async def test_503_with_retry_after_is_not_undercut_either() -> None:
     """`Retry-After` counts on every status that is retried, and beyond the policy's timeout the call gives up."""
-    async with local_callbell(answer(503, b"", {"Retry-After": "121"})) as server, client_for(server.url) as callbell:
+    async with local_callbell(respond(503, b"", {"Retry-After": "121"})) as server, client_for(server.url) as callbell:
         with pytest.raises(ServerError, match="asks to wait 121 s"):
             await callbell.send(MESSAGE)
     assert len(server.requests) == 1
@@ -299,10 +301,10 @@ async def test_the_log_shows_retries_and_no_secrets(caplog: pytest.LogCaptureFix
     """Each retry and each pause writes a line to the log, without the token, the recipient's number or the text."""
     caplog.set_level(logging.DEBUG)
     path = f"/contacts/phone/{NUMBER}"
-    echo = answer(503, {"error": f"{NUMBER} {TEXT} {TOKEN}"})
+    echo = respond(503, {"error": f"{NUMBER} {TEXT} {TOKEN}"})
     async with local_callbell(echo, pausing(0), no_fault()) as server, client_for(server.url) as callbell:
         await callbell.send(MESSAGE)
-    async with local_callbell(close_after_reading(), answer(200, b"{}")) as server, client_for(server.url) as callbell:
+    async with local_callbell(close_after_reading(), respond(200, b"{}")) as server, client_for(server.url) as callbell:
         await callbell.request("GET", path)
     said = caplog.text
     assert [record.levelname for record in caplog.records if record.name == "callbell_async"] == [

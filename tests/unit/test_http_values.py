@@ -142,13 +142,13 @@ _FAILURES = [Outcome.NEVER_SENT, Outcome.REJECTED, Outcome.UNKNOWN]
 def test_a_call_has_the_worst_outcome_of_its_attempts(first: Outcome, second: Outcome) -> None:
     """A message that may have arrived once stays `UNKNOWN`, whatever happened to later attempts."""
     call = CallState(SEND)
-    for number, outcome in enumerate((first, second), start=1):
+    errors = [error_with(first), error_with(second)]
+    for number, error in enumerate(errors, start=1):
         call.start_attempt()
-        error = error_with(outcome)
         call.mark_failed(error)
         assert error.attempts == number
     worst = max(first, second, key=_FAILURES.index)
-    assert (call.outcome, error.outcome) == (worst, worst)
+    assert (call.outcome, errors[-1].outcome) == (worst, worst)
 
 
 @given(st.lists(st.sampled_from(_FAILURES), min_size=1, max_size=6))

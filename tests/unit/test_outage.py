@@ -29,7 +29,7 @@ def test_three_failures_in_a_row_pause_a_run() -> None:
 
 
 def test_a_response_begins_a_new_row() -> None:
-    """A response between failures shows that there is no outage."""
+    """A response between failures excludes an outage."""
     outage = Outage(600.0)
     for message in range(30):
         outage.failed(100.0, message, reached=True)
@@ -39,7 +39,7 @@ def test_a_response_begins_a_new_row() -> None:
 
 
 def test_an_unknown_outcome_begins_a_new_row() -> None:
-    """An attempt whose outcome is unknown is no failure without a doubt: the row begins anew."""
+    """An attempt with an unknown outcome may have reached Callbell, so the count begins again."""
     outage = Outage(600.0)
     for message in range(30):
         outage.failed(100.0, message, reached=True)
@@ -48,7 +48,7 @@ def test_an_unknown_outcome_begins_a_new_row() -> None:
     assert outage.since is None
 
 
-def test_one_message_alone_is_no_outage() -> None:
+def test_one_message_alone_is_not_an_outage() -> None:
     """A message that always gets a 5xx can be the reason itself, so that other messages are sent."""
     outage = Outage(600.0)
     for _ in range(20):
@@ -98,7 +98,7 @@ def test_an_unknown_outcome_does_not_end_the_pause() -> None:
 
 
 def test_failures_of_requests_that_were_in_flight_do_not_delay_the_probe() -> None:
-    """What was in flight when the run paused fails afterwards, and counts as the same outage."""
+    """Requests in flight that fail after the run paused count as the same outage."""
     outage = paused(at=100.0)
     for message in range(40):
         outage.failed(100.5, message, reached=False)

@@ -450,7 +450,7 @@ async def test_each_request_has_one_slot_and_one_end() -> None:
     report = await new_run(fake, texts(4), retry=RetryPolicy(), rate_limit=limiter)
     assert [result.attempts for result in report.results] == [1, 4, 1, 1]
     assert Counter(limiter.over) == {"answered": 5, "unanswered": 1, "never left": 1}
-    assert fake.most_under_way == 1
+    assert fake.most_in_flight == 1
 
 
 # --- arguments ---------------------------------------------------------------------------------------------------

@@ -27,9 +27,8 @@ from callbell_async import (
     UnprocessableEntityError,
 )
 from callbell_async.sandbox import Fault, SandboxResponse
-from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import (
-    answer,
     close_after_reading,
     no_fault,
     no_response,
@@ -37,12 +36,15 @@ from callbell_async.sandbox.faults import (
     raw,
     reset_after_reading,
     reset_before_reading,
+    respond,
     slow_response,
     truncated_response,
 )
 from tests.support.calls import MESSAGE, NUMBER, client_for, half_a_minute_passes, session_with_hooks
 from tests.support.memory import traced_memory
 from tests.support.sandbox_factory import local_callbell
+
+pytestmark = pytest.mark.usefixtures("http_path")
 
 JSON = {"Content-Type": "application/json"}
 HTML = {"Content-Type": "text/html"}
@@ -74,14 +76,14 @@ IN_DOUBT = {
     ),
     "closed in mid-head": Doubt(raw(b"HTTP/1.1 200 OK\r\nContent-"), ConnectionLostError, "the connection broke"),
     "no answer until the timeout": Doubt(no_response(half_a_minute_passes), RequestTimeoutError, "no response in time"),
-    "200 with HTML": Doubt(answer(200, PAGE, HTML), ResponseDecodeError, "HTML from a proxy or from another server"),
-    "200 with half a body": Doubt(answer(200, RECEIPT[:40], JSON), ResponseDecodeError, "not JSON"),
-    "200 without a body": Doubt(answer(200, b"", JSON), ResponseDecodeError, "not JSON"),
-    "204": Doubt(answer(204), ResponseDecodeError, "not JSON"),
-    "200 without uuid": Doubt(answer(200, b'{"message": {"status": "enqueued"}}'), ResponseDecodeError, "uuid"),
-    "200 with a list": Doubt(answer(200, b"[1, 2]", JSON), ResponseDecodeError, "message"),
+    "200 with HTML": Doubt(respond(200, PAGE, HTML), ResponseDecodeError, "HTML from a proxy or from another server"),
+    "200 with half a body": Doubt(respond(200, RECEIPT[:40], JSON), ResponseDecodeError, "not JSON"),
+    "200 without a body": Doubt(respond(200, b"", JSON), ResponseDecodeError, "not JSON"),
+    "204": Doubt(respond(204), ResponseDecodeError, "not JSON"),
+    "200 without uuid": Doubt(respond(200, b'{"message": {"status": "enqueued"}}'), ResponseDecodeError, "uuid"),
+    "200 with a list": Doubt(respond(200, b"[1, 2]", JSON), ResponseDecodeError, "message"),
     "200 with what is not gzip": Doubt(
-        answer(200, RECEIPT, {**JSON, "Content-Encoding": "gzip"}),
+        respond(200, RECEIPT, {**JSON, "Content-Encoding": "gzip"}),
         ConnectionLostError,
         r"the response's Content-Encoding \(gzip\) can't be decoded",
     ),
@@ -100,10 +102,10 @@ IN_DOUBT = {
         "the response has too many headers",
     ),
     **{
-        f"{status} of a gateway": Doubt(answer(status, PAGE, HTML), ServerError, "HTML from a proxy or firewall")
+        f"{status} of a gateway": Doubt(respond(status, PAGE, HTML), ServerError, "HTML from a proxy or firewall")
         for status in (502, 504, 520, 522, 524)
     },
-    "504 without a body": Doubt(answer(504), ServerError, "from a gateway that does not know"),
+    "504 without a body": Doubt(respond(504), ServerError, "from a gateway that does not know"),
 }
 in_doubt = pytest.mark.parametrize("doubt", IN_DOUBT.values(), ids=IN_DOUBT)
 
@@ -157,7 +159,7 @@ async def test_a_response_whose_rest_never_comes(status: int, raises: type[Callb
     async def time_is_over(*_: object) -> None:
         half_a_minute_passes()
 
-    half = no_response(after=head(SandboxResponse(status, None, HTML), 2 * len(PAGE)) + PAGE)
+    half = no_response(after=response_head(SandboxResponse(status, None, HTML), 2 * len(PAGE)) + PAGE)
     async with (
         local_callbell(half) as server,
         session_with_hooks(on_request_end=time_is_over) as session,
@@ -173,7 +175,7 @@ async def test_a_response_whose_rest_never_comes(status: int, raises: type[Callb
 async def test_a_long_response_header_is_read(name: str) -> None:
     """A header of 60 KB, as security policies may be, does not make an accepted message `UNKNOWN`."""
     policy = {**JSON, name: "a" * 60_000}
-    async with local_callbell(answer(200, RECEIPT, policy)) as server, client_for(server.url) as callbell:
+    async with local_callbell(respond(200, RECEIPT, policy)) as server, client_for(server.url) as callbell:
         receipt = await callbell.send(MESSAGE)
     assert receipt.uuid == "adf3d1216d4c4dcd908199d6700f2381"
 
@@ -182,7 +184,7 @@ async def test_a_long_response_header_over_a_callers_session_is_named() -> None:
     """A caller's session has limits of its own: the error names the limit that the header exceeds."""
     long = {**JSON, "X-Policy": "a" * 9_000}
     async with (
-        local_callbell(answer(200, RECEIPT, long)) as server,
+        local_callbell(respond(200, RECEIPT, long)) as server,
         session_with_hooks() as session,
         client_for(server.url, session=session) as callbell,
     ):
@@ -193,7 +195,7 @@ async def test_a_long_response_header_over_a_callers_session_is_named() -> None:
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip", "deflate"])
 async def test_a_content_encoding_that_cannot_be_decoded_is_named(encoding: str) -> None:
     """A success whose body can't be decoded is `UNKNOWN`, and the error names the encoding."""
-    packed = answer(200, RECEIPT, {**JSON, "Content-Encoding": encoding})
+    packed = respond(200, RECEIPT, {**JSON, "Content-Encoding": encoding})
     async with local_callbell(packed) as server, client_for(server.url) as callbell:
         with pytest.raises(ConnectionLostError, match=rf"Content-Encoding \({encoding}\) can't be decoded") as caught:
             await callbell.send(MESSAGE)
@@ -202,7 +204,7 @@ async def test_a_content_encoding_that_cannot_be_decoded_is_named(encoding: str)
 
 async def test_a_decode_error_keeps_the_response() -> None:
     """An unreadable success keeps its status, its headers with lower-case names and its bytes."""
-    async with local_callbell(answer(201, PAGE, HTML)) as server, client_for(server.url) as callbell:
+    async with local_callbell(respond(201, PAGE, HTML)) as server, client_for(server.url) as callbell:
         with pytest.raises(ResponseDecodeError) as caught:
             await callbell.send(MESSAGE)
     assert (caught.value.status, caught.value.body) == (201, PAGE)
@@ -242,7 +244,7 @@ DEPLETED = "whatsapp_wallet_depleted_credit"
 
 def error(status: int, body: Any = b"", headers: Mapping[str, str] = JSON) -> Fault:
     """Return one of Callbell's error responses."""
-    return answer(status, body, headers)
+    return respond(status, body, headers)
 
 
 REFUSALS = {
@@ -291,8 +293,8 @@ REFUSALS = {
     "403 with what is not gzip": Refusal(
         error(403, b"no", {**JSON, "Content-Encoding": "gzip"}), PermissionDeniedError, 403
     ),
-    "101": Refusal(answer(101, b"", {"Connection": "upgrade", "Upgrade": "other"}), APIError, 101),
-    "304": Refusal(answer(304), APIError, 304),
+    "101": Refusal(respond(101, b"", {"Connection": "upgrade", "Upgrade": "other"}), APIError, 101),
+    "304": Refusal(respond(304), APIError, 304),
 }
 
 

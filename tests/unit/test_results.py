@@ -1,4 +1,4 @@
-"""What a run's report counts and raises."""
+"""The counts of a run's report, and the exception that it raises."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def report(*results: SendResult, **counts: Any) -> SendReport:
 
 
 def test_a_run_without_failures_raises_nothing() -> None:
-    """Accepted messages are no reason to raise, and neither is an empty run."""
+    """Neither accepted messages nor an empty run raise an exception."""
     report(accepted=3).raise_for_failures()
     report().raise_for_failures()
 
 
-def test_a_repeat_is_no_failure() -> None:
-    """What was accepted before, or is given twice, needs no trying; what is unknown from before is still a failure."""
+def test_a_duplicate_is_not_a_failure() -> None:
+    """A message that was accepted before or given twice is not a failure; one whose earlier outcome is unknown is."""
     report(accepted=1, skipped=2, duplicates=2).raise_for_failures()
     with pytest.raises(BulkSendError, match="1 of 4 messages were not accepted: 1 skipped"):
         report(accepted=1, skipped=3, duplicates=2).raise_for_failures()
 
 
 @pytest.mark.parametrize(
-    ("counts", "outcome", "said"),
+    ("counts", "outcome", "text"),
     [
         ({"accepted": 1, "skipped": 1}, Outcome.SKIPPED, "1 of 2 messages were not accepted: 1 skipped"),
         (
@@ -63,16 +63,16 @@ def test_a_repeat_is_no_failure() -> None:
         ),
     ],
 )
-def test_a_failure_raises_the_gravest_outcome(counts: dict[str, int], outcome: Outcome, said: str) -> None:
-    """`raise_for_failures` names the counts, and its outcome is the gravest among them."""
+def test_a_failure_raises_the_worst_outcome(counts: dict[str, int], outcome: Outcome, text: str) -> None:
+    """`raise_for_failures` names the counts, and its outcome is the worst among them."""
     failed = report(**counts)
     with pytest.raises(BulkSendError) as caught:
         failed.raise_for_failures()
-    assert (str(caught.value), caught.value.outcome, caught.value.report) == (said, outcome, failed)
+    assert (str(caught.value), caught.value.outcome, caught.value.report) == (text, outcome, failed)
 
 
-def test_a_failure_is_caused_by_the_first_of_the_gravest() -> None:
-    """The exception's cause is a message that may have arrived, before one that was refused."""
+def test_a_failure_is_caused_by_the_first_of_the_worst() -> None:
+    """The cause of the exception is the error of a message that may have arrived, rather than of one that was refused."""
     results = (
         SendResult(0, HELLO, Outcome.ACCEPTED, receipt=MessageReceipt("adf3")),
         SendResult(1, HELLO, Outcome.REJECTED, error=REFUSED, attempts=1),
@@ -84,7 +84,7 @@ def test_a_failure_is_caused_by_the_first_of_the_gravest() -> None:
 
 
 def test_rate_counts_what_was_tried() -> None:
-    """Skipped messages cost no time; a run that took none has no rate."""
+    """Skipped messages do not count in the rate; a run that took no time has none."""
     assert report(accepted=3, rejected=1, skipped=6).rate == 2.0
     assert report(accepted=3, elapsed=0.0).rate == 0.0
 

@@ -1,4 +1,4 @@
-"""What a test asks a sandbox: messages, requests, copies, and assertions that explain themselves."""
+"""The sandbox's messages, requests, copies, and assertions that explain themselves."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.fixtures.sandbox import GOOD, ask, number
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A sandbox that has taken two messages to one number, and refused one to another."""
+    """A sandbox that has accepted two messages to one number, and refused one to another."""
     async with Sandbox() as running:
         await ask(running, "POST", "/messages/send", json=GOOD)
         await ask(
             running, "POST", "/messages/send", json={**GOOD, "to": "31 612 345 678", "type": "image", "content": IMAGE}
         )
-        running.inject(faults.answer(503), times=1)
+        running.inject(faults.respond(503), times=1)
         await ask(running, "POST", "/messages/send?x=1&x=2", json={**GOOD, "to": number(1)})
         yield running
 
@@ -27,7 +27,7 @@ IMAGE = {"url": "https://example.com/a.png", "text": "A mill"}
 
 
 async def test_a_message_keeps_its_request(sandbox: Sandbox) -> None:
-    """An accepted message has its body and the raw request it came with."""
+    """An accepted message has its body and its request."""
     message = sandbox.messages[0]
     assert (message.body, message.recipient) == (GOOD, "+31612345678")
     assert message.request is sandbox.requests[0]
@@ -36,12 +36,12 @@ async def test_a_message_keeps_its_request(sandbox: Sandbox) -> None:
 
 
 async def test_requests_are_all_that_were_read(sandbox: Sandbox) -> None:
-    """Requests are kept whole, with what they were answered and which fault they met."""
+    """Every request is kept, with the status of its response and the name of its fault."""
     await ask(sandbox, "GET", "/contacts?page=1", token="wrong")
     assert [(request.method, request.path, request.status, request.fault) for request in sandbox.requests] == [
         ("POST", "/messages/send", 200, None),
         ("POST", "/messages/send", 200, None),
-        ("POST", "/messages/send", 503, "answer 503"),
+        ("POST", "/messages/send", 503, "respond 503"),
         ("GET", "/contacts", 401, None),
     ]
     assert sandbox.requests[2].query == {"x": "1"}
@@ -50,14 +50,14 @@ async def test_requests_are_all_that_were_read(sandbox: Sandbox) -> None:
 
 
 async def test_copies_by_recipient(sandbox: Sandbox) -> None:
-    """Copies are counted by recipient, however the number is spelt, under its first spelling."""
+    """Copies are counted by recipient, under the first spelling of the number."""
     assert sandbox.copies() == {"+31612345678": 2}
     assert sandbox.messages_to("0031 612345678") == sandbox.messages
     assert sandbox.messages_to(number(1)) == []
 
 
-async def test_what_holds_is_not_complained_of(sandbox: Sandbox) -> None:
-    """Assertions that hold are silent, and give back the messages they are about."""
+async def test_true_assertions_return_the_messages(sandbox: Sandbox) -> None:
+    """An assertion that holds returns the messages it is about."""
     sandbox.assert_sent(2)
     sandbox.assert_no_duplicates()
     assert sandbox.assert_sent_to("+31612345678", count=2) == sandbox.messages
@@ -69,28 +69,28 @@ async def test_what_holds_is_not_complained_of(sandbox: Sandbox) -> None:
 
 
 async def test_a_wrong_count_is_explained(sandbox: Sandbox) -> None:
-    """A failed count says what was expected, what was accepted, and what became of every request."""
+    """A failed count shows the expected number, the accepted messages, and the outcome of every request."""
     with pytest.raises(AssertionError) as caught:
         sandbox.assert_sent(3)
     first, second = sandbox.messages
     assert str(caught.value).splitlines() == [
-        "expected 3 messages to be accepted, but it was 2",
+        "expected 3 messages, but 2 accepted",
         "accepted:",
         f"  text to +31612345678: {{'text': 'Hello!'}} ({first.uuid})",
         f"  image to 31 612 345 678: {IMAGE} ({second.uuid})",
         "requests (3):",
         "  POST /messages/send to +31612345678 -> 200",
         "  POST /messages/send to 31 612 345 678 -> 200",
-        f"  POST /messages/send to {number(1)} -> 503 (answer 503)",
+        f"  POST /messages/send to {number(1)} -> 503 (respond 503)",
     ]
 
 
 async def test_a_second_copy_is_explained(sandbox: Sandbox) -> None:
-    """A message that was sent twice is shown with the number of its copies; a key says what makes two messages the same."""
+    """A message that was sent twice is shown with the number of its copies; a key decides which messages are equal."""
     await ask(sandbox, "POST", "/messages/send", json=GOOD)
     with pytest.raises(AssertionError, match=r"1 message sent more than once:\n  2 times: text to .31612345678"):
         sandbox.assert_no_duplicates()
-    with pytest.raises(AssertionError, match=r"expected 1 message to .31612345678, but there were 3"):
+    with pytest.raises(AssertionError, match=r"expected 1 message to .31612345678, but there are 3"):
         sandbox.assert_sent_once(to="+31612345678")
     with pytest.raises(AssertionError, match="2 times: text"):
         sandbox.assert_no_duplicates(key=lambda message: str(message.body["type"]))
@@ -98,17 +98,17 @@ async def test_a_second_copy_is_explained(sandbox: Sandbox) -> None:
 
 
 async def test_a_missing_message_is_explained(sandbox: Sandbox) -> None:
-    """A recipient without a message is told with what was accepted instead."""
+    """The error about a recipient without a message shows the accepted messages."""
     with pytest.raises(
-        AssertionError, match=r"expected a message to \+31600000001, but there was none\naccepted:\n  text"
+        AssertionError, match=r"expected a message to \+31600000001, but there is none\naccepted:\n  text"
     ):
         sandbox.assert_sent_to(number(1))
-    with pytest.raises(AssertionError, match=r"expected 1 message to .*, but there were 0\nrequests"):
+    with pytest.raises(AssertionError, match=r"expected 1 message to .*, but there are 0\nrequests"):
         sandbox.assert_sent_once(to=number(1))
 
 
 async def test_a_wrong_body_is_explained(sandbox: Sandbox) -> None:
-    """A message whose body is another one is told with what it has."""
+    """The error about a wrong body names the key, the expected value and the actual one."""
     await ask(sandbox, "POST", "/messages/send", json={**GOOD, "to": number(2)})
     with pytest.raises(AssertionError, match="to have text='Hi', but it is 'Hello!'"):
         sandbox.assert_sent_once(to=number(2), text="Hi")
@@ -117,9 +117,9 @@ async def test_a_wrong_body_is_explained(sandbox: Sandbox) -> None:
 
 
 async def test_many_are_cut_short() -> None:
-    """Ten lines of each kind are shown, and how many more there are; a request that was dropped is told as such."""
+    """Ten lines of each kind are shown, and the number of the others; a request without a response is marked."""
     async with Sandbox() as sandbox:
-        with pytest.raises(AssertionError, match="no request came"):
+        with pytest.raises(AssertionError, match="no requests"):
             sandbox.assert_sent(1)
         for place in range(12):
             await ask(sandbox, "POST", "/messages/send", json={**GOOD, "to": number(place)})
@@ -127,5 +127,5 @@ async def test_many_are_cut_short() -> None:
             sandbox.assert_sent(0)
         assert str(caught.value).count("\n") == 1 + 2 * 11 + 1
         sandbox.requests[0].status = None
-        with pytest.raises(AssertionError, match="no whole answer"):
+        with pytest.raises(AssertionError, match="no complete response"):
             sandbox.assert_sent(0)

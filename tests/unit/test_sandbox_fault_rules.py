@@ -1,4 +1,4 @@
-"""Which requests meet a fault: by count, in a row, by chance, and by what they ask."""
+"""The requests that get a fault: by count, in a sequence, by chance, and by a predicate."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 async def statuses(sandbox: Sandbox, count: int, *, token: str = "sandbox", **changes: Any) -> list[int]:
-    """What so many messages are answered."""
+    """Send `count` messages and return the statuses of the responses."""
     body = {**GOOD, **changes}
     return [(await ask(sandbox, "POST", "/messages/send", token=token, json=body))[0] for _ in range(count)]
 
 
 async def test_faults_by_count(sandbox: Sandbox) -> None:
-    """So many requests meet the fault, and no more."""
-    rule = sandbox.inject(faults.answer(500), times=2)
+    """With `times`, this number of requests get the fault, and no more."""
+    rule = sandbox.inject(faults.respond(500), times=2)
     assert await statuses(sandbox, 4) == [500, 500, 200, 200]
     assert rule.over
 
 
-async def test_faults_in_a_row(sandbox: Sandbox) -> None:
-    """Several faults are met one by one, and the last one stays, until the rule is removed."""
-    rule = sandbox.inject(faults.answer(500), faults.no_fault(), faults.answer(503))
+async def test_faults_in_a_sequence(sandbox: Sandbox) -> None:
+    """Several faults are applied one after the other, and the last one repeats, until the rule is removed."""
+    rule = sandbox.inject(faults.respond(500), faults.no_fault(), faults.respond(503))
     assert await statuses(sandbox, 4) == [500, 200, 503, 503]
     rule.remove()
     assert await statuses(sandbox, 1) == [200]
@@ -47,41 +47,41 @@ async def test_faults_in_a_row(sandbox: Sandbox) -> None:
 
 
 async def test_faults_by_probability(sandbox: Sandbox) -> None:
-    """Chance comes from the seed: the same one gives the same fates, another one others, and about as many as was said."""
+    """The same seed chooses the same requests, another seed others, in about the given proportion."""
 
-    async def fates(seed: int) -> list[int]:
-        rule = sandbox.inject(faults.answer(500), probability=0.25, seed=seed)
+    async def statuses_with(seed: int) -> list[int]:
+        rule = sandbox.inject(faults.respond(500), probability=0.25, seed=seed)
         found = await statuses(sandbox, 60)
         rule.remove()
         return found
 
-    first = await fates(1)
-    assert await fates(1) == first
-    assert await fates(2) != first
+    first = await statuses_with(1)
+    assert await statuses_with(1) == first
+    assert await statuses_with(2) != first
     assert 5 < first.count(500) < 30
-    sandbox.inject(faults.answer(500), probability=0.0)
+    sandbox.inject(faults.respond(500), probability=0.0)
     assert await statuses(sandbox, 5) == [200] * 5
 
 
 async def test_faults_by_predicate(sandbox: Sandbox) -> None:
-    """A predicate chooses by anything of the request, its recipient too."""
-    sandbox.inject(faults.answer(500), when=lambda request: request.to == number(1))
-    sandbox.inject(faults.answer(503), when=lambda request: request.path == "/plan")
+    """A predicate chooses by any property of the request, also by its recipient."""
+    sandbox.inject(faults.respond(500), when=lambda request: request.to == number(1))
+    sandbox.inject(faults.respond(503), when=lambda request: request.path == "/plan")
     assert await statuses(sandbox, 1) == [200]
     assert await statuses(sandbox, 1, to=number(1)) == [500]
     assert (await ask(sandbox, "GET", "/plan"))[0] == 503
 
 
-async def test_the_first_rule_that_fits_has_the_request(sandbox: Sandbox) -> None:
-    """Rules are asked in the order they were made; one that is over, or does not fit, is passed over."""
-    sandbox.inject(faults.answer(500), when=lambda request: request.to == number(1), times=1)
-    sandbox.inject(faults.answer(503), times=1)
-    sandbox.inject(faults.answer(504))
+async def test_the_first_rule_that_applies_is_used(sandbox: Sandbox) -> None:
+    """Rules are tried in the order in which they were added; one that is over, or does not apply, is skipped."""
+    sandbox.inject(faults.respond(500), when=lambda request: request.to == number(1), times=1)
+    sandbox.inject(faults.respond(503), times=1)
+    sandbox.inject(faults.respond(504))
     assert await statuses(sandbox, 3, to=number(1)) == [500, 503, 504]
 
 
 async def test_depleted_credit_is_for_templates(sandbox: Sandbox) -> None:
-    """An empty wallet refuses templates with its code, and nothing else, until there is credit again."""
+    """An empty wallet refuses templates with its code, and nothing else, until the rule is removed."""
     rule = sandbox.inject(faults.depleted_credit())
     template = TemplateMessage(to="+31612345678", template_uuid="x", optin_contact=True)
     async with CallbellClient(sandbox.token, base_url=sandbox.url) as callbell:
@@ -94,8 +94,8 @@ async def test_depleted_credit_is_for_templates(sandbox: Sandbox) -> None:
     assert (await ask(sandbox, "GET", "/plan"))[0] == 200
 
 
-async def test_silence_concerns_whom_the_late_fault_concerns(sandbox: Sandbox) -> None:
-    """A held fault that only some requests can meet holds none of the others."""
+async def test_no_response_applies_where_the_late_fault_applies(sandbox: Sandbox) -> None:
+    """A `no_response` with a late fault for some requests applies to none of the others."""
     sandbox.inject(faults.no_response(until=asyncio.Event(), then=faults.depleted_credit()))
     assert await statuses(sandbox, 2) == [200, 200]
 
@@ -105,8 +105,8 @@ BAD_MESSAGES = ({"to": ""}, {"channel_uuid": "nowhere"})
 
 @pytest.mark.parametrize("bad", BAD_MESSAGES, ids=["a wrong field", "a wrong reference"])
 async def test_the_next_accepted_message_fails(sandbox: Sandbox, bad: dict[str, Any]) -> None:
-    """A failed delivery waits for a message that is accepted: neither a message with something wrong nor another request uses it up."""
-    sandbox.account.add(SandboxChannel(title="The only one"))
+    """A failed delivery waits for an accepted message: neither an invalid message nor another request uses it up."""
+    sandbox.account.seed(SandboxChannel(title="The only one"))
     rule = sandbox.inject(faults.failed_delivery(DeliveryFailure(reason="no")), times=1)
     assert await statuses(sandbox, 1, **bad) == [400]
     assert (await ask(sandbox, "POST", "/contacts", json=GOOD))[0] == 400
@@ -116,33 +116,33 @@ async def test_the_next_accepted_message_fails(sandbox: Sandbox, bad: dict[str, 
     assert [message.failure for message in sandbox.messages] == [DeliveryFailure(reason="no"), None]
 
 
-async def test_a_bad_template_is_refused_before_the_wallet_is_asked(sandbox: Sandbox) -> None:
-    """A template with something wrong is 400 with an empty wallet, too, and does not use the fault up."""
+async def test_an_invalid_template_is_refused_before_the_wallet_is_checked(sandbox: Sandbox) -> None:
+    """An invalid template gets 400 also with an empty wallet, and does not use the fault up."""
     sandbox.inject(faults.depleted_credit(), times=1)
     template: dict[str, Any] = {"template_uuid": "x", "optin_contact": True}
     assert await statuses(sandbox, 1, template_uuid="x") == [400]
     assert await statuses(sandbox, 2, **template) == [402, 200]
 
 
-async def test_a_request_that_fails_counts_within_the_limit() -> None:
-    """Requests that meet a fault are some of the 300, too; those that come beyond it are refused, whatever they were to meet."""
+async def test_a_request_with_a_fault_counts_within_the_limit() -> None:
+    """Requests that get a fault count within the limit; those beyond it are refused and get none."""
     async with Sandbox(limit=3, clock=lambda: 0.0) as sandbox:
-        sandbox.inject(faults.answer(500), faults.no_fault())
+        sandbox.inject(faults.respond(500), faults.no_fault())
         assert await statuses(sandbox, 5) == [500, 200, 200, 429, 429]
 
 
-ANSWERS_BY_THEMSELVES = [
-    faults.answer(500),
+RESPONSES_WITHOUT_EXECUTION = [
+    faults.respond(500),
     faults.html(500, b""),
     faults.depleted_credit(),
     faults.oversized_response(0, 500),
 ]
 
 
-@pytest.mark.parametrize("fault", ANSWERS_BY_THEMSELVES, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", RESPONSES_WITHOUT_EXECUTION, ids=lambda fault: fault.name)
 @pytest.mark.parametrize("when", [None, lambda request: request.to is not None], ids=["any", "asked"])
-async def test_the_account_s_refusals_come_first(fault: Fault, when: Any) -> None:
-    """A wrong token is 401 and a request beyond the limit 429, whatever it was to meet; neither uses a fault up."""
+async def test_refusals_come_first(fault: Fault, when: Any) -> None:
+    """A wrong token gets 401 and a request beyond the limit 429, in place of a fault; neither uses a fault up."""
     template: dict[str, Any] = {"template_uuid": "x", "optin_contact": True}
     now = [0.0]
     async with Sandbox(limit=2, clock=lambda: now[0]) as sandbox:
@@ -158,19 +158,19 @@ async def test_the_account_s_refusals_come_first(fault: Fault, when: Any) -> Non
         assert await statuses(sandbox, 2, **template) == [status, 200]
 
 
-async def test_nobody_is_asked_about_the_refused(sandbox: Sandbox) -> None:
-    """A predicate sees no request with a wrong token: it has nothing to decide there."""
+async def test_predicates_see_no_refused_request(sandbox: Sandbox) -> None:
+    """A predicate is not called with a request that has a wrong token."""
     seen: list[int | None] = []
-    sandbox.inject(faults.answer(500), when=lambda request: bool(seen.append(request.status)))  # type: ignore[func-returns-value]
+    sandbox.inject(faults.respond(500), when=lambda request: bool(seen.append(request.status)))  # type: ignore[func-returns-value]
     assert await statuses(sandbox, 1, token="wrong") == [401]
     assert await statuses(sandbox, 1) == [200]
     assert seen == [None]
 
 
-async def test_whoever_is_refused_meets_what_comes_before_reading() -> None:
-    """A connection that ends when only the head is there asks for no token."""
+async def test_faults_before_reading_need_no_token() -> None:
+    """A fault that applies before reading also applies to a request with a wrong token."""
     async with Sandbox(limit=None) as sandbox:
-        refusing = sandbox.inject(faults.answer(500))
+        refusing = sandbox.inject(faults.respond(500))
         sandbox.inject(faults.close_before_reading(), when=lambda request: request.path == "/plan")
         assert await statuses(sandbox, 1, token="wrong") == [401]
         with pytest.raises(aiohttp.ClientError):
@@ -179,12 +179,12 @@ async def test_whoever_is_refused_meets_what_comes_before_reading() -> None:
 
 
 @pytest.mark.parametrize("removed", [False, True])
-async def test_a_request_that_is_never_whole_uses_no_fault_up(sandbox: Sandbox, removed: bool) -> None:
-    """A fault is taken while the body is still coming; if the client leaves instead, the next request meets it, unless it was removed."""
-    rule = sandbox.inject(faults.answer(500), times=1)
+async def test_an_incomplete_request_uses_no_fault_up(sandbox: Sandbox, removed: bool) -> None:
+    """A fault is taken while the body arrives; if the client leaves instead, the next request gets it, unless the rule was removed."""
+    rule = sandbox.inject(faults.respond(500), times=1)
     _, writer = await asyncio.open_connection("127.0.0.1", int(sandbox.url.split(":")[2].split("/")[0]))
     writer.write(
-        b"POST /v1/messages/send HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sandbox\r\nContent-Length: 500\r\n\r\n{"
+        b"POST /v1/messages/send HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sandbox\r\nContent-Length: 500\r\n\r\n{"
     )
     await until(lambda: rule.over)
     assert await statuses(sandbox, 1) == [200]
@@ -198,7 +198,7 @@ async def test_a_request_that_is_never_whole_uses_no_fault_up(sandbox: Sandbox, 
 
 @pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan")])
 def test_wrong_rules_are_refused(probability: float) -> None:
-    """A rule without faults, or with a probability that is none, is said to be wrong at once."""
+    """A rule without faults, or with a wrong probability, is refused at once."""
     with pytest.raises(ValueError, match="probability"):
         Sandbox().inject(faults.no_fault(), probability=probability)
     with pytest.raises(ValueError, match="faults"):

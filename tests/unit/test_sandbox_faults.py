@@ -1,4 +1,4 @@
-"""The sandbox's faults: each does to a connection what it says, for the requests it is meant for."""
+"""The sandbox's faults: the effect of each on a connection."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         yield running
 
 
-async def raw_answer(sandbox: Sandbox, body: bytes | None = None, head: str = "") -> bytes:
-    """Everything the sandbox says to a good request until it ends the connection; a reset is `b"reset"` at the end."""
+async def raw_response(sandbox: Sandbox, body: bytes | None = None, head: str = "") -> bytes:
+    """Return all bytes until the end of the connection, after a valid request; a reset adds `b"reset"`."""
     content = b'{"to": "1", "from": "whatsapp", "type": "text", "content": {"text": "x"}}' if body is None else body
     reader, writer = await asyncio.open_connection("127.0.0.1", int(sandbox.url.split(":")[2].split("/")[0]))
-    request = f"POST /v1/messages/send HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {sandbox.token}\r\n"
+    request = f"POST /v1/messages/send HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {sandbox.token}\r\n"
     writer.write(f"{request}{head or f'Content-Length: {len(content)}'}\r\n\r\n".encode() + content)
     said = b""
     try:
@@ -54,7 +54,7 @@ async def raw_answer(sandbox: Sandbox, body: bytes | None = None, head: str = ""
 
 @attrs.frozen
 class Wire:
-    """What a fault does on the wire: what it says `first` and `last`, whether the request is counted, and whether it is accepted."""
+    """A fault's effect: the `first` and `last` bytes, whether the request is counted, and whether it is accepted."""
 
     fault: Fault
     first: bytes = b""
@@ -82,15 +82,15 @@ WIRE = {
         faults.raw(b"HTTP/1.1 200 OK\r\nCont", read=False), b"HTTP", b"Cont", counted=False
     ),
     "dropped while idle": Wire(faults.drop_idle_connection(), b"HTTP/1.1 200", b'"enqueued"}}', accepted=True),
-    "dropped after an error": Wire(faults.drop_idle_connection(faults.answer(503)), b"HTTP/1.1 503", b"\r\n\r\n"),
+    "dropped after an error": Wire(faults.drop_idle_connection(faults.respond(503)), b"HTTP/1.1 503", b"\r\n\r\n"),
 }
 
 
 @pytest.mark.parametrize("wire", WIRE.values(), ids=WIRE)
-async def test_ends_the_connection(sandbox: Sandbox, wire: Wire) -> None:
-    """Each of these faults says so much, ends the connection in its own way, and lets a message in or not; the next request is answered."""
+async def test_faults_that_end_the_connection(sandbox: Sandbox, wire: Wire) -> None:
+    """Each of these faults sends these bytes, ends the connection in its own way, and accepts the message or not; the next request succeeds."""
     rule = sandbox.inject(wire.fault, times=1)
-    said = await raw_answer(sandbox)
+    said = await raw_response(sandbox)
     assert said.startswith(wire.first)
     assert said.endswith(wire.last)
     assert bool(said) == bool(wire.first or wire.last)
@@ -102,11 +102,11 @@ async def test_ends_the_connection(sandbox: Sandbox, wire: Wire) -> None:
     assert sandbox.connections == 2
 
 
-ANSWERS = {
-    "an error with its headers": (faults.answer(503, {"error": "later"}, {"Retry-After": "7"}), 503, False),
-    "an error after accepting": (faults.answer(504, b"", accept=True), 504, True),
-    "no content with a body": (faults.answer(204, b"abc"), 204, False),
-    "not modified with a body": (faults.answer(304, {"a": "b"}), 304, False),
+RESPONSES = {
+    "an error with its headers": (faults.respond(503, {"error": "later"}, {"Retry-After": "7"}), 503, False),
+    "an error after accepting": (faults.respond(504, b"", accept=True), 504, True),
+    "no content with a body": (faults.respond(204, b"abc"), 204, False),
+    "not modified with a body": (faults.respond(304, {"a": "b"}), 304, False),
     "HTML": (faults.html(), 502, False),
     "a revoked token": (faults.token_revoked(), 401, False),
     "a slow_response": (faults.slow_response(), 200, True),
@@ -117,9 +117,9 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize(("fault", "status", "accepted"), ANSWERS.values(), ids=ANSWERS)
-async def test_answers_otherwise(sandbox: Sandbox, fault: Fault, status: int, accepted: bool) -> None:
-    """Each of these faults is a whole answer, after which the connection is good for the next request."""
+@pytest.mark.parametrize(("fault", "status", "accepted"), RESPONSES.values(), ids=RESPONSES)
+async def test_faults_that_send_a_response(sandbox: Sandbox, fault: Fault, status: int, accepted: bool) -> None:
+    """Each of these faults sends a complete response; the connection serves the next request."""
     sandbox.inject(fault, times=1)
     headers = {"Authorization": f"Bearer {sandbox.token}"}
     async with aiohttp.ClientSession(headers=headers) as session:
@@ -133,10 +133,10 @@ async def test_answers_otherwise(sandbox: Sandbox, fault: Fault, status: int, ac
     assert [request.fault for request in sandbox.requests] == [fault.name, None]
 
 
-async def test_an_answer_s_body_and_headers_arrive(sandbox: Sandbox) -> None:
-    """Status, body and headers of an answer are those that were said; a flood is as long as it was said to be."""
+async def test_the_body_and_headers_arrive(sandbox: Sandbox) -> None:
+    """The status, body and headers of a response are the given ones; an oversized response has the given length."""
     sandbox.inject(
-        faults.answer(503, {"error": "later"}, {"Retry-After": "7"}), faults.html(), faults.oversized_response(100_001)
+        faults.respond(503, {"error": "later"}, {"Retry-After": "7"}), faults.html(), faults.oversized_response(100_001)
     )
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {sandbox.token}"}) as session:
         async with session.get(f"{sandbox.url}/plan") as response:
@@ -148,8 +148,8 @@ async def test_an_answer_s_body_and_headers_arrive(sandbox: Sandbox) -> None:
             assert len(await response.read()) == 100_001
 
 
-async def test_accept_then_close_is_what_duplicates_are_made_of(sandbox: Sandbox) -> None:
-    """A client that sends again what may have been accepted makes a second copy, and one that does not makes none; the sandbox tells."""
+async def test_accept_then_close_leads_to_duplicates(sandbox: Sandbox) -> None:
+    """A client that resends a possibly accepted message sends it twice; a client that does not sends it once; the assertion shows it."""
     sandbox.inject(faults.accept_then_close(), times=1)
     async with CallbellClient(sandbox.token, base_url=sandbox.url) as callbell:
         with pytest.raises(ConnectionLostError) as caught:
@@ -164,8 +164,8 @@ async def test_accept_then_close_is_what_duplicates_are_made_of(sandbox: Sandbox
         sandbox.assert_no_duplicates()
 
 
-async def test_silence_until_the_client_leaves(sandbox: Sandbox) -> None:
-    """A request that is never answered was read; the hook says when, and the client's timeout is the end of it."""
+async def test_no_response_until_the_client_leaves(sandbox: Sandbox) -> None:
+    """The hook is called when the request has been read; the client's timeout ends the request."""
     sandbox.inject(faults.no_response(lambda: current_loop().advance(31), after=b"HTTP/1.1 200 OK\r\n"), times=1)
     async with CallbellClient(sandbox.token, base_url=sandbox.url) as callbell:
         with pytest.raises(TransportError):
@@ -175,8 +175,8 @@ async def test_silence_until_the_client_leaves(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("accept", [False, True])
-async def test_silence_until_it_is_released(sandbox: Sandbox, accept: bool) -> None:
-    """A held request is answered once it is released; it is carried out then, or before it was held."""
+async def test_no_response_until_it_is_released(sandbox: Sandbox, accept: bool) -> None:
+    """A held request gets its response after the release; it is executed then, or before it was held."""
     read, release = asyncio.Event(), asyncio.Event()
     sandbox.inject(faults.no_response(read.set, until=release, accept=accept), times=1)
     asking = asyncio.create_task(ask(sandbox, "POST", "/messages/send", json=GOOD))
@@ -188,10 +188,10 @@ async def test_silence_until_it_is_released(sandbox: Sandbox, accept: bool) -> N
 
 
 @pytest.mark.parametrize("accept", [False, True])
-async def test_silence_until_a_fault(sandbox: Sandbox, accept: bool) -> None:
-    """A held request meets another fault once it is released; whatever that is, the message is accepted once at most."""
+async def test_no_response_until_a_fault(sandbox: Sandbox, accept: bool) -> None:
+    """A held request gets another fault after the release; with any fault, the message is accepted once at most."""
     release = asyncio.Event()
-    late = (faults.answer(503), faults.delay(0.0), faults.no_fault())
+    late = (faults.respond(503), faults.delay(0.0), faults.no_fault())
     sandbox.inject(*(faults.no_response(until=release, then=fault, accept=accept) for fault in late), times=3)
     asking = [asyncio.create_task(ask(sandbox, "POST", "/messages/send", json=GOOD)) for _ in late]
     await until(lambda: len(sandbox.requests) == 3)
@@ -202,11 +202,11 @@ async def test_silence_until_a_fault(sandbox: Sandbox, accept: bool) -> None:
     sandbox.assert_sent(2 + accept)
     told = {document["message"]["uuid"] for status, document in answers if status == 200}
     assert told <= {message.uuid for message in sandbox.messages}
-    assert sandbox.requests[0].fault == "silence, then answer 503"
+    assert sandbox.requests[0].fault == "no_response, then respond 503"
 
 
-async def test_silence_is_over_when_the_client_has_left(sandbox: Sandbox) -> None:
-    """A request whose client has left is not carried out when it is released."""
+async def test_no_response_ends_when_the_client_has_left(sandbox: Sandbox) -> None:
+    """A request whose client has left is not executed after the release."""
     read, release = asyncio.Event(), asyncio.Event()
     sandbox.inject(faults.no_response(read.set, until=release), times=1)
     asking = asyncio.create_task(ask(sandbox, "POST", "/messages/send", json=GOOD))
@@ -220,7 +220,7 @@ async def test_silence_is_over_when_the_client_has_left(sandbox: Sandbox) -> Non
 
 
 async def test_a_delay(sandbox: Sandbox) -> None:
-    """A delayed request is carried out at once and answered after so many seconds of the event loop's time."""
+    """A delayed request is executed at once, and its response is sent after the seconds, by the event loop's clock."""
     sandbox.inject(faults.delay(3600), times=1)
     asking = asyncio.create_task(ask(sandbox, "POST", "/messages/send", json=GOOD, timeout=None))
     await until(lambda: sandbox.messages)
@@ -229,8 +229,8 @@ async def test_a_delay(sandbox: Sandbox) -> None:
     assert (await asking)[0] == 200
 
 
-async def test_a_slow_trickle(sandbox: Sandbox) -> None:
-    """The bytes of a trickle are so many seconds apart."""
+async def test_a_slow_response(sandbox: Sandbox) -> None:
+    """The bytes of a slow response are sent at the given interval."""
     sandbox.inject(faults.slow_response(SandboxResponse(204), every=60), times=1)
     loop = current_loop()
     asking = asyncio.create_task(ask(sandbox, "GET", "/plan", timeout=None))
@@ -247,8 +247,8 @@ async def until_read(sandbox: Sandbox) -> None:
     await until(lambda: sandbox.requests)
 
 
-async def test_whoever_waits_is_let_go_at_the_end() -> None:
-    """Leaving the sandbox ends what is silent, slow or flooding, at once."""
+async def test_leaving_the_sandbox_ends_its_faults() -> None:
+    """Leaving the sandbox ends all held, slow and oversized responses at once."""
     for fault in (
         faults.no_response(),
         faults.delay(3600),
@@ -259,38 +259,38 @@ async def test_whoever_waits_is_let_go_at_the_end() -> None:
             sandbox.inject(fault)
             port = int(sandbox.url.split(":")[2].split("/")[0])
             _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"GET /v1/plan HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sandbox\r\n\r\n")
+            writer.write(b"GET /v1/plan HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sandbox\r\n\r\n")
             await until_read(sandbox)
         assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         writer.close()
 
 
-async def test_before_reading_only_the_head_is_there(sandbox: Sandbox) -> None:
-    """A predicate for a fault before reading sees no body, and a body that never comes is not waited for."""
+async def test_a_fault_before_reading_sees_the_head_only(sandbox: Sandbox) -> None:
+    """A predicate for a fault before reading gets no body, and no body is waited for."""
     seen: list[bytes] = []
     sandbox.inject(faults.reset_before_reading(), when=lambda request: not seen.append(request.body))  # type: ignore[func-returns-value]
-    assert await raw_answer(sandbox, b"", "Content-Length: 1000000") == b"reset"
+    assert await raw_response(sandbox, b"", "Content-Length: 1000000") == b"reset"
     assert seen == [b""]
     assert sandbox.requests == []
 
 
 @pytest.mark.parametrize("status", [101, 204, 304])
 @pytest.mark.parametrize("body", [b"", b"abc"])
-async def test_no_length_is_promised_where_there_is_no_body(sandbox: Sandbox, status: int, body: bytes) -> None:
-    """An answer that never has a body comes without one and without a length, as HTTP wants it, whatever is given."""
-    sandbox.inject(faults.drop_idle_connection(faults.answer(status, body, {"content-length": "3"})))
-    assert await raw_answer(sandbox) == f"HTTP/1.1 {status} Sandbox\r\n\r\n".encode()
+async def test_a_response_without_body_has_no_length(sandbox: Sandbox, status: int, body: bytes) -> None:
+    """A response whose status has no body is sent without body and without length, as HTTP requires."""
+    sandbox.inject(faults.drop_idle_connection(faults.respond(status, body, {"content-length": "3"})))
+    assert await raw_response(sandbox) == f"HTTP/1.1 {status} Sandbox\r\n\r\n".encode()
 
 
 @pytest.mark.parametrize("name", ["content-length", "Content-Length", "CONTENT-LENGTH"])
-async def test_an_answer_has_one_length(sandbox: Sandbox, name: str) -> None:
-    """A length among the headers of an answer is not said beside the true one, however it is spelt."""
-    sandbox.inject(faults.drop_idle_connection(faults.answer(200, b"abc", {name: "5", "X-A": "b"})))
-    assert await raw_answer(sandbox) == b"HTTP/1.1 200 Sandbox\r\nX-A: b\r\nContent-Length: 3\r\n\r\nabc"
+async def test_a_response_has_one_length(sandbox: Sandbox, name: str) -> None:
+    """A length among the given headers is replaced by the true one, in any spelling."""
+    sandbox.inject(faults.drop_idle_connection(faults.respond(200, b"abc", {name: "5", "X-A": "b"})))
+    assert await raw_response(sandbox) == b"HTTP/1.1 200 Sandbox\r\nX-A: b\r\nContent-Length: 3\r\n\r\nabc"
 
 
-async def test_stops_listening(sandbox: Sandbox) -> None:
-    """After that connections are refused, as often as it is tried; those that are open are served on, and the sandbox ends as ever."""
+async def test_stop_listening(sandbox: Sandbox) -> None:
+    """Further connections are refused, open ones are served, and the sandbox ends as usual; a second call changes nothing."""
     headers = {"Authorization": f"Bearer {sandbox.token}"}
     async with aiohttp.ClientSession(headers=headers) as session:
         for _ in range(2):
@@ -305,8 +305,8 @@ async def test_stops_listening(sandbox: Sandbox) -> None:
     sandbox.assert_sent(0)
 
 
-async def test_listens_again_the_next_time() -> None:
-    """A sandbox that has stopped listening, and was left, can be entered once more."""
+async def test_it_listens_again_when_entered_again() -> None:
+    """A sandbox that stopped listening, and was left, can be entered again."""
     sandbox = Sandbox()
     for _ in range(2):
         async with sandbox:
@@ -315,7 +315,7 @@ async def test_listens_again_the_next_time() -> None:
 
 
 async def test_over_tls() -> None:
-    """With a context it speaks TLS, and its faults do as well."""
+    """With a TLS context the sandbox serves https, faults included."""
     authority = trustme.CA()
     server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(server)

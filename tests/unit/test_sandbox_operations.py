@@ -1,4 +1,4 @@
-"""The sandbox's 40 operations: each is asked over HTTP, and answers in the form of its documented example."""
+"""The sandbox's 40 operations: each is called over HTTP, and responds in the form of its documented example."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from tests.fixtures.sandbox import GOOD, Clock, ask, documented, same_shape, see
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A sandbox with something of everything, a sent, a received and a noted line in a contact's history, and a subscription."""
+    """A sandbox in documented form, with records of every kind, three items in a contact's history, and a webhook."""
     clock = Clock()
     async with Sandbox(clock=clock) as running:
         seed(running.account)
+        running.account.history_has_meta = running.account.status_has_contact = False
+        running.account.contact_in_list = True
         await ask(running, "POST", "/messages/send", json={**GOOD, "to": "+123456789"})
-        running.account.note(running.account.people.get("contact"), "Conversation was assigned to John Doe")
-        running.account.receive("Hello there", sender="+123456789")
+        running.account.add_note(
+            running.account.contacts.get("contact"), "Conversation was assigned to John Doe", system=True
+        )
+        running.account.receive_message("Hello there", sender="+123456789")
         await ask(running, "POST", "/contacts/contact/bot", json={"status": "bot_start"})
         await ask(running, "POST", "/webhooks/subscribe", json=WEBHOOK)
         clock.now += 2.0
@@ -33,7 +37,7 @@ WEBHOOK = {"url": "https://my-app.com/my-webhook-endpoint", "subscriptions": ["m
 
 @attrs.frozen
 class Case:
-    """One request, and the example of its answer; `{message}` stands for the uuid of a message."""
+    """One request, and the example of its response; `{message}` is replaced by the uuid of a message."""
 
     operation: str
     path: str
@@ -142,28 +146,28 @@ CASES = [
 
 
 def example_for(case: Case) -> Any:
-    """The documented body; those of the field types are excerpts, laid over the whole ones here."""
+    """Return the documented body; those of the field types are excerpts, which are merged with the complete ones."""
     assert case.example is not None
-    example = documented(case.example)
+    example: dict[str, Any] = documented(case.example)
     if case.example.endswith(".include_field_types"):
         whole = documented(case.example.removesuffix(".include_field_types"))
         ((key, documents),) = example.items()
         example = {key: [{**whole[key][0], **document} for document in documents]}
     if case.operation == "GET /contacts":
-        # Documented by words only.
+        # The documentation describes it without an example.
         example["meta"] = {"page": 1, "pages": 1, "next": None}
     return example
 
 
-def test_there_are_forty_operations_and_all_are_tried() -> None:
-    """The table below leaves out none of the documented operations, and the sandbox has no other."""
+def test_all_forty_operations_are_tested() -> None:
+    """The table below has each of the documented operations, and the sandbox has no others."""
     assert len(OPERATIONS) == 40
     assert {case.operation for case in CASES} == OPERATIONS.keys()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.operation} {case.example or ''}")
-async def test_answers_as_documented(sandbox: Sandbox, case: Case) -> None:
-    """Keys, types, lists of one and forms of dates are those of the documented example."""
+async def test_responds_as_documented(sandbox: Sandbox, case: Case) -> None:
+    """The keys, types, lists of one and forms of dates are those of the documented example."""
     path = case.path.format(message=sandbox.messages[0].uuid)
     status, found = await ask(sandbox, case.operation.split()[0], path, json=case.body)
     assert status == case.status
@@ -174,8 +178,8 @@ async def test_answers_as_documented(sandbox: Sandbox, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.body is not None and "?" not in case.path][4:])
-async def test_wants_what_is_required(sandbox: Sandbox, case: Case) -> None:
-    """Whatever takes a body says by field what an empty one lacks, or changes nothing where all is optional."""
+async def test_required_fields(sandbox: Sandbox, case: Case) -> None:
+    """An empty body gets an error for each required field, or changes nothing if all fields are optional."""
     status, found = await ask(sandbox, case.operation.split()[0], case.path, json={})
     optional = case.operation in ("PATCH /contacts/:uuid", "PUT /custom_statuses/:id", "PUT /users/:uuid/status")
     if optional:
@@ -183,28 +187,26 @@ async def test_wants_what_is_required(sandbox: Sandbox, case: Case) -> None:
     else:
         assert status == 400
         assert found["error"].keys() <= case.body.keys()
-        assert {complaint for complaints in found["error"].values() for complaint in complaints} == {
-            "must be present and not empty"
-        }
+        assert {error for errors in found["error"].values() for error in errors} == {"must be present and not empty"}
 
 
 @pytest.mark.parametrize("name", sorted(name for name in OPERATIONS if ":" in name))
-async def test_knows_nothing_under_another_id(sandbox: Sandbox, name: str) -> None:
-    """An id that nothing has is answered 404, whatever is asked of it."""
+async def test_an_unknown_id_is_not_found(sandbox: Sandbox, name: str) -> None:
+    """Every operation on an unknown id gets 404."""
     method, path = name.split()
     path = "/".join("nothing" if part.startswith(":") else part for part in path.split("/"))
     assert await ask(sandbox, method, path, json={}) == (404, {"error": "not found"})
 
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
-async def test_every_operation_wants_the_token(sandbox: Sandbox, name: str) -> None:
-    """Nothing is told or done under a wrong token."""
+async def test_every_operation_requires_the_token(sandbox: Sandbox, name: str) -> None:
+    """A wrong token gets 401, and nothing is changed."""
     method, path = name.split()
     assert await ask(sandbox, method, path, token="wrong", json=GOOD) == (401, {"error": "not authorized"})
     assert len(sandbox.messages) == 1
 
 
-async def test_a_wrong_method_is_told_the_right_ones(sandbox: Sandbox) -> None:
-    """A known path with a method it does not have is 405, in JSON."""
+async def test_a_wrong_method_is_refused(sandbox: Sandbox) -> None:
+    """A known path with another method gets 405, in JSON."""
     assert await ask(sandbox, "PUT", "/contacts/contact") == (405, {"error": "method not allowed"})
     assert await ask(sandbox, "GET", "/contacts/phone/") == (404, {"error": "not found"})

@@ -1,4 +1,4 @@
-"""What docs/sandbox.md says is assumed where Callbell's documentation is silent, as far as no other test has it."""
+"""The assumptions in docs/how-to/sandbox.md where Callbell's documentation is silent, as far as other tests do not cover them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import attrs
 import pytest
 
 from callbell_async.sandbox import DeliveryFailure, Sandbox, SandboxContact, faults
-from tests.fixtures.sandbox import GOOD, Clock, ask, get, seed, send
+from tests.fixtures.sandbox import GOOD, Clock, ask, get, number, seed, send
 
 
 @pytest.fixture
 def sandbox(sandbox: Sandbox) -> Sandbox:
-    """The common one, with something of everything."""
+    """The common sandbox, with records of every kind."""
     seed(sandbox.account)
     return sandbox
 
 
 @attrs.frozen
 class Assumed:
-    """What a request is answered: its status, and the fields that are complained of, or how many there are in the list."""
+    """A request and the status of its response, with the fields that have errors, or the length of its list."""
 
     method: str
     path: str
@@ -45,7 +45,7 @@ ASSUMED = {
     "an unknown team": Assumed("GET", "/contacts?team_uuid=pigeon", 200, found=0),
     "an unknown event": Assumed("GET", "/webhooks/events?subscriptions=pigeon", 200, found=0),
     "discarded channels are listed": Assumed("GET", "/channels", 200, found=2),
-    "a body nobody asked for": Assumed("POST", "/contacts/contact/conversation/open", 200, json=[]),
+    "a body that is not needed": Assumed("POST", "/contacts/contact/conversation/open", 200, json=[]),
     "no body": Assumed("PATCH", "/contacts/contact", 400),
     "a body that is no object": Assumed("PATCH", "/contacts/contact", 400, json=[], wrong=("body",)),
     "a change of nothing": Assumed("PATCH", "/contacts/contact", 200, json={}),
@@ -56,7 +56,7 @@ ASSUMED = {
     ),
     "an identifier that is no number": Assumed("POST", "/contacts", 200, json=ANN),
     "a recipient that is no number": Assumed("POST", "/messages/send", 200, json={**GOOD, "to": "Ann"}),
-    "a url that is none": Assumed("POST", "/messages/send", 200, json={**GOOD, "type": "audio", "content": {"url": "x"}}),
+    "an invalid url": Assumed("POST", "/messages/send", 200, json={**GOOD, "type": "audio", "content": {"url": "x"}}),
     "unknown fields": Assumed("POST", "/messages/send", 200, json={**GOOD, "fields": "x, ,y", "x": 1}),
     "another kind of channel": Assumed(
         "POST", "/messages/send", 200, json={**GOOD, "from": "telegram", "channel_uuid": "channel"}
@@ -76,7 +76,7 @@ ASSUMED = {
         "POST", "/messages/send", 400, json={**TEMPLATE, "content": None}, wrong=("content",)
     ),
     "an incoming message's external id": Assumed("GET", "/messages/status/wamid.x", 404),
-    "a custom status that isn't there": Assumed(
+    "an unknown custom status": Assumed(
         "PUT", "/users/user/status", 400, json={"custom_status_uuid": "x"}, wrong=("custom_status_uuid",)
     ),
     "a custom status that nobody has": Assumed("DELETE", "/users/user/status", 204),
@@ -84,7 +84,7 @@ ASSUMED = {
     "no events": Assumed(
         "POST", "/webhooks/subscribe", 400, json={"url": "http://127.0.0.1", "subscriptions": []}, wrong=("subscriptions",)
     ),
-    "an event that isn't documented": Assumed(
+    "an undocumented event": Assumed(
         "POST", "/webhooks/subscribe", 400, json={"url": "http://127.0.0.1", "subscriptions": ["x"]}, wrong=("subscriptions",)
     ),
     "nothing to unsubscribe": Assumed("DELETE", "/webhooks/unsubscribe", 404),
@@ -92,8 +92,8 @@ ASSUMED = {
 
 
 @pytest.mark.parametrize("assumed", ASSUMED.values(), ids=ASSUMED)
-async def test_answers_as_assumed(sandbox: Sandbox, assumed: Assumed) -> None:
-    """Each request is answered as docs/sandbox.md says."""
+async def test_responds_as_assumed(sandbox: Sandbox, assumed: Assumed) -> None:
+    """Each request gets the response that docs/how-to/sandbox.md describes."""
     options = {} if assumed.json is None else {"json": assumed.json}
     status, document = await ask(sandbox, assumed.method, assumed.path, **options)
     assert status == assumed.status, document
@@ -105,28 +105,28 @@ async def test_answers_as_assumed(sandbox: Sandbox, assumed: Assumed) -> None:
 
 
 async def test_a_number_on_a_channel(sandbox: Sandbox) -> None:
-    """By number and channel a contact is found that has this channel or none; by number WhatsApp's only."""
-    sandbox.account.add(SandboxContact(identifier="+1", name="None"))
-    sandbox.account.add(SandboxContact(identifier="+2", name="Other", channel="old-channel"))
-    sandbox.account.add(SandboxContact(identifier="+3", name="Telegram", source="telegram"))
-    asked = [
-        (place, (await ask(sandbox, "GET", f"/contacts/phone/{place}?channel_uuid=channel"))[0]) for place in (1, 2, 3)
+    """With a channel, a contact with this channel or without one is found; without a channel, any WhatsApp contact."""
+    sandbox.account.seed(SandboxContact(identifier=number(1), name="None"))
+    sandbox.account.seed(SandboxContact(identifier=number(2), name="Other", channel="old-channel"))
+    sandbox.account.seed(SandboxContact(identifier=number(3), name="Telegram", source="telegram"))
+    statuses = [
+        (await ask(sandbox, "GET", f"/contacts/phone/{number(place)}?channel_uuid=channel"))[0] for place in (1, 2, 3)
     ]
-    assert asked == [(1, 200), (2, 404), (3, 404)]
-    assert (await get(sandbox, "/contacts/phone/2"))["contact"]["name"] == "Other"
+    assert statuses == [200, 404, 404]
+    assert (await get(sandbox, f"/contacts/phone/{number(2)}"))["contact"]["name"] == "Other"
 
 
 @pytest.mark.parametrize(
     ("value", "there"), [("true", True), ("1", True), ("TRUE", False), ("yes", False), ("", False)]
 )
 async def test_asking_for_field_types(sandbox: Sandbox, value: str, there: bool) -> None:
-    """Types come for `true` and `1`; any other value asks for nothing."""
-    (contact,) = (await get(sandbox, f"/contacts/contact?include_field_types={value}"))["contact"]
+    """Only `true` and `1` request the types."""
+    contact = (await get(sandbox, f"/contacts/contact?include_field_types={value}"))["contact"]
     assert ("customFieldsMetadata" in contact) == there
 
 
-async def test_a_line_stays_sent(sandbox: Sandbox, clock: Clock) -> None:
-    """The history says `sent` of a message whose delivery failed; a contact that is gone leaves its status, and nothing to delete."""
+async def test_a_history_item_stays_sent(sandbox: Sandbox, clock: Clock) -> None:
+    """The history has `sent` also for a failed message; after its contact was deleted, a message has a status and can't be deleted."""
     sandbox.inject(faults.failed_delivery(DeliveryFailure(reason="no")))
     uuid = await send(sandbox, to="123456789", type="image", content={"url": "x", "text": "A mill"})
     clock.now += 60
@@ -138,18 +138,18 @@ async def test_a_line_stays_sent(sandbox: Sandbox, clock: Clock) -> None:
 
 
 async def test_null_leaves_a_contact_alone(sandbox: Sandbox) -> None:
-    """Null changes nothing of a contact; taking a user away wins over giving one."""
+    """Null changes no field of a contact; `unassign_user` has priority over `assigned_user`."""
     before = (await get(sandbox, "/contacts/contact"))["contact"]
     fields = ("tags", "custom_fields", "assigned_user", "team_uuid", "note", "bot_status", "unassign_user")
     _, changed = await ask(sandbox, "PATCH", "/contacts/contact", json=dict.fromkeys(fields))
     assert changed["contact"] == before
     body = {"assigned_user": "john1@gmail.com", "unassign_user": True}
     _, changed = await ask(sandbox, "PATCH", "/contacts/contact", json=body)
-    assert changed["contact"][0]["assignedUser"] is None
+    assert changed["contact"]["assignedUser"] is None
 
 
-async def test_a_message_s_channel_is_a_new_contact_s(sandbox: Sandbox) -> None:
-    """A new contact has the channel of its first message, and keeps it, with the number its lines come from."""
+async def test_a_new_contact_has_the_channel_of_its_message(sandbox: Sandbox) -> None:
+    """A new contact has the channel of its first message and keeps it; its history has this channel's number."""
     for channel in ("old-channel", "channel"):
         await send(sandbox, channel_uuid=channel)
     contact = (await get(sandbox, "/contacts/phone/31612345678"))["contact"]
@@ -158,15 +158,15 @@ async def test_a_message_s_channel_is_a_new_contact_s(sandbox: Sandbox) -> None:
     assert [line["from"] for line in lines] == ["390000000000"] * 2
 
 
-async def test_the_words_of_an_empty_wallet(sandbox: Sandbox) -> None:
-    """An empty wallet has its code, and words of the sandbox's own."""
+async def test_the_error_of_an_empty_wallet(sandbox: Sandbox) -> None:
+    """An empty wallet has Callbell's code, and a text of the sandbox."""
     sandbox.inject(faults.depleted_credit())
     words = {"error": "the WhatsApp wallet has no credit left", "code": "whatsapp_wallet_depleted_credit"}
     assert await ask(sandbox, "POST", "/messages/send", json=TEMPLATE) == (402, words)
 
 
 async def test_being_available_again_has_a_new_date(sandbox: Sandbox, clock: Clock) -> None:
-    """A user's status has the date when availability was last said, even if nothing became of it."""
+    """A user's status has the date when `available` was last sent, also if it was the same value."""
     dates = []
     for body in ({"available": True}, {"available": True}, {"available": None}):
         clock.now += 60

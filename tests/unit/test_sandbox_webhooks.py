@@ -1,4 +1,4 @@
-"""The sandbox's webhook: one an account, checked, and its deliveries."""
+"""The sandbox's webhook: one for each account, its validation, and its deliveries."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tests.fixtures.sandbox import ask, get
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A sandbox as it comes, without a limit."""
+    """A new sandbox without a limit."""
     async with Sandbox(limit=None) as running:
         yield running
 
 
-async def test_one_webhook_an_account(sandbox: Sandbox) -> None:
-    """A subscription replaces the one before; it ends once."""
+async def test_an_account_has_one_webhook(sandbox: Sandbox) -> None:
+    """A subscription replaces the one before; it can be removed once."""
     for name in ("message_created", "contact_deleted"):
         body = {"url": f"https://example.com/{name}", "subscriptions": [name]}
-        _, answered = await ask(sandbox, "POST", "/webhooks/subscribe", json=body)
-        assert answered["webhook"]["enabled"] is True
+        _, subscribed = await ask(sandbox, "POST", "/webhooks/subscribe", json=body)
+        assert subscribed["webhook"]["enabled"] is True
     assert sandbox.account.webhook is not None
     assert sandbox.account.webhook.url == "https://example.com/contact_deleted"
     assert (await ask(sandbox, "DELETE", "/webhooks/unsubscribe"))[1] == {"status": "webhook was destroyed"}
@@ -47,7 +47,7 @@ async def test_one_webhook_an_account(sandbox: Sandbox) -> None:
     ],
 )
 async def test_a_webhook_is_checked(sandbox: Sandbox, url: Any, subscriptions: Any, fields: set[str]) -> None:
-    """A URL that Callbell can't reach, or no event that it knows, is refused by field."""
+    """A URL that Callbell can't reach and an unknown event are refused; the error names the field."""
     body = {"url": url, "subscriptions": subscriptions}
     status, document = await ask(sandbox, "POST", "/webhooks/subscribe", json=body)
     assert (status, document["error"].keys()) == (400, fields)
@@ -55,9 +55,9 @@ async def test_a_webhook_is_checked(sandbox: Sandbox, url: Any, subscriptions: A
 
 
 async def test_webhook_events_are_filtered(sandbox: Sandbox) -> None:
-    """Deliveries come newest first, by success and by event, so many a page."""
+    """Attempts are listed newest first, filtered by success and by event, with `items` on a page."""
     for event, good in [("message_created", True), ("contact_created", False), ("contact_deleted", True)]:
-        sandbox.account.add(SandboxWebhookDelivery(event=event, payload={}, success=good))
+        sandbox.account.seed(SandboxWebhookDelivery(event=event, payload={}, success=good))
 
     async def found(query: str) -> list[str]:
         return [event["event"] for event in (await get(sandbox, f"/webhooks/events?{query}"))["webhook_events"]]

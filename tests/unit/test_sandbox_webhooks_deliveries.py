@@ -1,4 +1,4 @@
-"""How the sandbox delivers to a webhook: signed, again, many at once, and not a task longer than it runs."""
+"""The sandbox's deliveries to a webhook: signatures, records, concurrency, probes, and the end."""
 
 from __future__ import annotations
 
@@ -6,79 +6,48 @@ import asyncio
 import gc
 import hashlib
 import hmac
-import itertools
 import json
 import os
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from callbell_async import CallbellClient, TextMessage
-from callbell_async.sandbox import Sandbox, SandboxWebhook, SandboxWebhookDelivery
-from callbell_async.sandbox.api.validation import EVENTS
+from callbell_async import CallbellClient, ConfigurationError, TextMessage
+from callbell_async.sandbox import Sandbox, SandboxWebhookDelivery
 from tests.fixtures.sandbox import get, send
-from tests.support.calls import nobody_listening, until
+from tests.support.calls import until
 from tests.support.clock import current_loop
-from tests.support.webhook_listener import Post, WebhookListener
+from tests.support.webhook_listener import Listen, Post, WebhookListener, failures, subscribed_to_all
 
 HOUR = 3600.0
-"""A time that does not go by while a test runs."""
+"""Seconds that do not elapse while a test runs."""
 
 SECRET = "whsec_0123456789abcdef"
 
 
-def webhook(url: str) -> SandboxWebhook:
-    """A subscription to everything."""
-    return SandboxWebhook(url=url, subscriptions=list(EVENTS))
-
-
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A sandbox on the loop's time that signs, at a time that stands still."""
+    """A sandbox on the loop's clock that signs with a constant time."""
     clock = asyncio.get_running_loop().time
     async with Sandbox(clock=clock, limit=None, webhook_secret=SECRET, webhook_time=lambda: 1_700_000_000.9) as running:
         yield running
 
 
-Listen = Callable[..., Awaitable[WebhookListener]]
-
-
-@pytest.fixture
-async def listen(sandbox: Sandbox) -> AsyncIterator[Listen]:
-    """Have the sandbox tell everything to a listener with these answers."""
-    listeners = []
-
-    async def begin(*answers: int | web.Response | None) -> WebhookListener:
-        listener = await WebhookListener(*answers).__aenter__()
-        listeners.append(listener)
-        sandbox.account.add(webhook(listener.url))
-        return listener
-
-    yield begin
-    for listener in listeners:
-        await listener.__aexit__(None, None, None)
-
-
 def signature(post: Post, secret: str, at: int) -> str:
-    """What the header of a post should be."""
+    """Return the expected header of a post."""
     return f"t={at},v1={hmac.new(secret.encode(), f'{at}.'.encode() + post.body, hashlib.sha256).hexdigest()}"
-
-
-async def failures(sandbox: Sandbox, count: int) -> None:
-    """Return when so many attempts have failed."""
-    await until(lambda: sandbox.deliveries.failed >= count)
 
 
 # --- signatures ---------------------------------------------------------------------------------------------------------
 
 
 async def test_events_are_signed(sandbox: Sandbox, listen: Listen) -> None:
-    """The header has the time in whole seconds, and the HMAC of time and raw body, keyed with the whole secret."""
+    """The header has the time in whole seconds, and the HMAC of the time and the raw body, keyed with the whole secret."""
     listener = await listen()
     sandbox.emit("message_created", {"text": "Grüße 🌴"})
     await sandbox.wait_delivered()
@@ -86,11 +55,11 @@ async def test_events_are_signed(sandbox: Sandbox, listen: Listen) -> None:
     assert post.headers["X-Callbell-Signature"] == signature(post, SECRET, 1_700_000_000)
 
 
-async def test_a_signature_is_of_now(listen: Listen) -> None:
-    """The time in a signature is the real one if nobody says otherwise, whatever the sandbox's clock and date are."""
+async def test_a_signature_has_the_machine_s_time(listen: Listen) -> None:
+    """By default a signature has the machine's time, independent of the sandbox's clock and date."""
     listener = await listen()
     async with Sandbox(webhook_secret=SECRET, clock=lambda: 0.0) as sandbox:
-        sandbox.account.add(webhook(listener.url))
+        sandbox.account.seed(subscribed_to_all(listener.url))
         sandbox.emit("message_created", {})
         await sandbox.wait_delivered()
     at = int(listener.posts[0].headers["X-Callbell-Signature"].partition(",")[0].removeprefix("t="))
@@ -98,7 +67,7 @@ async def test_a_signature_is_of_now(listen: Listen) -> None:
 
 
 async def test_without_a_secret_nothing_is_signed(sandbox: Sandbox, listen: Listen) -> None:
-    """An account without signing has no such header."""
+    """An account without a secret sends no such header."""
     listener = await listen()
     sandbox.webhook_secret = None
     sandbox.emit("message_created", {})
@@ -106,13 +75,13 @@ async def test_without_a_secret_nothing_is_signed(sandbox: Sandbox, listen: List
     assert "X-Callbell-Signature" not in listener.posts[0].headers
 
 
-async def test_each_attempt_is_signed_anew(listen: Listen) -> None:
-    """What is sent again has the time of then, and the secret of then: the old one signs nothing more."""
+async def test_each_attempt_is_signed_again(listen: Listen) -> None:
+    """A further attempt is signed with its own time and the current secret; the old secret signs nothing more."""
     listener = await listen(500)
     now = 1_000.0
     async with Sandbox(webhook_secret="whsec_old", webhook_time=lambda: now) as sandbox:
-        sandbox.account.add(webhook(listener.url))
-        sandbox.deliveries.waits = (HOUR,)
+        sandbox.account.seed(subscribed_to_all(listener.url))
+        sandbox.deliveries.retry_delays = (HOUR,)
         sandbox.emit("message_created", {})
         await failures(sandbox, 1)
         now, sandbox.webhook_secret = 1_001.0, "whsec_new"
@@ -126,7 +95,7 @@ async def test_each_attempt_is_signed_anew(listen: Listen) -> None:
 
 
 async def test_the_secret_is_not_shown(sandbox: Sandbox, listen: Listen) -> None:
-    """No repr tells the secret, and no delivery that is noted down."""
+    """The secret is in no repr and in no recorded attempt."""
     await listen()
     sandbox.emit("message_created", {})
     await sandbox.wait_delivered()
@@ -142,109 +111,24 @@ async def test_the_secret_is_not_shown(sandbox: Sandbox, listen: Listen) -> None
 
 
 async def test_the_url_is_kept(sandbox: Sandbox, listen: Listen) -> None:
-    """The address is called as it was subscribed: without signatures a secret in it is all that there is."""
+    """The URL is called exactly as it was subscribed: without signatures, receivers may compare a secret in it."""
     listener = await listen()
     sandbox.emit("message_created", {})
     await sandbox.wait_delivered()
     assert listener.url.endswith(listener.posts[0].path)
 
 
-# --- again --------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("secret", ["", " "])
+def test_a_blank_secret_is_refused(secret: str) -> None:
+    """A blank secret is refused when it is set, and not in the background."""
+    with pytest.raises(ConfigurationError, match="webhook secret"):
+        Sandbox(webhook_secret=secret)
+    sandbox = Sandbox()
+    with pytest.raises(ConfigurationError, match="webhook secret"):
+        sandbox.webhook_secret = secret
 
 
-async def test_what_is_not_taken_is_sent_again(sandbox: Sandbox, listen: Listen) -> None:
-    """All but 2xx is sent again, after the waits that are set, until it is taken; a redirect is not followed."""
-    listener = await listen(500, web.Response(status=302, headers={"Location": "/elsewhere"}), 404, 204)
-    sandbox.deliveries.waits = (HOUR, 2 * HOUR, 4 * HOUR)
-    sandbox.emit("message_created", {"text": "Hi"})
-    for number, wait in enumerate(sandbox.deliveries.waits, start=1):
-        await failures(sandbox, number)
-        assert sandbox.deliveries.waiting == 1
-        current_loop().advance(wait)
-    await sandbox.wait_delivered()
-    assert (sandbox.deliveries.delivered, sandbox.deliveries.failed, sandbox.deliveries.given_up) == (1, 3, 0)
-    gaps = [later.at - earlier.at for earlier, later in itertools.pairwise(listener.posts)]
-    assert all(gap >= wait for gap, wait in zip(gaps, sandbox.deliveries.waits, strict=True))
-    assert {post.body for post in listener.posts} == {b'{"event":"message_created","payload":{"text":"Hi"}}'}
-
-
-async def test_it_gives_up(sandbox: Sandbox, listen: Listen) -> None:
-    """After the last wait there is one more attempt, and then no other; six in all, if nobody says otherwise."""
-    listener = await listen(*[500] * 7)
-    sandbox.emit("message_created", {})
-    for number in range(1, 6):
-        await failures(sandbox, number)
-        current_loop().advance(2.0 ** (number - 1))
-    await sandbox.wait_delivered()
-    assert (sandbox.deliveries.delivered, sandbox.deliveries.failed, sandbox.deliveries.given_up) == (0, 6, 1)
-    assert len(listener.posts) == 6
-
-
-async def test_what_is_not_answered_is_sent_again(sandbox: Sandbox, listen: Listen) -> None:
-    """An attempt without an answer in time has failed, and is noted down without a code."""
-    listener = await listen(None)
-    sandbox.deliveries.timeout = HOUR
-    sandbox.emit("message_created", {})
-    await listener.posted(1)
-    assert sandbox.deliveries.failed == 0
-    # aiohttp rounds long timeouts up to a whole second.
-    current_loop().advance(HOUR + 1.0)
-    await failures(sandbox, 1)
-    current_loop().advance(1.0)
-    await sandbox.wait_delivered()
-    good, bad = (await get(sandbox, "/webhooks/events"))["webhook_events"]
-    assert (good["success"], good["response"]["code"]) == (True, 200)
-    assert (bad["success"], bad["response"]) == (False, {"body": {}, "code": None, "headers": {}})
-
-
-async def test_nobody_there_is_no_answer(sandbox: Sandbox) -> None:
-    """A webhook that refuses connections has failed; so it is told."""
-    sandbox.deliveries.waits = ()
-    with nobody_listening() as url:
-        sandbox.account.add(webhook(url))
-        sandbox.emit("message_created", {})
-        await sandbox.wait_delivered()
-        assert await sandbox.probe() is None
-    assert (sandbox.deliveries.failed, sandbox.deliveries.given_up) == (1, 1)
-
-
-async def test_a_url_that_can_not_be_called_is_no_answer(sandbox: Sandbox) -> None:
-    """A webhook with an address that is none has failed, like one that isn't there."""
-    sandbox.deliveries.waits = ()
-    sandbox.account.add(webhook("http://127.0.0.1:99999/"))
-    sandbox.emit("message_created", {})
-    await sandbox.wait_delivered()
-    assert (sandbox.deliveries.failed, sandbox.deliveries.given_up) == (1, 1)
-
-
-async def test_a_subscription_that_ended_is_tried_no_more(sandbox: Sandbox, listen: Listen) -> None:
-    """What waits for its next attempt goes to the webhook of then; without one, it is let go."""
-    first = await listen(500, 500)
-    sandbox.deliveries.waits = (HOUR, HOUR)
-    sandbox.emit("message_created", {})
-    await failures(sandbox, 1)
-    second = await listen(500)
-    current_loop().advance(HOUR)
-    await failures(sandbox, 2)
-    sandbox.account.webhook = None
-    current_loop().advance(HOUR)
-    await sandbox.wait_delivered()
-    assert (len(first.posts), len(second.posts)) == (1, 1)
-    assert (sandbox.deliveries.delivered, sandbox.deliveries.waiting) == (0, 0)
-
-
-async def test_an_event_is_what_it_was_when_it_happened(sandbox: Sandbox, listen: Listen) -> None:
-    """An event says what was then, however the account changes until it is posted, and so does what is noted down."""
-    listener = await listen()
-    tags = ["Lead"]
-    sandbox.emit("contact_updated", {"tags": tags})
-    tags.append("Sale")
-    await sandbox.wait_delivered()
-    assert listener.payloads("contact_updated") == [{"tags": ["Lead"]}]
-    assert sandbox.account.webhook_events[0].payload == {"tags": ["Lead"]}
-
-
-# --- what is noted down -------------------------------------------------------------------------------------------------
+# --- records -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -257,8 +141,8 @@ async def test_an_event_is_what_it_was_when_it_happened(sandbox: Sandbox, listen
         (web.Response(body=b"x" * 1_000_000), "x" * 65_536),
     ],
 )
-async def test_each_attempt_is_noted_down(sandbox: Sandbox, listen: Listen, answer: web.Response, body: Any) -> None:
-    """`GET /webhooks/events` has the event, the payload, and the answer's code, headers and body, of which it keeps 64 KiB."""
+async def test_each_attempt_is_recorded(sandbox: Sandbox, listen: Listen, answer: web.Response, body: Any) -> None:
+    """`GET /webhooks/events` has the event, the payload, and the response's code, headers and body, of which it keeps 64 KiB."""
     answer.headers["X-Receiver"] = "mine"
     await listen(answer)
     sandbox.emit("message_created", {"text": "Hi"})
@@ -281,8 +165,8 @@ async def test_each_attempt_is_noted_down(sandbox: Sandbox, listen: Listen, answ
     ],
     ids=["a header in Latin-1", "a header in UTF-8", "deep JSON", "JSON almost too deep", "JSON not so deep"],
 )
-async def test_any_answer_can_be_told(sandbox: Sandbox, header: bytes, sent: str, body: bytes, told: Any) -> None:
-    """Whatever bytes a webhook answers, `GET /webhooks/events` tells them as JSON can: what is no UTF-8 is replaced, and JSON too deep is text."""
+async def test_any_response_can_be_recorded(sandbox: Sandbox, header: bytes, sent: str, body: bytes, told: Any) -> None:
+    """Any bytes of a response are valid JSON in `GET /webhooks/events`: invalid UTF-8 is replaced, and JSON that is too deep is a text."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b'{"text":"Hi"}}')
@@ -291,7 +175,7 @@ async def test_any_answer_can_be_told(sandbox: Sandbox, header: bytes, sent: str
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()
-        sandbox.account.add(webhook(f"http://{host}:{port}/"))
+        sandbox.account.seed(subscribed_to_all(f"http://{host}:{port}/"))
         sandbox.emit("message_created", {"text": "Hi"})
         await sandbox.wait_delivered()
         (event,) = (await get(sandbox, "/webhooks/events"))["webhook_events"]
@@ -299,9 +183,9 @@ async def test_any_answer_can_be_told(sandbox: Sandbox, header: bytes, sent: str
 
 
 async def test_the_client_reads_what_was_delivered(sandbox: Sandbox, listen: Listen) -> None:
-    """The client's list of deliveries, with those that failed, and the newest first."""
+    """The client lists the attempts, the newest first, and the failed ones on request."""
     await listen(503)
-    sandbox.deliveries.waits = (0.0,)
+    sandbox.deliveries.retry_delays = (0.0,)
     sandbox.emit("message_created", {})
     await sandbox.wait_delivered()
     async with CallbellClient(sandbox.token, base_url=sandbox.url) as callbell:
@@ -311,18 +195,18 @@ async def test_the_client_reads_what_was_delivered(sandbox: Sandbox, listen: Lis
 
 
 async def test_the_last_ten_thousand_are_kept(sandbox: Sandbox) -> None:
-    """What is noted down is bounded: the oldest go."""
+    """At most 10,000 attempts are kept; the oldest are dropped."""
     for number in range(10_001):
-        sandbox.account.add(SandboxWebhookDelivery(event="message_created", payload=number))
+        sandbox.account.seed(SandboxWebhookDelivery(event="message_created", payload=number))
     kept = sandbox.account.webhook_events
     assert (len(kept), kept[0].payload, kept[-1].payload) == (10_000, 10_000, 1)
 
 
-# --- many at once -------------------------------------------------------------------------------------------------------
+# --- concurrency -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_slow_webhook_does_not_stop_the_rest(sandbox: Sandbox, listen: Listen) -> None:
-    """While one event is not answered, the others are delivered."""
+async def test_a_slow_response_does_not_stop_the_others(sandbox: Sandbox, listen: Listen) -> None:
+    """While one attempt waits for its response, other events are delivered."""
     listener = await listen(None)
     sandbox.deliveries.timeout = HOUR
     for number in range(100):
@@ -331,14 +215,14 @@ async def test_a_slow_webhook_does_not_stop_the_rest(sandbox: Sandbox, listen: L
     assert (sandbox.deliveries.waiting, len(listener.posts)) == (1, 100)
 
 
-async def test_so_many_are_under_way_at_once(sandbox: Sandbox, listen: Listen) -> None:
-    """No more than `concurrency` events wait for an answer; the others follow when there is room."""
+async def test_the_concurrency_is_bounded(sandbox: Sandbox, listen: Listen) -> None:
+    """At most `concurrency` attempts are in flight; the other events follow when one has ended."""
     listener = await listen(None, None, None)
-    sandbox.deliveries.concurrency, sandbox.deliveries.timeout, sandbox.deliveries.waits = 3, HOUR, (HOUR,)
+    sandbox.deliveries.concurrency, sandbox.deliveries.timeout, sandbox.deliveries.retry_delays = 3, HOUR, (HOUR,)
     for number in range(5):
         sandbox.emit("message_created", {"number": number})
     await listener.posted(3)
-    # A probe is not one of them; when it is answered, so would be whatever was sent before.
+    # A probe does not count; when its response has arrived, earlier posts would have arrived, too.
     assert await sandbox.probe() == 200
     assert (len(listener.posts), sandbox.deliveries.waiting) == (4, 5)
     # aiohttp rounds long timeouts up to a whole second.
@@ -349,8 +233,8 @@ async def test_so_many_are_under_way_at_once(sandbox: Sandbox, listen: Listen) -
     assert (sandbox.deliveries.delivered, sandbox.deliveries.failed) == (5, 3)
 
 
-async def test_an_event_may_come_when_the_last_one_is_done(sandbox: Sandbox, listen: Listen) -> None:
-    """An event that happens in the very moment in which the only worker finds nothing more to do is delivered too."""
+async def test_an_event_may_come_when_the_last_worker_ends(sandbox: Sandbox, listen: Listen) -> None:
+    """An event that happens at the moment when the only worker finds an empty queue is delivered, too."""
     listener = await listen()
     sandbox.deliveries.concurrency = 1
     for number in range(20):
@@ -360,7 +244,7 @@ async def test_an_event_may_come_when_the_last_one_is_done(sandbox: Sandbox, lis
 
 
 async def test_a_thousand_events_at_once(sandbox: Sandbox, listen: Listen) -> None:
-    """A thousand events in one burst are delivered, each once, over no more connections than are under way at once."""
+    """A thousand events in one burst are delivered, each once."""
     listener = await listen()
     for number in range(1000):
         sandbox.emit("message_created", {"number": number})
@@ -369,7 +253,7 @@ async def test_a_thousand_events_at_once(sandbox: Sandbox, listen: Listen) -> No
 
 
 async def test_an_event_may_come_twice(sandbox: Sandbox, listen: Listen) -> None:
-    """When it is told so, the sandbox delivers each event twice, with the same body, so that a receiver's deduplication can be tried."""
+    """After `duplicate()`, each event is delivered twice with the same body, so that a test can check a receiver's deduplication."""
     listener = await listen()
     sandbox.deliveries.duplicate()
     uuid = await send(sandbox)
@@ -383,7 +267,7 @@ async def test_an_event_may_come_twice(sandbox: Sandbox, listen: Listen) -> None
 
 
 async def test_some_events_come_twice(sandbox: Sandbox, listen: Listen) -> None:
-    """With a probability some events come twice, and with the same seed the same ones."""
+    """With a probability some events are delivered twice, and the same ones with the same seed."""
     runs = []
     for _ in range(2):
         listener = await listen()
@@ -400,8 +284,8 @@ async def test_some_events_come_twice(sandbox: Sandbox, listen: Listen) -> None:
 # --- probes -------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_probe_is_no_event(sandbox: Sandbox, listen: Listen) -> None:
-    """A probe is a signed POST that is no event; its status is given, and it is not noted down."""
+async def test_a_probe_is_not_an_event(sandbox: Sandbox, listen: Listen) -> None:
+    """A probe posts a signed `{}`, returns the status of the response, and is not recorded."""
     listener = await listen(200, 503)
     assert [await sandbox.probe(), await sandbox.probe()] == [200, 503]
     for post in listener.posts:
@@ -412,18 +296,18 @@ async def test_a_probe_is_no_event(sandbox: Sandbox, listen: Listen) -> None:
 
 
 async def test_a_probe_needs_a_webhook(sandbox: Sandbox) -> None:
-    """Without a webhook on this machine there is nothing to probe, and it is never one elsewhere."""
+    """Without a webhook on this machine a probe raises an error."""
     with pytest.raises(LookupError, match="no webhook on this machine"):
         await sandbox.probe()
-    sandbox.account.add(webhook("https://example.com/"))
+    sandbox.account.seed(subscribed_to_all("https://example.com/"))
     with pytest.raises(LookupError, match="no webhook on this machine"):
         await sandbox.probe()
 
 
 async def test_a_probe_needs_a_running_sandbox() -> None:
-    """A sandbox that does not run says so."""
+    """A probe of a sandbox that is not running raises an error."""
     sandbox = Sandbox()
-    sandbox.account.add(webhook("http://127.0.0.1:9/"))
+    sandbox.account.seed(subscribed_to_all("http://127.0.0.1:9/"))
     with pytest.raises(RuntimeError, match="not running"):
         await sandbox.probe()
 
@@ -432,14 +316,14 @@ async def test_a_probe_needs_a_running_sandbox() -> None:
 
 
 async def test_it_stops_with_the_sandbox() -> None:
-    """What is under way, queued, to be sent again or still to change ends with the sandbox, which can run again afterwards."""
+    """All deliveries, retries and changes of statuses end with the sandbox, which can run again afterwards."""
     sandbox = Sandbox(limit=None)
     sandbox.deliveries.concurrency = 2
-    sandbox.deliveries.waits = (HOUR,)
+    sandbox.deliveries.retry_delays = (HOUR,)
     async with WebhookListener(500, None, None) as listener:
         before = asyncio.all_tasks()
         async with sandbox:
-            sandbox.account.add(webhook(listener.url))
+            sandbox.account.seed(subscribed_to_all(listener.url))
             sandbox.emit("message_created", {})
             await failures(sandbox, 1)
             for _ in range(3):
@@ -461,13 +345,13 @@ async def test_it_stops_with_the_sandbox() -> None:
 
 
 def test_it_can_run_on_another_loop() -> None:
-    """A sandbox that ran on one event loop runs on the next one as well, with its webhook."""
+    """A sandbox that ran on one event loop runs on another one as well, with its webhook."""
     sandbox = Sandbox()
 
     async def run() -> int:
         async with WebhookListener(500) as listener, sandbox:
-            sandbox.deliveries.waits = (0.0,)
-            sandbox.account.add(webhook(listener.url))
+            sandbox.deliveries.retry_delays = (0.0,)
+            sandbox.account.seed(subscribed_to_all(listener.url))
             sandbox.emit("message_created", {})
             await sandbox.wait_delivered()
             return len(listener.posts)
@@ -476,7 +360,7 @@ def test_it_can_run_on_another_loop() -> None:
 
 
 async def test_the_command_signs() -> None:
-    """`callbell-async sandbox` posts to a webhook on this machine, signed with the secret from the environment, which it doesn't say."""
+    """`callbell-async sandbox` posts to a webhook on this machine, signed with the secret from the environment, and does not print it."""
     command = [sys.executable, "-m", "callbell_async", "sandbox", "--token", "token"]
     environment = {**os.environ, "CALLBELL_WEBHOOK_SECRET": SECRET}
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment)
@@ -495,4 +379,5 @@ async def test_the_command_signs() -> None:
             await process.communicate()
     at = int(post.headers["X-Callbell-Signature"].partition(",")[0].removeprefix("t="))
     assert post.headers["X-Callbell-Signature"] == signature(post, SECRET, at)
-    assert (process.returncode, said, complained) == (0, b"stopped; 2 requests, 1 message accepted\n", b"")
+    assert (process.returncode, complained) == (0, b"")
+    assert said.splitlines()[1:] == [b"stopped; 2 requests, 1 message accepted"]

@@ -1,4 +1,4 @@
-"""Which error of one message stops a run."""
+"""The errors of one message that stop a run."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_longer_pause_than_the_maximum_stops_a_run(
 
 
 def test_three_responses_from_elsewhere_stop_a_run() -> None:
-    """A run stops with the third response that is not from Callbell, if there was no other."""
+    """A run stops with the third response that is not from Callbell, unless there was another one before."""
     rules = StopRules(())
     assert [rules.stops(not_from_callbell(), accepted=0) for _ in range(4)] == [False, False, True, True]
 
@@ -67,14 +67,14 @@ def test_an_accepted_message_shows_that_callbell_is_reached() -> None:
 
 
 def test_a_refusal_of_callbells_shows_that_it_is_reached() -> None:
-    """Neither does it if Callbell itself refused one."""
+    """A run in which Callbell itself refused a message is not stopped, either."""
     rules = StopRules(())
     assert not rules.stops(NotFoundError(status=404, **SEND), accepted=0)
     assert not any(rules.stops(not_from_callbell(403), accepted=0) for _ in range(10))
 
 
 def test_a_connection_that_fails_shows_nothing() -> None:
-    """A request without a response is no sign of where requests go."""
+    """A request without a response does not count."""
     rules = StopRules(())
     for stops in (False, False, True):
         assert not rules.stops(ConnectError("refused", **SEND, outcome=Outcome.NEVER_SENT), accepted=0)

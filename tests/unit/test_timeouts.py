@@ -232,8 +232,9 @@ async def test_within_asyncio_timeout_the_earlier_one_ends_it(outer: float, inne
     timeouts = SharedTimeout(inner)
     started = now()
     ended_by = "neither"
+    timeout = asyncio.timeout(outer)
     try:
-        async with asyncio.timeout(outer) as timeout:
+        async with timeout:
             try:
                 await limited(timeouts, asyncio.sleep(100))
             except TimeoutError:

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import aiohttp
 import pytest
+from aiohttp import client_exceptions
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.client_reqrep import ConnectionKey
@@ -47,6 +48,8 @@ from tests.support.mock_response import MockResponse
 from tests.support.sandbox_factory import local_callbell
 from tests.support.secrets import assert_no_secrets
 
+pytestmark = pytest.mark.usefixtures("http_path")
+
 # --- exceptions -------------------------------------------------------------------------------------------------------
 
 KEY = ConnectionKey("elsewhere.example", 443, True, True, None, None, None)
@@ -72,7 +75,7 @@ def an_error(cls: type[Any]) -> Exception:
     refused = OSError(111, "Connection refused")
     arguments: dict[type[Exception], tuple[Any, ...]] = {
         aiohttp.ClientResponseError: (ASKED, ()),
-        aiohttp.client_exceptions.UnixClientConnectorError: ("/run/some.sock", KEY, refused),
+        client_exceptions.UnixClientConnectorError: ("/run/some.sock", KEY, refused),
         aiohttp.ClientConnectorError: (KEY, refused),
         aiohttp.ServerFingerprintMismatch: (b"expected", b"got", "elsewhere.example", 443),
         aiohttp.InvalidURL: (ASKED.url,),
@@ -142,7 +145,7 @@ async def test_every_lower_exception_becomes_one_of_ours(error: Exception, writt
         (aiohttp.ClientProxyConnectionError, ConnectError),
         (aiohttp.ClientHttpProxyError, ConnectError),
         (aiohttp.ServerFingerprintMismatch, ConnectError),
-        (aiohttp.client_exceptions.UnixClientConnectorError, ConnectError),
+        (client_exceptions.UnixClientConnectorError, ConnectError),
         (aiohttp.ConnectionTimeoutError, RequestTimeoutError),
         (aiohttp.SocketTimeoutError, RequestTimeoutError),
         (aiohttp.ServerDisconnectedError, ConnectionLostError),

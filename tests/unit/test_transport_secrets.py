@@ -18,13 +18,13 @@ from callbell_async import (
     ServerError,
 )
 from callbell_async.sandbox import Exchange, Fault, SandboxResponse
-from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import (
-    answer,
     close_after_reading,
     no_response,
     raw,
     reset_after_reading,
+    respond,
     truncated_response,
 )
 from tests.support.calls import (
@@ -40,6 +40,8 @@ from tests.support.calls import (
 )
 from tests.support.sandbox_factory import local_callbell
 from tests.support.secrets import assert_no_secrets
+
+pytestmark = pytest.mark.usefixtures("http_path")
 
 
 def echoing(status: int, *, json: bool = True) -> Fault:
@@ -65,7 +67,7 @@ LEAKS = {
     "the head of half an answer": raw(f"{OK}X-Echo: {EVERYTHING}\r\n".encode()),
     "a head that is too long": raw(f"{OK}X-Echo: {EVERYTHING * 500}".encode()),
     "a chunk": raw(f"{OK}Transfer-Encoding: chunked\r\n\r\n{EVERYTHING}\r\n".encode()),
-    "a refusal that can't be unpacked": answer(403, b"no", {"Content-Encoding": "gzip", "X-Echo": EVERYTHING}),
+    "a refusal that can't be unpacked": respond(403, b"no", {"Content-Encoding": "gzip", "X-Echo": EVERYTHING}),
     "half an answer": truncated_response(SandboxResponse(200, raw=EVERYTHING.encode())),
     "a reset": reset_after_reading(),
     "an end": close_after_reading(),
@@ -100,7 +102,9 @@ async def test_the_head_of_an_incomplete_refusal_shows_no_secret() -> None:
         half_a_minute_passes()
 
     async with (
-        local_callbell(no_response(after=head(SandboxResponse(403, None, {"X-Echo": EVERYTHING}), 99))) as server,
+        local_callbell(
+            no_response(after=response_head(SandboxResponse(403, None, {"X-Echo": EVERYTHING}), 99))
+        ) as server,
         session_with_hooks(on_request_end=time_is_over) as session,
         client_for(server.url, session=session) as callbell,
     ):
@@ -146,7 +150,7 @@ async def test_the_systems_error_is_the_cause() -> None:
 async def test_a_refusals_body_is_kept_but_for_the_token() -> None:
     """An exception keeps the response unchanged except for the token."""
     body = f'{{"error": "{NUMBER} is not known to {TOKEN}", "code": "{TOKEN}"}}'.encode()
-    async with local_callbell(answer(500, body)) as server, client_for(server.url, retry=ONCE) as callbell:
+    async with local_callbell(respond(500, body)) as server, client_for(server.url, retry=ONCE) as callbell:
         with pytest.raises(ServerError) as caught:
             await callbell.send(MESSAGE)
     assert caught.value.body == body.replace(TOKEN.encode(), "…".encode())
@@ -171,7 +175,7 @@ async def test_a_token_that_comes_back_in_escapes_is_removed(status: int, token:
     """JSON may write any character as an escape: a token echoed in escapes is removed as well."""
     body = f'{{"error": "bad token {escaped(token, form)}!"}}'.encode()
     async with (
-        local_callbell(answer(status, body)) as server,
+        local_callbell(respond(status, body)) as server,
         CallbellClient(token, base_url=server.url, retry=ONCE) as callbell,
     ):
         with pytest.raises(CallbellError) as caught:
@@ -185,7 +189,7 @@ async def test_a_token_that_comes_back_in_escapes_is_removed(status: int, token:
 async def test_a_short_token_is_not_removed() -> None:
     """A token too short to be a secret is not removed from other words."""
     async with (
-        local_callbell(answer(401, {"error": "bad token"})) as server,
+        local_callbell(respond(401, {"error": "bad token"})) as server,
         CallbellClient("token", base_url=server.url) as callbell,
     ):
         with pytest.raises(AuthenticationError, match="bad token"):

@@ -30,13 +30,15 @@ from callbell_async import (
     ResponseDecodeError,
 )
 from callbell_async.sandbox import Exchange, Fault, SandboxResponse
-from callbell_async.sandbox.fault import head
-from callbell_async.sandbox.faults import answer, no_response, raw
+from callbell_async.sandbox.exchange import response_head
+from callbell_async.sandbox.faults import no_response, raw, respond
 from tests.support.calls import MESSAGE, ONCE, TOKEN, client_for, session_with_hooks, ticks, until
 from tests.support.clock import current_loop
 from tests.support.memory import traced_memory
 from tests.support.sandbox_factory import local_callbell
 from tests.support.threaded_sandbox import sandbox_in_a_thread
+
+pytestmark = pytest.mark.usefixtures("http_path")
 
 RECEIPT = {"message": {"uuid": "f00d", "status": "enqueued"}}
 
@@ -45,7 +47,7 @@ RECEIPT = {"message": {"uuid": "f00d", "status": "enqueued"}}
 
 async def test_a_callers_session_stays_open() -> None:
     """A caller's session is used, and not closed with the client."""
-    async with local_callbell(answer(200, RECEIPT)) as server, session_with_hooks() as session:
+    async with local_callbell(respond(200, RECEIPT)) as server, session_with_hooks() as session:
         async with client_for(server.url, session=session) as callbell:
             await callbell.send(MESSAGE)
         assert not session.closed
@@ -85,7 +87,7 @@ async def test_a_callers_session_may_have_other_settings(options: dict[str, Any]
         await exchange.send(packed)
 
     async with (
-        local_callbell(Fault("refused slowly", refuse_slowly), answer(200, RECEIPT)) as server,
+        local_callbell(Fault("refused slowly", refuse_slowly), respond(200, RECEIPT)) as server,
         aiohttp.ClientSession(**options) as session,
         client_for(server.url, session=session) as callbell,
     ):
@@ -196,7 +198,7 @@ async def test_a_session_that_is_closed_during_a_response(status: int, raises: t
 
     sessions.append(session_with_hooks(on_request_end=close_it))
     async with (
-        local_callbell(no_response(after=head(SandboxResponse(status), 99))) as server,
+        local_callbell(no_response(after=response_head(SandboxResponse(status), 99))) as server,
         client_for(server.url, session=sessions[0]) as callbell,
     ):
         with pytest.raises(raises) as caught:
@@ -237,7 +239,7 @@ async def test_compressed_responses_are_read(own: bool) -> None:
     """A response in gzip is read like any other."""
     body = gzipped(b'{"message": {"uuid": "f00d", "status": "enqueued"}}')
     async with (
-        local_callbell(answer(200, body, {"Content-Encoding": "gzip"})) as server,
+        local_callbell(respond(200, body, {"Content-Encoding": "gzip"})) as server,
         session_with_hooks() as session,
         client_for(server.url, session=None if own else session) as callbell,
     ):
@@ -249,7 +251,7 @@ async def test_a_response_that_expands_to_a_huge_body_is_bounded(status: int, ra
     """Of 60 MB compressed to 60 KB no more is expanded than the limit of such a response."""
     bomb = gzipped(bytes(60_000_000))
     async with (
-        local_callbell(answer(status, bomb, {"Content-Encoding": "gzip"})) as server,
+        local_callbell(respond(status, bomb, {"Content-Encoding": "gzip"})) as server,
         client_for(server.url, retry=ONCE) as callbell,
     ):
         with traced_memory():
@@ -264,7 +266,7 @@ async def test_a_response_that_expands_to_a_huge_body_is_bounded(status: int, ra
 
 IN_FLIGHT = {
     "waiting for an answer": no_response(),
-    "in mid-answer": no_response(after=head(SandboxResponse(200), 99) + b'{"message"'),
+    "in mid-answer": no_response(after=response_head(SandboxResponse(200), 99) + b'{"message"'),
     "between two chunks": no_response(after=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
 }
 

@@ -9,21 +9,22 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-import aiohttp
+import aiohttp.web
 import pytest
 import trustme
 
-from callbell_async import CallbellClient, Journal, RetryPolicy, TransportError
+from callbell_async import CallbellClient, ConfigurationError, Journal, RetryPolicy, SignatureError, TransportError
 from callbell_async.sandbox import Fault, SandboxResponse
-from callbell_async.sandbox.fault import head
+from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import (
-    answer,
     close_after_reading,
     no_response,
     raw,
     reset_after_reading,
+    respond,
     truncated_response,
 )
+from callbell_async.webhooks import WebhookApp, WebhookReceiver, add_webhook_route, sign, verify_signature
 from tests.support.calls import (
     MESSAGE,
     NUMBER,
@@ -39,6 +40,8 @@ from tests.support.calls import (
 )
 from tests.support.sandbox_factory import local_callbell
 from tests.support.secrets import assert_no_secrets, assert_no_secrets_in_locals
+
+pytestmark = pytest.mark.usefixtures("http_path")
 
 Scenario = Callable[[], AbstractAsyncContextManager[CallbellClient]]
 
@@ -81,7 +84,7 @@ async def no_tls() -> AsyncIterator[CallbellClient]:
 async def paused() -> AsyncIterator[CallbellClient]:
     """The client pauses for longer than a call may wait."""
     policy = RetryPolicy(attempts=1, timeout=0.0)
-    slow_down = answer(429, {"error": "slower"}, {"Retry-After": "800"})
+    slow_down = respond(429, {"error": "slower"}, {"Retry-After": "800"})
     async with local_callbell(slow_down) as server, client_for(server.url, retry=policy) as callbell:
         await asyncio.gather(callbell.request("GET", "/plan"), return_exceptions=True)
         yield callbell
@@ -140,7 +143,9 @@ SCENARIOS: dict[str, Scenario] = {
     "paused": paused,
     "no response in time": meeting(no_response(half_a_minute_passes)),
     "no complete response in time": meeting(
-        no_response(half_a_minute_passes, after=head(SandboxResponse(200, None, ECHO), 999) + EVERYTHING.encode())
+        no_response(
+            half_a_minute_passes, after=response_head(SandboxResponse(200, None, ECHO), 999) + EVERYTHING.encode()
+        )
     ),
     "reset": meeting(reset_after_reading()),
     "closed": meeting(close_after_reading()),
@@ -150,15 +155,15 @@ SCENARIOS: dict[str, Scenario] = {
     "not HTTP": meeting(raw(f"{EVERYTHING}\r\n\r\n".encode())),
     "a long header": meeting(raw(f"{OK}X-Echo: {EVERYTHING * 2000}".encode())),
     "a bad chunk": meeting(raw(f"{OK}Transfer-Encoding: chunked\r\n\r\n{EVERYTHING}\r\n".encode())),
-    "not gzip": meeting(answer(200, EVERYTHING.encode(), {"Content-Encoding": "gzip", **ECHO})),
-    "not JSON": meeting(answer(200, EVERYTHING.encode(), ECHO)),
-    "no uuid": meeting(answer(200, {"message": {"text": EVERYTHING}}, ECHO)),
+    "not gzip": meeting(respond(200, EVERYTHING.encode(), {"Content-Encoding": "gzip", **ECHO})),
+    "not JSON": meeting(respond(200, EVERYTHING.encode(), ECHO)),
+    "no uuid": meeting(respond(200, {"message": {"text": EVERYTHING}}, ECHO)),
     **{
-        str(status): meeting(answer(status, {"error": EVERYTHING, "code": EVERYTHING}, ECHO))
+        str(status): meeting(respond(status, {"error": EVERYTHING, "code": EVERYTHING}, ECHO))
         for status in (301, 400, 401, 402, 403, 404, 422, 429, 500, 502, 503)
     },
-    "403 with HTML": meeting(answer(403, f"<html>{EVERYTHING}".encode(), ECHO)),
-    "404, a caller's session": over_a_session(answer(404, {"error": EVERYTHING}, ECHO)),
+    "403 with HTML": meeting(respond(403, f"<html>{EVERYTHING}".encode(), ECHO)),
+    "404, a caller's session": over_a_session(respond(404, {"error": EVERYTHING}, ECHO)),
     "a middleware's aiohttp error": failing_session(aiohttp.ClientOSError(104, "Connection reset by peer")),
     "a middleware's own error": failing_session(LookupError("a bug")),
     "a middleware's RuntimeError": failing_session(RuntimeError("a bug")),
@@ -214,6 +219,47 @@ async def test_a_cancelled_send_shows_no_secret_in_its_local_variables() -> None
     for error in (timed_out.value, cut_off.value, *cancelled):
         assert isinstance(error, BaseException)
         assert_no_secrets_in_locals(error)
+
+
+REFUSALS: dict[str, Callable[[], object]] = {
+    "client: another argument": lambda: CallbellClient(TOKEN, timeout=-1.0),
+    "client: a wrong session": lambda: CallbellClient(TOKEN, session=3),  # type: ignore[arg-type]
+    "client: a wrong base URL": lambda: CallbellClient(TOKEN, base_url="ftp://127.0.0.1"),
+    "client: quotation marks": lambda: CallbellClient(f'"{TOKEN}"'),
+    "client: a name": lambda: CallbellClient(f"CALLBELL_TOKEN={TOKEN}"),
+    "client: blanks inside": lambda: CallbellClient(f"{TOKEN} {TOKEN}"),
+    "client: not ASCII": lambda: CallbellClient(f"{TOKEN}é"),
+    "client: half a character": lambda: CallbellClient(f"{TOKEN}\ud800"),
+    "client: bytes": lambda: CallbellClient(TOKEN.encode()),  # type: ignore[arg-type]
+    "receiver: another argument": lambda: WebhookReceiver(print, secret=TOKEN, queue_size=0),
+    "receiver: unsigned as well": lambda: WebhookReceiver(print, secret=TOKEN, unsigned=True),
+    "receiver: a missing second secret": lambda: WebhookReceiver(print, secret=[TOKEN, ""]),
+    "receiver: half a character": lambda: WebhookReceiver(print, secret=f"{TOKEN}\ud800"),
+    "ASGI: another argument": lambda: WebhookApp(print, secret=TOKEN, queue_size=0),
+    "aiohttp: another argument": lambda: add_webhook_route(
+        aiohttp.web.Application(), "/hook", print, secret=TOKEN, queue_size=0
+    ),
+    "a wrong signature": lambda: verify_signature(b"{}", f"t=1,v1={'0' * 64}", TOKEN),
+    "a wrong tolerance": lambda: verify_signature(b"{}", None, TOKEN, tolerance=-1.0),
+    "a wrong secret to sign with": lambda: sign(b"{}", f"'{TOKEN}'"),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+def test_a_refused_argument_shows_no_secret_in_its_local_variables(refusal: Callable[[], object]) -> None:
+    """A token or a webhook secret is in no local variable when it, or another argument beside it, is refused."""
+    with pytest.raises((ConfigurationError, SignatureError)) as caught:
+        refusal()
+    assert_no_secrets(caught.value)
+    assert_no_secrets_in_locals(caught.value)
+
+
+def test_a_refused_token_of_the_environment_is_in_no_local_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token from `CALLBELL_TOKEN` is not shown either."""
+    monkeypatch.setenv("CALLBELL_TOKEN", TOKEN)
+    with pytest.raises(ConfigurationError) as caught:
+        CallbellClient(timeout=-1.0)
+    assert_no_secrets_in_locals(caught.value)
 
 
 async def test_the_frames_of_a_callers_own_code_stay() -> None:

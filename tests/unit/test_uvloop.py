@@ -21,6 +21,8 @@ from tests.support.calls import nobody_listening
 
 uvloop = pytest.importorskip("uvloop")
 
+pytestmark = pytest.mark.usefixtures("http_path")
+
 HELLO = TextMessage(to="+31612345678", text="Hello!")
 ONCE = RetryPolicy(attempts=1)
 
@@ -96,6 +98,8 @@ def test_leaving_a_run_leaves_nothing_behind() -> None:
             async for _ in callbell.send_many([HELLO] * 100):
                 break
         named = {task.get_coro().__qualname__ for task in asyncio.all_tasks() - before}  # type: ignore[union-attr]
-        assert not {name for name in named if name.startswith(("SendRun", "RequestPipeline", "Transport"))}
+        assert not {
+            name for name in named if name.startswith(("SendRun", "WorkerPool", "RequestPipeline", "Transport"))
+        }
 
     on_uvloop(scenario)

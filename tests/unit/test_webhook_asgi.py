@@ -27,7 +27,7 @@ def scope(*headers: tuple[bytes, bytes], method: str = "POST", path: str = "/hoo
 
 
 def body_in(*parts: bytes) -> list[dict[str, Any]]:
-    """A request's body, in these parts."""
+    """The messages of a request with a body in these parts."""
     more = [True] * (len(parts) - 1) + [False]
     return [{"type": "http.request", "body": part, "more_body": some} for part, some in zip(parts, more, strict=True)]
 
@@ -35,7 +35,7 @@ def body_in(*parts: bytes) -> list[dict[str, Any]]:
 async def conversation(
     app: WebhookApp, scope: dict[str, Any], messages: Iterable[dict[str, Any]]
 ) -> tuple[list[Any], int]:
-    """What the application sends for these messages, and how many of them it did not ask for."""
+    """Return what the application sends for these messages, and the number of messages that it did not request."""
     waiting, sent = list(messages), list[Any]()
 
     async def receive() -> dict[str, Any]:
@@ -49,13 +49,13 @@ async def conversation(
 
 
 async def status(app: WebhookApp, scope: dict[str, Any], *parts: bytes) -> int:
-    """The status that a request with this body is answered."""
+    """Return the status of the response to a request with this body."""
     (start, _), _ = await conversation(app, scope, body_in(*parts))
     return int(start["status"])
 
 
 async def posted(url: str, body: bytes, **options: Any) -> tuple[int, bytes]:
-    """Post a signed body; the answer's status and body."""
+    """Post a signed body, and return the status and the body of the response."""
     headers = {"X-Callbell-Signature": sign(body, SECRET)}
     async with (
         aiohttp.ClientSession() as session,
@@ -68,8 +68,8 @@ async def posted(url: str, body: bytes, **options: Any) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("cuts", [(), (0,), (5, 5), (1, 10, 50)])
-async def test_an_event_is_answered_and_handled(cuts: tuple[int, ...]) -> None:
-    """In however many parts its body comes; the answer has a type and a length."""
+async def test_an_event_is_handled(cuts: tuple[int, ...]) -> None:
+    """A body in any number of parts is received; the response has a type and a length."""
     body = message_body("Hi")
     parts = [body[start:end] for start, end in zip((0, *cuts), (*cuts, None), strict=True)]
     gate = Gate(is_open=True)
@@ -86,15 +86,15 @@ async def test_an_event_is_answered_and_handled(cuts: tuple[int, ...]) -> None:
     assert (left, texts(gate.handled)) == (0, ["Hi"])
 
 
-async def test_a_request_may_say_as_little_as_possible() -> None:
-    """`body` and `more_body` have defaults: this is an empty body, and so a probe."""
+async def test_the_keys_of_a_message_have_defaults() -> None:
+    """A message without `body` and `more_body` is an empty body, which is a probe."""
     app = WebhookApp(secret=SECRET)
     (start, _), _ = await conversation(app, scope(), [{"type": "http.request"}])
     assert start["status"] == 200
 
 
-async def test_what_is_not_signed_is_refused() -> None:
-    """No signature, a wrong one, or two of them: 401."""
+async def test_an_unsigned_event_is_refused() -> None:
+    """An event without a signature, with a wrong one or with two gets 401."""
     app = WebhookApp(Gate(), secret=SECRET)
     good = (NAME, sign(message_body(), SECRET).encode())
     for headers in ([], [(NAME, b"t=1,v1=00")], [(NAME, b"\xff")], [good, good]):
@@ -102,18 +102,72 @@ async def test_what_is_not_signed_is_refused() -> None:
     assert app.receiver.pending == 0
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
-async def test_only_posts_are_taken(method: str) -> None:
-    """Any other method is told so, and no body is read."""
-    (start, _), left = await conversation(WebhookApp(secret=None), scope(method=method), body_in(b"{}"))
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS"])
+async def test_other_methods_are_refused(method: str) -> None:
+    """A method other than POST, GET and HEAD gets 405, and its body is not read."""
+    (start, _), left = await conversation(WebhookApp(unsigned=True), scope(method=method), body_in(b"{}"))
     assert start["status"] == 405
-    assert (b"allow", b"POST") in start["headers"]
+    assert (b"allow", b"GET, HEAD, POST") in start["headers"]
     assert left == 1
 
 
-async def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
-    """413 before anything of it is asked for; one of just the length is read."""
-    app = WebhookApp(secret=None, max_body=1000)
+@pytest.mark.parametrize(("method", "body"), [("GET", b'{"status": "ok"}'), ("HEAD", b"")])
+async def test_get_and_head_get_200(method: str, body: bytes) -> None:
+    """Callbell may verify a URL with GET: no signature is needed, and the length is the same for both."""
+    app = WebhookApp(secret=SECRET)
+    (start, end), _ = await conversation(app, scope(method=method), body_in(b""))
+    assert (start["status"], end["body"]) == (200, body)
+    assert start["headers"] == [(b"content-type", b"application/json"), (b"content-length", b"16")]
+    assert app.receiver.stats.received == 0
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"BR", b"identity, gzip"])
+async def test_an_encoded_body_is_refused(encoding: bytes) -> None:
+    """A `Content-Encoding` other than `identity` gets 415, and the body is not read: the signature is over the raw body."""
+    app = WebhookApp(secret=SECRET)
+    signature = (NAME, sign(message_body(), SECRET).encode())
+    request = scope(signature, (b"content-encoding", encoding))
+    (start, end), left = await conversation(app, request, body_in(message_body()))
+    assert (start["status"], left) == (415, 1)
+    assert b"Content-Encoding" in end["body"]
+    assert (b"accept-encoding", b"identity") in start["headers"]
+    assert await status(app, scope(signature, (b"content-encoding", b"identity")), message_body()) == 200
+    assert app.receiver.stats.refused == 1
+
+
+@pytest.mark.virtual_time
+async def test_a_body_that_never_ends_gets_408() -> None:
+    """After `read_timeout` seconds, 30 by default, the response is 408, and the connection is closed."""
+    app = WebhookApp(Gate(), secret=SECRET)
+    messages = [{"type": "http.request", "body": b"{", "more_body": True}] * 5
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(7)
+        return messages.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope(), receive, send)
+    assert (sent[0]["status"], loop.time() - began) == (408, 30.0)
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+@pytest.mark.parametrize(("version", "closes"), [("1.0", True), ("1.1", True), ("2", False), ("3", False)])
+async def test_only_http_1_has_a_header_that_closes(version: str, closes: bool) -> None:
+    """A response before the end of the body closes a connection of HTTP/1; HTTP/2 forbids that header."""
+    request = {**scope((b"content-length", b"9" * 9)), "http_version": version}
+    (start, _), _ = await conversation(WebhookApp(secret=SECRET), request, body_in(b""))
+    assert start["status"] == 413
+    assert ((b"connection", b"close") in start["headers"]) is closes
+
+
+async def test_a_body_announced_as_too_large_is_not_read() -> None:
+    """A `Content-Length` over the limit gets 413 before the body is requested; a length at the limit is read."""
+    app = WebhookApp(unsigned=True, max_body=1000)
     (start, _), left = await conversation(app, scope((b"content-length", b"1001")), body_in(b""))
     assert (start["status"], left) == (413, 1)
     assert await status(app, scope((b"content-length", b"1000")), b" " * 1000) == 200
@@ -121,32 +175,32 @@ async def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
 
 @pytest.mark.parametrize("digits", [18, 19, 4301])
 async def test_a_length_of_any_digits_is_too_large(digits: int) -> None:
-    """Also of more digits than Python reads as a number."""
-    app = WebhookApp(secret=None, max_body=1000)
+    """A length of more digits than Python reads as a number gets 413, too."""
+    app = WebhookApp(unsigned=True, max_body=1000)
     (start, _), left = await conversation(app, scope((b"content-length", b"9" * digits)), body_in(b""))
     assert (start["status"], left) == (413, 1)
 
 
 async def test_a_body_without_a_length_is_read_as_far_as_the_limit() -> None:
-    """Also when it lies about it, or says nonsense."""
-    app = WebhookApp(secret=None, max_body=1000)
+    """A body over the limit gets 413 without a length, with a wrong one, and with one that is not a number."""
+    app = WebhookApp(unsigned=True, max_body=1000)
     for headers in ([], [(b"content-length", b"5")], [(b"content-length", b"-")]):
         (start, _), left = await conversation(app, scope(*headers), body_in(b" " * 1000, b" ", b" ", b" "))
         assert (start["status"], left) == (413, 2)
 
 
-async def test_a_body_that_breaks_off_is_no_event() -> None:
-    """What came of it is not handled, and nobody is answered."""
+async def test_the_first_part_of_a_body_is_not_handled() -> None:
+    """When the client disconnects before the end of the body, nothing is handled, and no response is sent."""
     gate = Gate(is_open=True)
-    async with WebhookApp(gate, secret=None) as app:
+    async with WebhookApp(gate, unsigned=True) as app:
         half = {"type": "http.request", "body": message_body(), "more_body": True}
         assert await conversation(app, scope(), [half, {"type": "http.disconnect"}]) == ([], 0)
     assert gate.handled == []
 
 
-async def test_it_can_be_kept_to_one_path() -> None:
-    """Where there is no secret but the URL, every other path is unknown, whatever is sent there."""
-    app = WebhookApp(Gate(), secret=None, path="/hook/3Vf0")
+async def test_only_one_path_may_be_served() -> None:
+    """With `path`, which may hold the secret of an unsigned webhook, any other path gets 404."""
+    app = WebhookApp(Gate(), unsigned=True, path="/hook/3Vf0")
     assert await status(app, scope(path="/hook/3Vf0"), b"") == 200
     for path in ("/hook", "/", "/hook/3Vf0/", "/hook/3Vf1"):
         assert await status(app, scope(path=path), message_body()) == 404
@@ -154,10 +208,10 @@ async def test_it_can_be_kept_to_one_path() -> None:
     assert app.receiver.pending == 0
 
 
-async def test_it_lives_with_its_server() -> None:
-    """The lifespan's start needs nothing; its end closes the receiver, and is told when all is handled."""
+async def test_the_lifespan_closes_the_receiver() -> None:
+    """The start of the lifespan needs nothing; at its end the receiver is closed, and all events are handled."""
     gate = Gate(is_open=True)
-    app = WebhookApp(gate, secret=None)
+    app = WebhookApp(gate, unsigned=True)
     assert await status(app, scope(), message_body("Hi")) == 200
     sent, _ = await conversation(
         app, {"type": "lifespan"}, [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
@@ -167,23 +221,23 @@ async def test_it_lives_with_its_server() -> None:
     assert await status(app, scope(), message_body("too late")) == 503
 
 
-async def test_no_websocket_is_taken() -> None:
-    """It is closed before it opens."""
-    sent, _ = await conversation(WebhookApp(secret=None), {"type": "websocket"}, [])
+async def test_a_websocket_is_refused() -> None:
+    """A WebSocket is closed before it opens."""
+    sent, _ = await conversation(WebhookApp(unsigned=True), {"type": "websocket"}, [])
     assert sent == [{"type": "websocket.close"}]
 
 
-async def test_what_asgi_adds_next_is_not_known() -> None:
-    """As the specification asks."""
+async def test_an_unknown_scope_is_an_error() -> None:
+    """A scope of an unknown type raises an error, as the specification requires."""
     with pytest.raises(NotImplementedError, match="telepathy"):
-        await conversation(WebhookApp(secret=None), {"type": "telepathy"}, [])
+        await conversation(WebhookApp(unsigned=True), {"type": "telepathy"}, [])
 
 
 # --- alone, and mounted -----------------------------------------------------------------------------------------------
 
 
 async def test_alone_under_uvicorn() -> None:
-    """Events are answered, refused and handled; the server's shutdown drains what is queued."""
+    """Events are received, refused and handled; the server's shutdown drains the queue."""
     gate = Gate()
     app = WebhookApp(gate, secret=SECRET, max_body=100_000)
     async with served_by_uvicorn(app) as url:
@@ -194,7 +248,12 @@ async def test_alone_under_uvicorn() -> None:
             async with session.post(url, data=message_body("3")) as response:
                 assert response.status == 401
             async with session.get(url) as response:
-                assert (response.status, response.headers["Allow"]) == (405, "POST")
+                assert (response.status, await response.json()) == (200, {"status": "ok"})
+            async with session.head(url) as response:
+                assert (response.status, await response.read()) == (200, b"")
+            headers = {"Content-Encoding": "gzip"}
+            async with session.post(url, data=b"", headers=headers) as response:
+                assert (response.status, response.headers["Connection"]) == (415, "close")
         assert app.receiver.pending == 2
         gate.open()
     assert texts(gate.handled) == ["1", "2"]
@@ -203,29 +262,29 @@ async def test_alone_under_uvicorn() -> None:
 
 @asynccontextmanager
 async def closing(webhook: WebhookApp) -> AsyncIterator[None]:
-    """What a lifespan does."""
+    """A lifespan that closes the webhook."""
     async with webhook:
         yield
 
 
 async def test_mounted_into_starlette() -> None:
-    """As a route it has a path without a slash at the end; the host's lifespan closes it."""
+    """As a route, its path needs no slash at the end; the application's lifespan closes it."""
     gate = Gate()
     webhook = WebhookApp(gate, secret=SECRET)
     host = Starlette(routes=[Route("/route", webhook), Mount("/mount", webhook)], lifespan=lambda app: closing(webhook))
     async with served_by_uvicorn(host) as url:
         assert await posted(f"{url}/route", message_body("1")) == (200, b'{"status": "ok"}')
         assert await posted(f"{url}/mount/", message_body("2")) == (200, b'{"status": "ok"}')
-        # Why the docs recommend a route: nobody promises that Callbell follows this.
+        # This is why the docs recommend a route: Callbell may not follow a redirect.
         assert (await posted(f"{url}/mount", message_body("3")))[0] == 307
         asyncio.get_running_loop().call_soon(gate.open)
     assert texts(gate.handled) == ["1", "2"]
 
 
 async def test_mounted_into_fastapi() -> None:
-    """The same in FastAPI, whose own routes go on as ever."""
+    """It is a route in FastAPI, and other routes are served while it waits for a handler."""
     gate, hook = Gate(), Hook()
-    webhook = WebhookApp(gate, secret=SECRET, answer="handled", on_error=hook)
+    webhook = WebhookApp(gate, secret=SECRET, respond_after="handler", on_error=hook)
     host = FastAPI(lifespan=lambda app: closing(webhook))
     host.router.routes.append(Route("/callbell", webhook))
 
@@ -234,12 +293,12 @@ async def test_mounted_into_fastapi() -> None:
         return "another route"
 
     async with served_by_uvicorn(host) as url:
-        answer = asyncio.ensure_future(posted(f"{url}/callbell", message_body("1")))
-        await until(lambda: gate.began or answer.done())
+        response = asyncio.ensure_future(posted(f"{url}/callbell", message_body("1")))
+        await until(lambda: gate.began or response.done())
         assert await posted(f"{url}/other", b"") == (200, b'"another route"')
-        assert not answer.done()
+        assert not response.done()
         gate.open()
-        assert await answer == (200, b'{"status": "ok"}')
+        assert await response == (200, b'{"status": "ok"}')
     assert texts(gate.handled) == ["1"]
     assert (await status(webhook, scope((NAME, sign(message_body(), SECRET).encode())), message_body())) == 503
-    assert hook.told == []
+    assert hook.calls == []

@@ -1,4 +1,4 @@
-"""The end of a receiver: what was taken is handled, or reported, and never silently dropped."""
+"""The end of a receiver: every event that was received is handled or reported, and none is dropped silently."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support.webhooks import SECRET, Gate, Hook, message_body, post, post_
 
 
 @pytest.mark.virtual_time
-async def test_what_is_queued_is_handled_first() -> None:
-    """Closing waits for the handlers; meanwhile new events are turned away, and those known are answered."""
+async def test_queued_events_are_handled_first() -> None:
+    """Closing waits for the handlers; meanwhile new events get 503, and duplicates 200."""
     gate, hook = Gate(), Hook()
     receiver = WebhookReceiver(gate, secret=SECRET, on_error=hook)
     for text in ("1", "2", "3"):
@@ -33,12 +33,12 @@ async def test_what_is_queued_is_handled_first() -> None:
     gate.open()
     await closing
     assert texts(gate.handled) == ["1", "2", "3"]
-    assert hook.told == []
+    assert hook.calls == []
 
 
 @pytest.mark.virtual_time
 async def test_closing_an_idle_receiver_takes_no_time() -> None:
-    """There is nothing to wait for; closing it again is harmless, and it stays closed."""
+    """An idle receiver is closed at once; it can be closed again, and stays closed."""
     began = asyncio.get_running_loop().time()
     receiver = WebhookReceiver(Gate(), secret=SECRET)
     await receiver.close()
@@ -48,8 +48,8 @@ async def test_closing_an_idle_receiver_takes_no_time() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_what_takes_too_long_is_reported() -> None:
-    """After `drain_timeout` the handlers are cancelled, and every event that was not handled goes to the hook, once."""
+async def test_an_event_that_takes_too_long_is_reported() -> None:
+    """After `drain_timeout` the handlers are cancelled, and the hook gets every event that was not handled, once."""
     gate, hook = Gate(), Hook()
     receiver = WebhookReceiver(gate, secret=SECRET, concurrency=2, drain_timeout=5.0, on_error=hook)
     for text in ("1", "2", "3", "4"):
@@ -63,8 +63,8 @@ async def test_what_takes_too_long_is_reported() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_two_may_close_it() -> None:
-    """Both return when it is done."""
+async def test_two_tasks_may_close_it() -> None:
+    """Both return when the receiver is closed."""
     gate = Gate()
     receiver = WebhookReceiver(gate, secret=SECRET)
     await post(receiver, message_body())
@@ -77,8 +77,8 @@ async def test_two_may_close_it() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_no_time_at_all_is_an_end_at_once() -> None:
-    """With a `drain_timeout` of 0 nothing is waited for."""
+async def test_without_time_it_closes_at_once() -> None:
+    """With a `drain_timeout` of 0, closing waits for nothing."""
     hook = Hook()
     receiver = WebhookReceiver(Gate(), secret=SECRET, drain_timeout=0, on_error=hook)
     await post(receiver, message_body("Hi"))
@@ -87,18 +87,18 @@ async def test_no_time_at_all_is_an_end_at_once() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_all_the_time_in_the_world() -> None:
-    """With an endless `drain_timeout` all is handled, whenever that is."""
+async def test_without_a_limit_it_waits_for_all() -> None:
+    """With an infinite `drain_timeout`, closing waits until all events are handled."""
     hook = Hook()
     receiver = WebhookReceiver(lambda event: asyncio.sleep(1e6), secret=SECRET, drain_timeout=math.inf, on_error=hook)
     await post(receiver, message_body())
     await receiver.close()
-    assert hook.told == []
+    assert hook.calls == []
 
 
 @pytest.mark.virtual_time
-async def test_a_handler_that_wont_end_does_not_keep_it_open() -> None:
-    """One that goes on in spite of its cancellation is left alone after a moment."""
+async def test_a_handler_that_does_not_end_is_left_alone() -> None:
+    """Closing does not wait for a handler that suppresses its cancellation."""
     hook = Hook()
     stop = asyncio.Event()
 
@@ -117,7 +117,7 @@ async def test_a_handler_that_wont_end_does_not_keep_it_open() -> None:
 
 
 def test_whenever_closing_is_cancelled_nothing_is_lost() -> None:
-    """At whatever point: every event that was taken has been handled or reported, once, and nothing runs on."""
+    """A cancellation at any point: every event that was received is handled or reported, once, and no task is left."""
 
     def main(ends: list[str]) -> Any:
         async def handler(event: Event) -> None:
@@ -144,8 +144,8 @@ def test_whenever_closing_is_cancelled_nothing_is_lost() -> None:
 
 
 @pytest.mark.parametrize("rounds", range(4))
-def test_a_loop_that_ends_reports_what_it_leaves(rounds: int) -> None:
-    """Where nobody closes the receiver, as in a test's client, each event is handled or reported; the next loop can go on with it."""
+def test_the_end_of_a_loop_loses_no_event(rounds: int) -> None:
+    """If nobody closes the receiver, each event is handled or reported at the end of the loop; another loop can use the receiver."""
     gate, hook = Gate(), Hook()
     receiver = WebhookReceiver(gate, secret=SECRET, concurrency=2, on_error=hook)
 
@@ -167,8 +167,8 @@ def test_a_loop_that_ends_reports_what_it_leaves(rounds: int) -> None:
     assert texts(gate.handled) == ["4"]
 
 
-def test_a_loop_that_ends_begins_nothing_more() -> None:
-    """A handler that goes on in spite of its cancellation finishes its event; the others are reported, and not handed to it."""
+def test_no_handler_starts_at_the_end_of_a_loop() -> None:
+    """A handler that suppresses its cancellation finishes its event; the other events are reported."""
     hook = Hook()
     handled: list[str] = []
 
@@ -186,26 +186,28 @@ def test_a_loop_that_ends_begins_nothing_more() -> None:
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(main())
     assert (handled, hook.texts) == (["1"], ["2", "3"])
-    assert {str(error) for error, _ in hook.told} == {
+    assert {str(error) for error, _ in hook.calls} == {
         "the receiver's tasks ended before it was handled, as they do with the event loop"
     }
 
 
-@pytest.mark.parametrize("answer", ["queued", "handled"])
+@pytest.mark.parametrize("respond_after", ["enqueue", "handler"])
 @pytest.mark.parametrize("concurrency", [1, 2])
 @pytest.mark.parametrize("closing", [False, True])
-def test_a_loop_that_is_only_closed_reports_what_it_leaves(
-    answer: Literal["queued", "handled"], concurrency: int, closing: bool
+def test_a_loop_that_is_only_closed_loses_no_event(
+    respond_after: Literal["enqueue", "handler"], concurrency: int, closing: bool
 ) -> None:
-    """Where nobody even cancels its tasks, every event is reported when they are thrown away, and nothing complains of the closed loop."""
+    """If nobody cancels the tasks of a loop, every event is reported when they are destroyed, and nothing else is."""
     hook = Hook()
     loop = VirtualTimeLoop()
-    # Of tasks that are thrown away it is told that they were pending.
-    told: list[str] = []
-    loop.set_exception_handler(lambda loop, context: told.append(context["message"]))
+    # The loop reports each pending task that is destroyed.
+    messages: list[str] = []
+    loop.set_exception_handler(lambda loop, context: messages.append(context["message"]))
 
     async def main() -> None:
-        receiver = WebhookReceiver(Gate(), secret=SECRET, answer=answer, concurrency=concurrency, on_error=hook)
+        receiver = WebhookReceiver(
+            Gate(), secret=SECRET, respond_after=respond_after, concurrency=concurrency, on_error=hook
+        )
         waiting.extend(asyncio.ensure_future(post(receiver, message_body(text))) for text in ("1", "2", "3"))
         await ticks()
         if closing:
@@ -219,11 +221,11 @@ def test_a_loop_that_is_only_closed_reports_what_it_leaves(
     gc.collect()
     assert sorted(hook.texts) == ["1", "2", "3"]
     assert set(hook.errors) == {EventNotHandledError}
-    assert set(told) == {"Task was destroyed but it is pending!"}
+    assert set(messages) == {"Task was destroyed but it is pending!"}
 
 
-def test_a_loop_that_ends_reports_what_it_never_began() -> None:
-    """An event that comes in the last moment of a loop, too."""
+def test_an_event_at_the_end_of_a_loop_is_reported() -> None:
+    """An event that arrives in the last moment of a loop is reported."""
     hook = Hook()
     receiver = WebhookReceiver(Gate(), secret=SECRET, on_error=hook)
 

@@ -1,4 +1,4 @@
-"""Which events have been seen of late."""
+"""The keys of recent events."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from callbell_async.webhooks.dedupe import SeenKeys
 from tests.fixtures.strategies import quick
 
 
-def test_a_key_is_seen_for_so_many_seconds() -> None:
-    """It is held until the time is over, and not a moment longer."""
+def test_a_key_is_held_for_a_time() -> None:
+    """A key is held until its time is over, and not longer."""
     seen = SeenKeys(10, 60.0)
     seen.add("a", 100.0)
     assert seen.holds("a", 100.0)
@@ -19,16 +19,16 @@ def test_a_key_is_seen_for_so_many_seconds() -> None:
     assert len(seen) == 0
 
 
-def test_the_oldest_makes_room() -> None:
-    """No more keys are held than were allowed, whatever the time."""
+def test_the_number_of_keys_is_bounded() -> None:
+    """The oldest key is dropped when there are more than `size`."""
     seen = SeenKeys(2, 60.0)
     for key in "abc":
         seen.add(key, 0.0)
     assert [seen.holds(key, 0.0) for key in "abc"] == [False, True, True]
 
 
-def test_none_are_held_where_none_are_wanted() -> None:
-    """A size of 0 is no dedupe at all."""
+def test_a_size_of_0_holds_no_key() -> None:
+    """With a size of 0 no key is held."""
     seen = SeenKeys(0, 60.0)
     seen.add("a", 0.0)
     assert not seen.holds("a", 0.0)
@@ -41,7 +41,7 @@ def test_none_are_held_where_none_are_wanted() -> None:
     steps=st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 3)), max_size=40),
 )
 def test_it_holds_the_newest_within_the_time(size: int, seconds: int, steps: list[tuple[str, int]]) -> None:
-    """Whatever comes when: exactly the `size` latest keys that are younger than `seconds` are held."""
+    """For any keys and times, exactly the `size` latest keys that are younger than `seconds` are held."""
     seen, times, now = SeenKeys(size, seconds), dict[str, int](), 0
     for key, pause in steps:
         now += pause

@@ -1,4 +1,4 @@
-"""Events taken out of a receiver with `async for`."""
+"""Receivers without a handler: `async for event in receiver`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ pytestmark = pytest.mark.virtual_time
 
 
 def posting(receiver: WebhookReceiver, text: str) -> asyncio.Task[ReceiverResponse]:
-    """A post that is under way."""
+    """A post in flight."""
     return asyncio.ensure_future(post(receiver, message_body(text)))
 
 
 async def test_events_come_in_order_until_the_receiver_is_closed() -> None:
-    """Those that came before the loop began, too; and those in the queue when it is closed."""
+    """A loop gets the events that arrived before it, and those in the queue when the receiver is closed."""
     receiver = WebhookReceiver(secret=SECRET)
     seen: list[Event] = []
 
@@ -39,7 +39,7 @@ async def test_events_come_in_order_until_the_receiver_is_closed() -> None:
 
 
 async def test_a_loop_that_waits_ends_with_the_receiver() -> None:
-    """One that waits for an event is told that none will come."""
+    """A loop that waits for an event ends when the receiver is closed."""
     receiver = WebhookReceiver(secret=SECRET)
     waiting = asyncio.ensure_future(anext(aiter(receiver), None))
     await ticks()
@@ -48,37 +48,37 @@ async def test_a_loop_that_waits_ends_with_the_receiver() -> None:
 
 
 async def test_a_loop_over_a_closed_receiver_ends() -> None:
-    """At once."""
+    """A loop over a closed receiver ends at once."""
     receiver = WebhookReceiver(secret=SECRET)
     await receiver.close()
     assert [event async for event in receiver] == []
 
 
-async def test_an_event_is_handled_when_the_next_is_asked_for() -> None:
-    """Then it is answered, and closing waits for it."""
-    receiver = WebhookReceiver(secret=SECRET, answer="handled")
-    answers = [posting(receiver, "1"), posting(receiver, "2")]
+async def test_an_event_is_handled_when_the_next_is_requested() -> None:
+    """The response is sent when the next event is requested, and closing waits for that."""
+    receiver = WebhookReceiver(secret=SECRET, respond_after="handler")
+    responses = [posting(receiver, "1"), posting(receiver, "2")]
     await ticks()
     events = aiter(receiver)
     await anext(events)
     await ticks()
-    assert [answer.done() for answer in answers] == [False, False]
+    assert [response.done() for response in responses] == [False, False]
     await anext(events)
     await ticks()
-    assert [answer.done() for answer in answers] == [True, False]
+    assert [response.done() for response in responses] == [True, False]
     closing = asyncio.ensure_future(receiver.close())
     await ticks()
     assert not closing.done()
     assert [event async for event in events] == []
     await closing
-    assert [(await answer).status for answer in answers] == [200, 200]
+    assert [(await response).status for response in responses] == [200, 200]
 
 
 async def test_a_loop_that_is_left_has_not_handled_its_event() -> None:
-    """Where the answer waits for that, it is 503, and Callbell sends the event again; it does not count as seen."""
+    """With `respond_after="handler"` the response is 503, Callbell sends the event again, and it is not a duplicate."""
     hook = Hook()
-    receiver = WebhookReceiver(secret=SECRET, answer="handled", on_error=hook)
-    answer = posting(receiver, "Hi")
+    receiver = WebhookReceiver(secret=SECRET, respond_after="handler", on_error=hook)
+    response = posting(receiver, "Hi")
 
     async def consume() -> None:
         async with contextlib.aclosing(aiter(receiver)) as events:
@@ -87,7 +87,7 @@ async def test_a_loop_that_is_left_has_not_handled_its_event() -> None:
 
     with pytest.raises(ValueError, match="broken"):
         await consume()
-    assert (await answer).status == 503
+    assert (await response).status == 503
     assert (hook.errors, hook.texts) == ([EventNotHandledError], ["Hi"])
     again = posting(receiver, "Hi")
     events = aiter(receiver)
@@ -96,8 +96,8 @@ async def test_a_loop_that_is_left_has_not_handled_its_event() -> None:
     assert (await again).status == 503
 
 
-async def test_a_loop_may_be_left_where_nobody_waits_for_it() -> None:
-    """An event that was answered already was given out, and that is all: breaking off is no failure. The rest stays for the next loop."""
+async def test_a_loop_may_be_left() -> None:
+    """With `respond_after="enqueue"`, leaving a loop is not an error. The other events are kept for the next loop."""
     hook = Hook()
     receiver = WebhookReceiver(secret=SECRET, on_error=hook)
     for text in ("1", "2"):
@@ -109,11 +109,11 @@ async def test_a_loop_may_be_left_where_nobody_waits_for_it() -> None:
         assert texts([event]) == ["2"]
         break
     await ticks()
-    assert (receiver.pending, hook.told) == (0, [])
+    assert (receiver.pending, hook.calls) == (0, [])
 
 
 async def test_several_loops_share_the_events() -> None:
-    """Each event goes to one of them."""
+    """Each event is passed to one of several loops."""
     receiver = WebhookReceiver(secret=SECRET)
     seen: list[list[str]] = [[], []]
 
@@ -132,8 +132,8 @@ async def test_several_loops_share_the_events() -> None:
     assert all(seen)
 
 
-async def test_a_consumer_that_is_cancelled_takes_no_event_with_it() -> None:
-    """One that waits for an event may be cancelled at the moment it comes; another gets it."""
+async def test_a_cancelled_consumer_loses_no_event() -> None:
+    """If a consumer is cancelled at the moment an event arrives, another one gets it."""
     receiver = WebhookReceiver(secret=SECRET)
     waiting = asyncio.ensure_future(anext(aiter(receiver)))
     await ticks()
@@ -146,7 +146,7 @@ async def test_a_consumer_that_is_cancelled_takes_no_event_with_it() -> None:
 
 
 async def test_a_full_queue_waits_for_the_consumer() -> None:
-    """Where nobody takes events out, 503 keeps them at Callbell."""
+    """Without a consumer, a full queue gets 503, so that Callbell sends the events later."""
     receiver = WebhookReceiver(secret=SECRET, queue_size=2, drain_timeout=0)
     assert [(await post(receiver, message_body(text))).status for text in "123"] == [200, 200, 503]
     events = aiter(receiver)
@@ -156,8 +156,8 @@ async def test_a_full_queue_waits_for_the_consumer() -> None:
     await events.aclose()
 
 
-async def test_what_nobody_took_out_is_reported_at_the_end() -> None:
-    """After `drain_timeout`, and the one a consumer did not finish with it; what becomes of that afterwards is not told."""
+async def test_events_without_a_consumer_are_reported_at_the_end() -> None:
+    """After `drain_timeout` they are reported, once, and the event that a consumer has not finished, too."""
     hook = Hook()
     receiver = WebhookReceiver(secret=SECRET, on_error=hook)
     for text in "12":
@@ -171,6 +171,6 @@ async def test_what_nobody_took_out_is_reported_at_the_end() -> None:
 
 
 def test_a_receiver_with_a_handler_cant_be_iterated() -> None:
-    """Its events go to the handler, and a loop would wait for ever."""
+    """A loop over a receiver with a handler is refused, because it would wait for ever."""
     with pytest.raises(ConfigurationError, match="handler"):
         aiter(WebhookReceiver(Gate(), secret=SECRET))

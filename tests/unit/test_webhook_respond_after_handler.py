@@ -1,4 +1,4 @@
-"""A receiver that answers when the handler has returned: Callbell sends again what was not handled."""
+"""A receiver that responds when the handler has returned: Callbell sends every other event again."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ pytestmark = pytest.mark.virtual_time
 
 
 def handled_receiver(handler: Any, **options: Any) -> WebhookReceiver:
-    """A receiver of this kind."""
-    return WebhookReceiver(handler, secret=SECRET, answer="handled", **options)
+    """A receiver that responds after the handler."""
+    return WebhookReceiver(handler, secret=SECRET, respond_after="handler", **options)
 
 
 def posting(receiver: WebhookReceiver, text: str) -> asyncio.Task[ReceiverResponse]:
-    """A post that is under way."""
+    """A post in flight."""
     return asyncio.ensure_future(post(receiver, message_body(text)))
 
 
-async def test_the_answer_waits_for_the_handler() -> None:
-    """Nothing is answered before the handler has returned."""
+async def test_the_response_waits_for_the_handler() -> None:
+    """No response is sent before the handler has returned."""
     gate = Gate()
     async with handled_receiver(gate) as receiver:
-        answer = posting(receiver, "Hi")
+        response = posting(receiver, "Hi")
         await ticks()
         assert len(gate.began) == 1
-        assert not answer.done()
+        assert not response.done()
         gate.open()
-        assert (await answer).status == 200
+        assert (await response).status == 200
         assert len(gate.handled) == 1
 
 
-async def test_an_event_whose_handler_raised_is_not_seen() -> None:
-    """500; when Callbell sends it again it is handled again, and only then is it a duplicate."""
+async def test_an_event_whose_handler_raised_is_handled_again() -> None:
+    """It gets 500; when Callbell sends it again, it is handled again. After it was handled it is a duplicate."""
     hook = Hook()
     tries: list[Event] = []
 
@@ -54,8 +54,8 @@ async def test_an_event_whose_handler_raised_is_not_seen() -> None:
     assert hook.errors == [ValueError, ValueError]
 
 
-async def test_an_observer_sees_again_what_was_not_handled() -> None:
-    """An event that is tried again is shown again; a duplicate of a handled one is not."""
+async def test_an_observer_gets_a_failed_event_again() -> None:
+    """An event that failed is passed to observers again; a duplicate of a handled one is not."""
     seen: list[Event] = []
     results = iter([ValueError, None])
 
@@ -71,8 +71,8 @@ async def test_an_observer_sees_again_what_was_not_handled() -> None:
 
 
 @pytest.mark.parametrize(("fails", "status"), [(False, 200), (True, 500)])
-async def test_a_duplicate_shares_the_answer_of_the_first(fails: bool, status: int) -> None:
-    """One that comes while the event is handled waits for the end of that, and gets the same answer."""
+async def test_a_duplicate_shares_the_response(fails: bool, status: int) -> None:
+    """A duplicate that arrives while the event is handled waits for the handler, and gets the same response."""
     gate = Gate()
 
     async def handler(event: Event) -> None:
@@ -81,30 +81,30 @@ async def test_a_duplicate_shares_the_answer_of_the_first(fails: bool, status: i
             raise ValueError
 
     async with handled_receiver(handler) as receiver:
-        answers = [posting(receiver, "Hi") for _ in range(3)]
+        responses = [posting(receiver, "Hi") for _ in range(3)]
         await ticks()
         assert len(gate.began) == 1
-        assert not any(answer.done() for answer in answers)
+        assert not any(response.done() for response in responses)
         gate.open()
-        assert [(await answer).status for answer in answers] == [status] * 3
+        assert [(await response).status for response in responses] == [status] * 3
     assert len(gate.began) == 1
 
 
-async def test_a_full_queue_does_not_keep_a_duplicate_out() -> None:
-    """It takes no place: it waits for the event that has one."""
+async def test_a_duplicate_needs_no_room() -> None:
+    """A duplicate of an event in the queue waits for it, also if the queue is full."""
     gate = Gate()
     async with handled_receiver(gate, queue_size=1) as receiver:
-        answers = []
+        responses = []
         for text in ("first", "second", "third", "second", "first"):
-            answers.append(posting(receiver, text))
+            responses.append(posting(receiver, text))
             await ticks()
         gate.open()
-        assert [(await answer).status for answer in answers] == [200, 200, 503, 200, 200]
+        assert [(await response).status for response in responses] == [200, 200, 503, 200, 200]
     assert texts(gate.handled) == ["first", "second"]
 
 
-async def test_a_request_that_is_given_up_leaves_the_others_alone() -> None:
-    """Its event is handled, and a duplicate gets its answer."""
+async def test_a_cancelled_request_does_not_affect_others() -> None:
+    """The event of a cancelled request is handled, and a duplicate gets the response."""
     gate = Gate()
     async with handled_receiver(gate) as receiver:
         first, second = posting(receiver, "Hi"), posting(receiver, "Hi")
@@ -118,14 +118,14 @@ async def test_a_request_that_is_given_up_leaves_the_others_alone() -> None:
     assert len(gate.handled) == 1
 
 
-async def test_what_is_handled_late_counts_as_seen_from_then_on() -> None:
-    """The window for duplicates begins when the handler has returned."""
+async def test_the_time_of_a_key_starts_after_the_handler() -> None:
+    """`dedupe_seconds` starts when the handler has returned."""
     gate = Gate()
     async with handled_receiver(gate, dedupe_seconds=60) as receiver:
-        answer = posting(receiver, "Hi")
+        response = posting(receiver, "Hi")
         await asyncio.sleep(100)
         gate.open()
-        await answer
+        await response
         await asyncio.sleep(59)
         await post(receiver, message_body("Hi"))
         assert len(gate.handled) == 1
@@ -134,13 +134,13 @@ async def test_what_is_handled_late_counts_as_seen_from_then_on() -> None:
     assert len(gate.handled) == 2
 
 
-async def test_what_is_not_handled_before_the_end_is_sent_again() -> None:
-    """503 for what waits and for what is under way; both are reported, and neither counts as seen."""
+async def test_an_event_that_is_not_handled_before_the_end_gets_503() -> None:
+    """Events in the queue and in a handler get 503 and are reported, so that Callbell sends them again."""
     hook = Hook()
     receiver = handled_receiver(Gate(), drain_timeout=5.0, on_error=hook)
-    answers = [posting(receiver, text) for text in ("under way", "waiting")]
+    responses = [posting(receiver, text) for text in ("in flight", "waiting")]
     await ticks()
     await receiver.close()
-    assert [(await answer).status for answer in answers] == [503, 503]
-    assert (hook.errors, hook.texts) == ([EventNotHandledError] * 2, ["under way", "waiting"])
+    assert [(await response).status for response in responses] == [503, 503]
+    assert (hook.errors, hook.texts) == ([EventNotHandledError] * 2, ["in flight", "waiting"])
     assert (await post(receiver, message_body("waiting"))).status == 503

@@ -128,9 +128,25 @@ def test_requested_fields_are_in_the_receipt() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("metadata", "read"),
+    [
+        ({"order": "4711"}, {"order": "4711"}),
+        ('{"order": "4711"}', {"order": "4711"}),
+        ({"order": 4711, "paid": True, "note": None}, {"order": "4711", "paid": "true"}),
+        (None, {}),
+        ("order", {}),
+        (["order"], {}),
+    ],
+)
+def test_metadata_in_a_receipt_are_strings(metadata: Any, read: dict[str, str]) -> None:
+    """The metadata of a receipt are pairs of strings, from an object or its JSON text; anything else is left out."""
+    assert receipt(metadata=metadata).metadata == read
+
+
 def test_null_and_missing_are_the_same() -> None:
     """A receipt full of nulls equals one that has nothing but its uuid."""
-    nulls = {"status": None, "messageStatusPayload": None, "contact": None, "conversation": None}
+    nulls = {"status": None, "messageStatusPayload": None, "contact": None, "conversation": None, "metadata": None}
     assert load_receipt({"message": {"uuid": UUID, **nulls}}) == load_receipt({"message": {"uuid": UUID}})
     assert receipt(contact={"uuid": "c7b3", "tags": None, "closedAt": None, "customFields": None}) == receipt(
         contact={"uuid": "c7b3"}
@@ -284,6 +300,7 @@ def test_each_documented_date_is_aware(written: str, moment: datetime) -> None:
     """Every form is read as a moment with its offset; without an offset it is UTC."""
     read = contact(createdAt=written)
     assert read is not None
+    assert read.created_at is not None
     assert read.created_at == moment
     assert read.created_at.tzinfo is not None
 

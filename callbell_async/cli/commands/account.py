@@ -1,4 +1,4 @@
-"""`callbell-async me`, `templates` and `channels`: what the account has."""
+"""`callbell-async me`, `templates` and `channels`: the account's own data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import click
 
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.exit_codes import DONE
+from callbell_async.cli.option_groups import GroupedCommand
 from callbell_async.cli.options import json_option
-from callbell_async.cli.output import printable, tell, tell_json, tell_table
+from callbell_async.cli.output import result, result_json, result_table
 
 if TYPE_CHECKING:
     from callbell_async.client import CallbellClient
@@ -20,70 +21,70 @@ if TYPE_CHECKING:
 __all__ = ["channels", "me", "templates"]
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @json_option
 @connection_options()
 def me(as_json: bool, connection: Connection) -> int:
-    """Say whose API key this is.
+    """Show whose API key this is.
 
-    Exit status: 0 done, 1 Callbell refused or can't be reached, 2 wrong use, 130 interrupted.
+    Exit status: 0 success, 1 Callbell refused the request or can't be reached, 2 wrong use.
     """
     account = asyncio.run(_me(connection.ready()))
     if as_json:
-        tell_json(account)
+        result_json(account)
     else:
         for name, value in account.items():
-            tell(f"{name:<8}{printable(str(value))}")
+            result(f"{name:<8}{value}")
     return DONE
 
 
 async def _me(connection: Connection) -> Mapping[str, Any]:
     async with connection.open() as callbell:
         account = await callbell.auth.me()
-    # Callbell's answer holds the key itself, so only this is taken out of it.
+    # Callbell's response also holds the key, which must not be shown.
     return {"user": account.user_name, "email": account.user_email, "status": account.status}
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @json_option
 @connection_options()
 def templates(as_json: bool, connection: Connection) -> int:
     """List the WhatsApp templates.
 
-    Exit status: 0 done, 1 Callbell refused or can't be reached, 2 wrong use, 130 interrupted.
+    Exit status: 0 success, 1 Callbell refused the request or can't be reached, 2 wrong use.
     """
     columns = ("uuid", "title", "status", "template_type", "category", "text")
     return _list(lambda callbell: callbell.templates.list(), columns, connection, as_json=as_json)
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @json_option
 @connection_options()
 def channels(as_json: bool, connection: Connection) -> int:
     """List the channels that messages are sent from.
 
-    Exit status: 0 done, 1 Callbell refused or can't be reached, 2 wrong use, 130 interrupted.
+    Exit status: 0 success, 1 Callbell refused the request or can't be reached, 2 wrong use.
     """
     columns = ("uuid", "title", "type", "main", "discarded")
     return _list(lambda callbell: callbell.channels.list(), columns, connection, as_json=as_json)
 
 
 def _list(
-    which: Callable[[CallbellClient], Paginator[Any]],
+    paginator: Callable[[CallbellClient], Paginator[Any]],
     columns: tuple[str, ...],
     connection: Connection,
     *,
     as_json: bool,
 ) -> int:
-    items = asyncio.run(_fetch(which, connection.ready()))
+    items = asyncio.run(_fetch(paginator, connection.ready()))
     if as_json:
         for item in items:
-            tell_json(item.raw)
+            result_json(item.raw)
     else:
-        tell_table(columns, ([getattr(item, column) for column in columns] for item in items))
+        result_table(columns, ([getattr(item, column) for column in columns] for item in items))
     return DONE
 
 
-async def _fetch(which: Callable[[CallbellClient], Paginator[Any]], connection: Connection) -> list[Any]:
+async def _fetch(paginator: Callable[[CallbellClient], Paginator[Any]], connection: Connection) -> list[Any]:
     async with connection.open() as callbell:
-        return [item async for item in which(callbell)]
+        return [item async for item in paginator(callbell)]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import click
 
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.exit_codes import DONE
-from callbell_async.cli.export_writer import RecordWriter, form_option
-from callbell_async.cli.options import FILE
-from callbell_async.cli.output import counted, json_text, say
+from callbell_async.cli.export_writer import ExportOptions, RecordWriter, export_options
+from callbell_async.cli.option_groups import GroupedCommand, option
+from callbell_async.cli.output import info, json_text, pluralize
 from callbell_async.models.account import Channel
 from callbell_async.models.contacts import Contact
 
@@ -37,33 +36,31 @@ COLUMNS = (
 
 @click.group()
 def contacts() -> None:
-    """The account's contacts."""
+    """Export the account's contacts."""
 
 
-@contacts.command(short_help="Write all contacts as CSV or JSONL.")
-@form_option
-@click.option("--output", type=FILE, help="The file to write; standard output, if not given.")
-@click.option("--source", metavar="KIND", help="Only those of this kind of channel.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only those with this tag; may be repeated.")
-@click.option("--team", metavar="UUID", help="Only those of this team.")
+@contacts.command(cls=GroupedCommand, short_help="Write all contacts as CSV or JSONL.")
+@option("--source", metavar="KIND", group="Filter", help="Only contacts of this kind of channel.")
+@option("--tag", "tags", multiple=True, metavar="TAG", group="Filter", help="Only contacts with this tag; repeatable.")
+@option("--team", metavar="UUID", group="Filter", help="Only contacts of this team.")
+@export_options
 @connection_options()
 def export(
-    as_csv: bool,
-    output: Path | None,
     source: str | None,
     tags: tuple[str, ...],
     team: str | None,
+    export: ExportOptions,
     connection: Connection,
 ) -> int:
-    """Write all contacts, page after page, as CSV or as JSONL (each as Callbell gives it).
+    """Write all contacts as CSV, or as JSONL with each contact as Callbell returns it.
 
-    Exit status: 0 done, 1 Callbell refused or can't be reached (what was written until then stays), 2 wrong use, 130 interrupted.
+    Exit status: 0 success, 1 Callbell refused a request or can't be reached (the contacts written before stay), 2 wrong use.
     """
     filters: dict[str, Any] = {"source": source, "tags": tags or None, "team_uuid": team}
     connection = connection.ready()
-    with RecordWriter(output, as_csv=as_csv, columns=COLUMNS) as writer:
+    with RecordWriter(export, columns=COLUMNS) as writer:
         asyncio.run(_export(connection, filters, writer))
-    say(counted(writer.count, "contact"))
+    info(pluralize(writer.count, "contact"))
     return DONE
 
 
@@ -74,7 +71,7 @@ async def _export(connection: Connection, filters: dict[str, Any], writer: Recor
 
 
 def cells_of(contact: Contact) -> dict[str, Any]:
-    """A contact as a row of CSV: tags with commas between them, custom fields as JSON."""
+    """A contact as a row of CSV: tags separated by commas, custom fields as JSON."""
     cells: dict[str, Any] = {name: getattr(contact, name) for name in COLUMNS}
     channel = contact.channel
     cells["channel"] = (channel.title or channel.uuid) if isinstance(channel, Channel) else channel

@@ -1,139 +1,192 @@
-"""`callbell-async status`, `reconcile` and `export`: what a journal knows."""
+"""`callbell-async status`, `reconcile` and `export`: the messages in a journal."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
-from callbell_async.cli.export_writer import RecordWriter, form_option
-from callbell_async.cli.funnel import stages
-from callbell_async.cli.options import FILE, json_option
-from callbell_async.cli.output import bar, counted, printable, say, tell, tell_json
-from callbell_async.cli.paths import part_of_journal
+from callbell_async.cli.export_writer import ExportOptions, RecordWriter, export_options
+from callbell_async.cli.journal_place import JOURNAL, JournalPlace
+from callbell_async.cli.option_groups import GroupedCommand, option
+from callbell_async.cli.options import json_option
+from callbell_async.cli.output import bar, info, pluralize, result, result_json
+from callbell_async.cli.saved_run import saved_options
 from callbell_async.errors import ConfigurationError, Outcome
-from callbell_async.journal import Journal
 from callbell_async.models.journal import JournalEntry, ReconcileReport
+from callbell_async.models.message_status import MessageStatus
 from callbell_async.wire import load_json
 
-__all__ = ["existing", "export", "reconcile", "status"]
+__all__ = ["export", "funnel_stages", "reconcile", "status"]
 
-COLUMNS = ("key", "to", "outcome", "status", "uuid", "attempts", "tried_at", "settled_at", "reason", "body")
+COLUMNS = (
+    "key",
+    "to",
+    "outcome",
+    "confirmed_by",
+    "status",
+    "uuid",
+    "attempts",
+    "tried_at",
+    "finished_at",
+    "reason",
+    "body",
+)
+
+_STAGES = (MessageStatus.ENQUEUED, MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.READ)
 
 
-@click.command(short_help="Say how many messages of a journal came how far.")
-@click.argument("journal", type=FILE)
-@click.option("--refresh", is_flag=True, help="First ask Callbell how far each message is; one request for each.")
+# --- status -----------------------------------------------------------------------------------------------------------
+
+
+@click.command(cls=GroupedCommand, short_help="Show how many messages of a journal reached each status.")
+@click.argument("journal", type=JOURNAL)
+@option(
+    "--refresh",
+    is_flag=True,
+    group="Run",
+    help="First ask Callbell for the status of each message, with one request for each.",
+)
 @json_option
 @connection_options(sandbox=False)
-def status(journal: Path, refresh: bool, as_json: bool, connection: Connection) -> int:
-    """Say what JOURNAL knows: how many messages by outcome, and how far the accepted ones have come, from enqueued to read.
+def status(journal: JournalPlace, refresh: bool, as_json: bool, connection: Connection) -> int:
+    """Show the messages of JOURNAL by outcome, and the accepted ones by status, from enqueued to read.
 
-    Exit status: 0 done, 1 Callbell could not tell all, 2 wrong use, 3 the journal can't be used, 130 interrupted.
+    Exit status: 0 success, 1 a status could not be refreshed, 2 wrong use, 3 journal unusable.
     """
-    all_told = not refresh or asyncio.run(_refresh(existing(journal), connection.ready()))
-    outcomes, funnel = asyncio.run(_look(existing(journal)))
+    place = journal.existing()
+    refreshed = not refresh or asyncio.run(_refresh(place, _connection_for(place, connection)))
+    outcomes, funnel = asyncio.run(_read_counts(place))
     if as_json:
-        tell_json({"outcomes": outcomes, "funnel": funnel})
-        return DONE if all_told else NOT_ALL_DONE
-    for name, count in outcomes.items():
-        tell(f"{name:<12}{count}")
-    tell("")
-    most = outcomes[Outcome.ACCEPTED.value]
-    for name, count in funnel.items():
-        share = f"{100 * count / most:.0f} %" if most else ""
-        tell(f"{printable(name):<12}{count:<9}{share:>6}  {bar(count, most)}".rstrip())
-    return DONE if all_told else NOT_ALL_DONE
+        result_json({"outcomes": outcomes, "funnel": funnel})
+    else:
+        _write_counts(outcomes, funnel)
+    return DONE if refreshed else NOT_ALL_DONE
 
 
-async def _refresh(path: Path, connection: Connection) -> bool:
-    async with Journal(path) as journal, connection.like(await journal.notes()).open() as callbell:
-        found = await callbell.refresh(journal)
-    say(f"asked for {counted(found.asked, 'message')}: changed {found.changed}, could not be told {found.failed}")
-    return not found.failed
+def _connection_for(place: JournalPlace, connection: Connection) -> Connection:
+    """The connection for a journal's messages. The token comes last: it is of no use for a journal of the sandbox."""
+    return connection.for_journal(asyncio.run(_saved_options(place))).ready()
 
 
-async def _look(path: Path) -> tuple[Mapping[str, int], Mapping[str, int]]:
-    async with Journal(path, read_only=True) as journal:
+async def _saved_options(place: JournalPlace) -> Mapping[str, Any]:
+    async with place.journal(read_only=True) as journal:
+        return saved_options(await journal.notes())
+
+
+async def _refresh(place: JournalPlace, connection: Connection) -> bool:
+    async with place.journal() as journal, connection.open() as callbell:
+        report = await callbell.refresh(journal)
+    requested = pluralize(report.requested, "message")
+    info(f"refreshed the status of {requested}: {report.changed} changed, {report.failed} failed")
+    return not report.failed
+
+
+async def _read_counts(place: JournalPlace) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    async with place.journal(read_only=True) as journal:
         counts = await journal.counts()
-        return {outcome.value: count for outcome, count in counts.items()}, stages(await journal.funnel())
+        return {outcome.value: count for outcome, count in counts.items()}, funnel_stages(await journal.funnel())
 
 
-@click.command(short_help="Find out what became of those that may have been accepted.")
-@click.argument("journal", type=FILE)
+def funnel_stages(statuses: Mapping[str, int]) -> dict[str, int]:
+    """From the numbers of messages by their last status: how many reached each stage, and then how many ended otherwise.
+
+    A message that was read was also delivered. All were enqueued; whether a failed one had been sent is not known.
+    """
+    stages: dict[str, int] = {}
+    for index, stage in enumerate(_STAGES):
+        stages[stage.value] = sum(statuses.get(later, 0) for later in _STAGES[index:])
+    others = {str(status): count for status, count in statuses.items() if status not in _STAGES and count}
+    stages[MessageStatus.ENQUEUED.value] += sum(others.values())
+    return {**stages, **others}
+
+
+def _write_counts(outcomes: Mapping[str, int], funnel: Mapping[str, int]) -> None:
+    for name, count in outcomes.items():
+        result(f"{name:<12}{count}")
+    result("")
+    accepted = outcomes[Outcome.ACCEPTED.value]
+    for name, count in funnel.items():
+        share = f"{100 * count / accepted:.0f} %" if accepted else ""
+        result(f"{name:<12}{count:<9}{share:>6}  {bar(count, accepted)}".rstrip())
+
+
+# --- reconcile --------------------------------------------------------------------------------------------------------
+
+
+@click.command(cls=GroupedCommand, short_help="Resolve messages that may have been accepted.")
+@click.argument("journal", type=JOURNAL)
 @json_option
 @connection_options(sandbox=False)
-def reconcile(journal: Path, as_json: bool, connection: Connection) -> int:
-    """Look for the messages of JOURNAL that may have been accepted in their contacts' histories, and settle those that are there.
+def reconcile(journal: JournalPlace, as_json: bool, connection: Connection) -> int:
+    """Look for the messages of JOURNAL that may have been accepted in their contacts' histories, and resolve those that are found.
 
-    Exit status: 0 none is left, 1 some are, 2 wrong use, 3 the journal can't be used, 130 interrupted.
+    Exit status: 0 none is left, 1 some are left, 2 wrong use, 3 journal unusable.
     """
-    found = asyncio.run(_reconcile(existing(journal), connection.ready()))
-    for unresolved in found.unresolved:
+    place = journal.existing()
+    report = asyncio.run(_reconcile(place, _connection_for(place, connection)))
+    counts = {"inferred": report.inferred, "confirmed": report.confirmed, "unresolved": len(report.unresolved)}
+    for unresolved in report.unresolved:
         key, reason = unresolved.entry.key, unresolved.reason
         if as_json:
-            tell_json({"key": key, "outcome": unresolved.entry.outcome.value, "reason": reason})
+            result_json({"key": key, "outcome": unresolved.entry.outcome.value, "reason": reason})
         else:
-            tell(printable(f"{key}: {reason}"))
+            result(f"{key}: {reason}")
     if as_json:
-        tell_json({"accepted": found.accepted, "unresolved": len(found.unresolved)})
+        result_json(counts)
     else:
-        tell(f"{'accepted':<12}{found.accepted}\n{'unresolved':<12}{len(found.unresolved)}")
-    return NOT_ALL_DONE if found.unresolved else DONE
+        for name, count in counts.items():
+            result(f"{name:<12}{count}")
+    return NOT_ALL_DONE if report.unresolved else DONE
 
 
-async def _reconcile(path: Path, connection: Connection) -> ReconcileReport:
-    async with Journal(path) as journal, connection.like(await journal.notes()).open() as callbell:
+async def _reconcile(place: JournalPlace, connection: Connection) -> ReconcileReport:
+    async with place.journal() as journal, connection.open() as callbell:
         return await callbell.reconcile(journal)
 
 
-@click.command(short_help="Write every entry of a journal.")
-@click.argument("journal", type=FILE)
-@form_option
-@click.option("--output", type=FILE, help="The file to write; standard output, if not given.")
-@click.option(
+# --- export -----------------------------------------------------------------------------------------------------------
+
+
+@click.command(cls=GroupedCommand, short_help="Write the entries of a journal as CSV or JSONL.")
+@click.argument("journal", type=JOURNAL)
+@option(
     "--outcome",
     "outcomes",
     multiple=True,
     type=click.Choice([outcome.value for outcome in Outcome]),
-    help="Only those with this outcome; may be repeated.",
+    group="Filter",
+    help="Only entries with this outcome; repeatable.",
 )
-def export(journal: Path, as_csv: bool, output: Path | None, outcomes: tuple[str, ...]) -> int:
-    """Write every entry of JOURNAL as CSV or as JSONL, recipients and texts included.
+@export_options
+def export(journal: JournalPlace, outcomes: tuple[str, ...], export: ExportOptions) -> int:
+    """Write the entries of JOURNAL as CSV or JSONL, with recipients and texts.
 
-    Exit status: 0 done, 2 wrong use, 3 the journal can't be used, 130 interrupted.
+    Exit status: 0 success, 2 wrong use, 3 journal unusable.
     """
-    path = existing(journal)
-    if output is not None and (part := part_of_journal(output, path)):
-        raise ConfigurationError(f"--output: {output} {part}; give another file")
-    with RecordWriter(output, as_csv=as_csv, columns=COLUMNS) as writer:
-        asyncio.run(_export(path, tuple(map(Outcome, outcomes)), writer))
-    say(counted(writer.count, "entry", "entries"))
+    place = journal.existing()
+    if export.output is not None and (part := place.part(export.output)):
+        raise ConfigurationError(f"--output: {export.output} {part}; give another file")
+    with RecordWriter(export, columns=COLUMNS) as writer:
+        asyncio.run(_export(place, tuple(map(Outcome, outcomes)), writer))
+    info(pluralize(writer.count, "entry", "entries"))
     return DONE
 
 
-async def _export(path: Path, outcomes: tuple[Outcome, ...], writer: RecordWriter) -> None:
-    async with Journal(path, read_only=True) as journal:
+async def _export(place: JournalPlace, outcomes: tuple[Outcome, ...], writer: RecordWriter) -> None:
+    async with place.journal(read_only=True) as journal:
         async for entry in journal.entries(*outcomes):
             writer.add(record_of(entry, as_json=writer.is_json))
 
 
 def record_of(entry: JournalEntry, *, as_json: bool) -> dict[str, Any]:
-    """An entry as it is written: `body` is an object in JSON, and its JSON in CSV."""
+    """An entry as a record: `body` is an object in JSON, and JSON text in CSV."""
     body = load_json(entry.message_body)
     record = {name: getattr(entry, name) for name in COLUMNS if name not in ("to", "body")}
     record["to"] = body.get("to") or body.get("bsuid")
     record["body"] = body if as_json else entry.message_body.decode()
     return {name: record[name] for name in COLUMNS}
-
-
-def existing(journal: Path) -> Path:
-    """The path of a journal that is there; raises `ConfigurationError` for one that is not, instead of making one."""
-    if not journal.exists():
-        raise ConfigurationError(f"{journal}: there is no such journal")
-    return journal

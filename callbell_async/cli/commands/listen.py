@@ -1,8 +1,9 @@
-"""`callbell-async listen`: the webhook's events as they come."""
+"""`callbell-async listen`: the events of a webhook as they come."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,91 +12,92 @@ from pathlib import Path
 
 import click
 
+from callbell_async.arguments import check_secret, is_insecure
 from callbell_async.cli.connection import read_secret
 from callbell_async.cli.event_format import colour_of, event_line
 from callbell_async.cli.exit_codes import DONE
 from callbell_async.cli.options import FILE, json_option
-from callbell_async.cli.output import put, say, tell_json
-from callbell_async.cli.signals import Interrupts
+from callbell_async.cli.output import info, result_json, warn, write
+from callbell_async.cli.signals import ShutdownSignals
 from callbell_async.errors import ConfigurationError
 from callbell_async.models.events import Event
 
 __all__ = ["listen"]
 
+_SECRET = "CALLBELL_WEBHOOK_SECRET"  # noqa: S105 - a variable's name
 
-@click.command(short_help="Write the events of a webhook as they come.")
-@click.option("--port", required=True, type=click.IntRange(0, 65535), help="The port to listen on; 0 for a free one.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--path", default="/", show_default=True, help="The path that takes the events.")
-@click.option("--secret-file", type=FILE, help="A file with the webhook's secret; or set CALLBELL_WEBHOOK_SECRET.")
-@click.option("--unsigned", is_flag=True, help="Take events that nobody has signed, from whoever sends them.")
+
+@click.command(short_help="Print the events of a webhook as they come.")
+@click.option("--port", required=True, type=click.IntRange(0, 65535), help="Port to listen on; 0 for a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--path", default="/", show_default=True, help="Path that receives the events.")
+@click.option(
+    "--secret-file", type=FILE, help=f"File with the webhook secret; the default is {_SECRET} in the environment."
+)
+@click.option("--unsigned", is_flag=True, help="Accept events without a signature, from anybody.")
 @json_option
 def listen(port: int, host: str, path: str, secret_file: Path | None, unsigned: bool, as_json: bool) -> int:
-    """Write the events that Callbell sends to a webhook to standard output, a line each, until SIGINT or SIGTERM.
+    """Print the events that Callbell sends to a webhook, one per line, until a signal comes.
 
-    The webhook's secret is read from CALLBELL_WEBHOOK_SECRET or from --secret-file.
+    The webhook secret is read from --secret-file, or from CALLBELL_WEBHOOK_SECRET in the environment.
 
-    Exit status: 0 stopped, 2 wrong use.
+    Exit status: 0 stopped by a signal, 1 output failed, 2 wrong use.
     """
     if not path.startswith("/") or any(character in path for character in "?#{}"):
-        raise ConfigurationError("--path: must begin with a slash, and be a path only, such as /callbell")
+        raise ConfigurationError("--path: must begin with a slash and be only a path, such as /callbell")
     secret = _secret(secret_file, unsigned=unsigned)
-    with Interrupts() as interrupts:
-        asyncio.run(serve_events(interrupts, host, port, path, secret, write_json if as_json else write_line))
+    with ShutdownSignals() as signals:
+        asyncio.run(serve_events(signals, host, port, path, secret, write_json if as_json else write_line))
     return DONE
 
 
 def _secret(file: Path | None, *, unsigned: bool) -> str | None:
     if unsigned:
         if file is not None:
-            raise ConfigurationError("--unsigned: does not go with --secret-file")
+            raise ConfigurationError("--unsigned: can't be used together with --secret-file")
         return None
     if file is not None:
-        return read_secret(file, "--secret-file")
-    if not (secret := os.environ.get("CALLBELL_WEBHOOK_SECRET")):
+        return check_secret(f"--secret-file: {file}", read_secret(file, "--secret-file"))
+    if not (secret := os.environ.get(_SECRET, "").strip()):
         raise ConfigurationError(
-            "no webhook secret; set CALLBELL_WEBHOOK_SECRET or give --secret-file FILE, or --unsigned where Callbell does not sign"
+            f"no webhook secret; set {_SECRET} or use --secret-file FILE, or --unsigned if Callbell does not sign the events"
         )
-    return secret
+    return check_secret(_SECRET, secret)
 
 
 async def serve_events(
-    interrupts: Interrupts, host: str, port: int, path: str, secret: str | None, write: Callable[[Event], None]
+    signals: ShutdownSignals, host: str, port: int, path: str, secret: str | None, write: Callable[[Event], None]
 ) -> None:
-    """Hand every event to `write` until a signal comes, or until `write` raises an `OSError`, which is raised."""
+    """Pass every event to `write` until a signal comes; raises the `OSError` that `write` raises."""
     failures: asyncio.Queue[OSError] = asyncio.Queue()
 
     def handle(event: Event) -> None:
         try:
             write(event)
         except OSError as error:
-            # Nobody reads any more.
+            # Standard output has no reader any more.
             failures.put_nowait(error)
 
     async with _serving(host, port, path, handle, secret) as url:
-        say(f"listening on {url}")
-        interrupts.watch(lambda: None)
-        try:
+        if secret is None and is_insecure(url):
+            warn(f"--unsigned: anybody who can reach {host} can send events")
+        info(f"listening on {url}")
+        with signals.cancelling():
             raise await failures.get()
-        except asyncio.CancelledError:
-            if not interrupts.count:
-                raise
-        finally:
-            interrupts.release()
 
 
 @asynccontextmanager
 async def _serving(
     host: str, port: int, path: str, handle: Callable[[Event], None], secret: str | None
 ) -> AsyncIterator[str]:
-    """Serve until the block is left; gives the URL."""
+    """Serve until the block is left; yields the URL."""
     from aiohttp import web
 
     from callbell_async.webhooks import add_webhook_route
 
     app = web.Application()
-    add_webhook_route(app, path, handle, secret=secret)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    add_webhook_route(app, path, handle, secret=secret, unsigned=secret is None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, logger=_server_logger())
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
@@ -103,19 +105,37 @@ async def _serving(
             await site.start()
         except OSError as error:
             raise ConfigurationError(f"--port: {port} on {host} can't be used ({error.strerror})") from None
-        taken = runner.addresses[0][1]
-        yield f"http://{f'[{host}]' if ':' in host else host}:{taken}{path}"
+        bound = runner.addresses[0][1]
+        yield f"http://{f'[{host}]' if ':' in host else host}:{bound}{path}"
     finally:
         await runner.cleanup()
 
 
+def _server_logger() -> logging.Logger:
+    """A logger for aiohttp's server that writes one line for a request that is not HTTP, instead of a traceback."""
+    logger = logging.getLogger("callbell_async.cli.listen")
+    logger.propagate = False
+    # aiohttp logs bytes that are not HTTP at all as debug messages.
+    logger.setLevel(logging.DEBUG)
+    logger.handlers = [_OneLine()]
+    return logger
+
+
+class _OneLine(logging.Handler):
+    """Writes the message and the kind of the exception, without its text, which quotes the request."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        info(f"{record.getMessage()}{'' if error is None else f' ({type(error).__name__})'}")
+
+
 def write_line(event: Event) -> None:
-    """The event on a line for people, on standard output."""
+    """Write the event as a line for people to standard output."""
     line = event_line(event, now=datetime.now().astimezone())
-    # Colours are for terminals; what is no terminal gets none.
-    put(click.style(line, fg=colour_of(event)) + "\n", color=False if os.environ.get("NO_COLOR") else None)
+    # `color=None` lets click decide: only a terminal gets colours.
+    write(click.style(line, fg=colour_of(event)) + "\n", color=False if os.environ.get("NO_COLOR") else None)
 
 
 def write_json(event: Event) -> None:
-    """The event's document on a line."""
-    tell_json(event.raw)
+    """Write the event's document as a line to standard output."""
+    result_json(event.raw)

@@ -1,4 +1,4 @@
-"""`callbell-async resume`: go on where a run of `send-many` ended."""
+"""`callbell-async resume`: send the rest of a run of `send-many`."""
 
 from __future__ import annotations
 
@@ -8,63 +8,92 @@ from pathlib import Path
 import attrs
 import click
 
-from callbell_async.cli.campaign import conduct
-from callbell_async.cli.commands.journal import existing
+from callbell_async.cli.campaign import run_campaign
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.failed_rows import Outputs
-from callbell_async.cli.notes import Order, order_in, unchanged
+from callbell_async.cli.journal_place import JOURNAL, JournalPlace
+from callbell_async.cli.option_groups import GroupedCommand, option
 from callbell_async.cli.options import FILE, MAX_CONCURRENCY, concurrency_range, output_options
-from callbell_async.cli.saved_run import keys_in
-from callbell_async.journal import Journal
+from callbell_async.cli.saved_run import SendJob, check_unchanged, read_keys, saved_job
+from callbell_async.errors import ConfigurationError
 
 __all__ = ["resume"]
 
 
-@click.command(short_help="Go on where a run with a journal ended.")
-@click.argument("journal", type=FILE)
-@click.option(
+@click.command(cls=GroupedCommand, short_help="Send the rest of a run that has a journal.")
+@click.argument("journal", type=JOURNAL)
+@option(
     "--resend",
     multiple=True,
     metavar="KEY",
-    help="Send this one again, though it may have been accepted; may be repeated.",
+    group="Run",
+    help="Send this message again, although it may have been accepted; repeatable.",
 )
-@click.option(
+@option(
     "--resend-file",
     type=FILE,
-    help="Send those again whose keys are in this file: what export --outcome unknown wrote, without what is not to be sent.",
+    group="Run",
+    help="Send the messages with the keys in this file again: the output of export --outcome unknown, "
+    "without the lines that must not be sent.",
+)
+@option(
+    "--concurrency", type=concurrency_range, group="Run", help="Most messages in flight at once; as before by default."
+)
+@option(
+    "--rate",
+    type=click.IntRange(min=1),
+    group="Run",
+    help="Maximum number of requests per second; as before by default.",
+)
+@option(
+    "--outage-timeout",
+    type=click.IntRange(min=0),
+    metavar="SECONDS",
+    group="Run",
+    help="How long the run waits during an outage before it stops; as before by default.",
 )
 @output_options
-@click.option("--concurrency", type=concurrency_range, help="Other than before: messages under way at once.")
-@click.option("--rate", type=click.IntRange(min=1), help="Other than before: requests a second at the most.")
-@connection_options(sandbox=False)
+@connection_options()
 def resume(
-    journal: Path,
+    journal: JournalPlace,
     resend: tuple[str, ...],
     resend_file: Path | None,
+    concurrency: int | None,
+    rate: int | None,
+    outage_timeout: int | None,
     as_json: bool,
     failed_to: Path | None,
     failed_unknown: bool,
-    concurrency: int | None,
-    rate: int | None,
+    force: bool,
     connection: Connection,
 ) -> int:
-    """Send what is not yet done of JOURNAL, which send-many wrote: the same file, with the same options.
+    """Send the messages of JOURNAL that were not sent yet, from the same file and with the same options as send-many.
 
-    Exit status: 0 all are accepted by now, 1 some are not, 2 wrong use, 3 the journal can't be used, 130 interrupted.
+    Exit status: 0 all messages are accepted by now, 1 some are not, 2 wrong use, 3 journal unusable, 129, 130 or 143 ended by a signal.
     """
-    outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown)
-    keys = dict.fromkeys([*resend, *(() if resend_file is None else keys_in(resend_file))])
-    order = asyncio.run(_order(existing(journal)))
-    unchanged(order, journal)
-    order = attrs.evolve(
-        order,
-        rate=rate or order.rate,
-        concurrency=min(concurrency or order.concurrency, MAX_CONCURRENCY),
-        base_url=connection.base_url or order.base_url,
+    outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown, force=force)
+    keys = dict.fromkeys([*resend, *(() if resend_file is None else read_keys(resend_file))])
+    job = asyncio.run(_read_job(journal.existing()))
+    check_unchanged(job, journal)
+    if job.sandbox:
+        # Every run of such a journal goes to a new mock server.
+        base_url = None
+    elif connection.sandbox:
+        raise ConfigurationError(f"--sandbox: the messages of {journal} were sent to Callbell; use another journal")
+    else:
+        connection = attrs.evolve(connection, offers_sandbox=False)
+        base_url = connection.for_journal({"base_url": job.base_url}).base_url
+    most = concurrency or job.concurrency
+    job = attrs.evolve(
+        job,
+        rate=rate or job.rate,
+        concurrency=None if most is None else min(most, MAX_CONCURRENCY),
+        outage_timeout=job.outage_timeout if outage_timeout is None else outage_timeout,
+        base_url=base_url,
     )
-    return conduct(order, connection, outputs, journal=journal, resend=tuple(keys))
+    return run_campaign(job, connection, outputs, journal=journal, resend=tuple(keys))
 
 
-async def _order(path: Path) -> Order:
-    async with Journal(path, read_only=True) as journal:
-        return order_in(await journal.notes(), path)
+async def _read_job(place: JournalPlace) -> SendJob:
+    async with place.journal(read_only=True) as journal:
+        return saved_job(await journal.notes(), place)

@@ -1,54 +1,86 @@
-"""`callbell-async sandbox`: a Callbell on this machine, for programs in any language."""
+"""`callbell-async sandbox`: a mock Callbell server for programs in any language."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import click
+import orjson
 
-from callbell_async.cli.output import counted
+from callbell_async.cli.exit_codes import DONE
+from callbell_async.cli.output import pluralize, result
+from callbell_async.cli.signals import ShutdownSignals
+from callbell_async.errors import ConfigurationError
 from callbell_async.sandbox import Sandbox
 
 __all__ = ["sandbox"]
 
-WRONG_USE = 2
 
-
-@click.command(short_help="Run a Callbell on this machine.")
-@click.option("--port", default=0, type=click.IntRange(0, 65535), help="The port on 127.0.0.1; 0 for a free one.")
-@click.option("--token", help="The only token it accepts; any, if not given.")
-@click.option("--limit", default=300, show_default=True, type=click.IntRange(min=1), help="Requests in any second.")
+@click.command(short_help="Run a mock Callbell server on this machine.")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port on 127.0.0.1; 0 for a free one.")
+@click.option("--token", help="The only token that it accepts; any by default.")
+@click.option(
+    "--limit", default=300, show_default=True, type=click.IntRange(min=1), help="Maximum number of requests per second."
+)
+@click.option(
+    "--seed",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON file with the records of the account, such as contacts and templates.",
+)
 @click.option(
     "--webhook-secret",
     envvar="CALLBELL_WEBHOOK_SECRET",
-    help="What webhook events are signed with; better in the environment, CALLBELL_WEBHOOK_SECRET. Not signed, if not given.",
+    help="Sign webhook events with this secret. Other users can see it in the list of processes: "
+    "prefer CALLBELL_WEBHOOK_SECRET in the environment.",
 )
-def sandbox(port: int, token: str | None, limit: int, webhook_secret: str | None) -> None:
-    """Run a Callbell on this machine, in memory, until SIGINT or SIGTERM.
+def sandbox(port: int, token: str | None, limit: int, seed: Path | None, webhook_secret: str | None) -> int:
+    """Run a mock Callbell server on this machine, in memory, until a signal comes.
 
-    Its base URL is the first line of output. Nothing that is sent to it goes anywhere but to a webhook on this machine.
+    The first line of its output is its base URL, the second one the address of its inbox for a browser. It sends nothing but webhook
+    events to this machine.
+
+    Exit status: 0 stopped by a signal, 2 wrong use.
     """
-    now = datetime.now(UTC)
     try:
-        asyncio.run(_serve(Sandbox(token=token, port=port, limit=limit, start=now, webhook_secret=webhook_secret)))
+        server = Sandbox(
+            token=token,
+            port=port,
+            limit=limit,
+            start=datetime.now(UTC),
+            webhook_secret=webhook_secret,
+            records=None if seed is None else _read_json(seed),
+        )
+    except ConfigurationError:
+        raise
+    except ValueError as error:
+        raise ConfigurationError(f"--seed: {seed}: {error}") from None
+    with ShutdownSignals() as signals:
+        asyncio.run(_serve(server, port, signals))
+    return DONE
+
+
+async def _serve(server: Sandbox, port: int, signals: ShutdownSignals) -> None:
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(server)
+        except OSError as error:
+            raise ConfigurationError(f"--port: {port} can't be used ({error.strerror})") from None
+        result(server.url)
+        result(f"inbox: {server.inbox_url}")
+        with signals.cancelling():
+            await asyncio.Event().wait()
+    requests, messages = pluralize(len(server.requests), "request"), pluralize(len(server.messages), "message")
+    result(f"stopped; {requests}, {messages} accepted")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno}: not JSON") from None
     except OSError as error:
-        click.echo(f"callbell-async: --port: {port} can't be used ({error.strerror})", err=True)
-        raise SystemExit(WRONG_USE) from None
-
-
-async def _serve(server: Sandbox) -> None:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    before = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-    try:
-        async with server:
-            click.echo(server.url)
-            await stop.wait()
-        requests, messages = counted(len(server.requests), "request"), counted(len(server.messages), "message")
-        click.echo(f"stopped; {requests}, {messages} accepted")
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        raise ValueError(error.strerror) from None

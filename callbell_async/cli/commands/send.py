@@ -9,9 +9,10 @@ import click
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.exit_codes import DONE, INTERRUPTED, NOT_ALL_DONE
 from callbell_async.cli.message_form import MessageForm, message_to
+from callbell_async.cli.option_groups import GroupedCommand, option
 from callbell_async.cli.options import json_option, message_options
-from callbell_async.cli.output import UNWRITABLE, printable, say, tell, tell_json
-from callbell_async.cli.signals import Interrupts
+from callbell_async.cli.output import OUTPUT_FAILED, fail, info, result, result_json
+from callbell_async.cli.signals import ShutdownSignals
 from callbell_async.errors import APIError, Outcome
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
@@ -20,59 +21,56 @@ from callbell_async.models.results import SendResult
 __all__ = ["send"]
 
 
-@click.command(short_help="Send one message.")
+@click.command(cls=GroupedCommand, short_help="Send one message.")
 @click.argument("to")
 @message_options
-@click.option("--metadata", multiple=True, metavar="NAME=VALUE", help="Sent along with it; may be repeated.")
+@option(
+    "--metadata",
+    multiple=True,
+    metavar="NAME=VALUE",
+    group="Message",
+    help="Metadata that webhook events about the message repeat; repeatable.",
+)
 @json_option
 @connection_options()
 def send(to: str, form: MessageForm, as_json: bool, connection: Connection) -> int:
     """Send one message to TO, a telephone number with its country code or a platform identifier.
 
-    Braces stand for themselves. The message's uuid and status are written to standard output.
+    The text is sent as it is, braces included. The message's uuid and status are written to standard output.
 
-    Exit status: 0 accepted, 1 not accepted (the error says whether it may have been) or not to be written down, 2 wrong use, 130 interrupted.
+    Exit status: 0 accepted, 1 not accepted (the error names the outcome) or output failed, 2 wrong use, 129, 130 or 143 ended by a signal.
     """
     message = message_to(to, form)
     connection = connection.ready()
-    with Interrupts() as interrupts:
-        result = asyncio.run(_send(message, connection, interrupts))
-    if result.receipt is not None:
-        return _told(result.receipt, as_json=as_json)
-    # Nothing but a signal leaves no error.
-    if result.error is None or (interrupts.count and not isinstance(result.error, APIError)):
-        fate = "may have been accepted" if result.outcome is Outcome.UNKNOWN else "was not sent"
-        say(f"callbell-async: interrupted: the message {fate}")
-        return interrupts.status or INTERRUPTED
-    raise result.error
+    with ShutdownSignals() as signals:
+        sent = asyncio.run(_send(message, connection, signals))
+    if sent.receipt is not None:
+        return _write_receipt(sent.receipt, as_json=as_json)
+    # Only a signal leaves no error.
+    if sent.error is None or (signals.count and not isinstance(sent.error, APIError)):
+        outcome = "may have been accepted" if sent.outcome is Outcome.UNKNOWN else "was not sent"
+        return fail(signals.status or INTERRUPTED, f"interrupted: the message {outcome}")
+    raise sent.error
 
 
-def _told(receipt: MessageReceipt, *, as_json: bool) -> int:
+def _write_receipt(receipt: MessageReceipt, *, as_json: bool) -> int:
     try:
         if as_json:
-            tell_json({"uuid": receipt.uuid, "status": receipt.status})
+            result_json({"uuid": receipt.uuid, "status": receipt.status})
         else:
-            tell(f"{receipt.uuid} {receipt.status}")
+            result(f"{receipt.uuid} {receipt.status}")
     except OSError as error:
-        # Who takes this for a failure would send it twice.
-        say(
-            printable(f"{UNWRITABLE} ({error.strerror}), but the message was accepted: {receipt.uuid} {receipt.status}")
-        )
+        # Otherwise the user would take this for a failure, and send the message twice.
+        info(f"{OUTPUT_FAILED} ({error.strerror}), but the message was accepted: {receipt.uuid} {receipt.status}")
         return NOT_ALL_DONE
     return DONE
 
 
-async def _send(message: Message, connection: Connection, interrupts: Interrupts) -> SendResult:
-    """What became of it, also when a signal cut it off: a run of one message knows that."""
+async def _send(message: Message, connection: Connection, signals: ShutdownSignals) -> SendResult:
+    """The result of the message, also after a signal: a run of one message reports it."""
     async with connection.open() as callbell:
         run = callbell.send_many([message], concurrency=1, shutdown_timeout=0)
-        interrupts.watch(lambda: None)
-        try:
-            (result,) = (await run).results
-        except asyncio.CancelledError:
-            if not interrupts.count:
-                raise
-            (result,) = run.report.results
-        finally:
-            interrupts.release()
-    return result
+        results: list[SendResult] = []
+        with signals.cancelling():
+            results.extend((await run).results)
+    return (results or run.report.results)[0]

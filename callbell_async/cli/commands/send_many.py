@@ -6,35 +6,80 @@ from pathlib import Path
 
 import click
 
-from callbell_async.cli.campaign import conduct, open_input
+from callbell_async.cli.campaign import open_input, run_campaign
 from callbell_async.cli.commands.dry_run import dry_run as check_only
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.failed_rows import Outputs
+from callbell_async.cli.journal_place import JOURNAL, JournalPlace
 from callbell_async.cli.message_form import MessageForm
-from callbell_async.cli.notes import Order
-from callbell_async.cli.options import FILE, message_options, output_options, pace_options
+from callbell_async.cli.option_groups import GroupedCommand, option
+from callbell_async.cli.options import FILE, message_options, output_options, run_options
+from callbell_async.cli.paths import are_same
+from callbell_async.cli.saved_run import SendJob
 from callbell_async.errors import ConfigurationError
 
 __all__ = ["send_many"]
 
+DUPLICATES = ("skip", "send")
 
-@click.command("send-many", short_help="Send a message to each row of a file.")
+
+@click.command("send-many", cls=GroupedCommand, short_help="Send a message to each row of a file.")
 @click.argument("file", type=FILE)
 @message_options
-@click.option(
-    "--metadata", multiple=True, metavar="NAME[=COLUMN]", help="A column to send along as metadata; may be repeated."
+@option(
+    "--metadata",
+    multiple=True,
+    metavar="NAME[=COLUMN]",
+    group="Message",
+    help="A column to send as metadata under this name; repeatable.",
 )
-@click.option("--to-column", metavar="NAME", default="to", show_default=True, help="The column with the recipients.")
-@click.option(
+@option(
+    "--to-column",
+    metavar="NAME",
+    default="to",
+    show_default=True,
+    group="Input",
+    help="Column with the recipients.",
+)
+@option(
     "--bsuid-column",
     metavar="NAME",
-    help="The column with the recipients' WhatsApp user IDs; who has one needs no number.",
+    group="Input",
+    help="Column with WhatsApp user IDs (BSUID); a row that has one needs no number.",
 )
-@click.option("--key-column", metavar="NAME", help="The column with each message's key in the journal.")
-@click.option("--journal", type=FILE, help="Write down what becomes of each message; nothing in it is sent twice.")
-@click.option("--dry-run", is_flag=True, help="Check every row, show the first bodies, and send nothing.")
+@option("--key-column", metavar="NAME", group="Input", help="Column with the key of each message in the journal.")
+@option(
+    "--encoding",
+    metavar="NAME",
+    group="Input",
+    help="Encoding of FILE, such as cp1252.  [default: utf-8]",
+)
+@option(
+    "--delimiter",
+    metavar="CHAR",
+    group="Input",
+    help="Character between the cells of CSV, such as '|', or tab; by default found in the header row.",
+)
+@option("--allow-empty", is_flag=True, group="Input", help="Send texts in which a cell is empty.")
+@option(
+    "--duplicates",
+    type=click.Choice(DUPLICATES),
+    default="skip",
+    show_default=True,
+    group="Input",
+    help="Skip or send rows that become the same message as an earlier row.",
+)
+@option("--no-check", is_flag=True, group="Run", help="Do not check the template before sending.")
+@option(
+    "--journal",
+    type=JOURNAL,
+    metavar="FILE|URL",
+    group="Run",
+    help="Record each message in this file, or in PostgreSQL, so that a message in it is never sent twice.",
+)
+@option("--dry-run", is_flag=True, group="Run", help="Check every row, show the first messages, and send nothing.")
+@run_options
 @output_options
-@pace_options
 @connection_options()
 def send_many(
     file: Path,
@@ -42,37 +87,52 @@ def send_many(
     to_column: str,
     bsuid_column: str | None,
     key_column: str | None,
-    journal: Path | None,
+    encoding: str | None,
+    delimiter: str | None,
+    duplicates: str,
+    no_check: bool,
+    journal: JournalPlace | None,
     dry_run: bool,
     as_json: bool,
     failed_to: Path | None,
     failed_unknown: bool,
+    force: bool,
     rate: int,
-    concurrency: int,
+    concurrency: int | None,
+    outage_timeout: int,
     connection: Connection,
 ) -> int:
-    """Send a message to each row of FILE: CSV whose first line names its columns, JSONL, or - for standard input.
+    """Send a message to each row of FILE: CSV with a header row, JSONL, or - for standard input.
 
-    {column} in an option that says what is sent stands for a cell of the row.
+    In the message options, {column} is replaced with the cell of the row.
 
-    Exit status: 0 all were accepted (now or before), 1 some were not, 2 wrong use, 3 the journal can't be used, 130 interrupted.
+    Exit status: 0 all accepted (now or before), 1 some not accepted, 2 wrong use, 3 journal unusable, 129, 130 or 143 ended by a signal.
     """
-    if journal is not None and journal.exists() and file.exists() and journal.samefile(file):
-        raise ConfigurationError(f"--journal: {journal} is the file that is read; give another")
-    order = Order(
+    if journal is not None and journal.path is not None and are_same(journal.path, file):
+        raise ConfigurationError(f"--journal: {journal} is the input file; give another")
+    if journal is not None and duplicates == "send":
+        raise ConfigurationError(
+            "--duplicates send: can't be combined with --journal, which sends each message once; give each row its own key with --key-column"
+        )
+    job = SendJob(
         file=file,
         form=form,
         to_column=to_column,
         bsuid_column=bsuid_column,
         key_column=key_column,
+        encoding=encoding,
+        delimiter=delimiter,
+        duplicates=duplicates,
+        check_template=not no_check,
         sandbox=connection.sandbox,
-        base_url=connection.base_url,
+        base_url=None if connection.sandbox else connection.base_url,
         rate=rate,
         concurrency=concurrency,
+        outage_timeout=outage_timeout,
     )
-    outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown)
+    outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown, force=force)
     if dry_run:
-        return check_only(*open_input(order), outputs)
+        return check_only(*open_input(job), outputs, skip_duplicates=duplicates == "skip")
     if journal is not None:
-        order = order.signed()
-    return conduct(order, connection, outputs, journal=journal)
+        job = job.with_digest()
+    return run_campaign(job, connection, outputs, journal=journal)

@@ -1,1 +1,1 @@
-"""Callbell's HTTP surface, one module a resource."""
+"""Callbell's HTTP API, one module for each resource."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from callbell_async.sandbox import webhook_events
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses, validation
-from callbell_async.sandbox.api.pagination import cut_contacts
+from callbell_async.sandbox.api.pagination import contacts_page
 from callbell_async.sandbox.api.validation import CHANNELS, Fields, read_json
 from callbell_async.sandbox.exchange import Operation, SandboxRequest, SandboxResponse, refusal
 from callbell_async.sandbox.records import SandboxContact
@@ -19,53 +18,59 @@ def _typed(request: SandboxRequest) -> bool:
     return request.query.get("include_field_types") in ("true", "1")
 
 
-def _tags(text: str) -> set[str]:
-    return {tag.strip() for tag in text.split(",") if tag.strip()}
+def _tags(request: SandboxRequest) -> set[str]:
+    """Return the tags of a filter: `tags=a,b`, or `tags[]=a` for each; case does not matter."""
+    given = [*request.query.get("tags", "").split(","), *request.query_values("tags[]")]
+    return {tag.strip().casefold() for tag in given if tag.strip()}
 
 
 def get_contacts(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
-    """The contacts that fit all filters, oldest first."""
-    query = request.query
-    tags = _tags(query.get("tags", ""))
-    fitting = [
-        contact
-        for contact in account.people
-        if query.get("source", contact.source) == contact.source
-        and tags.issubset(contact.tags)
-        and ("team_uuid" not in query or contact.team == query["team_uuid"])
-    ]
-    page, meta = cut_contacts(fitting, query, cursors=account.contacts_have_cursors)
+    """List the contacts that pass all filters, the most recent conversation first."""
+    query, tags = request.query, _tags(request)
+
+    def matches(contact: SandboxContact) -> bool:
+        return (
+            query.get("source", contact.source) == contact.source
+            and tags.issubset(tag.casefold() for tag in contact.tags)
+            and ("team_uuid" not in query or contact.team == query["team_uuid"])
+        )
+
+    page, meta = contacts_page(account.contacts, query, matches=matches, cursors=account.contacts_have_cursors)
     documents = [responses.contact(account, contact, field_types=_typed(request)) for contact in page]
     return SandboxResponse(200, {"contacts": documents, "meta": meta})
 
 
 def post_contact(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
-    """A new contact."""
+    """Create a contact."""
     fields = Fields(read_json(request.body))
     identifier, name = fields.required("identifier"), fields.required("name")
     source = fields.required("source", validation.one_of(CHANNELS))
     changes = _changes(fields)
     channel, bot_status = fields.optional("channel_uuid"), fields.optional("bot_status", validation.bot_status)
     _check_references(account, fields, {**changes, "channel_uuid": channel})
-    fields.done()
-    if account.people.by_identifier(source, identifier):
+    fields.check()
+    if account.contacts.by_identifier(source, identifier):
         raise refusal(400, {"identifier": ["has already been taken"]})
-    contact = account.add(SandboxContact(identifier=identifier, name=name, source=source, channel=channel))
+    contact = account.seed(SandboxContact(identifier=identifier, name=name, source=source, channel=channel))
     _change(contact, changes)
     account.set_bot(contact, bot_status)
-    webhook_events.contact_created(account, contact)
+    account.emit("contact_created", contact)
     return SandboxResponse(200, {"contact": [responses.contact(account, contact)]})
 
 
 def get_contact(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
-    """One contact, in a list of one."""
-    contact = account.people.get(uuid)
-    return SandboxResponse(200, {"contact": [responses.contact(account, contact, field_types=_typed(request))]})
+    """Return one contact."""
+    contact = account.contacts.get(uuid)
+    return _one(account, responses.contact(account, contact, field_types=_typed(request)))
+
+
+def _one(account: SandboxAccount, document: dict[str, Any]) -> SandboxResponse:
+    return SandboxResponse(200, {"contact": [document] if account.contact_in_list else document})
 
 
 def get_by_phone(account: SandboxAccount, request: SandboxRequest, number: str) -> SandboxResponse:
-    """The WhatsApp contact with this number, however it is spelt."""
-    contact = account.people.by_identifier("whatsapp", number)
+    """Return the WhatsApp contact with this number, in any spelling."""
+    contact = account.contacts.by_identifier("whatsapp", number)
     wanted = request.query.get("channel_uuid")
     if contact is None or (wanted is not None and contact.channel not in (None, wanted)):
         raise refusal(404, "not found")
@@ -73,16 +78,16 @@ def get_by_phone(account: SandboxAccount, request: SandboxRequest, number: str) 
 
 
 def get_by_bsuid(account: SandboxAccount, request: SandboxRequest, bsuid: str) -> SandboxResponse:
-    """The contact with this bsuid."""
-    contact = account.people.by_bsuid(bsuid)
+    """Return the contact with this bsuid."""
+    contact = account.contacts.by_bsuid(bsuid)
     if contact is None:
         raise refusal(404, "not found")
     return SandboxResponse(200, {"contact": responses.contact(account, contact)})
 
 
 def patch_contact(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
-    """Change what is given, and nothing else."""
-    contact = account.people.get(uuid)
+    """Change the fields of the body, and no others."""
+    contact = account.contacts.get(uuid)
     fields = Fields(read_json(request.body))
     changes = _changes(fields)
     if "name" in fields:
@@ -90,25 +95,25 @@ def patch_contact(account: SandboxAccount, request: SandboxRequest, uuid: str) -
     bot_status = fields.optional("bot_status", validation.bot_status)
     unassign = fields.optional("unassign_user", validation.flag)
     _check_references(account, fields, changes)
-    fields.done()
+    fields.check()
     _change(contact, changes)
     if unassign:
         contact.assigned_user = None
     account.set_bot(contact, bot_status)
-    webhook_events.contact_updated(account, contact)
-    return SandboxResponse(200, {"contact": [responses.contact(account, contact)]})
+    account.emit("contact_updated", contact)
+    return _one(account, responses.contact(account, contact))
 
 
 def delete_contact(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
-    """It is gone, with its history."""
-    contact = account.people.get(uuid)
-    account.people.remove(contact)
-    webhook_events.contact_deleted(account, contact)
+    """Delete a contact with its history."""
+    contact = account.contacts.get(uuid)
+    account.contacts.remove(contact)
+    account.emit("contact_deleted", contact)
     return SandboxResponse(200, {"status": "contact was destroyed"})
 
 
 def _changes(fields: Fields) -> dict[str, Any]:
-    """What may be given to a new contact and to an old one; null leaves it."""
+    """Read the fields that both a new and an existing contact can have; null changes nothing."""
     found = {
         "tags": fields.optional("tags", validation.strings),
         "custom_fields": fields.optional("custom_fields", validation.custom_fields),
@@ -120,24 +125,29 @@ def _changes(fields: Fields) -> dict[str, Any]:
 
 
 def _check_references(account: SandboxAccount, fields: Fields, given: dict[str, Any]) -> None:
-    # What is no string was complained of already.
+    # Other types are errors already.
     strings = {name: value for name, value in given.items() if isinstance(value, str)}
-    for name, complaints in account.check_references(strings).items():
-        for complaint in complaints:
-            fields.complain(name, complaint)
+    for name, errors in account.check_references(strings).items():
+        for error in errors:
+            fields.add_error(name, error)
 
 
 def _change(contact: SandboxContact, changes: dict[str, Any]) -> None:
     for name, value in changes.items():
         match name:
             case "custom_fields":
-                contact.custom_fields |= value
+                contact.custom_fields |= {key: _field_value(item) for key, item in value.items()}
             case "team_uuid":
                 contact.team = value
             case "note":
                 contact.note = value or None
             case _:
                 setattr(contact, name, value)
+
+
+def _field_value(value: str | float | list[str]) -> str | list[str]:
+    """Return the value of a custom field; numbers are kept as strings."""
+    return value if isinstance(value, str | list) else str(value)
 
 
 OPERATIONS: dict[str, Operation] = {

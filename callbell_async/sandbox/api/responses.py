@@ -1,19 +1,21 @@
-"""The bodies of answers, as the documented examples have them, quirks and all."""
+"""The JSON of responses, in the form of the documented examples, quirks included."""
 
 from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.clock import local, local_millis, utc
 from callbell_async.sandbox.records import (
-    Entry,
+    HistoryItem,
     SandboxChannel,
     SandboxContact,
     SandboxCustomField,
     SandboxCustomStatus,
     SandboxFunnel,
+    SandboxMessage,
     SandboxTeam,
     SandboxTemplate,
     SandboxUser,
@@ -21,18 +23,16 @@ from callbell_async.sandbox.records import (
     SandboxWebhookDelivery,
 )
 
-if TYPE_CHECKING:
-    from callbell_async.sandbox.account import SandboxAccount
-
 __all__ = [
     "bot",
     "channel",
     "contact",
     "conversation",
     "custom_status",
-    "entry",
     "funnel",
+    "history_item",
     "member",
+    "metadata",
     "short_contact",
     "team",
     "template",
@@ -60,7 +60,7 @@ def contact(
     chat: bool = True,
     field_types: bool = False,
 ) -> dict[str, Any]:
-    """A contact. What is not set is left out, but for the keys that this call's example has `always`."""
+    """Return a contact. Keys without a value are left out, except those that this call's example has `always`."""
     document: dict[str, Any] = {
         "uuid": contact.uuid,
         "name": contact.name,
@@ -103,7 +103,7 @@ def _typed(value: str | list[str], field: SandboxCustomField | None) -> dict[str
 
 
 def short_contact(contact: SandboxContact) -> dict[str, Any]:
-    """A contact in the answer to a message: other keys than everywhere else."""
+    """Return a contact in the response to a message, which has other keys than elsewhere."""
     return {
         "uuid": contact.uuid,
         "name": contact.name,
@@ -113,7 +113,7 @@ def short_contact(contact: SandboxContact) -> dict[str, Any]:
 
 
 def conversation(contact: SandboxContact) -> dict[str, Any]:
-    """A conversation in the answer to a message."""
+    """Return a conversation in the response to a message."""
     return {
         "source": contact.source,
         "href": f"{DASHBOARD}/chat/{contact.conversation}",
@@ -121,21 +121,27 @@ def conversation(contact: SandboxContact) -> dict[str, Any]:
     }
 
 
-def entry(entry: Entry) -> dict[str, Any]:
-    """A line of a contact's history; notes have no uuid."""
+def metadata(message: SandboxMessage) -> dict[str, Any]:
+    """Return a message's metadata under its key, or nothing if the message has none."""
+    given = message.body.get("metadata")
+    return {} if given is None else {"metadata": given}
+
+
+def history_item(item: HistoryItem) -> dict[str, Any]:
+    """Return one item of a contact's history; a system note has no uuid."""
     return {
-        "text": entry.text,
-        "createdAt": utc(entry.created_at),
-        **({} if entry.uuid is None else {"uuid": entry.uuid}),
-        "status": entry.status,
-        "channel": entry.channel,
-        "from": entry.sender,
-        "to": entry.recipient,
+        "text": item.text,
+        "createdAt": utc(item.created_at),
+        **({} if item.uuid is None else {"uuid": item.uuid}),
+        "status": item.status,
+        "channel": item.channel,
+        "from": item.sender,
+        "to": item.recipient,
     }
 
 
 def bot(account: SandboxAccount, contact: SandboxContact, *, just_now: bool = False) -> dict[str, Any]:
-    """The bot of a contact: `started` in the answer that starts it, `in_progress` afterwards."""
+    """Return a contact's bot: `started` in the response that starts it, `in_progress` afterwards."""
     running = contact.bot.running
     status = "ended" if not running else "started" if just_now else "in_progress"
     return {
@@ -149,13 +155,13 @@ def bot(account: SandboxAccount, contact: SandboxContact, *, just_now: bool = Fa
 
 
 def channel(channel: SandboxChannel, *, listed: bool = False) -> dict[str, Any]:
-    """A channel; only lists tell whether it was discarded."""
+    """Return a channel; only lists contain `discardedAt`."""
     document = {"uuid": channel.uuid, "title": channel.title, "type": channel.type, "main": channel.main}
     return {**document, "discardedAt": channel.discarded} if listed else document
 
 
 def template(template: SandboxTemplate, *, patched: bool = False) -> dict[str, Any]:
-    """A template; the answer to a change lacks two of its keys."""
+    """Return a template; the response to a change lacks two keys."""
     document = {
         "uuid": template.uuid,
         "title": template.title,
@@ -169,7 +175,7 @@ def template(template: SandboxTemplate, *, patched: bool = False) -> dict[str, A
 
 
 def team(account: SandboxAccount, team: SandboxTeam) -> dict[str, Any]:
-    """A team, with the number of its members."""
+    """Return a team, with the number of its members."""
     return {
         "uuid": team.uuid,
         "name": team.name,
@@ -180,7 +186,7 @@ def team(account: SandboxAccount, team: SandboxTeam) -> dict[str, Any]:
 
 
 def member(account: SandboxAccount, user: SandboxUser) -> dict[str, Any]:
-    """A member of a team, with the custom status, if there is one."""
+    """Return a member of a team, with the custom status if there is one."""
     document = {
         "email": user.email,
         "name": user.name,
@@ -198,7 +204,7 @@ def member(account: SandboxAccount, user: SandboxUser) -> dict[str, Any]:
 
 
 def user_status(account: SandboxAccount, user: SandboxUser) -> dict[str, Any]:
-    """What a user's status is after a change; the only answer in snake_case."""
+    """Return a user's status after a change: the only response in snake_case."""
     status, at, updated_at = account.custom_statuses.find(user.custom_status), user.custom_status_at, user.updated_at
     custom = None
     if status is not None and at is not None:
@@ -211,7 +217,7 @@ def user_status(account: SandboxAccount, user: SandboxUser) -> dict[str, Any]:
 
 
 def custom_status(status: SandboxCustomStatus) -> dict[str, Any]:
-    """A custom status."""
+    """Return a custom status."""
     return {
         "name": status.name,
         "createdAt": _local(status.created_at),
@@ -222,7 +228,7 @@ def custom_status(status: SandboxCustomStatus) -> dict[str, Any]:
 
 
 def funnel(funnel: SandboxFunnel) -> dict[str, Any]:
-    """A stage."""
+    """Return a stage of the funnel."""
     return {
         "position": funnel.position,
         "name": funnel.name,
@@ -233,7 +239,7 @@ def funnel(funnel: SandboxFunnel) -> dict[str, Any]:
 
 
 def webhook(webhook: SandboxWebhook) -> dict[str, Any]:
-    """The subscription."""
+    """Return the webhook."""
     return {
         "url": webhook.url,
         "subscriptions": webhook.subscriptions,
@@ -243,7 +249,7 @@ def webhook(webhook: SandboxWebhook) -> dict[str, Any]:
 
 
 def webhook_event(event: SandboxWebhookDelivery) -> dict[str, Any]:
-    """A delivery that was tried."""
+    """Return an attempt to deliver an event."""
     return {
         "event": event.event,
         "payload": event.payload,

@@ -1,13 +1,12 @@
-"""Collaborators: teams, custom statuses, and what each user's status is."""
+"""Collaborators: teams, custom statuses, and the status of each user."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from callbell_async.sandbox import webhook_events
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses, validation
-from callbell_async.sandbox.api.pagination import cut
+from callbell_async.sandbox.api.pagination import page_of
 from callbell_async.sandbox.api.validation import Fields, read_json
 from callbell_async.sandbox.exchange import Operation, SandboxRequest, SandboxResponse, refusal
 from callbell_async.sandbox.records import SandboxCustomStatus
@@ -16,103 +15,103 @@ __all__ = ["OPERATIONS"]
 
 
 def get_teams(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
-    """The teams."""
-    page, meta = cut(list(account.teams), request.query)
+    """List the teams."""
+    page, meta = page_of(list(account.teams), request.query)
     return SandboxResponse(200, {"teams": [responses.team(account, team) for team in page], "meta": meta})
 
 
 def get_team(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
-    """One team."""
+    """Return one team."""
     return SandboxResponse(200, {"team": responses.team(account, account.teams.get(uuid))})
 
 
 def patch_team(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
-    """Give it another name."""
+    """Change a team's name."""
     team = account.teams.get(uuid)
     fields = Fields(read_json(request.body))
     name = fields.required("name")
-    fields.done()
+    fields.check()
     team.name = name
     return SandboxResponse(200, {"team": responses.team(account, team)})
 
 
 def get_members(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
-    """Who is in a team, available or away."""
+    """List the members of a team, filtered by available or away."""
     members, status = account.members(account.teams.get(uuid)), request.query.get("status")
-    if complaint := None if status is None else validation.one_of(("available", "away"))(status):
-        raise refusal(400, {"status": [complaint]})
+    if error := None if status is None else validation.one_of(("available", "away"))(status):
+        raise refusal(400, {"status": [error]})
     fitting = [user for user in members if status is None or user.available == (status == "available")]
-    page, meta = cut(fitting, request.query)
+    page, meta = page_of(fitting, request.query)
     return SandboxResponse(200, {"users": [responses.member(account, user) for user in page], "meta": meta})
 
 
 def get_custom_statuses(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
-    """The statuses that users can take."""
-    page, meta = cut(list(account.custom_statuses), request.query)
+    """List the custom statuses."""
+    page, meta = page_of(list(account.custom_statuses), request.query)
     return SandboxResponse(200, {"customStatuses": [responses.custom_status(status) for status in page], "meta": meta})
 
 
 def post_custom_status(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
-    """A new one."""
+    """Create a custom status; the emoji is optional."""
     fields = Fields(read_json(request.body))
-    name, emoji = fields.required("name"), fields.required("emoji")
-    fields.done()
+    name, emoji = fields.required("name"), fields.optional("emoji", validation.filled)
+    fields.check()
     now = account.calendar.now()
     status = SandboxCustomStatus(name=name, emoji=emoji, created_at=now, updated_at=now)
-    account.custom_statuses.put(status)
+    account.custom_statuses.add(status)
     return SandboxResponse(200, {"customStatus": responses.custom_status(status)})
 
 
 def get_custom_status(account: SandboxAccount, request: SandboxRequest, identifier: str) -> SandboxResponse:
-    """One of them."""
+    """Return one custom status."""
     return SandboxResponse(200, {"customStatus": responses.custom_status(account.custom_statuses.get(identifier))})
 
 
 def put_custom_status(account: SandboxAccount, request: SandboxRequest, identifier: str) -> SandboxResponse:
-    """Change its name, its emoji or both."""
+    """Change a custom status: its name, its emoji or both."""
     status = account.custom_statuses.get(identifier)
     fields = Fields(read_json(request.body))
     name, emoji = fields.optional("name", validation.filled), fields.optional("emoji", validation.filled)
-    fields.done()
+    fields.check()
     status.name, status.emoji = name or status.name, emoji or status.emoji
     status.updated_at = account.calendar.now()
     return SandboxResponse(200, {"customStatus": responses.custom_status(status)})
 
 
 def delete_custom_status(account: SandboxAccount, request: SandboxRequest, identifier: str) -> SandboxResponse:
-    """It is gone, and nobody has it any more."""
+    """Delete a custom status, also from the users who have it."""
     status = account.custom_statuses.get(identifier)
     account.custom_statuses.remove(status)
     for user in account.users:
         if user.custom_status == identifier:
             user.custom_status = user.custom_status_at = None
-            webhook_events.agent_status_updated(account, user)
+            account.emit("agent_status_updated", user)
     return SandboxResponse(200, {"status": "custom status was destroyed"})
 
 
 def put_user_status(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
-    """A user comes, goes, or takes a custom status; `null` gives it back."""
+    """Change a user's availability and custom status; `null` removes the custom status."""
     user = account.users.get(uuid)
     fields = Fields(read_json(request.body))
     available = fields.optional("available", validation.flag)
     custom: Any = fields.optional("custom_status_uuid", validation.filled)
     if isinstance(custom, str) and account.custom_statuses.find(custom) is None:
-        fields.complain("custom_status_uuid", "is unknown")
-    fields.done()
+        fields.add_error("custom_status_uuid", "is unknown")
+    fields.check()
     now = account.calendar.now()
     if available is not None:
         user.available, user.updated_at = available, now
     if "custom_status_uuid" in fields:
         user.custom_status, user.custom_status_at = custom, None if custom is None else now
-    webhook_events.agent_status_updated(account, user)
+    account.emit("agent_status_updated", user)
     return SandboxResponse(200, {"user_status": responses.user_status(account, user)})
 
 
 def delete_user_status(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
-    """A user gives the custom status back."""
+    """Remove a user's custom status."""
     user = account.users.get(uuid)
     user.custom_status = user.custom_status_at = None
-    webhook_events.agent_status_updated(account, user)
+    account.emit("agent_status_updated", user)
     return SandboxResponse(204)
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with what came: complaints by field, in Callbell's form."""
+"""The validation of request bodies: errors by field, in Callbell's form."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ NOT_A_STRING = "must be a string"
 
 ErrorBody = dict[str, list[str]]
 Rule = Callable[[Any], str | None]
-"""What is wrong with a value; `None` if nothing is."""
+"""Returns the error of a value; `None` if it is valid."""
 
 
 def read_json(body: bytes) -> Any:
-    """The JSON of a body; refuses what is none."""
+    """Return the JSON of a body, or refuse the request with 400."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         pass
     try:
-        # Callbell's own page has this slip in its example of a caption (`"text: "…"`), and its examples have to work here.
+        # Callbell's page has this typo in its example of a caption (`"text: "…"`), and its examples must work here.
         return orjson.loads(re.sub(rb'([{,]\s*)"text: "', rb'\1"text": "', body, count=1))
     except orjson.JSONDecodeError:
         raise refusal(400, "the body is not JSON") from None
@@ -66,33 +66,33 @@ def read_json(body: bytes) -> Any:
 
 
 def text(value: Any) -> str | None:
-    """A string, which may be empty."""
+    """Accept a string, also an empty one."""
     return None if isinstance(value, str) else NOT_A_STRING
 
 
 def filled(value: Any) -> str | None:
-    """A string with something in it."""
+    """Accept a string that is not blank."""
     return None if isinstance(value, str) and value.strip() else ABSENT
 
 
 def flag(value: Any) -> str | None:
-    """True or false."""
+    """Accept true and false."""
     return None if isinstance(value, bool) else "must be true or false"
 
 
 def strings(value: Any) -> str | None:
-    """A list of strings."""
-    good = isinstance(value, list) and all(isinstance(item, str) for item in value)
-    return None if good else "must be a list of strings"
+    """Accept a list of strings."""
+    valid = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return None if valid else "must be a list of strings"
 
 
 def note(value: Any) -> str | None:
-    """A contact's note."""
+    """Accept a contact's note: at most 1000 characters."""
     return text(value) or (None if len(value) <= 1000 else "must have at most 1000 characters")
 
 
 def one_of(choices: Sequence[str]) -> Rule:
-    """One of these strings."""
+    """Return a rule that accepts these strings only."""
     return lambda value: None if value in choices else f"must be one of: {', '.join(choices)}"
 
 
@@ -100,52 +100,56 @@ bot_status = one_of(BOT_STATUSES)
 
 
 def custom_fields(value: Any) -> str | None:
-    """Strings, and lists of strings for checkboxes, by name."""
-    good = isinstance(value, dict) and all(isinstance(item, str) or strings(item) is None for item in value.values())
-    return None if good else "must be an object of strings and lists of strings"
+    """Accept an object of strings, numbers, and lists of strings for checkboxes."""
+    valid = isinstance(value, dict) and all(_is_field_value(item) for item in value.values())
+    return None if valid else "must be an object of strings, numbers and lists of strings"
+
+
+def _is_field_value(value: Any) -> bool:
+    return (isinstance(value, str | int | float) and not isinstance(value, bool)) or strings(value) is None
 
 
 class Fields:
-    """The object in a request's body: read the fields by their rules, then `done`, before anything is changed."""
+    """The object in a request's body. Read its fields with their rules, then `check`, before anything is changed."""
 
     def __init__(self, document: Any) -> None:
         if not isinstance(document, dict):
             raise refusal(400, {"body": ["must be a JSON object"]})
         self._document: dict[str, Any] = document
-        self.complaints: ErrorBody = {}
+        self.errors: ErrorBody = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._document
 
     def required(self, name: str, rule: Rule = filled) -> Any:
-        """A field that must be there."""
+        """Return the value of a required field."""
         value = self._document.get(name)
-        self.complain(name, rule(value) if value is not None else ABSENT)
+        self.add_error(name, rule(value) if value is not None else ABSENT)
         return value
 
     def optional(self, name: str, rule: Rule = text) -> Any:
-        """A field that may be missing or null."""
+        """Return the value of a field that may be missing or null."""
         value = self._document.get(name)
         if value is not None:
-            self.complain(name, rule(value))
+            self.add_error(name, rule(value))
         return value
 
-    def complain(self, name: str, complaint: str | None) -> None:
-        """Note what is wrong, if anything is."""
-        if complaint is not None:
-            self.complaints.setdefault(name, []).append(complaint)
+    def add_error(self, name: str, error: str | None) -> None:
+        """Add an error of a field; `None` adds nothing."""
+        if error is not None:
+            self.errors.setdefault(name, []).append(error)
 
-    def done(self) -> None:
-        """Refuse the request if anything was wrong."""
-        if self.complaints:
-            raise refusal(400, self.complaints)
+    def check(self) -> None:
+        """Refuse the request with 400 if there are errors."""
+        if self.errors:
+            raise refusal(400, self.errors)
 
 
 # --- bodies -------------------------------------------------------------------------------------------------------------
 
 
 def check_message(body: Any) -> ErrorBody:
-    """What is wrong with the body of `POST /messages/send`, by field; empty when nothing is."""
+    """Return the errors of the body of `POST /messages/send` by field; empty if it is valid."""
     if not isinstance(body, dict):
         return {"body": ["must be a JSON object"]}
     fields = Fields(body)
@@ -153,58 +157,61 @@ def check_message(body: Any) -> ErrorBody:
         fields.required("to")
     else:
         fields.optional("to", filled)
-    fields.complain("from", one_of(CHANNELS)(body.get("from")))
-    fields.complain("type", one_of(TYPES)(body.get("type")))
+    fields.add_error("from", one_of(CHANNELS)(body.get("from")))
+    fields.add_error("type", one_of(TYPES)(body.get("type")))
     _check_content(fields, body)
     if "template_uuid" in body:
-        fields.complain("template_uuid", filled(body["template_uuid"]))
-        fields.complain("optin_contact", None if body.get("optin_contact") is True else "must be present and true")
+        fields.add_error("template_uuid", filled(body["template_uuid"]))
+        fields.add_error("optin_contact", None if body.get("optin_contact") is True else "must be present and true")
     else:
         fields.optional("optin_contact", flag)
     fields.optional("template_values", strings)
     for name in ("channel_uuid", "assigned_user", "team_uuid", "fields"):
         fields.optional(name, text)
     fields.optional("bot_status", bot_status)
-    for complaint in _check_metadata(body.get("metadata", {})):
-        fields.complain("metadata", complaint)
-    return fields.complaints
+    for error in _check_metadata(body.get("metadata", {})):
+        fields.add_error("metadata", error)
+    return fields.errors
 
 
 def _check_content(fields: Fields, body: Mapping[str, Any]) -> None:
     content = body.get("content")
     if not isinstance(content, dict):
-        fields.complain("content", ABSENT)
+        fields.add_error("content", ABSENT)
     elif body.get("type") == "text":
-        # A template without placeholders has nothing to put here.
+        # A template without placeholders needs no text.
         if "template_uuid" not in body:
-            fields.complain("content.text", filled(content.get("text")))
+            fields.add_error("content.text", filled(content.get("text")))
         elif content.get("text") is not None:
-            fields.complain("content.text", text(content["text"]))
+            fields.add_error("content.text", text(content["text"]))
     else:
-        fields.complain("content.url", filled(content.get("url")))
+        fields.add_error("content.url", filled(content.get("url")))
         if content.get("text") is not None:
-            fields.complain("content.text", text(content["text"]))
+            fields.add_error("content.text", text(content["text"]))
 
 
 def _check_metadata(metadata: Any) -> list[str]:
     if not isinstance(metadata, dict):
         return ["must be an object"]
-    complaints = []
+    errors = []
     if len(metadata) > 10:
-        complaints.append("must have at most 10 pairs")
+        errors.append("must have at most 10 pairs")
     if any(len(key) > 50 for key in metadata):
-        complaints.append("keys must have at most 50 characters")
+        errors.append("keys must have at most 50 characters")
     if not all(isinstance(value, str) for value in metadata.values()):
-        complaints.append("values must be strings")
+        errors.append("values must be strings")
     elif any(len(value) > 500 for value in metadata.values()):
-        complaints.append("values must have at most 500 characters")
-    return complaints
+        errors.append("values must have at most 500 characters")
+    return errors
 
 
 def check_webhook(url: Any) -> str | None:
-    """A URL that a webhook can have: http or https, and not localhost; an address of this machine is good, because a sandbox reaches no other."""
-    if complaint := filled(url):
-        return complaint
+    """Return the error of a webhook's URL; `None` if it is valid: http or https, and not localhost.
+
+    Loopback addresses are valid, because a sandbox posts to no others.
+    """
+    if error := filled(url):
+        return error
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
@@ -217,7 +224,7 @@ def check_webhook(url: Any) -> str | None:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the host of a URL is an address by which this machine calls only itself."""
+    """Return whether the host of a URL is a loopback address."""
     try:
         return ipaddress.ip_address(urlsplit(url).hostname or "").is_loopback
     except ValueError:

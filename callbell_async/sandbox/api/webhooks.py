@@ -1,10 +1,10 @@
-"""The one webhook of an account, and the deliveries that were tried."""
+"""The webhook of the account, and the attempts to deliver events."""
 
 from __future__ import annotations
 
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses, validation
-from callbell_async.sandbox.api.pagination import PAGE_SIZE, cut, whole_number
+from callbell_async.sandbox.api.pagination import PAGE_SIZE, page_of, positive_integer
 from callbell_async.sandbox.api.validation import EVENTS, Fields, check_webhook, read_json
 from callbell_async.sandbox.exchange import Operation, SandboxRequest, SandboxResponse, refusal
 from callbell_async.sandbox.records import SandboxWebhook
@@ -13,11 +13,11 @@ __all__ = ["OPERATIONS"]
 
 
 def subscribe(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
-    """Subscribe to events; this replaces the subscription before."""
+    """Subscribe to events. This replaces the webhook before, and enables it again if it was disabled."""
     fields = Fields(read_json(request.body))
     url, subscriptions = fields.required("url", check_webhook), fields.required("subscriptions", _subscriptions)
-    fields.done()
-    webhook = account.add(SandboxWebhook(url=url, subscriptions=subscriptions))
+    fields.check()
+    webhook = account.seed(SandboxWebhook(url=url, subscriptions=subscriptions))
     return SandboxResponse(200, {"webhook": responses.webhook(webhook)})
 
 
@@ -29,7 +29,7 @@ def _subscriptions(value: object) -> str | None:
 
 
 def unsubscribe(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
-    """End the subscription."""
+    """Remove the webhook."""
     if account.webhook is None:
         raise refusal(404, "not found")
     account.webhook = None
@@ -37,17 +37,17 @@ def unsubscribe(account: SandboxAccount, request: SandboxRequest) -> SandboxResp
 
 
 def get_events(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
-    """The deliveries, newest first, by success and by event."""
+    """List the attempts, the newest first, filtered by success and by event."""
     status, names = request.query.get("status"), request.query.get("subscriptions")
-    if complaint := None if status is None else validation.one_of(("failed", "success"))(status):
-        raise refusal(400, {"status": [complaint]})
+    if error := None if status is None else validation.one_of(("failed", "success"))(status):
+        raise refusal(400, {"status": [error]})
     wanted = None if names is None else {name.strip() for name in names.split(",")}
     fitting = [
         event
         for event in account.webhook_events
         if (status is None or event.success == (status == "success")) and (wanted is None or event.event in wanted)
     ]
-    page, meta = cut(fitting, request.query, whole_number(request.query, "items", PAGE_SIZE))
+    page, meta = page_of(fitting, request.query, positive_integer(request.query, "items", PAGE_SIZE))
     return SandboxResponse(200, {"webhook_events": [responses.webhook_event(event) for event in page], "meta": meta})
 
 

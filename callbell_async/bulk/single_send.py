@@ -1,0 +1,128 @@
+"""Sending one message with a journal: its key is an idempotency key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from callbell_async.bulk.journal_source import ClaimedMessage
+from callbell_async.endpoints.messages import read_receipt
+from callbell_async.errors import CallbellError, DuplicateMessageError, JournalError, Outcome
+from callbell_async.http.pipeline import RequestPipeline
+from callbell_async.journal import ClaimRequest, Journal, claim_queue_of, duplicate_error, writer_of
+from callbell_async.models.messages import Message
+from callbell_async.models.receipts import MessageReceipt
+from callbell_async.models.results import SendResult
+from callbell_async.wire import dump_keyed_message
+
+__all__ = ["SingleSends"]
+
+CLOSE_TIMEOUT = 10.0
+"""The most seconds for which a client that closes waits for its calls to record their results; without one they are `UNKNOWN`."""
+
+
+class SingleSends:
+    """The calls of `send` with a journal, of one client, and the journals that they have opened.
+
+    A journal is opened by the first call, and stays open until the client is closed.
+    """
+
+    def __init__(self, pipeline: Callable[[], RequestPipeline]) -> None:
+        self._pipeline = pipeline
+        self._journals: set[Journal] = set()
+        self._opening = asyncio.Lock()
+        self._active = 0
+        self._idle: asyncio.Future[None] | None = None
+
+    async def send(self, message: Message, journal: Journal) -> MessageReceipt:
+        """Send a message unless the journal has it, and return its receipt; see `CallbellClient.send`."""
+        pipeline = self._pipeline()
+        if journal not in self._journals:
+            async with self._opening:
+                # The client may have been closed meanwhile.
+                pipeline = self._pipeline()
+                if journal not in self._journals:
+                    await journal.open()
+                    self._journals.add(journal)
+        self._active += 1
+        try:
+            return await _send_once(pipeline, message, journal)
+        finally:
+            self._active -= 1
+            if not self._active and self._idle is not None and not self._idle.done():
+                self._idle.set_result(None)
+
+    async def close(self) -> None:
+        """Wait for the calls, whose requests have ended, and close the journals; raises `JournalError`."""
+        if self._active:
+            self._idle = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._idle}, timeout=CLOSE_TIMEOUT)
+        async with self._opening:
+            journals, self._journals = self._journals, set()
+        ended = await asyncio.gather(*(journal.close() for journal in journals), return_exceptions=True)
+        for error in ended:
+            if error is not None:
+                raise error
+
+
+async def _send_once(pipeline: RequestPipeline, message: Message, journal: Journal) -> MessageReceipt:
+    key, body = dump_keyed_message(message, journal=journal.id if journal.key_in_metadata else None)
+    sending = claim_queue_of(journal).sending_by_key()
+    while (first := sending.get(key)) is not None:
+        before = await asyncio.shield(first)
+        if isinstance(before, MessageReceipt):
+            return before
+        if before is not None:
+            raise await _duplicate(journal, key) from before
+    ended = sending[key] = asyncio.get_running_loop().create_future()
+    end: MessageReceipt | CallbellError | None = None
+    try:
+        end = receipt = await _send(pipeline, message, journal, ClaimRequest(key, body, 0, single=True))
+    except DuplicateMessageError:
+        # The others look it up themselves: each gets an error of its own.
+        raise
+    except CallbellError as error:
+        end = error
+        raise
+    finally:
+        sending.pop(key, None)
+        ended.set_result(None if isinstance(end, JournalError) else end)
+    return receipt
+
+
+async def _send(pipeline: RequestPipeline, message: Message, journal: Journal, request: ClaimRequest) -> MessageReceipt:
+    queue, writer = claim_queue_of(journal), writer_of(journal)
+    claim, cancelled = await queue.claim(request)
+    if not claim.granted:
+        if cancelled is not None:
+            raise cancelled
+        error = duplicate_error(claim.row, this_run=False)
+        receipt: MessageReceipt | None = error.entry.receipt
+        if error.entry.outcome is Outcome.ACCEPTED and receipt is not None:
+            return receipt
+        raise error
+    call = ClaimedMessage(message, claim, queue.started)
+    try:
+        if cancelled is not None:
+            raise cancelled
+        receipt = await pipeline.run(call, read_receipt)
+    except BaseException as error:
+        if not call.attempts:
+            queue.started()
+        outcome = Outcome.SKIPPED if cancelled is not None else call.outcome
+        reason = error if isinstance(error, Exception) else JournalError("the call was cancelled")
+        result = writer.record_result(claim, SendResult(0, message, outcome, error=reason, attempts=call.attempts))
+        if isinstance(error, CallbellError):
+            # After `allow_resend` the first attempt is still in doubt.
+            error.outcome = result.outcome
+        raise
+    writer.record_result(claim, SendResult(0, message, Outcome.ACCEPTED, receipt, attempts=call.attempts))
+    return receipt
+
+
+async def _duplicate(journal: Journal, key: str) -> DuplicateMessageError:
+    """Return the error of a call that has waited in vain for another call with the same key."""
+    (row,) = await writer_of(journal).ask_flushed(lambda store: store.find([key]))
+    if row is None:
+        raise JournalError(f"{journal.label}: has lost the message that it was sending; restore a good copy")
+    return duplicate_error(row, this_run=False)

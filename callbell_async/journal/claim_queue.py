@@ -1,0 +1,119 @@
+"""The claims of single messages, written to the journal together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from callbell_async.asyncio_tools import CancellationShield
+from callbell_async.errors import JournalError
+from callbell_async.journal.store import Claim, ClaimRequest
+from callbell_async.journal.writer import JournalWriter
+from callbell_async.models.receipts import MessageReceipt
+
+__all__ = ["BATCH_SIZE", "MOST_AHEAD", "ClaimQueue"]
+
+MOST_AHEAD = 35
+"""The most messages that are claimed and have not started. A crash leaves them `UNKNOWN`, although they were not sent."""
+BATCH_SIZE = 25
+"""The most messages in one claim. The next claim is written when there is room for a whole batch."""
+
+
+class ClaimQueue:
+    """Collects the claims of concurrent calls, and writes them in batches: one transaction for many messages.
+
+    All calls of one journal object share it, whatever their clients.
+    """
+
+    def __init__(self, writer: JournalWriter) -> None:
+        self._writer = writer
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: deque[tuple[ClaimRequest, asyncio.Future[Claim]]] = deque()
+        self._is_writing = False
+        # Claimed, and not started.
+        self._ahead = 0
+        self._sending: dict[str, asyncio.Future[MessageReceipt | BaseException | None]] = {}
+
+    def sending_by_key(self) -> dict[str, asyncio.Future[MessageReceipt | BaseException | None]]:
+        """Return a future for each key that a call is sending now.
+
+        Its result is the receipt, the error after which the others must not send the message, or `None` if they may try it.
+        """
+        self._use_current_loop()
+        return self._sending
+
+    async def claim(self, request: ClaimRequest) -> tuple[Claim, asyncio.CancelledError | None]:
+        """Return the journal's decision, and the cancellation that came while the claim was being written.
+
+        The caller must record a granted claim even then. A call that is cancelled earlier raises, and claims nothing.
+        """
+        await self._writer.begin_singles()
+        self._use_current_loop()
+        claiming: asyncio.Future[Claim] = asyncio.get_running_loop().create_future()
+        entry = (request, claiming)
+        self._waiting.append(entry)
+        self._write_soon()
+
+        def withdraw() -> None:
+            # After that it is being written.
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+                claiming.cancel()
+
+        shield = CancellationShield()
+        await shield.wait(claiming, withdraw)
+        if claiming.cancelled() and shield.error is not None:
+            raise shield.error
+        return claiming.result(), shield.error
+
+    def started(self) -> None:
+        """Count a claimed message that has started, or never will."""
+        self._ahead -= 1
+        self._write_soon()
+
+    def _write_soon(self) -> None:
+        # In the next round of the loop, so that all calls of this round are in one batch.
+        if self._waiting and not self._is_writing and self._ahead <= MOST_AHEAD - BATCH_SIZE:
+            self._is_writing = True
+            asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(BATCH_SIZE, len(self._waiting)))]
+        if not batch:
+            self._is_writing = False
+            return
+        try:
+            writing = self._writer.claim_singles([request for request, _ in batch])
+        except JournalError as error:
+            self._end_batch(batch, error)
+            return
+
+        def written(writing: asyncio.Future[list[Claim]]) -> None:
+            if writing.cancelled():
+                self._end_batch(batch, JournalError("the program ends; the message was not sent"))
+            elif (error := writing.exception()) is not None:
+                self._end_batch(batch, error)
+            else:
+                for (_, claiming), claim in zip(batch, writing.result(), strict=True):
+                    self._ahead += claim.granted
+                    claiming.set_result(claim)
+                self._is_writing = False
+                self._write_soon()
+
+        writing.add_done_callback(written)
+
+    def _end_batch(self, batch: list[tuple[ClaimRequest, asyncio.Future[Claim]]], error: BaseException) -> None:
+        for _, claiming in batch:
+            claiming.set_exception(error)
+            # A call that was cancelled does not ask for it.
+            claiming.exception()
+        self._is_writing = False
+        self._write_soon()
+
+    def _use_current_loop(self) -> None:
+        # The futures of a loop that has ended belong to it.
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._is_writing, self._ahead = loop, False, 0
+            self._waiting.clear()
+            self._sending.clear()

@@ -1,0 +1,24 @@
+"""Three recipients, and the token of the sandbox that the tests of `send-many` send them to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from callbell_async.sandbox import Sandbox
+
+__all__ = ["ADA", "GRACE", "JOAN", "TOKEN", "recipients", "write_recipients"]
+
+TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
+ADA, GRACE, JOAN = "+447700900001", "+447700900002", "+447700900003"
+
+
+def write_recipients(folder: Path) -> Path:
+    """Write a CSV file with the three recipients, and return its path."""
+    path = folder / "recipients.csv"
+    path.write_text(f"to,name\n{ADA},Ada\n{GRACE},Grace\n{JOAN},Joan\n")
+    return path
+
+
+def recipients(sandbox: Sandbox) -> list[str]:
+    """Return the recipients of the sandbox's messages, sorted."""
+    return sorted(message.recipient for message in sandbox.messages)

@@ -1,0 +1,177 @@
+"""The queue of a receiver: its bounds, its order, and the tasks that run handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+
+import pytest
+
+from callbell_async.webhooks import (
+    Event,
+    WebhookReceiver,
+)
+from tests.support.calls import ticks
+from tests.support.webhooks import OK, SECRET, Gate, Hook, message_body, post, post_at_once, statuses, texts
+
+pytestmark = pytest.mark.virtual_time
+
+
+async def test_an_event_without_room_is_not_lost() -> None:
+    """A full queue gets 503, so that Callbell sends the event again; then it is handled, once."""
+    gate = Gate()
+    async with WebhookReceiver(gate, secret=SECRET, queue_size=2) as receiver:
+        responses = []
+        for number in range(4):
+            responses.append(await post(receiver, message_body(str(number))))
+            await ticks()
+        assert statuses(responses) == [200, 200, 200, 503]  # one in its handler, two in the queue
+        gate.open()
+        await ticks()
+        assert await post(receiver, message_body("3")) == OK
+        assert await post(receiver, message_body("3")) == OK
+    assert texts(gate.handled) == ["0", "1", "2", "3"]
+
+
+async def test_the_queue_is_bounded_in_bytes() -> None:
+    """Events over `max_queue_bytes`, those in a handler included, get 503; when others are handled, there is room again."""
+    gate = Gate()
+    size = len(message_body("0"))
+    async with WebhookReceiver(
+        gate, secret=SECRET, max_body=2 * size, max_queue_bytes=3 * size - 1, concurrency=5
+    ) as receiver:
+        responses = []
+        for number in range(4):
+            responses.append(await post(receiver, message_body(str(number))))
+            await ticks()
+        assert statuses(responses) == [200, 200, 503, 503]
+        assert receiver.stats.pending_bytes == 2 * size
+        gate.open()
+        await ticks()
+        assert receiver.stats.pending_bytes == 0
+        assert await post(receiver, message_body("2")) == OK
+    assert texts(gate.handled) == ["0", "1", "2"]
+
+
+async def test_the_largest_body_finds_room_in_an_empty_queue() -> None:
+    """`max_queue_bytes` may be as small as `max_body`, and then one event of that size is handled at a time."""
+    body = message_body("x" * 1000)
+    async with WebhookReceiver(
+        Gate(is_open=True), secret=SECRET, max_body=len(body), max_queue_bytes=len(body)
+    ) as receiver:
+        assert await post(receiver, body) == OK
+        assert (await post(receiver, message_body("2"))).status == 503
+        await ticks()
+        assert await post(receiver, message_body("2")) == OK
+
+
+async def test_one_at_a_time_keeps_the_order() -> None:
+    """By default an event is handled after the one that arrived before it."""
+    gate = Gate()
+    async with WebhookReceiver(gate, secret=SECRET) as receiver:
+        for number in range(5):
+            await post(receiver, message_body(str(number)))
+        await ticks()
+        assert texts(gate.began) == ["0"]
+        gate.open()
+    assert texts(gate.handled) == ["0", "1", "2", "3", "4"]
+
+
+async def test_several_handlers_run_at_once() -> None:
+    """Up to `concurrency` handlers run at the same time."""
+    gate = Gate()
+    async with WebhookReceiver(gate, secret=SECRET, concurrency=3) as receiver:
+        for number in range(5):
+            await post(receiver, message_body(str(number)))
+        await ticks()
+        assert len(gate.began) == 3
+        gate.open()
+    assert len(gate.handled) == 5
+
+
+async def test_nothing_is_left_running_when_there_is_nothing_to_do() -> None:
+    """The tasks end when the last event is handled: a receiver that is never closed leaves nothing behind."""
+    receiver = WebhookReceiver(Gate(is_open=True), secret=SECRET)
+    for number in range(3):
+        await post(receiver, message_body(str(number)))
+        await ticks()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_an_event_may_arrive_as_the_last_one_ends() -> None:
+    """An event that arrives when the worker is about to end is handled."""
+    handled: list[Event] = []
+
+    def handler(event: Event) -> None:
+        if not handled:
+            asyncio.get_running_loop().call_soon(post_at_once, receiver, message_body("second"))
+        handled.append(event)
+
+    async with WebhookReceiver(handler, secret=SECRET) as receiver:
+        await post(receiver, message_body("first"))
+        await ticks()
+    assert texts(handled) == ["first", "second"]
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="tasks that begin at once came with Python 3.12")
+async def test_tasks_may_start_eagerly() -> None:
+    """With eager tasks every event is handled, too, and no more than `concurrency` handlers run at once."""
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+    gate, hook = Gate(is_open=True), Hook()
+    receiver = WebhookReceiver(gate, secret=SECRET, on_error=hook)
+    for number in range(3):
+        await post(receiver, message_body(str(number)))
+        await post(receiver, message_body(f"{number}, at once"))
+        await ticks()
+    assert len(gate.handled) == 6
+    await receiver.close()
+    assert hook.calls == []
+
+
+async def test_a_handler_that_never_waits_does_not_block_the_loop() -> None:
+    """After a few milliseconds of handlers that never wait, other tasks of the event loop run."""
+    loop = asyncio.get_running_loop()
+    seen: list[str] = []
+
+    def busy(event: Event) -> None:
+        seen.extend(texts([event]))
+        loop._virtual_clock.now += 0.004  # type: ignore[attr-defined]
+
+    async with WebhookReceiver(busy, secret=SECRET) as receiver:
+        for number in range(4):
+            await post(receiver, message_body(str(number)))
+        await ticks(2)
+        loop.call_soon(seen.append, "another")
+    assert seen == ["0", "another", "1", "2", "3"]
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="tasks that begin at once came with Python 3.12")
+async def test_eager_tasks_do_not_block_the_loop() -> None:
+    """With eager tasks, too, other tasks run after a few milliseconds."""
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+    gate = Gate()
+    seen: list[str] = []
+
+    async def handler(event: Event) -> None:
+        await gate(event)
+        seen.extend(texts([event]))
+        loop._virtual_clock.now += 0.004  # type: ignore[attr-defined]
+
+    async with WebhookReceiver(handler, secret=SECRET) as receiver:
+        for number in range(4):
+            await post(receiver, message_body(str(number)))
+        gate.open()
+        loop.call_soon(loop.call_soon, seen.append, "another")
+    assert seen == ["0", "1", "another", "2", "3"]
+
+
+async def test_a_handler_does_not_run_in_the_request_s_context() -> None:
+    """A handler has the context variables of the receiver, not those of a request."""
+    variable = contextvars.ContextVar("variable", default="the receiver's")
+    seen: list[str] = []
+    receiver = WebhookReceiver(lambda event: seen.append(variable.get()), secret=SECRET)
+    variable.set("the request's")
+    await post(receiver, message_body())
+    await receiver.close()
+    assert seen == ["the receiver's"]
