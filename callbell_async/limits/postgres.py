@@ -98,7 +98,7 @@ class PostgresRateLimiter(SharedRateLimiter):
     CallbellClient(rate_limit=PostgresRateLimiter("postgresql://user:password@127.0.0.1/app", limit=300))
     ```
 
-    Each process holds one connection, and sends at most ten short transactions a second, none per message. While PostgreSQL can't be
+    Each process holds one connection, and sends about four short transactions a second, at most 20, and none per message. While PostgreSQL can't be
     reached, a process sends for 1.5 seconds more, then it waits. When the server was restarted, and at the first use, it grants slots
     after 3.5 seconds; processes keep those they have.
 

@@ -95,7 +95,7 @@ class RedisRateLimiter(SharedRateLimiter):
     CallbellClient(rate_limit=RedisRateLimiter("redis://127.0.0.1:6379/0", limit=300))
     ```
 
-    Each process sends at most ten requests a second to Redis, and none per message. While Redis can't be reached, a process
+    Each process sends about four requests a second to Redis, at most 20, and none per message. While Redis can't be reached, a process
     sends for 1.5 seconds more, then it waits. When Redis was restarted, or is new, it grants slots after 3.5 seconds; processes
     keep those they have.
 

@@ -20,7 +20,9 @@ def slow_proxy(port: int, delay: float) -> Iterator[int]:
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            await asyncio.gather(_pump(reader, upstream_writer, delay), _pump(upstream_reader, writer, delay))
+            # asyncio reports a cancelled connection as an error.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(_pump(reader, upstream_writer, delay), _pump(upstream_reader, writer, delay))
         finally:
             writer.close()
             upstream_writer.close()
