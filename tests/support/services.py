@@ -9,11 +9,13 @@ with redis_server() as redis, postgres_server() as postgres:
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +27,9 @@ __all__ = ["Service", "postgres_server", "redis_server"]
 
 REQUIRED = "CALLBELL_REQUIRE_SERVICES"
 """The environment variable that, set to 1, makes a missing server a failure instead of a skip."""
+
+# Loaded here, because a child process may not between fork and exec.
+_LIBC = ctypes.CDLL(None)
 
 _POSTGRES_DIRECTORIES = "/usr/lib/postgresql"
 
@@ -59,6 +64,8 @@ class Service:
             stderr=subprocess.DEVNULL,
             # Ctrl-C in the terminal ends the tests, which end the server.
             start_new_session=True,
+            # Tests that are killed end no server.
+            preexec_fn=_die_with_the_parent if sys.platform == "linux" else None,
         )
         deadline = time.monotonic() + 60.0
         while not self._ready():
@@ -93,6 +100,11 @@ class Service:
         for process in (self._process.pid, *_children(self._process.pid)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, number)
+
+
+def _die_with_the_parent() -> None:
+    """Let the kernel kill this process when the thread that started it ends, in whatever way (PR_SET_PDEATHSIG)."""
+    _LIBC.prctl(1, signal.SIGKILL)
 
 
 @contextlib.contextmanager

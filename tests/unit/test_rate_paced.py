@@ -12,13 +12,12 @@ import pytest
 from multidict import CIMultiDict
 
 from callbell_async import CallbellClient, ConfigurationError, RetryPolicy, WindowRateLimiter
-from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.requests import CallState
 from callbell_async.http.responses import Response
 from callbell_async.limits.base import TrackedSlot
 from tests.support.clock import VirtualTimeLoop, current_loop
 from tests.support.fake_callbell import new_run, texts
-from tests.support.scripted_transport import OK, ScriptedTransport, pipeline_for, responding, send
+from tests.support.scripted_transport import ScriptedTransport
 from tests.support.strict_server import StrictServer, fullest_window
 
 LIMIT = 300
@@ -363,7 +362,7 @@ async def test_no_request_is_refused_on_loopback(delay: tuple[float, float]) -> 
     assert fullest_window(server.arrivals) <= 300
 
 
-# --- arguments and pauses -------------------------------------------------------------------------------------------------
+# --- arguments ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("jitter", [-0.1, float("nan"), float("inf"), True, "1"])
@@ -371,85 +370,6 @@ async def test_wrong_jitter_is_refused(jitter: Any) -> None:
     """A jitter that is not a number of seconds from 0 on raises `ConfigurationError`."""
     with pytest.raises(ConfigurationError, match=r"^jitter=.*: must be a number of seconds"):
         WindowRateLimiter(10, jitter=jitter)
-
-
-@pytest.mark.virtual_time
-async def test_a_pause_stops_all_clients_of_a_limiter() -> None:
-    """A 429 with `Retry-After: 3` to one client stops another client of the same limiter for as long."""
-    limiter = WindowRateLimiter(10)
-    first = pipeline_for(responding(429, Retry_After="3"), OK, rate_limit=limiter, retry=RetryPolicy())
-    second = pipeline_for(OK, rate_limit=limiter)
-    started = current_time()
-    await asyncio.gather(send(first), send_later(second))
-    assert second._transport.began[0] - started == pytest.approx(3.1, abs=0.05)  # type: ignore[attr-defined]
-
-
-async def send_later(pipeline: RequestPipeline) -> None:
-    """Send half a second later."""
-    await asyncio.sleep(0.5)
-    await send(pipeline)
-
-
-@pytest.mark.virtual_time
-async def test_a_pause_is_never_shortened() -> None:
-    """A shorter pause within a longer one changes nothing."""
-    limiter = WindowRateLimiter(10)
-    limiter.pause(5.0)
-    limiter.pause(1.0)
-    started = current_time()
-    await limiter.acquire()
-    assert current_time() - started == pytest.approx(5.0, abs=0.01)
-
-
-@pytest.mark.virtual_time
-async def test_no_slot_is_given_after_the_time_allowed() -> None:
-    """`allow_until` ends the use of the slots at a time, also for requests that wait, and a later time continues it."""
-    limiter = WindowRateLimiter(1)
-    limiter.allow_until(current_time() + 1.5)
-    await limiter.acquire()
-    limiter.release(answered=True)
-    await limiter.acquire()
-    limiter.release(answered=True)
-    waiting = asyncio.create_task(limiter.acquire())
-    await asyncio.sleep(10.0)
-    assert not waiting.done()
-    assert limiter.free_slots == 1
-    limiter.allow_until(current_time() + 1.0)
-    await asyncio.wait_for(waiting, 0.1)
-
-
-@pytest.mark.virtual_time
-async def test_when_all_slots_are_free() -> None:
-    """`all_free_at` is the time when the last used slot is free; it is not known while a request is in flight."""
-    limiter = WindowRateLimiter(3)
-    assert limiter.all_free_at == float("-inf")
-    await limiter.acquire()
-    assert limiter.all_free_at is None
-    limiter.release(answered=True)
-    ends_at = current_time() + 1.0
-    assert limiter.all_free_at == pytest.approx(ends_at, abs=0.01)
-    paced = WindowRateLimiter(3, jitter=0.2)
-    slot = await acquire_apart(paced)
-    assert paced.all_free_at is None
-    slot.written()
-    await asyncio.sleep(0.5)
-    slot.release(answered=True)
-    assert paced.all_free_at == pytest.approx(current_time() + 0.7, abs=0.01)
-
-
-@pytest.mark.virtual_time
-async def test_slots_that_leave_may_stay() -> None:
-    """`keep_slots` cancels the removal of slots in use, and no more of them than there are."""
-    limiter = WindowRateLimiter(3)
-    for _ in range(3):
-        await limiter.acquire()
-    assert limiter.remove_slots(2) == 0
-    assert limiter.surplus_slots == 2
-    assert limiter.keep_slots(1) == 1
-    assert limiter.keep_slots(5) == 1
-    for _ in range(3):
-        limiter.release(answered=True)
-    assert await free_after(limiter, 2.0) == 3
 
 
 def current_time() -> float:
