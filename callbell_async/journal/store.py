@@ -107,6 +107,7 @@ class JournalStore(Protocol):
 
     def begin_run(self) -> int:
         """Return the number of a new run."""
+        ...
 
     def record(
         self,
@@ -118,27 +119,35 @@ class JournalStore(Protocol):
         now: float,
     ) -> list[Claim]:
         """Write results, reports and new claims in one transaction, and return a claim for each request."""
+        ...
 
     def find(self, keys: Sequence[str]) -> list[Row | None]:
         """Return the row of each key, or `None`, and claim nothing."""
+        ...
 
     def with_uuid(self, uuid: str) -> Row | None:
         """Return the message with Callbell's uuid."""
+        ...
 
     def rows(self, states: Sequence[State], *, after: int, count: int) -> list[Row]:
         """Return at most `count` rows in these states with an id above `after`, in the order of their ids."""
+        ...
 
     def counts(self) -> dict[State, int]:
         """Return the number of messages by state."""
+        ...
 
     def statuses(self) -> dict[str | None, int]:
         """Return the number of accepted messages by status."""
+        ...
 
     def allow_resend(self, keys: Sequence[str]) -> list[str]:
         """Let the next run send these messages again, all or none; return the keys for which it is not allowed."""
+        ...
 
     def notes(self) -> dict[str, str]:
         """Return the notes of the program."""
+        ...
 
     def write_notes(self, notes: Mapping[str, str]) -> None:
         """Add notes, or replace those of the same name."""
