@@ -24,7 +24,6 @@ __all__ = [
     "entry_from",
     "known_status",
     "reported",
-    "with_report",
     "with_result",
 ]
 
@@ -60,7 +59,7 @@ class ClaimRequest(NamedTuple):
     body: bytes
     input_index: int
     single: bool = False
-    """Whether it is no part of a `send_many` run, so that an earlier attempt of the same run does not make it a duplicate."""
+    """Whether it was given to `send` with a journal, so that an earlier attempt of the same run does not make it a duplicate."""
 
 
 class Claim(NamedTuple):
@@ -205,18 +204,18 @@ def reported(named: Row | None, holder: Row | None, report: StatusReport) -> lis
     """Return the rows after a report that changes them: `named` has its key, and `holder` has its uuid."""
     row = named or holder
     if named is None or holder is None or named.id == holder.id:
-        return [] if row is None else [with_report(row, report)]
+        return [] if row is None else [_with_report(row, report)]
     if report.confirmed_by == "history":
         # The message in the history is that of the other row.
         return []
-    changed = [with_report(named, report)]
+    changed = [_with_report(named, report)]
     if holder.confirmed_by == "history":
         # Its uuid was inferred, and the event shows that it is not its own.
         changed.insert(0, holder._replace(uuid=None, status=None, reason=None))
     return changed
 
 
-def with_report(row: Row, report: StatusReport) -> Row:
+def _with_report(row: Row, report: StatusReport) -> Row:
     """Return the row after a report: Callbell has the message, whatever the journal knew of it before."""
     before = row.state
     row = row._replace(state=next_state(before, StateEvent.CONFIRM) or before)
