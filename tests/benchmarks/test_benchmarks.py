@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 
-from tests.benchmarks import journal, kills, memory, million, rate, retry_cost, shared_rate, throughput
+from tests.benchmarks import journal, kills, memory, million, rate, retry_cost, shared_rate, throughput, webhooks
 from tests.benchmarks.report import machine, show
 from tests.support.services import redis_server
 
@@ -70,3 +70,8 @@ def test_shared_rate() -> None:
     assert found.accepted == 900
     assert found.refused == 0
     assert found.fullest <= shared_rate.LIMIT
+
+
+def test_webhooks() -> None:
+    """A route and a bare handler accept every event, and their difference is printed."""
+    webhooks.run(loops=("plain",), rounds=2, events=200)
