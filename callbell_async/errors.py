@@ -380,19 +380,14 @@ class APIError(CallbellError):
         self.headers = dict(headers or {})
         self.retry_after = retry_after
         self.summary = summary
-        if hint:
-            self.hint = hint
+        self.hint = hint or self.hint
         self.from_callbell = from_callbell
 
     def __str__(self) -> str:
-        parts = [f"{self.method} {mask_path(self.path)}: {self.status}"]
-        if self.summary:
-            parts.append(f" {self.summary}")
-        if self.hint:
-            parts.append(f"; {self.hint}")
-        if self.retry_after is not None:
-            parts.append(f"; Callbell asks to wait {self.retry_after:g} s")
-        return f"{''.join(parts)} {_ending(self)}"
+        summary = f" {self.summary}" if self.summary else ""
+        hint = f"; {self.hint}" if self.hint else ""
+        wait = "" if self.retry_after is None else f"; Callbell asks to wait {self.retry_after:g} s"
+        return f"{self.method} {mask_path(self.path)}: {self.status}{summary}{hint}{wait} {_ending(self)}"
 
 
 class BadRequestError(APIError):
@@ -436,8 +431,8 @@ class RateLimitError(APIError):
 class ServerError(APIError):
     """5xx: Callbell, or a gateway in front of it, failed.
 
-    After 502, 504, 520, 522 and 524 the outcome of a message is `UNKNOWN`, because Callbell may have accepted it; after any other it is
-    `REJECTED`. Remedy: try again later.
+    After 502, 504, 520, 522 and 524 a message is `UNKNOWN`, because Callbell may have accepted it; otherwise it is `REJECTED`.
+    Remedy: try again later.
     """
 
 

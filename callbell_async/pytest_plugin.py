@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,15 +16,24 @@ except ModuleNotFoundError:
 
 if TYPE_CHECKING:
     from callbell_async import CallbellClient
-    from callbell_async.sandbox import Sandbox
+    from callbell_async.sandbox import Sandbox, SandboxThread
 
 
 @fixture
 async def callbell_sandbox() -> AsyncIterator[Sandbox]:
-    """A mock Callbell server, new for each test."""
-    from callbell_async.sandbox import Sandbox
+    """A mock Callbell server, new for each test; an accepted message is read at once."""
+    from callbell_async.sandbox import Sandbox, StatusTimings
 
-    async with Sandbox() as sandbox:
+    async with Sandbox(status_timings=StatusTimings.instant()) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def callbell_sandbox_thread() -> Iterator[SandboxThread]:
+    """A mock Callbell server in its own thread, for synchronous tests and test clients; an accepted message is read at once."""
+    from callbell_async.sandbox import Sandbox, SandboxThread, StatusTimings
+
+    with SandboxThread(Sandbox(status_timings=StatusTimings.instant())) as sandbox:
         yield sandbox
 
 

@@ -1,4 +1,4 @@
-"""Fixtures for all tests, and the event loops they run on."""
+"""Fixtures for all tests, and the event loops of the tests."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from aiohttp import web
 from callbell_async.sandbox import Sandbox
 from tests.fixtures.sandbox import Clock
 from tests.support.clock import AdvancingLoop, VirtualTimeLoop
+from tests.support.http_paths import wrap_sessions
 from tests.support.webhook_listener import Listen, WebhookListener, subscribed_to_all
 
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Tests marked `virtual_time` get a loop whose clock jumps; all others one whose clock they can push."""
+    """Give tests marked `virtual_time` a loop with virtual time, and all others a loop whose time they can advance."""
     if item.get_closest_marker("virtual_time"):
         return {"virtual": VirtualTimeLoop}
     return {"advancing": AdvancingLoop}
@@ -26,7 +27,7 @@ def pytest_asyncio_loop_factories(
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_ignored_signals() -> Iterator[None]:
-    """`nohup` and background jobs ignore signals, and child processes inherit that: the tests send signals to themselves and to children."""
+    """Restore signals that `nohup` or a background job ignores: child processes inherit that, and the tests send signals to them."""
     numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
     ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
     for number in ignored:
@@ -38,27 +39,36 @@ def _no_ignored_signals() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_callbell_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own token and address must not reach a test."""
+    """Remove the developer's own token, secret and base URL from the environment."""
     for name in ("CALLBELL_TOKEN", "CALLBELL_BASE_URL", "CALLBELL_WEBHOOK_SECRET"):
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(params=["direct", "session"])
+def http_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test twice: an own session's requests take the direct path, and go over the session."""
+    path = str(request.param)
+    if path == "session":
+        wrap_sessions(monkeypatch)
+    return path
+
+
 @pytest.fixture
 def clock() -> Clock:
-    """The sandbox's time."""
+    """Return the clock of the sandbox."""
     return Clock()
 
 
 @pytest.fixture
 async def sandbox(clock: Clock) -> AsyncIterator[Sandbox]:
-    """A sandbox as it comes, on a clock that moves when it is told to, without a limit."""
+    """Run a sandbox without a rate limit, on a clock that the test moves."""
     async with Sandbox(clock=clock, limit=None) as running:
         yield running
 
 
 @pytest.fixture
 async def listen(sandbox: Sandbox) -> AsyncIterator[Listen]:
-    """Starts a webhook listener with the given responses, which is subscribed to all events of the sandbox."""
+    """Return a function that starts a webhook listener with given responses, subscribed to all events of the sandbox."""
     listeners = []
 
     async def begin(*responses: int | web.Response | None) -> WebhookListener:

@@ -30,7 +30,7 @@ class SendRun:
     - `async for result in run` yields results as they come, in constant memory. A slow consumer slows the sending.
 
     However the run ends, every message that was read from the input has one result, and so has the rest of an input
-    with a length. No task outlives the run. `docs/sending-many.md` has a table of the ways in which a run ends.
+    with a length. No task outlives the run. `docs/how-to/sending-many.md` has a table of the ways in which a run ends.
 
     A run that is cancelled or closed starts no further attempt. Requests in flight have `shutdown_timeout` seconds; then
     they are cancelled, with the outcome `UNKNOWN` if they were partly or completely written, and `NEVER_SENT` if not.

@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import attrs
 
@@ -17,6 +16,7 @@ from callbell_async.cli.duplicates import DuplicateRowError, DuplicateRows
 from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
 from callbell_async.cli.failed_rows import FailedRows, Outputs
 from callbell_async.cli.input_rows import Row, RowFile, read_in_thread
+from callbell_async.cli.journal_place import JournalPlace
 from callbell_async.cli.message_form import MessagePlan, plan_for_rows
 from callbell_async.cli.output import OUTPUT_FAILED, info, result_json
 from callbell_async.cli.progress import View, view_for
@@ -58,7 +58,7 @@ def run_campaign(
     connection: Connection,
     outputs: Outputs,
     *,
-    journal: Path | None = None,
+    journal: JournalPlace | None = None,
     resend: tuple[str, ...] = (),
 ) -> int:
     """Run a job, and return the exit status. Raises `ConfigurationError` before anything is sent, and `JournalError`."""
@@ -158,7 +158,7 @@ class Campaign:
         self.unread_from: int | None = None
 
     async def run(
-        self, job: SendJob, connection: Connection, *, journal: Path | None = None, resend: tuple[str, ...] = ()
+        self, job: SendJob, connection: Connection, *, journal: JournalPlace | None = None, resend: tuple[str, ...] = ()
     ) -> None:
         """Send every row, and write the counts at the end, also when the run is interrupted."""
         async with AsyncExitStack() as stack:
@@ -172,7 +172,7 @@ class Campaign:
                 self._duplicates = stack.enter_context(DuplicateRows())
             opened = None
             if journal is not None:
-                opened = await stack.enter_async_context(Journal(journal))
+                opened = await stack.enter_async_context(journal.journal())
                 await attach_journal(job, opened)
                 await allow_resend(opened, resend)
             if self._failed is not None:

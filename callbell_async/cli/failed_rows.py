@@ -14,8 +14,9 @@ import attrs
 
 from callbell_async.cli.input_rows import ADDED_COLUMNS, Row, RowFile
 from callbell_async.cli.input_text import BOM
+from callbell_async.cli.journal_place import JournalPlace
 from callbell_async.cli.output import csv_text, json_text
-from callbell_async.cli.paths import are_same, part_of_journal
+from callbell_async.cli.paths import are_same
 from callbell_async.cli.row_results import RowResult
 from callbell_async.cli.safe_files import open_private
 from callbell_async.errors import ConfigurationError, Outcome
@@ -180,12 +181,12 @@ class Outputs:
             if getattr(self, name) and self.failed_to is None:
                 raise ConfigurationError(f"--{name.replace('_', '-')}: requires --failed-to")
 
-    def failed_rows(self, rows: RowFile, *, journal: Path | None = None) -> FailedRows | None:
+    def failed_rows(self, rows: RowFile, *, journal: JournalPlace | None = None) -> FailedRows | None:
         """Return the writer for the rows that were not accepted; `None` if nobody asked for it. Raises `ConfigurationError`."""
         if self.failed_to is None:
             return None
         if are_same(rows.path, self.failed_to):
             raise ConfigurationError(f"--failed-to: {self.failed_to} is the input file; give another file")
-        if journal is not None and (part := part_of_journal(self.failed_to, journal)):
+        if journal is not None and (part := journal.part(self.failed_to)):
             raise ConfigurationError(f"--failed-to: {self.failed_to} {part}; give another file")
         return FailedRows(self.failed_to, rows, unknown=self.failed_unknown, force=self.force)

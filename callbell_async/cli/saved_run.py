@@ -14,6 +14,7 @@ from callbell_async.cli.addresses import full_address, same_address
 from callbell_async.cli.export_writer import restore_cell
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.cli.input_text import STANDARD_INPUT
+from callbell_async.cli.journal_place import JournalPlace
 from callbell_async.cli.message_form import MessageForm
 from callbell_async.cli.output import info, pluralize
 from callbell_async.errors import ConfigurationError, JournalError, Outcome
@@ -26,7 +27,6 @@ __all__ = [
     "attach_journal",
     "check_unchanged",
     "read_keys",
-    "require_journal",
     "saved_job",
     "saved_options",
 ]
@@ -74,14 +74,7 @@ class SendJob:
         return attrs.evolve(self, digest=_digest(self.file) if self.file.is_file() else None)
 
 
-def require_journal(path: Path) -> Path:
-    """The path of a journal that exists; raises `ConfigurationError` for another, instead of creating it."""
-    if not path.exists():
-        raise ConfigurationError(f"{path}: there is no such journal")
-    return path
-
-
-def saved_job(notes: Mapping[str, str], journal: Path) -> SendJob:
+def saved_job(notes: Mapping[str, str], journal: JournalPlace) -> SendJob:
     """The job in a journal's notes; raises `ConfigurationError` when there is none that can be resumed."""
     if notes.get("send-many") != _FORMAT:
         raise ConfigurationError(f"{journal}: was not written by send-many; only a journal of send-many can be resumed")
@@ -108,7 +101,7 @@ def saved_options(notes: Mapping[str, str]) -> dict[str, Any]:
     return options
 
 
-def check_unchanged(job: SendJob, journal: Path) -> None:
+def check_unchanged(job: SendJob, journal: JournalPlace) -> None:
     """Raise `ConfigurationError` unless the job's file is there with the same content as before."""
     if not job.file.exists():
         raise ConfigurationError(f"{job.file}: not found; resuming {journal} needs this file")

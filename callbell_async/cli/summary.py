@@ -7,6 +7,7 @@ from pathlib import Path
 
 import attrs
 
+from callbell_async.cli.journal_place import JournalPlace
 from callbell_async.cli.output import info, result, result_json
 from callbell_async.cli.row_results import Counts
 from callbell_async.errors import Outcome
@@ -57,7 +58,7 @@ class Rest:
     not_sent: int
     is_stream: bool
     failed_to: Path | None
-    journal: Path | None
+    journal: JournalPlace | None
     base_url: str | None = None
 
 

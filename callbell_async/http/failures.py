@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 import aiohttp
-from aiohttp.http_exceptions import BadHttpMessage, ContentEncodingError, LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, ContentEncodingError, HttpProcessingError, LineTooLong
 
 from callbell_async.errors import (
     CallbellError,
@@ -125,9 +125,11 @@ def _classify(
             return RequestTimeoutError, "no connection, or no free connection in the pool, in time"
         case TimeoutError():
             return RequestTimeoutError, "no complete response in time" if response_started else "no response in time"
-        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError() if unreadable := _unreadable(error):
+        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError() | HttpProcessingError() if (
+            unreadable := _unreadable(error)
+        ):
             return ConnectionLostError, unreadable
-        case aiohttp.ClientResponseError():
+        case aiohttp.ClientResponseError() | HttpProcessingError():
             return ConnectionLostError, "the response is not HTTP"
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return ConfigurationError, "the base URL can't be used; give an absolute http or https URL"

@@ -10,7 +10,12 @@ from multidict import CIMultiDict
 
 from callbell_async._version import __version__
 
-__all__ = ["TransportOptions", "default_user_agent"]
+__all__ = ["MAX_HEADER", "MAX_HEADERS", "TransportOptions", "default_user_agent"]
+
+MAX_HEADER = 64 * 1024
+"""The most bytes of one response header over an own session; aiohttp's default of 8190 is less than some proxies send."""
+
+MAX_HEADERS = 500
 
 
 def default_user_agent() -> str:

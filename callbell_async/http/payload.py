@@ -8,9 +8,12 @@ from aiohttp.http import StreamWriter
 
 from callbell_async.http.requests import CallState
 
-__all__ = ["JSON_TYPE", "TrackedPayload"]
+__all__ = ["CONTENT_TYPE", "JSON_TYPE", "TrackedPayload"]
 
 JSON_TYPE = "application/json"
+
+CONTENT_TYPE = frozenset({"Content-Type"})
+"""The header that aiohttp must not add to a request without a body."""
 
 
 class TrackedPayload(aiohttp.BytesPayload):
@@ -41,7 +44,6 @@ class TrackedPayload(aiohttp.BytesPayload):
         # aiohttp holds the headers back to write them with the body. If the connection is closing by now (the
         # server has just dropped it), aiohttp writes neither and raises: nothing has left.
         dropped = isinstance(writer, StreamWriter) and (writer.transport is None or writer.transport.is_closing())
-        self._call.written = not dropped
-        if not dropped and self._call.on_written is not None:
-            self._call.on_written()
+        if not dropped:
+            self._call.mark_written()
         await writer.write(self._value)

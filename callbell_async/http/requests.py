@@ -62,8 +62,8 @@ class CallState:
     """One call and its outcome so far: the only state that changes while a request is attempted.
 
     `attempts` is the number of attempts started. `in_flight` is whether one has started and has not
-    ended, and `written` whether it has begun to write its body. `on_written`, if any, is called by the code that sets
-    `written` to `True`, in the same step. The first start is counted in `idle_workers`, if any.
+    ended, and `written` whether it has begun to write its body. `on_written`, if any, is called by
+    `mark_written`. The first start is counted in `idle_workers`, if any.
     """
 
     __slots__ = ("_outcome", "attempts", "idle_workers", "in_flight", "on_written", "request", "written")
@@ -91,6 +91,12 @@ class CallState:
             idle.count -= 1
             if not idle.count and idle.on_none is not None:
                 idle.on_none()
+
+    def mark_written(self) -> None:
+        """Record that the current attempt begins to write its body; called in the same step as the write."""
+        self.written = True
+        if self.on_written is not None:
+            self.on_written()
 
     def mark_accepted(self) -> None:
         """Record that the current attempt was accepted; the call is `ACCEPTED`."""

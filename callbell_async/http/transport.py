@@ -9,14 +9,16 @@ import re
 
 import aiohttp
 import attrs
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
 
 from callbell_async.errors import ClientClosedError
+from callbell_async.http.direct import DirectPath, DirectResponse, open_direct_path
 from callbell_async.http.failures import failure_from, hide_frames
-from callbell_async.http.options import TransportOptions
-from callbell_async.http.payload import JSON_TYPE, TrackedPayload
-from callbell_async.http.requests import CallState
+from callbell_async.http.options import MAX_HEADER, MAX_HEADERS, TransportOptions
+from callbell_async.http.payload import CONTENT_TYPE, JSON_TYPE, TrackedPayload
+from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import KEPT_BODY, SUCCESS, Response
 from callbell_async.http.timeouts import SharedTimeout
 
@@ -24,13 +26,6 @@ __all__ = ["Transport"]
 
 MAX_BODY = 16 * 1024 * 1024
 """The most bytes read of a 2xx response; Callbell's pages of 20 items are far smaller. Of others `KEPT_BODY` is enough."""
-
-MAX_HEADER = 64 * 1024
-"""The most bytes of one response header over an own session; aiohttp's default of 8190 is less than some proxies send."""
-
-MAX_HEADERS = 500
-
-_CONTENT_TYPE = frozenset({"Content-Type"})
 
 
 class Transport:
@@ -41,6 +36,7 @@ class Transport:
         self._session = session
         self._owned = session is None
         self._closed = False
+        self._direct: DirectPath | None = None
         self._timeouts = SharedTimeout(options.timeout)
         self._aiohttp_timeout = aiohttp.ClientTimeout(total=None, sock_connect=options.connect_timeout)
         # An own session has these headers already; a caller's session may have others of the same name.
@@ -66,28 +62,19 @@ class Transport:
             ConfigurationError: aiohttp refuses to send the request.
             ClientClosedError: The session was closed.
         """
-        request = call.request
         session = self._session or self._open()
         if session.closed:
             raise ClientClosedError("the aiohttp session is closed")
-        no_body = request.body is None
-        payload = TrackedPayload(call)
-        response: aiohttp.ClientResponse | None = None
+        payload: TrackedPayload | None = None
+        response: aiohttp.ClientResponse | DirectResponse | None = None
         try:
             with self._timeouts.start():
-                response = await session.request(
-                    request.method,
-                    self._url(request.path),
-                    data=payload,
-                    headers=self._headers if no_body else self._body_headers,
-                    skip_auto_headers=_CONTENT_TYPE if no_body else None,
-                    timeout=self._aiohttp_timeout,
-                    # 307 and 308 would send the body a second time, to another address.
-                    allow_redirects=False,
-                    # A caller's session may have other defaults.
-                    raise_for_status=False,
-                    auto_decompress=True,
-                )
+                url = self._url(call.request.path)
+                if self._direct is not None and self._direct.serves(call.request.method):
+                    response = await self._direct.request(call, url)
+                else:
+                    payload = TrackedPayload(call)
+                    response = await self._request(session, call.request, url, payload)
                 # Nearly every response comes in one piece with its head, and needs no bound.
                 complete = response.content.is_eof()
                 body = await (response.read() if complete else _read_bounded(response))
@@ -100,7 +87,7 @@ class Transport:
             hide_frames(error)
             closed = session.closed
             # aiohttp cancels requests in the pool, or raises RuntimeError, when its session closes.
-            if not isinstance(error, aiohttp.ClientError | OSError | ValueError) and not (
+            if not isinstance(error, aiohttp.ClientError | HttpProcessingError | OSError | ValueError) and not (
                 closed and isinstance(error, RuntimeError | asyncio.CancelledError) and _not_cancelled()
             ):
                 raise
@@ -114,7 +101,8 @@ class Transport:
                 session_closed=closed,
             )
         finally:
-            payload.cancel()
+            if payload is not None:
+                payload.cancel()
             # Its repr shows the URL and all headers, and a traceback may show this frame.
             response = None
         try:
@@ -122,6 +110,24 @@ class Transport:
             raise failure
         finally:
             del failure
+
+    async def _request(
+        self, session: aiohttp.ClientSession, request: Request, url: URL, payload: TrackedPayload
+    ) -> aiohttp.ClientResponse:
+        no_body = request.body is None
+        return await session.request(
+            request.method,
+            url,
+            data=payload,
+            headers=self._headers if no_body else self._body_headers,
+            skip_auto_headers=CONTENT_TYPE if no_body else None,
+            timeout=self._aiohttp_timeout,
+            # 307 and 308 would send the body a second time, to another address.
+            allow_redirects=False,
+            # A caller's session may have other defaults.
+            raise_for_status=False,
+            auto_decompress=True,
+        )
 
     def redact_token(self, response: Response) -> Response:
         """Return the response without the token, in case the server echoed it: exceptions keep the response."""
@@ -133,7 +139,7 @@ class Transport:
         body = _in_json(token).sub("…".encode(), response.body)
         return attrs.evolve(response, headers=headers, body=body)
 
-    def _redacted(self, response: aiohttp.ClientResponse, body: bytes) -> Response:
+    def _redacted(self, response: aiohttp.ClientResponse | DirectResponse, body: bytes) -> Response:
         return self.redact_token(Response(response.status, response.headers, body, self._options.base_url))
 
     async def close(self) -> None:
@@ -166,17 +172,18 @@ class Transport:
             max_field_size=MAX_HEADER,
             max_headers=MAX_HEADERS,
         )
+        self._direct = open_direct_path(self._session, self._options, self._aiohttp_timeout)
         return self._session
 
 
 def _build_url(base_url: str, path: str) -> URL:
-    if not (path.isascii() and path.isprintable()) or " " in path:
-        # aiohttp would write it as it is, and a line break would begin a header.
+    if not (path.isascii() and (base_url + path).isprintable()) or " " in path:
+        # It is written as it is, and a line break would begin a header.
         raise ValueError("its path has characters that must be percent-encoded")
     return URL(base_url + path, encoded=True)
 
 
-async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+async def _read_bounded(response: aiohttp.ClientResponse | DirectResponse) -> bytes:
     """Read the whole body, or the beginning of one that is longer than its limit."""
     limit = MAX_BODY if response.status in SUCCESS else KEPT_BODY
     parts = []

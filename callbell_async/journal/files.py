@@ -28,26 +28,17 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["SIDE_FILES", "Header", "LockFile", "LockNote", "beside", "check_place", "check_side_files", "refusal"]
+__all__ = ["SIDE_FILES", "LockFile", "LockNote", "beside", "check_place", "check_side_files", "refusal"]
 
 SIDE_FILES = ("-wal", "-shm", "-journal", "-lock", "-new")
 """The endings of the files that a journal has beside it, or may have."""
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NOTE = re.compile(rb"callbell_async journal ([0-9a-f]{16}), transactions +(\d+), file +(\d+)\n")
-_NO_JOURNAL = "0" * 16
-
-
-class Header(NamedTuple):
-    """The journal's own row in the database."""
-
-    id: str
-    commits: int
-    closed: bool
 
 
 class LockNote(NamedTuple):
-    """The content of `-lock`."""
+    """The content of `-lock`: the journal's id, its number of committed transactions, and the number of its file."""
 
     id: str
     commits: int
@@ -59,17 +50,17 @@ def beside(path: Path, ending: str) -> Path:
     return Path(os.path.realpath(path) + ending)
 
 
-def refusal(path: Path, header: Header, note: LockNote | None, file: int) -> str | None:
+def refusal(path: Path, current: LockNote, note: LockNote | None, *, is_closed: bool) -> str | None:
     """Return why a journal must not be used to send messages, or `None`. Without a note (an empty `-lock`) nothing is compared."""
     if note is None:
         return None
     lock = beside(path, "-lock").name
-    if note.id == header.id and note.commits > header.commits:
+    if note.id == current.id and note.commits > current.commits:
         return (
-            f"{path}: {note.commits - header.commits} transactions are missing, as when {beside(path, '-wal').name} was deleted, or"
+            f"{path}: {note.commits - current.commits} transactions are missing, as when {beside(path, '-wal').name} was deleted, or"
             f" this is an older copy; restore what is missing, or empty {lock} to continue without it: messages may be sent twice"
         )
-    if header.closed or (note.id == header.id and note.file == file):
+    if is_closed or (note.id == current.id and note.file == current.file):
         return None
     return (
         f"{path}: was not closed, and is a copy, or {lock} does not belong to it; use the original with all files beside it,"
@@ -130,7 +121,7 @@ class LockFile:
             _check_file(path, self._file, os.fstat(self._fd))
             _lock(path, self._fd)
             if created:
-                self.write(LockNote(_NO_JOURNAL, 0, 0))
+                self.write(LockNote("0" * 16, 0, 0))
             self.note = read_note(path)
         except BaseException:
             if created:
@@ -149,10 +140,6 @@ class LockFile:
     def release(self) -> None:
         """Release the lock. The file stays: it shows which transaction was the last."""
         _held.discard(self)
-        os.close(self._fd)
-
-    def drop(self) -> None:
-        """Close the copy of the file that a forked process has, so that the lock ends with its owner."""
         os.close(self._fd)
 
 
@@ -198,11 +185,11 @@ def _lock(path: Path, fd: int) -> None:
 _held: WeakSet[LockFile] = WeakSet()
 
 
-def _drop_in_child() -> None:
+def _release_in_child() -> None:
+    # Otherwise a forked process would keep the lock after its owner has ended.
     for lock in list(_held):
-        lock.drop()
-    _held.clear()
+        lock.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_drop_in_child)
+    os.register_at_fork(after_in_child=_release_in_child)

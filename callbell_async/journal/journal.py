@@ -37,7 +37,7 @@ class Journal:
 
     One journal sends a message once: within a run, across runs and across crashes. A message that was `ACCEPTED`, or may have
     been (`UNKNOWN`), is not sent again. One that was `REJECTED`, `NEVER_SENT` or `SKIPPED` is sent by the next run with the same
-    input. A message is identified by its `key`, or else by everything that would be sent for it. See docs/campaigns.md.
+    input. A message is identified by its `key`, or else by everything that would be sent for it. See docs/how-to/campaigns.md.
 
     `async with journal:` opens it; `send_many` opens it for the length of a run. `Journal.connect` also takes the URL of a PostgreSQL
     database.
@@ -113,7 +113,7 @@ class Journal:
         ```
 
         Any number of processes may send with one journal in PostgreSQL. Its tables are created when it is opened for the first time,
-        if the user may create tables; docs/journal-schema.md has them. Needs the extra `postgres`.
+        if the user may create tables; docs/reference/journal-schema.md has them. Needs the extra `postgres`.
 
         Args:
             url: `postgresql://user:password@host:port/database`, or the path of a file. libpq's environment variables and password

@@ -19,7 +19,7 @@ from callbell_async.journal.store import (
     StatusReport,
     claimed,
     crashed,
-    with_report,
+    reported,
     with_result,
 )
 
@@ -58,7 +58,7 @@ ATTEMPTS = 5
 
 _RETRIED = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _STATE = Row._fields.index("state")
-_SCHEMA_PAGE = "docs/journal-schema.md has the SQL"
+_SCHEMA_PAGE = "docs/reference/journal-schema.md has the SQL"
 
 
 class PostgresStore:
@@ -76,7 +76,7 @@ class PostgresStore:
         self._name = address.name
         self._label = address.label
         self._read_only = read_only
-        self._failure: JournalError | None = None
+        self.failure: JournalError | None = None
         self._connection = self._connect()
         try:
             self._run(lambda: self._open(risk_power_loss))
@@ -169,8 +169,9 @@ class PostgresStore:
         def write() -> list[Claim]:
             self._finish(results)
             for report in reports:
-                found = self._select(sql.BY_KEYS_LOCKED, [report.key]) or self._select(sql.BY_UUID_LOCKED, report.uuid)
-                self._save([with_report(row, report) for row in found])
+                named = next(iter(self._select(sql.BY_KEYS_LOCKED, [report.key])), None)
+                holder = next(iter(self._select(sql.BY_UUID_LOCKED, report.uuid)), None)
+                self._save(reported(named, holder, report))
             return self._claim(requests, run, now) if requests else []
 
         return self._write(write)
@@ -325,8 +326,8 @@ class PostgresStore:
         """Work in one transaction, again if another transaction was in its way. After any other failure nothing more is written."""
         if self._read_only:
             raise JournalError(f"{self._label}: was opened for reading only")
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
         def transact() -> T:
             with self._connection.transaction():
@@ -336,7 +337,7 @@ class PostgresStore:
             return self._run(transact)
         except BaseException as error:
             failure = f"{self._label}: can't be written after {type(error).__name__}; start again"
-            self._failure = error if isinstance(error, JournalError) else JournalError(failure)
+            self.failure = error if isinstance(error, JournalError) else JournalError(failure)
             raise
 
     def _run(self, work: Callable[[], T]) -> T:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from callbell_async.errors import ConfigurationError
 
@@ -65,6 +65,8 @@ def parse_journal_url(url: str, name: str | None) -> JournalAddress:
     open_user = user.partition(":")[0]
     netloc = f"{open_user}@{hosts}" if open_user else hosts
     shown = [pair for key, pair in pairs if key not in (*_SECRETS, "name")]
-    label = urlunsplit(("postgresql", netloc, parts.path, "&".join([*shown, f"name={quote(name, safe='')}"]), ""))
+    shown.append(f"name={quote(name, safe='')}")
+    label = f"postgresql://{netloc}{parts.path}?{'&'.join(shown)}"
     query = "&".join(pair for key, pair in pairs if key != "name")
-    return JournalAddress(urlunsplit(("postgresql", parts.netloc, parts.path, query, "")), name, label)
+    conninfo = f"postgresql://{parts.netloc}{parts.path}{'?' if query else ''}{query}"
+    return JournalAddress(conninfo, name, label)

@@ -14,25 +14,7 @@ from typing import Any
 
 from callbell_async.errors import JournalError
 from callbell_async.journal import files
-from callbell_async.journal.sqlite_rows import (
-    APPLICATION_ID,
-    BODY,
-    BY_ID,
-    BY_KEY,
-    BY_STATE,
-    BY_UUID,
-    BY_UUID_INDEX,
-    INSERT,
-    SAVE_JOURNAL,
-    SCHEMA,
-    STATE,
-    STATES,
-    UPDATE,
-    VERSION,
-    checksum,
-    is_valid,
-    row_checksum,
-)
+from callbell_async.journal import sqlite_rows as sql
 from callbell_async.journal.states import IN_FLIGHT, State, StateEvent, next_state
 from callbell_async.journal.store import (
     Claim,
@@ -65,7 +47,7 @@ class SQLiteStore:
         self._read_only = read_only
         self._connection: sqlite3.Connection | None = None
         self._lock: files.LockFile | None = None
-        self._failure: JournalError | None = None
+        self.failure: JournalError | None = None
         self._broken = f"{path}: is damaged, or not a journal; restore a good copy, or begin a new journal where no message may be sent twice"
         try:
             with self._translated_errors():
@@ -93,10 +75,8 @@ class SQLiteStore:
         self._check()
         self._execute("COMMIT")
         self._file = path.stat().st_ino
-        header = files.Header(self.id, self._commits, bool(self._closed))
-        if self._read_only:
-            header = header._replace(closed=True)
-        if refused := files.refusal(path, header, note, self._file):
+        current = files.LockNote(self.id, self._commits, self._file)
+        if refused := files.refusal(path, current, note, is_closed=self._read_only or bool(self._closed)):
             raise JournalError(refused)
         if not self._read_only:
             self._begin_use()
@@ -115,10 +95,10 @@ class SQLiteStore:
         first = (secrets.token_hex(8), 0, 1, 0, 1)
         with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as connection:
             connection.executescript(
-                f"PRAGMA journal_mode = OFF; BEGIN; {'; '.join(SCHEMA)};"
-                f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
+                f"PRAGMA journal_mode = OFF; BEGIN; {'; '.join(sql.SCHEMA)};"
+                f" PRAGMA application_id = {sql.APPLICATION_ID}; PRAGMA user_version = {sql.VERSION}; COMMIT"
             )
-            connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", (*first, checksum(first)))
+            connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", (*first, sql.checksum(first)))
         draft.replace(files.beside(self._path, ""))
 
     def _connect(self, risk_power_loss: bool) -> None:
@@ -139,9 +119,9 @@ class SQLiteStore:
         # A crafted schema must not run functions, and a damaged page must not be trusted.
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
-        if self._one("PRAGMA application_id") != APPLICATION_ID:
+        if self._one("PRAGMA application_id") != sql.APPLICATION_ID:
             raise JournalError(f"{self._path}: is not a journal of this library; give the path of another file")
-        if self._one("PRAGMA user_version") != VERSION:
+        if self._one("PRAGMA user_version") != sql.VERSION:
             raise JournalError(
                 f"{self._path}: was written by another version of this library; continue with that version, or begin a new journal"
             )
@@ -152,23 +132,26 @@ class SQLiteStore:
     def _check(self) -> None:
         """Find what is damaged or missing: a message that is not found under its key would be sent again."""
         schema = {
-            sql for (sql,) in self._execute("SELECT sql FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'")
+            statement
+            for (statement,) in self._execute(
+                "SELECT sql FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
+            )
         }
-        self._has_uuid_index = BY_UUID_INDEX in schema
-        if schema - {BY_UUID_INDEX} != set(SCHEMA):
+        self._has_uuid_index = sql.BY_UUID_INDEX in schema
+        if schema - {sql.BY_UUID_INDEX} != set(sql.SCHEMA):
             raise JournalError(self._broken)
         # Reading does not use the index.
         if self._one(f"PRAGMA {'quick' if self._read_only else 'integrity'}_check(1)") != "ok":
             raise JournalError(self._broken)
         journals = self._execute("SELECT * FROM journal LIMIT 2").fetchall()
         is_one = len(journals) == 1 and all(map(isinstance, journals[0], (str, *(int,) * 5)))
-        if not is_one or checksum(journals[0][:-1]) != journals[0][-1]:
+        if not is_one or sql.checksum(journals[0][:-1]) != journals[0][-1]:
             raise JournalError(self._broken)
         self.id, self._runs, self._commits, self._total, self._closed, _ = journals[0]
         total = last = 0
         # SQLite does not notice a changed byte in a value.
         for values in self._execute("SELECT * FROM messages ORDER BY id"):
-            if not is_valid(values) or row_checksum(values) != values[-1]:
+            if not sql.is_valid(values) or sql.row_checksum(values) != values[-1]:
                 raise JournalError(self._broken)
             total, last = total + values[-1], values[0]
         if total != self._total:
@@ -180,7 +163,7 @@ class SQLiteStore:
         self._execute("PRAGMA journal_mode = WAL")
         with self._transaction():
             self._closed = 0
-            in_flight = self._select(BY_STATE, json.dumps(IN_FLIGHT), 0, -1)
+            in_flight = self._select(sql.BY_STATE, json.dumps(IN_FLIGHT), 0, -1)
             self._save([crashed(row) for row in in_flight])
             self._touched = True
         if self._execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]:
@@ -190,7 +173,7 @@ class SQLiteStore:
         """Close the store; harmless when it is closed."""
         # A journal that can't be closed in order is recovered the next time.
         with contextlib.suppress(sqlite3.Error, JournalError):
-            if self._connection is not None and not self._read_only and self._failure is None:
+            if self._connection is not None and not self._read_only and self.failure is None:
                 with self._transaction():
                     self._closed = 1
                     self._touched = True
@@ -228,20 +211,19 @@ class SQLiteStore:
         with self._transaction():
             self._finish(results)
             for report in reports:
-                named = next(iter(self._select(BY_KEY, json.dumps([report.key]))), None)
+                named = next(iter(self._select(sql.BY_KEY, json.dumps([report.key]))), None)
                 holder = next(iter(self._by_uuid(report.uuid)), None)
                 self._save(reported(named, holder, report))
             return self._claim(requests, run, now) if requests else []
 
     def _finish(self, results: Sequence[ResultRow]) -> None:
-        saved = {row.id for row in self._save([with_result(result.row, result) for result in results])}
-        # An event may have come first, or another process may have opened the journal meanwhile.
-        changed = {result.row.id: result for result in results if result.row.id not in saved}
-        if changed:
-            self._save([with_result(row, changed[row.id]) for row in self._select(BY_ID, json.dumps([*changed]))])
+        if results:
+            # The rows have changed since the claim if an event came first, or another process has opened the journal.
+            by_id = {result.row.id: result for result in results}
+            self._save([with_result(row, by_id[row.id]) for row in self._select(sql.BY_ID, json.dumps([*by_id]))])
 
     def _claim(self, requests: Sequence[ClaimRequest], run: int, now: float) -> list[Claim]:
-        known = {row.key: row for row in self._select(BY_KEY, json.dumps([request.key for request in requests]))}
+        known = {row.key: row for row in self._select(sql.BY_KEY, json.dumps([request.key for request in requests]))}
         rows, granted = [], []
         for request in requests:
             row = claimed(known.get(request.key), request, run=run, now=now, new_id=self._next_id)
@@ -261,7 +243,7 @@ class SQLiteStore:
         with self._transaction():
             changed = {
                 row.key: row._replace(state=state, reason="to be sent again")
-                for row in self._select(BY_KEY, json.dumps(keys))
+                for row in self._select(sql.BY_KEY, json.dumps(keys))
                 if (state := next_state(row.state, StateEvent.ALLOW_RESEND)) is not None
             }
             wrong = [key for key in keys if key not in changed]
@@ -282,7 +264,7 @@ class SQLiteStore:
     def find(self, keys: Sequence[str]) -> list[Row | None]:
         """Return the row of each key, or `None`, and claim nothing."""
         with self._translated_errors():
-            found = {row.key: row for row in self._select(BY_KEY, json.dumps(keys))}
+            found = {row.key: row for row in self._select(sql.BY_KEY, json.dumps(keys))}
         return [found.get(key) for key in keys]
 
     def with_uuid(self, uuid: str) -> Row | None:
@@ -292,20 +274,20 @@ class SQLiteStore:
 
     def _by_uuid(self, uuid: str | None) -> list[Row]:
         if not self._has_uuid_index:
-            self._execute(BY_UUID_INDEX)
+            self._execute(sql.BY_UUID_INDEX)
             self._has_uuid_index = self._touched = True
-        return self._select(BY_UUID, uuid)
+        return self._select(sql.BY_UUID, uuid)
 
     def rows(self, states: Sequence[State], *, after: int, count: int) -> list[Row]:
         """Return at most `count` rows in these states with an id above `after`, in the order of their ids."""
         with self._translated_errors():
-            return self._select(BY_STATE, json.dumps(states), after, count)
+            return self._select(sql.BY_STATE, json.dumps(states), after, count)
 
     def counts(self) -> dict[State, int]:
         """Return the number of messages by state."""
         with self._translated_errors():
             found = self._execute("SELECT state, count(*) FROM messages GROUP BY state").fetchall()
-        return {STATES[state]: count for state, count in found}
+        return {sql.STATES[state]: count for state, count in found}
 
     def statuses(self) -> dict[str | None, int]:
         """Return the number of accepted messages by status."""
@@ -342,39 +324,34 @@ class SQLiteStore:
     def _select(self, query: str, *values: object) -> list[Row]:
         # The values were checked when the journal was opened.
         return [
-            Row._make((*found[:STATE], STATES[found[STATE]], *found[STATE + 1 :]))
+            Row._make((*found[: sql.STATE], sql.STATES[found[sql.STATE]], *found[sql.STATE + 1 :]))
             for found in self._execute(query, *values)
         ]
 
     def _save(self, rows: Sequence[Row]) -> list[Row]:
-        """Insert new rows, and update others unless they have changed since they were read; return those that are stored."""
+        """Insert new rows, and update others; return them as they are stored."""
         new, known, stored = [], [], []
         for row in rows:
             values: list[Any] = [*row]
-            values[STATE] = row.state.value
-            version = values[-1] = row_checksum(values)
+            values[sql.STATE] = row.state.value
+            version = values[-1] = sql.row_checksum(values)
             self._total += version - row.version
             stored.append(row._replace(version=version))
             if row.version:
-                known.append((*values[BODY:], row.id, row.version))
+                known.append((*values[sql.BODY :], row.id))
             else:
                 new.append(values)
         self._touched |= bool(rows)
-        self._the_connection.executemany(INSERT, new)
-        if self._the_connection.executemany(UPDATE, known).rowcount == len(known):
-            return stored
-        versions = {row.id: row.version for row in self._select(BY_ID, json.dumps([row.id for row in rows]))}
-        for before, after in zip(rows, stored, strict=True):
-            if versions.get(after.id) != after.version:
-                self._total -= after.version - before.version
-        return [row for row in stored if versions.get(row.id) == row.version]
+        self._the_connection.executemany(sql.INSERT, new)
+        self._the_connection.executemany(sql.UPDATE, known)
+        return stored
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         if self._read_only:
             raise JournalError(f"{self._path}: was opened for reading only")
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         try:
             with self._translated_errors():
                 self._touched = False
@@ -383,7 +360,7 @@ class SQLiteStore:
                 if self._touched:
                     self._commits += 1
                     journal = (self.id, self._runs, self._commits, self._total, self._closed)
-                    self._execute(SAVE_JOURNAL, *journal, checksum(journal))
+                    self._execute(sql.SAVE_JOURNAL, *journal, sql.checksum(journal))
                 self._execute("COMMIT")
                 if self._touched and self._lock is not None:
                     self._lock.write(files.LockNote(self.id, self._commits, self._file))
@@ -392,7 +369,7 @@ class SQLiteStore:
                 self._execute("ROLLBACK")
             # The counters in memory may be ahead of the file.
             failure = f"{self._path}: can't be written after {type(error).__name__}; start again"
-            self._failure = error if isinstance(error, JournalError) else JournalError(failure)
+            self.failure = error if isinstance(error, JournalError) else JournalError(failure)
             raise
 
     @contextlib.contextmanager

@@ -34,7 +34,7 @@ BY_STATE = "SELECT * FROM messages WHERE state IN (SELECT value FROM json_each(?
 INSERT = f"INSERT INTO messages VALUES ({', '.join('?' * len(Row._fields))})"  # noqa: S608 - question marks
 UPDATE = (
     "UPDATE messages SET body = ?, run = ?, input_index = ?, state = ?, tried_at = ?, attempts = ?, finished_at = ?, uuid = ?,"
-    " status = ?, reason = ?, resent = ?, confirmed_by = ?, version = ? WHERE id = ? AND version = ?"
+    " status = ?, reason = ?, resent = ?, confirmed_by = ?, version = ? WHERE id = ?"
 )
 BY_UUID_INDEX = "CREATE INDEX messages_by_uuid ON messages (uuid) WHERE uuid IS NOT NULL"
 """Created when it is first needed: a run without events does not pay for it."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
+from callbell_async.errors import JournalError
 from callbell_async.journal.states import State, StateEvent, next_state, outcome_of
 from callbell_async.models.journal import Confirmation, JournalEntry
 from callbell_async.models.message_status import MessageStatus, supersedes
@@ -101,6 +102,8 @@ class JournalStore(Protocol):
 
     id: str
     """16 hex digits that distinguish this journal from every other; its messages carry them."""
+    failure: JournalError | None
+    """The failure after which it writes nothing more."""
 
     def begin_run(self) -> int:
         """Return the number of a new run."""
@@ -190,10 +193,7 @@ def with_result(row: Row, result: ResultRow) -> Row:
 
 
 def reported(named: Row | None, holder: Row | None, report: StatusReport) -> list[Row]:
-    """Return the rows after a report that changes them: `named` has its key, and `holder` has its uuid.
-
-    No two rows have one uuid.
-    """
+    """Return the rows after a report that changes them: `named` has its key, and `holder` has its uuid."""
     row = named or holder
     if named is None or holder is None or named.id == holder.id:
         return [] if row is None else [with_report(row, report)]

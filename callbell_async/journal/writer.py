@@ -32,7 +32,7 @@ __all__ = ["FLUSH_AFTER", "JournalWriter", "duplicate_error", "in_doubt", "is_te
 T = TypeVar("T")
 
 RESTART_AFTER = 1.0
-"""The seconds after which a journal that has failed is opened again for a single message, at the earliest."""
+"""The least number of seconds between two attempts to open a journal again that has failed."""
 FLUSH_AFTER = 0.05
 """The most seconds for which a result waits to be written. Usually it is written together with the next claims."""
 
@@ -85,6 +85,8 @@ class JournalWriter:
             if self._store is None:
                 await self._start()
             self._check_process()
+            if for_run and self._failure is not None:
+                await self._restart()
             self._users += 1
             self._runs += for_run
             if self._results or self._reports:
@@ -116,31 +118,30 @@ class JournalWriter:
         self._store, self._failure, self._single_run = store, None, None
 
     async def _restart(self) -> None:
-        """Open the store again after a failure; raises the failure if that is too early or fails too."""
+        """Open the store again after a failure; raises the failure if that is too early or fails too. Needs the lock."""
         loop = asyncio.get_running_loop()
-        async with self._lifecycle_lock():
-            if self._failure is None:
-                return
-            if loop.time() < self._restart_at:
-                raise self._failure
-            self._restart_at = loop.time() + RESTART_AFTER
-            store, thread = self._open_store()
+        if self._failure is None:
+            return
+        if loop.time() < self._restart_at:
+            raise self._failure
+        self._restart_at = loop.time() + RESTART_AFTER
+        store, thread = self._open_store()
 
-            def reopen() -> JournalStore:
-                store.close()
-                return self._connect()
+        def reopen() -> JournalStore:
+            store.close()
+            return self._connect()
 
-            opening = loop.run_in_executor(thread, reopen)
-            cancelled = await wait_uncancelled(opening)
-            try:
-                self._use(opening.result())
-            except JournalError as error:
-                self._failure = error
-                raise
-            if self._results or self._reports:
-                self._schedule_flush()
-            if cancelled is not None:
-                raise cancelled
+        opening = loop.run_in_executor(thread, reopen)
+        cancelled = await wait_uncancelled(opening)
+        try:
+            self._use(opening.result())
+        except JournalError as error:
+            self._failure = error
+            raise
+        if self._results or self._reports:
+            self._schedule_flush()
+        if cancelled is not None:
+            raise cancelled
 
     async def close(self, *, for_run: bool = False) -> None:
         """Write everything, and close the journal if this was the last user; harmless when it is closed.
@@ -201,7 +202,12 @@ class JournalWriter:
     async def ask(self, question: Callable[[JournalStore], T]) -> T:
         """Call a function with the store, in its thread."""
         store, thread = self._open_store()
-        return await asyncio.get_running_loop().run_in_executor(thread, question, store)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, question, store)
+        except JournalError:
+            if self._store is store and self._failure is None:
+                self._failure = store.failure
+            raise
 
     async def ask_flushed(self, question: Callable[[JournalStore], T]) -> T:
         """Do the same after everything is written."""
@@ -221,11 +227,10 @@ class JournalWriter:
 
     async def begin_singles(self) -> None:
         """Give single messages a run of their own, once for each opening; open a journal that has failed again."""
-        if self._failure is not None:
-            await self._restart()
         self._check_process()
-        if self._single_run is None:
+        if self._failure is not None or self._single_run is None:
             async with self._lifecycle_lock():
+                await self._restart()
                 if self._single_run is None:
                     self._single_run = await self.begin_run()
 

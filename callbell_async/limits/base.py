@@ -86,5 +86,5 @@ class RateLimiter(ABC):
         The client that got the response pauses in any case. A limiter that several clients share stops the others as well.
 
         Args:
-            seconds: The length of the pause from now on, 0 or more. A longer pause that has begun already stays as it is.
+            seconds: The length of the pause that begins now, 0 or more. A longer pause that has begun already stays as it is.
         """

@@ -12,7 +12,7 @@ SPARE = 2
 """The free slots that an idle process keeps, so that its next request need not wait for the engine."""
 
 HEADROOM = 8
-"""One slot more for so many slots in use."""
+"""A process asks for one slot more than it uses for each 8 slots in use."""
 
 STEP = 8
 """A process asks for this part of the limit at first, then for as much or twice what it has: processes that start at once get the same."""
@@ -40,7 +40,7 @@ class LendingTerms:
 
 @attrs.frozen(kw_only=True)
 class SlotReport:
-    """What a process reports to the engine.
+    """The report of a process to the engine.
 
     Attributes:
         owner: The name of the process, unique.
@@ -67,8 +67,8 @@ class SlotGrant:
 
     Attributes:
         sequence: The number of the last report that the engine has received.
-        held: The number of slots that the process has from now on; at least those that it reported.
-        pause: The seconds for which all processes pause, from now on.
+        held: The number of slots that the process has now; at least those that it reported.
+        pause: The seconds for which all processes pause.
         others: The number of slots that each other process has and needs.
     """
 
@@ -101,7 +101,7 @@ class Demand:
 
 @attrs.frozen(kw_only=True)
 class Decision:
-    """What a process does next: `keep` or `give_up` slots (0 or more), then report `want` and `ask`."""
+    """The next step of a process: `keep` or `give_up` slots (0 or more), then report `want` and `ask`."""
 
     keep: int
     give_up: int

@@ -20,7 +20,7 @@ class _State(Enum):
 
 
 class AfterEnd(Enum):
-    """What follows the end of a request."""
+    """The consequence of the end of a request."""
 
     RELEASE = "the strict rule applies to its slot"
     TAKE_BACK = "its slot was free too early: take one slot away, then the strict rule applies"

@@ -16,6 +16,7 @@ from callbell_async.limits.shared import REPORT_TIMEOUT, SharedRateLimiter, Slot
 
 try:
     import psycopg
+    from psycopg.conninfo import conninfo_to_dict
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "PostgresRateLimiter needs the PostgreSQL driver: pip install 'callbell-async[postgres]'", name=error.name
@@ -143,7 +144,7 @@ class PostgresRateLimiter(SharedRateLimiter):
 class _PostgresLender(SlotLender):
     def __init__(self, url: str, name: str) -> None:
         try:
-            self._place = psycopg.conninfo.conninfo_to_dict(url).get("host") or "this host"
+            self._place = conninfo_to_dict(url).get("host") or "this host"
         except (psycopg.ProgrammingError, TypeError, AttributeError):
             # libpq's text quotes the URL, and so the password.
             valid = False
@@ -257,7 +258,7 @@ class _PostgresLender(SlotLender):
         return f"{self}: {'no response in time' if self._broken else ' '.join(str(error).split())}"
 
     def _break(self) -> None:
-        """End the connection at once: whoever waits for a response gets an error."""
+        """End the connection at once: a task that waits for a response gets an error."""
         self._broken = True
         if self._connection is not None and not self._connection.closed:
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as duplicate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from urllib.parse import urlsplit
 
 from callbell_async.errors import ConfigurationError, RateLimiterError
@@ -194,7 +195,7 @@ class _RedisLender(SlotLender):
         }
         if self._client is None:
             raise RateLimiterError(f"{self}: not connected")
-        failure = ""
+        failure, found = "", b""
         try:
             found = await self._script(keys=[self._key], args=[json.dumps(document)], client=self._client)
         except (RedisError, OSError) as error:
@@ -222,4 +223,4 @@ class _RedisLender(SlotLender):
 
 def _milliseconds(seconds: float) -> int:
     """Round up: the engine must not forget too early."""
-    return -int(-seconds * 1000 // 1)
+    return math.ceil(seconds * 1000)

@@ -160,8 +160,8 @@ class SharedRateLimiter(WindowRateLimiter):
                 return
             renewal, self._renewal = self._renewal, None
             renewal.cancel()
-            await asyncio.wait([renewal])
             try:
+                await asyncio.wait([renewal])
                 self._return_all()
                 await self._report(last=True)
             except RateLimiterError as error:

@@ -266,9 +266,9 @@ class WindowRateLimiter(RateLimiter):
             if not returns:
                 return None
             chance = max(chance, min(returns))
-        if self._loop is not None and max(chance, self._loop.time()) >= self._allowed_until:
-            return None
-        return chance
+        if self._allowed_until == math.inf or self._loop is None:
+            return chance
+        return chance if max(chance, self._loop.time()) < self._allowed_until else None
 
     def _arm(self) -> None:
         """Set the timer to the time when the next slot may be used by a waiter."""

@@ -22,7 +22,7 @@ class JournalEntry:
     """One message in a journal.
 
     Attributes:
-        key: What identifies the message in the journal: its own `key`, or 32 hex digits that follow from its content.
+        key: The identifier of the message in the journal: its own `key`, or 32 hex digits that are derived from its content.
         message_body: The JSON body of `POST /messages/send`.
         outcome: `UNKNOWN` also while the message is in flight; `SKIPPED` if the run ended before it was sent.
         index: The position in the input of the last run that sent it, from 0.

@@ -84,7 +84,7 @@ def _kind_of_type(content_type: str | None) -> AttachmentKind | None:
     main = (content_type or "").partition("/")[0].strip().lower()
     if main in _MAIN_TYPES:
         return AttachmentKind(main)
-    # A document in most cases; but `application/octet-stream` says nothing, and the suffix decides.
+    # A document in most cases; but `application/octet-stream` has no meaning, and the suffix decides.
     return None
 
 

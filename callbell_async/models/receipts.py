@@ -53,7 +53,8 @@ class MessageReceipt:
         contact: the contact; in the response to sending only when `fields` of the message asked for it. The response of `messages.status` may
             have it in any case.
         conversation: the conversation; in the same responses as `contact`.
-        metadata: the metadata with which the message was sent, as pairs of strings; empty if Callbell left it out.
+        metadata: the metadata with which the message was sent, as pairs of strings; empty if Callbell left it out, and in the receipts of a
+            journal. Receipts are equal whatever their metadata.
         raw: the untouched JSON of the message.
     """
 
@@ -62,7 +63,7 @@ class MessageReceipt:
     status_payload: Any = attrs.field(default=None, hash=False, repr=False)
     contact: Contact | None = None
     conversation: Conversation | None = None
-    metadata: Mapping[str, str] = attrs.field(factory=dict, hash=False, repr=item_count)
+    metadata: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=item_count)
     raw: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
 
     @property

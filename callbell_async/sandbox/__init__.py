@@ -21,6 +21,7 @@ from callbell_async.sandbox.records import (
     SandboxWebhookDelivery,
 )
 from callbell_async.sandbox.server import Sandbox
+from callbell_async.sandbox.thread import SandboxThread
 from callbell_async.sandbox.webhook_sender import WebhookSender
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "SandboxResponse",
     "SandboxTeam",
     "SandboxTemplate",
+    "SandboxThread",
     "SandboxUser",
     "SandboxWebhook",
     "SandboxWebhookDelivery",

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import attrs
 
+from callbell_async.models.message_parts import Location
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.models.template_validation import fill_template
 from callbell_async.sandbox.clock import START, Calendar
@@ -85,6 +86,7 @@ class SandboxAccount:
         webhook: The webhook; `None` without one.
         webhook_events: The last 10,000 attempts to deliver an event, the newest first.
         on_event: Called with each event's name and the record it is about; a running sandbox sets it.
+        revision: A number that grows with each change of the account that the account makes itself.
         contacts_have_cursors: Whether `meta` of the list of contacts has `next` (default true).
         history_has_meta: Whether a contact's history has `meta`: true (default) as the service, false as its documentation.
         contact_in_list: Whether `GET` and `PATCH /contacts/:uuid` return a list of one: false (default) as the service, true as its
@@ -118,7 +120,15 @@ class SandboxAccount:
         self.included_channels = 3
         self.bot_uuid = "f7155fc557b74597b429bd3dbb5ca677"
         self.bot_name = "My Bot"
+        self.on_event: EventSink | None = None
+        self.revision = 0
         self.messages: list[SandboxMessage] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Remove all records and messages, and add the defaults of a new account again. The options stay."""
+        self.revision += 1
+        self.messages.clear()
         self._by_uuid: dict[str, SandboxMessage] = {}
         self.contacts = ContactBook()
         now = self.calendar.now()
@@ -143,7 +153,6 @@ class SandboxAccount:
         self.custom_fields: dict[str, SandboxCustomField] = {}
         self.webhook: SandboxWebhook | None = None
         self.webhook_events: deque[SandboxWebhookDelivery] = deque(maxlen=KEPT_DELIVERIES)
-        self.on_event: EventSink | None = None
 
     def seed(self, record: Record) -> Record:
         """Add a record, without an event.
@@ -153,6 +162,7 @@ class SandboxAccount:
         Returns:
             The record.
         """
+        self.revision += 1
         now = self.calendar.now()
         for name in ("created_at", "updated_at"):
             if getattr(record, name, now) is None:
@@ -178,6 +188,7 @@ class SandboxAccount:
 
     def emit(self, event: str, record: SandboxContact | SandboxUser | HistoryItem) -> None:
         """Report an event about a record to `on_event`."""
+        self.revision += 1
         if self.on_event is not None:
             self.on_event(event, record)
 
@@ -225,25 +236,33 @@ class SandboxAccount:
         return message
 
     def receive_message(
-        self, text: str, *, sender: str, channel: str = "whatsapp", attachments: Sequence[str] = ()
+        self,
+        text: str = "",
+        *,
+        sender: str,
+        channel: str = "whatsapp",
+        attachments: Sequence[str] = (),
+        location: Location | None = None,
     ) -> HistoryItem:
         """Receive a message from a customer, which opens the conversation and starts the 24 hours for replies.
 
         Args:
-            text: The text.
+            text: The text; by default none, for a customer who sends a file or a place only.
             sender: The customer's number, or identifier in the channel; the contact is created if needed.
             channel: The type of the channel.
             attachments: The URLs of media, which only webhook events contain.
+            location: A place, which only webhook events contain.
 
         Returns:
             The item in the contact's history.
         """
-        contact = self._contact_of({"to": sender, "from": channel})
+        contact = self.contacts.by_bsuid(sender) or self._contact_of({"to": sender, "from": channel})
         contact.last_reply = self.calendar.elapsed()
         self.contacts.touch(contact)
         self.open_conversation(contact)
         item = self._add_to_history(contact, text, "received", uuid=f"wamid.{new_id()}")
         item.attachments = list(attachments)
+        item.location = location
         self.emit("message_created", item)
         return item
 

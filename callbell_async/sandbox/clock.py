@@ -5,12 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
-__all__ = ["START", "Calendar", "local", "local_millis", "utc", "utc_millis"]
+__all__ = ["START", "Calendar", "MovableClock", "local", "local_millis", "utc", "utc_millis"]
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 """The date when a sandbox begins, by default. It is the same in every run, so that responses can be compared."""
 
 _CALLBELL_TIME = timezone(timedelta(hours=1))
+
+
+class MovableClock:
+    """A clock that can be moved forward.
+
+    Args:
+        clock: Returns seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._ahead = 0.0
+
+    def __call__(self) -> float:
+        """Return the seconds of the clock, and how far it was moved."""
+        return self._clock() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward."""
+        self._ahead += seconds
 
 
 class Calendar:

@@ -26,11 +26,17 @@ __all__ = [
     "RawResponse",
     "apply_fault",
     "http_response",
+    "read_body",
     "refuse_other_sites",
     "sandbox_request",
+    "stream_changes",
 ]
 
 BASE = "/v1"
+
+CHANGES_EVERY = 0.1
+SILENCE = 5.0
+"""The seconds between two looks at the revision, and after which an event is sent without a change."""
 
 _log = logging.getLogger("callbell_async.sandbox")
 
@@ -98,12 +104,43 @@ def _is_this_machine(host: str) -> bool:
         return False
 
 
+async def read_body(http: web.BaseRequest, request: SandboxRequest) -> SandboxResponse | None:
+    """Read the body of a request; return the response to one that is too large, or does not match its headers."""
+    try:
+        request.body = await http.read()
+    except web.HTTPRequestEntityTooLarge:
+        return SandboxResponse(413, {"error": "request entity too large"})
+    except web.RequestPayloadError:
+        return SandboxResponse(400, {"error": "the body does not match its headers"})
+    return None
+
+
 # --- connections --------------------------------------------------------------------------------------------------------
 
 
-def http_response(response: SandboxResponse) -> web.Response:
-    """Return a response for aiohttp to send."""
-    return web.Response(status=response.status, body=response.content, headers=response.all_headers)
+def http_response(response: SandboxResponse, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return a response for aiohttp to send, with further headers."""
+    all_headers = {**response.all_headers, **(headers or {})}
+    return web.Response(status=response.status, body=response.content, headers=all_headers)
+
+
+async def stream_changes(
+    http: web.BaseRequest, revision: Callable[[], int], headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """Send a server-sent event at each change of a revision, until the client leaves."""
+    response = web.StreamResponse(headers={**headers, "Content-Type": "text/event-stream"})
+    await response.prepare(http)
+    sent, silent_for = -1, 0.0
+    with contextlib.suppress(ConnectionError):
+        while http.transport is not None and not http.transport.is_closing():
+            # Also without a change: a test may change a record, which the account does not notice.
+            if sent != revision() or silent_for >= SILENCE:
+                sent, silent_for = revision(), 0.0
+                await response.write(f"data: {sent}\n\n".encode())
+            # Changes within this time are one event, so that many messages in a row do not flood the page.
+            await asyncio.sleep(CHANGES_EVERY)
+            silent_for += CHANGES_EVERY
+    return response
 
 
 class Connections:
@@ -199,18 +236,13 @@ class HttpExchange:
         self.is_read = True
         if self._http.headers.get("Expect", "").lower() == "100-continue":
             await self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        try:
-            self.request.body = await self._http.read()
-        except web.HTTPRequestEntityTooLarge:
-            self.refused = SandboxResponse(413, {"error": "request entity too large"})
-        except web.RequestPayloadError:
-            self.refused = SandboxResponse(400, {"error": "the body does not match its headers"})
+        self.refused = await read_body(self._http, self.request)
 
     async def send(self, response: SandboxResponse) -> None:
         """Send a complete response."""
         body = b"" if self.request.method == "HEAD" else response.content
         await self.write(response_head(response) + body)
-        self.request.status = response.status
+        self.request.status, self.request.response = response.status, response
 
     async def write(self, data: bytes) -> None:
         """Send bytes, as fast as the client reads them."""

@@ -40,6 +40,7 @@ class SandboxRequest:
         raw_headers: All headers, in the order and spelling in which they were sent.
         status: The status of the response; `None` before it, or if the connection ended without a complete response.
         fault: The name of the fault that was applied; `None` without one.
+        response: The complete response that was sent; `None` before it, or if a fault sent other bytes or none.
     """
 
     method: str
@@ -54,6 +55,7 @@ class SandboxRequest:
     raw_headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
     status: int | None = None
     fault: str | None = None
+    response: SandboxResponse | None = attrs.field(default=None, repr=False)
 
     @property
     def document(self) -> Any:

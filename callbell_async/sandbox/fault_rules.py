@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from callbell_async.sandbox.exchange import SandboxRequest
 from callbell_async.sandbox.faults import Fault
@@ -17,6 +17,7 @@ class FaultRule:
     """Faults for some of the requests, as `Sandbox.inject` returns it.
 
     Attributes:
+        id: The number of the rule in its sandbox, from 1.
         met: The number of requests that got a fault of this rule.
     """
 
@@ -29,7 +30,23 @@ class FaultRule:
         self._draws = random.Random(seed)  # noqa: S311 - chance that repeats is the point
         self._when = when
         self._removed = False
+        self.id = 0
         self.met = 0
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the faults, in their order."""
+        return [fault.name for fault in self._faults]
+
+    @property
+    def times(self) -> int | None:
+        """The number of requests that get a fault; `None` for no limit."""
+        return self._times
+
+    @property
+    def probability(self) -> float:
+        """The probability of each request to get a fault, from 0 to 1."""
+        return self._probability
 
     @property
     def over(self) -> bool:
@@ -77,11 +94,24 @@ class FaultRules:
     def __init__(self, is_valid_message: Predicate) -> None:
         self._is_valid_message = is_valid_message
         self._rules: list[FaultRule] = []
+        self._added = 0
+
+    def __iter__(self) -> Iterator[FaultRule]:
+        """Iterate over the rules that still apply to requests."""
+        return iter([rule for rule in self._rules if not rule.over])
 
     def add(self, rule: FaultRule) -> FaultRule:
         """Add a rule after all others and return it."""
+        self._added += 1
+        rule.id = self._added
         self._rules.append(rule)
         return rule
+
+    def clear(self) -> None:
+        """End all rules."""
+        for rule in self._rules:
+            rule.remove()
+        self._rules.clear()
 
     async def choose(self, request: SandboxRequest, read: Callable[[], Awaitable[bool]]) -> Fault | None:
         """Return the fault for a request whose head has arrived; `None` for the usual response.

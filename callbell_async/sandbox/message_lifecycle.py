@@ -46,6 +46,11 @@ class StatusTimings:
     delivered: float = 5.0
     read: float = 10.0
 
+    @classmethod
+    def instant(cls) -> StatusTimings:
+        """Return timings without any wait: an accepted message is read at once, and one that fails has failed at once."""
+        return cls(reported=0.0, sent=0.0, delivered=0.0, read=0.0)
+
 
 @attrs.frozen(kw_only=True)
 class DeliveryFailure:
@@ -172,26 +177,42 @@ def _meta_error(failure: DeliveryFailure) -> dict[str, Any]:
 
 
 class Timers:
-    """Functions to call later, by the running loop's clock."""
+    """Functions to call later, by the running loop's clock, which can be moved forward."""
 
     def __init__(self) -> None:
-        self._handles: set[asyncio.TimerHandle] = set()
+        self._calls: dict[asyncio.TimerHandle, tuple[float, Callable[[], None]]] = {}
+        self._ahead = 0.0
+
+    def time(self) -> float:
+        """Return the time of the timers: the loop's, and how far it was moved."""
+        return asyncio.get_running_loop().time() + self._ahead
 
     def at(self, moment: float, call: Callable[[], None]) -> None:
-        """Call the function when the loop's time is `moment`."""
+        """Call the function when `time` is `moment`."""
 
         def run() -> None:
-            self._handles.discard(handle)
+            del self._calls[handle]
             call()
 
-        handle = asyncio.get_running_loop().call_at(moment, run)
-        self._handles.add(handle)
+        handle = asyncio.get_running_loop().call_at(moment - self._ahead, run)
+        self._calls[handle] = moment, call
+
+    def advance(self, seconds: float) -> None:
+        """Move the time forward; what becomes due is called soon, in the order of its time."""
+        self._ahead += seconds
+        for moment, call in self._take():
+            self.at(moment, call)
 
     def cancel(self) -> None:
         """Cancel all calls."""
-        for handle in self._handles:
+        self._take()
+
+    def _take(self) -> list[tuple[float, Callable[[], None]]]:
+        calls = dict(self._calls)
+        self._calls.clear()
+        for handle in calls:
             handle.cancel()
-        self._handles.clear()
+        return list(calls.values())
 
 
 class _Message(Protocol):
@@ -234,7 +255,7 @@ class StatusTracker:
     ) -> None:
         """Call `on_change` at each change of a message's status, with the seconds since its acceptance."""
         self.messages += 1
-        begin = asyncio.get_running_loop().time()
+        begin = self._timers.time()
         self._schedule(_Tracked(message=message, timings=timings, on_change=on_change, begin=begin))
 
     def _schedule(self, tracked: _Tracked) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import attrs
 
+from callbell_async.models.message_parts import Location
 from callbell_async.sandbox.exchange import SandboxRequest
 from callbell_async.sandbox.message_lifecycle import DeliveryFailure
 
@@ -192,6 +193,7 @@ class HistoryItem:
         contact: The contact.
         uuid: The identifier; `None` for a system note. A received message has one that begins with `wamid.`.
         attachments: The URLs of media, which only webhook events contain.
+        location: The place that a customer sent, which only webhook events contain; `None` without one.
         message: The accepted message that the item shows; `None` for a note and for a received message.
     """
 
@@ -204,6 +206,7 @@ class HistoryItem:
     contact: SandboxContact = attrs.field(eq=False, repr=False)
     uuid: str | None = None
     attachments: Sequence[str] = ()
+    location: Location | None = None
     message: SandboxMessage | None = attrs.field(default=None, eq=False, repr=False)
 
 

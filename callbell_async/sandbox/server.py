@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -18,22 +19,27 @@ from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api.messages import is_valid_message
 from callbell_async.sandbox.api.router import route
 from callbell_async.sandbox.assertions import Assertions
-from callbell_async.sandbox.clock import START
+from callbell_async.sandbox.clock import START, MovableClock
 from callbell_async.sandbox.connections import (
     Connections,
     HttpExchange,
     RawResponse,
     apply_fault,
     http_response,
+    read_body,
     refuse_other_sites,
     sandbox_request,
+    stream_changes,
 )
+from callbell_async.sandbox.control.operations import control
+from callbell_async.sandbox.control.pages import PREFIX, SECURITY_HEADERS, inbox_file
+from callbell_async.sandbox.control.records import add_records
 from callbell_async.sandbox.exchange import NOT_AUTHORIZED, TOO_MANY, SandboxRequest, SandboxResponse
 from callbell_async.sandbox.fault_rules import FaultRule, FaultRules
 from callbell_async.sandbox.faults import Fault
 from callbell_async.sandbox.message_lifecycle import DeliveryFailure, StatusTimings
 from callbell_async.sandbox.records import SandboxMessage
-from callbell_async.sandbox.webhook_sender import WebhookSender
+from callbell_async.sandbox.webhook_sender import PostFunction, WebhookSender
 
 __all__ = ["Sandbox"]
 
@@ -46,7 +52,7 @@ class Sandbox(Assertions):
         ...
     ```
 
-    docs/sandbox.md lists what it assumes where Callbell's documentation is silent.
+    docs/how-to/sandbox.md lists what it assumes where Callbell's documentation is silent.
 
     Args:
         token: The only accepted token (default `"sandbox"`); `None` accepts any.
@@ -58,11 +64,16 @@ class Sandbox(Assertions):
         tls: The server's TLS context, for https.
         webhook_secret: The secret that signs webhook events; `None` (default) for no signature.
         webhook_time: Returns the Unix time for signatures (default: the machine's).
+        records: Records of a new sandbox and after `reset`, in the form of `seed`.
+
+    Raises:
+        ValueError: `records` has a wrong kind, field or value.
 
     Attributes:
         account: The account: its records, for seeding and changing.
         deliveries: The deliveries to the webhook: settings and counts.
         requests: The requests that were read, or refused while they were read, in order.
+        fault_rules: The rules of `inject` that still apply to requests.
         token: The token for a client.
     """
 
@@ -78,22 +89,25 @@ class Sandbox(Assertions):
         tls: ssl.SSLContext | None = None,
         webhook_secret: str | None = None,
         webhook_time: Callable[[], float] = time.time,
+        records: Mapping[str, Any] | None = None,
     ) -> None:
+        self._clock = MovableClock(clock)
         self.token = "sandbox" if token is None else token
-        self.account = SandboxAccount(clock=clock, start=start, status_timings=status_timings)
+        self.account = SandboxAccount(clock=self._clock, start=start, status_timings=status_timings)
         self.deliveries = WebhookSender(self.account, secret=webhook_secret, now=webhook_time)
         self.requests: list[SandboxRequest] = []
         self._any_token = token is None
         self._port = port
-        self._clock = clock
-        self._window = None if limit is None else _RequestWindow(limit, clock)
+        self._window = None if limit is None else _RequestWindow(limit, self._clock)
         self._tls = tls
-        self._fault_rules = FaultRules(functools.partial(is_valid_message, self.account))
+        self.fault_rules = FaultRules(functools.partial(is_valid_message, self.account))
         self._request_tasks: set[asyncio.Task[Any] | None] = set()
         self._connections = Connections()
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
         self._base_url = ""
+        self._records = records or {}
+        self.seed(self._records)
 
     @property
     def url(self) -> str:
@@ -101,6 +115,11 @@ class Sandbox(Assertions):
         if self._runner is None:
             raise RuntimeError("the sandbox is not running; use `async with Sandbox() as sandbox:`")
         return self._base_url
+
+    @property
+    def inbox_url(self) -> str:
+        """The address of the inbox, for a browser; raises `RuntimeError` if the sandbox is not running."""
+        return self.url.removesuffix("/v1") + PREFIX
 
     @property
     def messages(self) -> list[SandboxMessage]:
@@ -111,6 +130,49 @@ class Sandbox(Assertions):
     def connections(self) -> int:
         """The number of connections opened so far."""
         return self._connections.opened
+
+    # --- the state --------------------------------------------------------------------------------------------------------
+
+    def seed(self, document: Mapping[str, Any]) -> int:
+        """Add records that are given as JSON, without events; if one of them is wrong, none is added.
+
+        Args:
+            document: For each kind (`channels`, `templates`, `teams`, `users`, `custom_statuses`, `funnels`, `contacts`, `webhooks`) a
+                list of objects with the attributes of the `Sandbox…` class; `custom_fields` has a type for each name.
+
+        Returns:
+            The number of records.
+
+        Raises:
+            ValueError: A kind, a field or a value is wrong; the text names its place.
+        """
+        return add_records(self.account, document)
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward: dates, the limit, the 24 hours for replies, statuses and further attempts to deliver an event.
+
+        Args:
+            seconds: How far, in seconds; at least 0.
+
+        Raises:
+            ValueError: `seconds` is negative, or not a finite number.
+        """
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"seconds={seconds!r}: must be a number from 0")
+        self._clock.advance(seconds)
+        self.deliveries.advance(seconds)
+        self.account.revision += 1
+
+    async def reset(self) -> None:
+        """Return to the state of a new sandbox: its own records only, no messages, requests, faults or deliveries.
+
+        The clock, the options of the account and the settings of `deliveries` stay.
+        """
+        self.remove_faults()
+        self.requests.clear()
+        await self.deliveries.reset()
+        self.account.reset()
+        self.seed(self._records)
 
     # --- faults -----------------------------------------------------------------------------------------------------------
 
@@ -154,7 +216,13 @@ class Sandbox(Assertions):
             raise ValueError("faults: give at least one, such as faults.accept_then_close()")
         if not 0.0 <= probability <= 1.0:
             raise ValueError(f"probability={probability!r}: must be from 0 to 1")
-        return self._fault_rules.add(FaultRule(faults, times=times, probability=probability, seed=seed, when=when))
+        self.account.revision += 1
+        return self.fault_rules.add(FaultRule(faults, times=times, probability=probability, seed=seed, when=when))
+
+    def remove_faults(self) -> None:
+        """End all rules of `inject`."""
+        self.fault_rules.clear()
+        self.account.revision += 1
 
     # --- the webhook ------------------------------------------------------------------------------------------------------
 
@@ -177,6 +245,18 @@ class Sandbox(Assertions):
             payload: The payload; any value that JSON can hold.
         """
         self.deliveries.emit(event, payload)
+
+    def deliver_to(self, post: PostFunction | None) -> None:
+        """Post webhook events by a function in place of HTTP, for an application that listens on no port.
+
+        An account without a webhook gets one that is subscribed to all events. An exception of the function counts as status 500, and
+        is logged.
+
+        Args:
+            post: A coroutine function, called with the body (bytes) and the headers of each post; returns the status of the response.
+                `None` posts over HTTP again.
+        """
+        self.deliveries.deliver_to(post)
 
     async def probe(self) -> int | None:
         """Post `{}` to the webhook, as Callbell does to check it.
@@ -234,17 +314,33 @@ class Sandbox(Assertions):
                 self.requests.append(request)
                 request.status = refused.status
                 return http_response(refused)
+            if not request.below_v1 and f"{request.path}/".startswith(PREFIX):
+                return await self._serve_inbox(http, request)
             wait_closed = functools.partial(self._connections.wait_closed, http.protocol)
-            return await self._respond(
-                HttpExchange(http, request, wait_closed, functools.partial(self._execute, request))
-            )
+            exchange = HttpExchange(http, request, wait_closed, functools.partial(self._execute, request))
+            response = await self._respond(exchange)
+            self.account.revision += 1
+            return response
         finally:
             self._request_tasks.discard(task)
+
+    async def _serve_inbox(self, http: web.BaseRequest, request: SandboxRequest) -> web.StreamResponse:
+        """Respond to a request to the inbox or to the control API, which need no token and get no fault."""
+        if request.method == "GET":
+            if request.path == f"{PREFIX}changes":
+                return await stream_changes(http, lambda: self.account.revision, SECURITY_HEADERS)
+            if page := inbox_file(f"{request.path}/" if f"{request.path}/" == PREFIX else request.path):
+                return http_response(page, SECURITY_HEADERS)
+        refused = await read_body(http, request)
+        response = refused or await control(self, request)
+        if request.method != "GET":
+            self.account.revision += 1
+        return http_response(response, SECURITY_HEADERS)
 
     async def _respond(self, exchange: HttpExchange) -> web.StreamResponse:
         request = exchange.request
         try:
-            fault = await self._fault_rules.choose(request, lambda: self._read(exchange))
+            fault = await self.fault_rules.choose(request, lambda: self._read(exchange))
             if fault is None:
                 await self._read(exchange)
         except ConnectionError:
@@ -252,7 +348,7 @@ class Sandbox(Assertions):
         if fault is not None:
             return await apply_fault(fault, exchange)
         response = exchange.execute()
-        request.status = response.status
+        request.status, request.response = response.status, response
         return http_response(response)
 
     async def _read(self, exchange: HttpExchange) -> bool:
@@ -263,6 +359,7 @@ class Sandbox(Assertions):
             # A request that gets a fault counts within the limit, too.
             exchange.refused = exchange.refused or self._admit(exchange.request)
             self.requests.append(exchange.request)
+            self.account.revision += 1
         return exchange.refused is None
 
     def _admit(self, request: SandboxRequest) -> SandboxResponse | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from callbell_async.models.message_parts import Location
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses
@@ -73,8 +74,15 @@ def _message(account: SandboxAccount, item: HistoryItem) -> dict[str, Any]:
         "channel": item.channel,
         "contact": responses.contact(account, item.contact),
         **({} if item.message is None else responses.metadata(item.message)),
+        **({} if item.location is None else {"messageLocation": _location(item.location)}),
         "createdAt": local_millis(item.created_at),
     }
+
+
+def _location(location: Location) -> dict[str, Any]:
+    # `x` is the latitude, as in Callbell's example.
+    coordinates = {"x": location.latitude, "y": location.longitude}
+    return {"coordinates": coordinates, "googleMapsLocation": location.map_url}
 
 
 _PAYLOADS: dict[str, Callable[[SandboxAccount, Any], dict[str, Any]]] = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -14,7 +15,7 @@ import orjson
 
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.sandbox.account import SandboxAccount
-from callbell_async.sandbox.api.validation import is_loopback
+from callbell_async.sandbox.api.validation import EVENTS, is_loopback
 from callbell_async.sandbox.message_lifecycle import StatusTracker, Timers
 from callbell_async.sandbox.records import (
     HistoryItem,
@@ -28,7 +29,12 @@ from callbell_async.sandbox.webhook_client import Response, WebhookClient
 from callbell_async.sandbox.webhook_events import render, render_status, subscriber
 from callbell_async.webhooks.signature import SIGNATURE_HEADER, sign
 
-__all__ = ["WebhookSender"]
+__all__ = ["PostFunction", "WebhookSender"]
+
+_log = logging.getLogger("callbell_async.sandbox")
+
+PostFunction = Callable[[bytes, Mapping[str, str]], Awaitable[int]]
+"""Called with the body and the headers of a post; returns the status of the response."""
 
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)
 
@@ -65,6 +71,7 @@ class WebhookSender:
         self._account = account
         self._now = now
         self._client = WebhookClient()
+        self._post_function: PostFunction | None = None
         self._timers = Timers()
         self._statuses = StatusTracker(self._timers, self._notify)
         self._progress = asyncio.Event()
@@ -101,6 +108,12 @@ class WebhookSender:
         """Deliver each further event twice, with this probability drawn from `seed`; 0 ends it."""
         self._duplicate_probability = probability
         self._draws = random.Random(seed)  # noqa: S311 - as above
+
+    def deliver_to(self, post: PostFunction | None) -> None:
+        """Post by a function in place of HTTP; `None` for HTTP again. Without a webhook, one is subscribed to all events."""
+        self._post_function = post
+        if post is not None and self._account.webhook is None:
+            self._account.seed(SandboxWebhook(url="http://127.0.0.1/", subscriptions=list(EVENTS)))
 
     def emit(self, event: str, payload: Any) -> None:
         """Deliver an event with this payload (any JSON value), if the sandbox runs and a webhook is subscribed to it."""
@@ -151,6 +164,19 @@ class WebhookSender:
         await self._client.close()
         self._statuses.messages = self._pending = 0
         self._notify()
+
+    async def reset(self) -> None:
+        """End all deliveries and begin again, with the counts at zero. The settings stay, duplicates do not."""
+        was_running = self._running
+        await self.stop()
+        self.delivered = self.failed = self.given_up = 0
+        self.duplicate(0.0)
+        if was_running:
+            self.start()
+
+    def advance(self, seconds: float) -> None:
+        """Move the time of the statuses and of the further attempts forward."""
+        self._timers.advance(seconds)
 
     # --- events -----------------------------------------------------------------------------------------------------------
 
@@ -213,7 +239,7 @@ class WebhookSender:
             self._finish()
             return
         delay = self.retry_delays[delivery.attempts - 1]
-        self._timers.at(asyncio.get_running_loop().time() + delay, functools.partial(self._enqueue, delivery))
+        self._timers.at(self._timers.time() + delay, functools.partial(self._enqueue, delivery))
 
     def _count_failure(self, webhook: SandboxWebhook) -> None:
         webhook.failed_events += 1
@@ -225,7 +251,15 @@ class WebhookSender:
         headers = {"Content-Type": "application/json"}
         if self._secret is not None:
             headers[SIGNATURE_HEADER] = sign(body, self._secret, now=self._now())
-        return await self._client.post(webhook.url, body, headers, self.timeout)
+        if self._post_function is None:
+            return await self._client.post(webhook.url, body, headers, self.timeout)
+        try:
+            async with asyncio.timeout(self.timeout):
+                return Response(await self._post_function(body, headers), {}, {})
+        except Exception:
+            # A web server would log it and send 500.
+            _log.exception("the function of deliver_to failed")
+            return Response(500, {}, {})
 
     def _record(self, delivery: _Delivery, response: Response | None) -> None:
         record = SandboxWebhookDelivery(event=delivery.event, payload=delivery.payload, success=False, code=None)

@@ -47,7 +47,7 @@ def _shared_fields(cls: type[Message]) -> Callable[[Message], dict[str, Any]]:
     own: dict[str, Any] = {name: override(omit=True) for name in _OWN_FIELDS if hasattr(attrs.fields(cls), name)}
     return make_dict_unstructure_fn(
         cls,
-        converter,
+        converter(),
         _cattrs_omit_if_default=True,
         key=override(omit=True),
         channel=override(rename="from", omit_if_default=False),
@@ -93,20 +93,6 @@ def _custom_body(message: CustomMessage) -> tuple[str, dict[str, Any]]:
     return message.type, dict(message.content)
 
 
-def _register_message(cls: type[Any], own_body: Callable[[Any], tuple[str, dict[str, Any]]]) -> None:
-    shared = _shared_fields(cls)
-    several_values = cls is TemplateMessage
-
-    def unstructure(message: Any) -> dict[str, Any]:
-        body = shared(message)
-        body["type"], body["content"] = own_body(message)
-        if several_values and len(message.values) > 1:
-            body["template_values"] = message.values
-        return body
-
-    converter.register_unstructure_hook(cls, unstructure)
-
-
 _OWN_BODIES: dict[type[Message], Callable[[Any], tuple[str, dict[str, Any]]]] = {
     TextMessage: _text_body,
     ImageMessage: _image_body,
@@ -116,17 +102,28 @@ _OWN_BODIES: dict[type[Message], Callable[[Any], tuple[str, dict[str, Any]]]] = 
     TemplateMessage: _template_body,
     CustomMessage: _custom_body,
 }
-for _cls, _own_body in _OWN_BODIES.items():
-    _register_message(_cls, _own_body)
 
 
 @functools.cache
-def _unstructure_hook(cls: type[Message]) -> Callable[[Message], Any]:
-    if not issubclass(cls, tuple(_OWN_BODIES)):
+def _writer(cls: type[Message]) -> Callable[[Any], dict[str, Any]]:
+    """Return the function that writes messages of a class; a subclass is written as the class of this library beneath it."""
+    known = next((base for base in cls.__mro__ if base in _OWN_BODIES), None)
+    if known is None:
         raise InvalidMessageError(
             "message", f"{cls.__name__} can't be sent; build CustomMessage for a new kind of message"
         )
-    return converter.get_unstructure_hook(cls)
+    shared = _shared_fields(known)
+    own_body = _OWN_BODIES[known]
+    several_values = known is TemplateMessage
+
+    def write(message: Any) -> dict[str, Any]:
+        body = shared(message)
+        body["type"], body["content"] = own_body(message)
+        if several_values and len(message.values) > 1:
+            body["template_values"] = message.values
+        return body
+
+    return write
 
 
 def _document(message: Message) -> dict[str, Any]:
@@ -135,8 +132,7 @@ def _document(message: Message) -> dict[str, Any]:
             "message", f"must be a message such as TextMessage(...), not {type(message).__name__}"
         )
     kind: Any = type(message)
-    document: dict[str, Any] = _unstructure_hook(kind)(message)
-    return document
+    return _writer(kind)(message)
 
 
 def dump_message(message: Message) -> bytes:

@@ -33,7 +33,6 @@ __all__ = ["load_items", "load_one", "load_receipt", "load_user_status", "load_w
 
 T = TypeVar("T")
 
-# A model comes before those that hold it, because its reader is looked up once.
 register_response(Channel)
 register_response(Team)
 register_response(CustomStatus)

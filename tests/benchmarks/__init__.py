@@ -1,1 +1,1 @@
-"""Speed, memory, the price of retries and the rate, measured side by side: `python -m tests.benchmarks`, see docs/benchmarks.md."""
+"""Benchmarks of speed, memory, the cost of retries and of the journal, and the rate: `python -m tests.benchmarks`, see docs/explanation/benchmarks.md."""

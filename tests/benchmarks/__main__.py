@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [throughput|retry-cost|journal|kills|memory|million|rate|shared-rate|webhooks] [options]`, from the root of the repository."""
+"""`python -m tests.benchmarks [throughput|send|import|retry-cost|journal|kills|memory|million|rate|shared-rate|webhooks] [options]`, from the root of the repository."""
 
 from __future__ import annotations
 
@@ -6,13 +6,37 @@ import argparse
 import importlib.util
 import logging
 
-from tests.benchmarks import journal, kills, memory, million, rate, retry_cost, shared_rate, throughput, webhooks
+from tests.benchmarks import (
+    import_time,
+    journal,
+    kills,
+    memory,
+    million,
+    rate,
+    retry_cost,
+    send_alone,
+    shared_rate,
+    throughput,
+    webhooks,
+)
 from tests.benchmarks.report import machine, show
 
-KINDS = ("throughput", "retry-cost", "journal", "kills", "memory", "million", "rate", "shared-rate", "webhooks")
+KINDS = (
+    "throughput",
+    "send",
+    "import",
+    "retry-cost",
+    "journal",
+    "kills",
+    "memory",
+    "million",
+    "rate",
+    "shared-rate",
+    "webhooks",
+)
 
 IN_TURNS = {"throughput": (throughput.run, 0.1), "retry-cost": (retry_cost.run, 0.05), "journal": (journal.run, 0.4)}
-"""Kinds whose contenders take turns, and the seconds of one."""
+"""The kinds whose contenders take turns, and the length of a turn in seconds."""
 
 
 def main() -> None:
@@ -25,15 +49,18 @@ def main() -> None:
         "--seconds",
         type=float,
         default=10.0,
-        help="of measuring each contender, or of sending at the rate limit (default 10)",
+        help="seconds of measuring each contender, or of sending at the rate limit (default 10)",
     )
     parser.add_argument(
         "--slice", type=float, help="seconds of a contender's turn (default 0.1; retry-cost 0.05; journal 0.4)"
     )
     parser.add_argument(
-        "--messages", type=int, default=100_000, help="of memory's and million's longest run (default 100000)"
+        "--messages",
+        type=int,
+        default=100_000,
+        help="messages in the longest run of memory and million (default 100000)",
     )
-    parser.add_argument("--concurrency", type=int, default=50, help="messages under way (default 50; rate has its own)")
+    parser.add_argument("--concurrency", type=int, default=50, help="messages in flight (default 50; rate has its own)")
     parser.add_argument("--loop", choices=("plain", "uvloop", "both"), default="both")
     options = parser.parse_args()
 
@@ -41,7 +68,7 @@ def main() -> None:
     if "uvloop" in loops and importlib.util.find_spec("uvloop") is None:
         show("uvloop: not installed")
         loops = ("plain",)
-    # 429s are the point of the rate's measurement, and each would be told.
+    # The measurement of the rate provokes 429s, and each would be logged.
     logging.getLogger("callbell_async").setLevel(logging.ERROR)
     show(machine())
     for kind in (options.kind,) if options.kind else KINDS:
@@ -55,6 +82,10 @@ def main() -> None:
                     seconds=options.seconds,
                     slice_seconds=options.slice or slice_seconds,
                 )
+            case "send":
+                send_alone.run(loops=loops, seconds=options.seconds, slice_seconds=options.slice or 0.1)
+            case "import":
+                import_time.run(seconds=options.seconds)
             case "kills":
                 kills.run(kills=20)
             case "million":

@@ -1,4 +1,4 @@
-"""The cost of the journal: the same campaign with it and without, in slices that take turns, at Callbell's rate and at full speed."""
+"""The cost of the journal: the same campaign with and without it, in slices that take turns, at Callbell's rate and at full speed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ PACED: dict[str, type[Unjournalled]] = {PLAIN: PacedUnjournalled, DURABLE: Paced
 
 
 def run(*, loops: Sequence[str], concurrency: int, seconds: float, slice_seconds: float) -> None:
-    """Measure about `seconds` of each, over TLS as Callbell is spoken to and without, and print what the journal adds."""
+    """Measure about `seconds` of each, with TLS and without, and print what the journal adds."""
     slices = max(3, round(seconds / slice_seconds))
     for tls in (True, False):
         with fast_server(tls=tls) as server:

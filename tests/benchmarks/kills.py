@@ -11,11 +11,11 @@ from pathlib import Path
 from callbell_async import Outcome
 from callbell_async.sandbox import Exchange, Fault, Sandbox
 from tests.benchmarks.report import show, table
-from tests.support.campaign_child import Order
+from tests.support.campaign_child import ChildConfig
 from tests.support.campaign_process import CampaignLauncher, entries_of, text_of
 
 RATE = 300
-ANSWER_SECONDS = 0.05
+RESPONSE_SECONDS = 0.05
 CONCURRENCY = 50
 
 
@@ -27,7 +27,7 @@ def run(*, kills: int) -> None:
         unknown, unsent = zip(*found, strict=True)
         rows.append((label, *map(_figures, (unknown, unsent))))
     show(
-        f"{kills} kills each, {RATE} messages a second, responses after {ANSWER_SECONDS * 1000:.0f} ms, concurrency {CONCURRENCY}"
+        f"{kills} kills each, {RATE} messages a second, responses after {RESPONSE_SECONDS * 1000:.0f} ms, concurrency {CONCURRENCY}"
     )
     show(table(("killed at", "UNKNOWN: median (most)", "of them not sent"), rows))
 
@@ -37,23 +37,23 @@ def _figures(values: tuple[int, ...]) -> str:
 
 
 async def _kill(kills: int, earliest: float, latest: float) -> list[tuple[int, int]]:
-    """Return how many messages were unknown after each kill, and how many of them had not been sent."""
+    """Return the number of unknown messages after each kill, and the number of those that had not been sent."""
     chance, found = random.Random(1), []
     for number in range(kills):
         async with Sandbox(limit=None) as sandbox, CampaignLauncher() as launcher:
             first = asyncio.Event()
 
-            async def answer(exchange: Exchange, first: asyncio.Event = first) -> None:
+            async def respond_later(exchange: Exchange, first: asyncio.Event = first) -> None:
                 first.set()
                 response = exchange.execute()
-                await asyncio.sleep(ANSWER_SECONDS)
+                await asyncio.sleep(RESPONSE_SECONDS)
                 await exchange.send(response)
 
-            sandbox.inject(Fault("answer later", answer))
+            sandbox.inject(Fault("respond later", respond_later))
             with tempfile.TemporaryDirectory() as directory:
                 path = Path(directory, "journal.db")
-                order = Order(sandbox.url, str(path), seed=number, size=5000, concurrency=CONCURRENCY, rate=RATE)
-                await launcher.begin(order)
+                config = ChildConfig(sandbox.url, str(path), seed=number, size=5000, concurrency=CONCURRENCY, rate=RATE)
+                await launcher.begin(config)
                 await first.wait()
                 await asyncio.sleep(chance.uniform(earliest, latest))
                 launcher.kill()

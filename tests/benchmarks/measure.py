@@ -1,4 +1,4 @@
-"""Measuring in short slices that take turns, because a machine's speed may drift by half within a minute."""
+"""Measurement in short slices that take turns, because the speed of a machine may change by half within a minute."""
 
 from __future__ import annotations
 
@@ -20,8 +20,13 @@ K = TypeVar("K")
 
 @attrs.frozen
 class Slice:
-    """What sending a number of messages took: CPU seconds of this process (all threads, kernel included), seconds on the clock, and
-    CPU seconds of the server (0: not known).
+    """The cost of sending a number of messages.
+
+    Attributes:
+        count: The number of messages.
+        cpu: CPU seconds of this process: all threads, kernel included.
+        wall: Seconds on the clock.
+        server_cpu: CPU seconds of the server; 0 if it is not known.
     """
 
     count: int
@@ -31,18 +36,18 @@ class Slice:
 
     @property
     def cpu_us(self) -> float:
-        """CPU microseconds a message."""
+        """CPU microseconds per message."""
         return self.cpu / self.count * 1e6
 
     @property
     def rate(self) -> float:
-        """Messages a second."""
+        """Messages per second."""
         return self.count / self.wall
 
 
 @attrs.frozen
 class Spread:
-    """A median, how sure it is (the true one lies within `error` of it in 95 of 100 cases), and the quartiles about it."""
+    """A median with its error and its quartiles: the true median is within `error` of it in 95 of 100 cases."""
 
     median: float
     error: float
@@ -51,10 +56,10 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
-        """The spread of these values, at least one."""
+        """Return the spread of one or more values."""
         values = sorted(values)
         size = len(values)
-        # The ranks between which the median of the whole lies, whatever its distribution.
+        # The ranks between which the true median lies, for any distribution.
         reach = 0.98 * math.sqrt(size)
         first = max(0, math.floor(size / 2 - reach))
         last = min(size - 1, math.ceil(size / 2 + reach))
@@ -64,18 +69,18 @@ class Spread:
         return cls(median, (values[last] - values[first]) / 2, low, high)
 
     def text(self, digits: int) -> str:
-        """Median, error and quartiles: `1.05 ±0.01 (1.02-1.09)`."""
+        """Return median, error and quartiles, such as `1.05 ±0.01 (1.02-1.09)`."""
         return f"{self.median:.{digits}f} ±{self.error:.{digits}f} ({self.low:.{digits}f}-{self.high:.{digits}f})"
 
     def verdict(self, *, at_most: float = math.inf, at_least: float = -math.inf) -> str:
-        """The figures, and whether the median is within the bound, or too close to it to tell."""
+        """Return whether the median is within the bound, or too close to it to decide, and the figures."""
         distance = min(at_most - self.median, self.median - at_least)
-        said = "too close to tell" if abs(distance) <= self.error else "met" if distance > 0 else "missed"
-        return f"{said}, {self.text(2)}"
+        result = "too close to tell" if abs(distance) <= self.error else "met" if distance > 0 else "missed"
+        return f"{result}, {self.text(2)}"
 
 
 def measure(count: int, send: Callable[[int], int], server: Server | None = None) -> Slice:
-    """Send so many, all of which must be accepted. Nobody pays for the garbage of the one before; one's own is collected as usual."""
+    """Send this number of messages, which must all be accepted. The garbage of the slice before is collected first, and is not measured."""
     gc.collect()
     server_cpu = server.cpu_seconds() if server else 0.0
     wall, cpu = time.perf_counter(), time.process_time()
@@ -96,11 +101,17 @@ def rounds(
     server: Server | None = None,
     same_count: bool = False,
 ) -> dict[K, list[Slice]]:
-    """`slices` slices of about `seconds` for each, taking turns. The first round is dropped.
-    With `same_count` each sends as many as the slowest can.
+    """Measure the contenders in turns, and return their slices. The first round is dropped.
 
-    Each round has an order of its own, drawn from a seed: in a fixed one, turning or not, whoever comes after a contender that leaves
-    the caches cold would always pay for it.
+    The order of each round is random, from a seed. In a fixed order, a contender that leaves the caches cold would always slow
+    down the same one after it.
+
+    Args:
+        contenders: The contenders, started.
+        slices: The number of slices for each.
+        seconds: The approximate length of a slice.
+        server: The server, to measure its CPU time as well.
+        same_count: Whether all send the number of messages that the slowest can send.
     """
     counts = {key: _count_for(contender, seconds) for key, contender in contenders.items()}
     if same_count:
@@ -118,15 +129,15 @@ def rounds(
 
 
 def paired(left: Sequence[Slice], right: Sequence[Slice], of: Callable[[Slice], float]) -> Spread:
-    """The ratio left to right, round by round."""
+    """Return the ratio of left to right, round by round."""
     return Spread.of(of(one) / of(other) for one, other in zip(left, right, strict=True))
 
 
 def _count_for(contender: Contender, seconds: float) -> int:
-    """How many messages last so long, in whole turns of all workers; opens the connections on the way."""
+    """Return the number of messages that take this time, a multiple of the number of workers. It also opens the connections."""
     turn = contender.setup.concurrency
     measure(turn, contender.send)
-    # The best of a few: a machine may be busy with something else for a moment.
+    # The best of three, because the machine may be busy for a moment.
     rate = max(measure(turn * 2, contender.send).rate for _ in range(3))
     count = max(turn, round(rate * seconds / turn) * turn)
     rate = max(measure(count, contender.send).rate for _ in range(3))

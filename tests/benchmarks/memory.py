@@ -1,4 +1,4 @@
-"""Peak memory of every contender, each in a process of its own; and that of a long run, which must not grow."""
+"""The peak memory of every contender, each in a process of its own, and the memory of a long run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHILD_SECONDS = 900.0
 
 
 def run(*, loops: Sequence[str], concurrency: int, messages: int) -> None:
-    """Every contender over a tenth of `messages`; then how four of them grow up to `messages`."""
+    """Measure every contender with a tenth of `messages`, and then the growth of four of them up to `messages`."""
     with fast_server() as server:
         for number, loop in enumerate(loops):
             keys = [key for key in LINES if not (number and key in LOOPLESS)]
@@ -49,12 +49,12 @@ def _growing(server: Server, concurrency: int, messages: int) -> Iterator[str]:
     for key in ("send_many", "naive aiohttp"):
         runs = [_child(key, setup, size) for size in sizes]
         rows.append((f"{key}: a run each", *map(_megabytes, (runs[0]["imported"], *(peaks["sent"] for peaks in runs)))))
-    yield f"plain loop: peak memory in MB after so many messages from a generator, at concurrency {concurrency}"
+    yield f"plain loop: peak memory in MB after this number of messages from a generator, at concurrency {concurrency}"
     yield table(("contender", "imported", *map(str, sizes)), rows)
 
 
 def _child(key: str, setup: Setup, messages: int, *, marks: Sequence[int] = ()) -> dict[str, int]:
-    """The peaks in kilobytes that a process of its own reports; empty when the library isn't installed."""
+    """Return the peaks in kilobytes of a contender in a process of its own; empty if its library is not installed."""
     command = [sys.executable, "-m", "tests.benchmarks.memory_child"]
     command += map(str, (key, setup.base_url, setup.concurrency, setup.loop, messages, *marks))
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, timeout=CHILD_SECONDS)

@@ -1,6 +1,6 @@
-"""One contender alone in a process: `python -m tests.benchmarks.memory_child KEY BASE_URL CONCURRENCY LOOP MESSAGES [MARK ...]`.
+"""One contender in a process of its own: `python -m tests.benchmarks.memory_child KEY BASE_URL CONCURRENCY LOOP MESSAGES [MARK ...]`.
 
-Prints a JSON object of peaks in kilobytes: `imported` (before anything is sent), `sent`, and one for each mark, a number of messages.
+It prints a JSON object with peaks in kilobytes: `imported` (before anything is sent), `sent`, and one for each mark (a number of messages).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from tests.benchmarks.contenders import Setup, build
 
 
 def peak_kilobytes() -> int:
-    """The most memory this process has held at once.
+    """Return the peak memory of this process.
 
-    Linux lets `ru_maxrss` begin with what the parent held when it forked; `VmHWM` is this program's own.
+    On Linux, `ru_maxrss` includes the memory of the parent at the fork; `VmHWM` does not.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""One campaign end to end, as a user would run it: a CSV file, the command line, a journal; and once more, when all is done already."""
+"""A campaign as a user runs it: a CSV file, the command line and a journal; then the same again, when all messages are accepted."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ CHILD_SECONDS = 3600.0
 
 
 def run(*, messages: int, concurrency: int) -> None:
-    """A tenth of `messages`, and all of them: time, peak memory, and the journal's size."""
+    """Measure time, peak memory and the size of the journal, for a tenth of `messages` and for all of them."""
     rows: list[tuple[str, ...]] = []
     with fast_server() as server:
         for size in (messages // 10, messages):
             with tempfile.TemporaryDirectory() as directory:
                 rows += _campaign(server, Path(directory), size, concurrency)
-    show(f"`callbell-async send-many FILE --journal JOURNAL` at concurrency {concurrency}, without a rate to bind", "")
+    show(
+        f"`callbell-async send-many FILE --journal JOURNAL` at concurrency {concurrency}, without an effective rate limit",
+        "",
+    )
     show(table(("messages", "seconds", "messages/s", "peak MB", "journal MB"), rows))
-    show("", "the second run of a size finds all in the journal, and sends nothing")
+    show("", "the second run of each size finds all messages in the journal, and sends nothing")
 
 
 def _campaign(server: Server, directory: Path, size: int, concurrency: int) -> Iterator[tuple[str, ...]]:
@@ -52,6 +55,6 @@ def _campaign(server: Server, directory: Path, size: int, concurrency: int) -> I
         counts = json.loads(done.stdout.splitlines()[-1])
         peak = re.search(rb"peak: (\d+) KB", done.stderr)
         if counts["accepted"] != accepted or peak is None:
-            raise AssertionError(f"{counts} where {accepted} were to be accepted")
+            raise AssertionError(f"{counts}, but {accepted} should be accepted")
         stored = sum(file.stat().st_size for file in directory.glob("campaign.db*"))
         yield (label, f"{seconds:.1f}", f"{size / seconds:.0f}", f"{int(peak[1]) / 1024:.1f}", f"{stored / 1e6:.1f}")

@@ -1,4 +1,4 @@
-"""The command line in a process that says at its end how much memory it held at once: `python -m tests.benchmarks.million_child ...`."""
+"""The command line in a process that prints its peak memory at its end: `python -m tests.benchmarks.million_child ...`."""
 
 from __future__ import annotations
 

@@ -19,8 +19,15 @@ AIM = 0.97
 
 
 @attrs.frozen
-class Weather:
-    """How the server behaves: the longest answer time in milliseconds, and a 429 for every n-th request with this header."""
+class ServerBehaviour:
+    """The behaviour of the server.
+
+    Attributes:
+        name: The behaviour in words.
+        delay: The longest response time in milliseconds.
+        inject: Every request with a multiple of this number gets a 429; 0 for none.
+        header: A header line of these 429s.
+    """
 
     name: str
     delay: float = 0.0
@@ -28,18 +35,18 @@ class Weather:
     header: str = ""
 
 
-WEATHERS = (
-    Weather("answers at once"),
-    Weather("answers in 0 to 200 ms", delay=200.0),
-    Weather("every 97th 429, Retry-After-Ms: 50", inject=97, header="Retry-After-Ms: 50"),
-    Weather("every 499th 429, no header", inject=499),
-    Weather("0 to 200 ms, every 97th 429, 50 ms", delay=200.0, inject=97, header="Retry-After-Ms: 50"),
+BEHAVIOURS = (
+    ServerBehaviour("responds at once"),
+    ServerBehaviour("responds in 0 to 200 ms", delay=200.0),
+    ServerBehaviour("every 97th 429, Retry-After-Ms: 50", inject=97, header="Retry-After-Ms: 50"),
+    ServerBehaviour("every 499th 429, no header", inject=499),
+    ServerBehaviour("0 to 200 ms, every 97th 429, 50 ms", delay=200.0, inject=97, header="Retry-After-Ms: 50"),
 )
 
 
 @attrs.frozen
 class Run:
-    """What the client sent, and what the server saw. `failure` is the first error of those that were not accepted."""
+    """The messages that the client sent, and the requests that the server saw. `failure` is the first error of a message."""
 
     sent: int
     accepted: int
@@ -52,21 +59,21 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Accepted messages a second, the first burst included."""
+        """Accepted messages per second, the first burst included."""
         return self.accepted / self.elapsed
 
     @property
     def met(self) -> bool:
-        """Whether all were accepted, none was refused, and the rate is what it should be."""
+        """Whether all messages were accepted, no request was refused, and the rate meets the aim."""
         return self.accepted == self.sent and not self.refused and self.rate >= AIM * LIMIT
 
 
-def send(weather: Weather, *, loop: str, seconds: float) -> Run:
-    """As many messages as the limit allows in so many seconds, to a new server."""
+def send(behaviour: ServerBehaviour, *, loop: str, seconds: float) -> Run:
+    """Send to a new server the number of messages that the limit permits in this time."""
     count = round(LIMIT * seconds)
     running = new_loop(loop)
     try:
-        with strict_server(delay=weather.delay, inject=weather.inject, header=weather.header) as server:
+        with strict_server(delay=behaviour.delay, inject=behaviour.inject, header=behaviour.header) as server:
             report = running.run_until_complete(_send(server, count))
             stats = server.stats()
     finally:
@@ -89,20 +96,20 @@ async def _send(server: Server, count: int) -> SendReport:
 
 
 def _pace(arrivals: Sequence[float]) -> float:
-    """Requests a second, as the slope of a line through all arrivals: where a burst begins or ends matters little to it."""
+    """Return the requests per second as the slope of a line through all arrivals, on which the bursts have little influence."""
     return statistics.linear_regression(arrivals, range(len(arrivals))).slope if len(arrivals) > 1 else 0.0
 
 
 def run(*, loops: Sequence[str], seconds: float) -> None:
-    """One run for each weather and loop."""
+    """Measure one run for each behaviour and loop, and print the tables."""
     show(f"{LIMIT * seconds:.0f} messages against a limit of {LIMIT} in any second, with {CONNECTIONS} connections")
     for loop in loops:
         rows = []
-        for weather in WEATHERS:
-            found = send(weather, loop=loop, seconds=seconds)
+        for behaviour in BEHAVIOURS:
+            found = send(behaviour, loop=loop, seconds=seconds)
             rows.append(
                 (
-                    weather.name,
+                    behaviour.name,
                     str(found.accepted),
                     str(found.refused),
                     str(found.injected),
@@ -115,12 +122,12 @@ def run(*, loops: Sequence[str], seconds: float) -> None:
                 )
             )
             if found.failure is not None:
-                show(f"{weather.name}, {loop} loop: not all were accepted: {found.failure!r}")
+                show(f"{behaviour.name}, {loop} loop: not all were accepted: {found.failure!r}")
         head = ("server", "accepted", "refused", "injected", "fullest", "elapsed", "rate", "of limit", "lasting", "aim")
         show("", f"{loop} loop", table(head, rows))
     show(
         "",
         "refused: 429s that were not injected. fullest: most requests the server saw in any second. elapsed in seconds.",
-        "rate: accepted a second. lasting: the pace of requests after the first 300, which find every place free, of the limit.",
+        "rate: accepted messages per second. lasting: the pace of requests after the first 300, which find every slot free, of the limit.",
         f"aim: all accepted, none refused, and a rate of at least {AIM:.0%} of the limit.",
     )

@@ -1,4 +1,4 @@
-"""Plain text for people: tables with aligned columns, and what machine they come from."""
+"""Text output: tables with aligned columns, and the machine that was measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def show(*lines: str) -> None:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they need; the first is aligned left, the others right."""
+    """Return a table; the first column is aligned to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = []
     for row in (head, ["-" * width for width in widths], *rows):
@@ -26,7 +26,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def machine() -> str:
-    """Versions and cores in one line."""
+    """Return versions and cores in one line."""
     packages = ", ".join(f"{name} {_version(name)}" for name in ("aiohttp", "uvloop", "httpx", "requests"))
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return f"{python}, {packages}; {sys.platform}, {os.cpu_count()} cores"

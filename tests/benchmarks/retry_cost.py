@@ -1,4 +1,4 @@
-"""What a send that needs no retry pays for being retryable: the caller against the bare transport, in slices that take turns."""
+"""The cost of retries for a send that needs none: the pipeline against the transport alone, in slices that take turns."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from tests.benchmarks.contenders import Contender, Setup
 from tests.benchmarks.contenders.base import HEADERS, LoopContender, recipient, text
 from tests.benchmarks.measure import Slice, Spread, rounds
 from tests.benchmarks.report import show, table
-from tests.benchmarks.serve import ANSWER
+from tests.benchmarks.serve import RESPONSE_BODY
 from tests.benchmarks.servers import fast_server
 
 AIM_US = 3.0
 
 
 class InstantTransport(Transport):
-    """Answers at once, so that nothing is left but what surrounds it."""
+    """A transport that responds at once, so that only the code around it is measured."""
 
     async def exchange(self, call: CallState) -> Response:
-        """The constant answer."""
-        return Response(200, {}, ANSWER)
+        """Return the constant response."""
+        return Response(200, {}, RESPONSE_BODY)
 
 
 class _Sender(LoopContender):
-    """Workers that send the same request over one transport, a new call each time."""
+    """Workers that send the same request over one transport, with a new call for each message."""
 
     transport_class: type[Transport] = Transport
 
     async def open(self) -> None:
-        """One transport."""
+        """Build the transport."""
         options = TransportOptions(
             base_url=self.setup.base_url,
             headers=CIMultiDict(HEADERS),
@@ -61,7 +61,7 @@ class _Sender(LoopContender):
 
     @abstractmethod
     async def work(self, calls: Iterator[CallState]) -> int:
-        """Make one call after the other."""
+        """Make one call after the other, and return the number of accepted messages."""
 
     async def close(self) -> None:
         """Close the transport."""
@@ -69,65 +69,65 @@ class _Sender(LoopContender):
 
 
 class Direct(_Sender):
-    """Sent once, whatever comes of it."""
+    """The transport alone: each call is attempted once."""
 
     async def work(self, calls: Iterator[CallState]) -> int:
-        """Exchange, and read the receipt."""
+        """Send each request, and read the receipt."""
         transport = self.transport
         accepted = 0
         for call in calls:
             call.start_attempt()
-            answer = await transport.exchange(call)
-            accepted += bool(read_receipt(call.request, answer).uuid)
+            response = await transport.exchange(call)
+            accepted += bool(read_receipt(call.request, response).uuid)
         return accepted
 
 
 class Retryable(_Sender):
-    """Through the caller, which would try again."""
+    """The pipeline, which would retry."""
 
     limit: int | None = None
 
     async def open(self) -> None:
-        """One transport, and a caller over it."""
+        """Build the transport, and a pipeline over it."""
         await super().open()
         limiter = None if self.limit is None else WindowRateLimiter(self.limit)
-        self.caller = RequestPipeline(self.transport, retry=RetryPolicy(), rate_limit=limiter)
+        self.pipeline = RequestPipeline(self.transport, retry=RetryPolicy(), rate_limit=limiter)
 
     async def work(self, calls: Iterator[CallState]) -> int:
-        """The same through the caller."""
-        caller = self.caller
+        """Send each request through the pipeline."""
+        pipeline = self.pipeline
         accepted = 0
         for call in calls:
-            accepted += bool((await caller.run(call, read_receipt)).uuid)
+            accepted += bool((await pipeline.run(call, read_receipt)).uuid)
         return accepted
 
 
 class RetryableAndLimited(Retryable):
-    """The same with a rate limiter that doesn't bind."""
+    """The pipeline with a rate limiter whose limit is never reached."""
 
     limit = 1_000_000
 
 
 class InstantDirect(Direct):
-    """Without I/O."""
+    """The transport alone, without I/O."""
 
     transport_class = InstantTransport
 
 
 class InstantRetryable(Retryable):
-    """Without I/O."""
+    """The pipeline, without I/O."""
 
     transport_class = InstantTransport
 
 
 class InstantRetryableAndLimited(RetryableAndLimited):
-    """Without I/O."""
+    """The pipeline with a rate limiter, without I/O."""
 
     transport_class = InstantTransport
 
 
 def run(*, loops: Sequence[str], concurrency: int, seconds: float, slice_seconds: float) -> None:
-    """Measure about `seconds` of each, and print the differences."""
+    """Measure each for about `seconds`, and print the differences."""
     slices = max(3, round(seconds / slice_seconds))
     rows, verdicts = [], []
     with fast_server() as server:
@@ -147,7 +147,7 @@ def run(*, loops: Sequence[str], concurrency: int, seconds: float, slice_seconds
                     f"aim: {where}: retryable for at most {AIM_US:g} µs more: {dearer['retryable'].verdict(at_most=AIM_US)}"
                 )
     show(
-        f"CPU microseconds a message, {slices} rounds, about {slice_seconds} s each, HTTP at concurrency {concurrency}",
+        f"CPU microseconds per message, {slices} rounds, about {slice_seconds} s each, HTTP at concurrency {concurrency}",
         "",
     )
     show(table(("", "direct", "retryable: more by", "and rate-limited: more by"), rows))

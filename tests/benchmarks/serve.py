@@ -1,6 +1,6 @@
-"""Two small HTTP servers for processes of their own: `python -m tests.benchmarks.serve constant|strict`.
+"""Two small HTTP servers, each for a process of its own: `python -m tests.benchmarks.serve constant|strict`.
 
-Each listens on a free port of 127.0.0.1, prints the port, and ends when its standard input does, so that none is left behind.
+Each listens on a free port of 127.0.0.1, prints the port, and ends when its standard input ends, so that no process is left.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from typing import cast
 
 from tests.benchmarks.contenders.base import new_loop
 
-ANSWER = b'{"message":{"uuid":"adf3d1216d4c4dcd908199d6700f2381","status":"enqueued"}}'
+RESPONSE_BODY = b'{"message":{"uuid":"adf3d1216d4c4dcd908199d6700f2381","status":"enqueued"}}'
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
-Reply = Callable[[bytes], None]
-Handler = Callable[[bytes, Reply], None]
-"""Is given a request's head and how to answer it, at once or later."""
+Send = Callable[[bytes], None]
+Handler = Callable[[bytes, Send], None]
+"""Takes the head of a request, and a function that sends the response, at once or later."""
 
 
 def response(status: str, body: bytes, header: str = "") -> bytes:
-    """A whole answer; `header` is one line or nothing."""
+    """Return a whole response; `header` is a further header line, or empty."""
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return (head + (f"{header}\r\n" if header else "") + "\r\n").encode() + body
 
 
 class HttpProtocol(asyncio.Protocol):
-    """As much of HTTP/1.1 as well-behaved clients need: keep-alive and `Content-Length`."""
+    """The part of HTTP/1.1 that the contenders need: keep-alive and `Content-Length`."""
 
     def __init__(self, handle: Handler) -> None:
         self._handle = handle
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client came."""
+        """Store the transport of a new connection."""
         # uvloop's transports have asyncio's methods, but not its classes.
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand over every request that has come whole."""
+        """Pass every complete request to the handler."""
         self._received += data
         while (end := self._received.find(b"\r\n\r\n")) >= 0:
             head = self._received[:end]
@@ -56,25 +56,25 @@ class HttpProtocol(asyncio.Protocol):
             if len(self._received) < whole:
                 return
             self._received = self._received[whole:]
-            self._handle(head, self._reply)
+            self._handle(head, self._send)
 
-    def _reply(self, answer: bytes) -> None:
+    def _send(self, response: bytes) -> None:
         if not self._transport.is_closing():
-            self._transport.write(answer)
+            self._transport.write(response)
 
 
 def constant() -> Handler:
-    """Accepts every message with the same answer."""
-    answer = response("200 OK", ANSWER)
-    return lambda _, reply: reply(answer)
+    """Return a handler that accepts every message with the same response."""
+    accepted = response("200 OK", RESPONSE_BODY)
+    return lambda _, send: send(accepted)
 
 
 class Strict:
-    """Refuses each request that would be the `limit + 1`st in any window of one second, by its own monotonic clock.
+    """A handler that refuses each request beyond `limit` in any window of one second, by its own monotonic clock.
 
-    All requests count, refused ones too. A request is counted when it arrives; its answer leaves `delay` milliseconds later at most (drawn
-    evenly, from a seed). Every `inject`th request that is within the limit is answered 429 all the same, with `header` if there is one.
-    `GET /stats` tells what was seen.
+    All requests count when they arrive, refused ones too. The response is sent up to `delay` milliseconds later, at random from a
+    seed. Every `inject`th request within the limit gets a 429, with `header` if there is one. The response to `GET /stats` has
+    the numbers of all requests.
     """
 
     def __init__(self, *, limit: int, delay: float, seed: int, inject: int, header: str) -> None:
@@ -84,21 +84,21 @@ class Strict:
         self._inject = inject
         self._injected = response("429 Too Many Requests", b'{"error":"injected"}', header)
         self._refused = response("429 Too Many Requests", b'{"error":"too many requests"}')
-        self._accepted = response("200 OK", ANSWER)
+        self._accepted = response("200 OK", RESPONSE_BODY)
         self._window: deque[float] = deque()
         self._stats = {"requests": 0, "refused": 0, "injected": 0, "fullest": 0}
         self._arrivals: list[float] = []
 
-    def __call__(self, head: bytes, reply: Reply) -> None:
-        """Count, decide, and answer after the delay."""
+    def __call__(self, head: bytes, send: Send) -> None:
+        """Count the request, decide, and respond after the delay."""
         if head.startswith(b"GET"):
-            reply(response("200 OK", json.dumps({**self._stats, "arrivals": self._arrivals}).encode()))
+            send(response("200 OK", json.dumps({**self._stats, "arrivals": self._arrivals}).encode()))
             return
-        answer = self._decide(time.monotonic())
+        decision = self._decide(time.monotonic())
         if self._delay:
-            asyncio.get_running_loop().call_later(self._random.uniform(0, self._delay), reply, answer)
+            asyncio.get_running_loop().call_later(self._random.uniform(0, self._delay), send, decision)
         else:
-            reply(answer)
+            send(decision)
 
     def _decide(self, now: float) -> bytes:
         stats, window = self._stats, self._window
@@ -118,7 +118,7 @@ class Strict:
 
 
 async def serve(handle: Handler) -> None:
-    """Listen until standard input ends."""
+    """Serve until standard input ends."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: HttpProtocol(handle), "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201
@@ -130,10 +130,10 @@ def main() -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser(description="A server for the benchmarks.")
     parser.add_argument("kind", choices=("constant", "strict"))
-    parser.add_argument("--limit", type=int, default=300, help="requests in any second")
-    parser.add_argument("--delay", type=float, default=0.0, help="longest answer time in milliseconds")
+    parser.add_argument("--limit", type=int, default=300, help="the most requests in any second")
+    parser.add_argument("--delay", type=float, default=0.0, help="the longest response time in milliseconds")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--inject", type=int, default=0, help="answer 429 to every n-th request")
+    parser.add_argument("--inject", type=int, default=0, help="respond with 429 to every n-th request")
     parser.add_argument("--header", default="", help="a header line for the injected 429s")
     options = parser.parse_args()
     handle: Handler = constant()

@@ -1,4 +1,4 @@
-"""Starts servers in processes of their own, and ends them: nginx (or ours) for speed, the strict one for the rate."""
+"""Servers in processes of their own: nginx, or a small one of the project, for speed; the strict one for the rate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 import trustme
 
-from tests.benchmarks.serve import ANSWER
+from tests.benchmarks.serve import RESPONSE_BODY
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +41,7 @@ http {{
   server {{
     listen 127.0.0.1:{port}{tls};
     default_type application/json;
-    location = /v1/messages/send {{ return 200 '{answer}'; }}
+    location = /v1/messages/send {{ return 200 '{body}'; }}
   }}
 }}
 """
@@ -54,7 +54,7 @@ _NGINX_TLS = """ ssl;
 
 @attrs.frozen
 class Server:
-    """A server that is up: what it is, where it is, its process, and what a client needs to trust it, if it speaks TLS."""
+    """A running server: its kind, its port, its process, and for TLS the context with which a client trusts it."""
 
     name: str
     port: int
@@ -63,11 +63,11 @@ class Server:
 
     @property
     def base_url(self) -> str:
-        """The address up to the version."""
+        """The base URL, with the version."""
         return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/v1"
 
     def cpu_seconds(self) -> float:
-        """The CPU time its one thread has taken so far; 0 where the system doesn't tell to the nanosecond."""
+        """Return the CPU seconds of its one thread so far; 0 if the system does not provide them."""
         try:
             nanoseconds, *_ = Path(f"/proc/{self.pid}/schedstat").read_text().split()
         except OSError:
@@ -75,7 +75,7 @@ class Server:
         return int(nanoseconds) / 1e9
 
     def stats(self) -> dict[str, Any]:
-        """What a strict server has seen."""
+        """Return the numbers of requests that a strict server has counted."""
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
             connection.request("GET", "/stats")
             stats = json.load(connection.getresponse())
@@ -85,7 +85,7 @@ class Server:
 
 @contextlib.contextmanager
 def fast_server(*, tls: bool = False) -> Iterator[Server]:
-    """A server that accepts every message with a constant answer: nginx where it is installed, else one of ours, which speaks no TLS."""
+    """Run a server that accepts every message: nginx if it is installed, otherwise a small one without TLS."""
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     with _nginx(nginx, tls) if nginx else _own("constant") as server:
         yield server
@@ -94,7 +94,7 @@ def fast_server(*, tls: bool = False) -> Iterator[Server]:
 def strict_server(
     *, delay: float = 0.0, inject: int = 0, header: str = ""
 ) -> contextlib.AbstractContextManager[Server]:
-    """A server that refuses the 301st request in any window of one second; see `tests.benchmarks.serve.Strict`."""
+    """Run a server that refuses the 301st request in any window of one second; see `tests.benchmarks.serve.Strict`."""
     return _own("strict", f"--delay={delay}", f"--inject={inject}", f"--header={header}")
 
 
@@ -106,14 +106,14 @@ def _nginx(program: str, tls: bool) -> Iterator[Server]:
         config = Path(directory, "nginx.conf")
         context = _certify(Path(directory)) if tls else None
         keys = _NGINX_TLS.format(directory=directory) if tls else ""
-        config.write_text(_NGINX.format(directory=directory, port=port, answer=ANSWER.decode(), tls=keys))
+        config.write_text(_NGINX.format(directory=directory, port=port, body=RESPONSE_BODY.decode(), tls=keys))
         with _running([program, "-p", directory, "-c", str(config)]) as process:
             _wait_until_up(port)
             yield Server("nginx with TLS" if tls else "nginx", port, process.pid, context)
 
 
 def _certify(directory: Path) -> ssl.SSLContext:
-    """Write a certificate and its key for 127.0.0.1; a context that trusts it."""
+    """Write a certificate and its key for 127.0.0.1, and return a context that trusts it."""
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(directory / "server.pem")

@@ -1,4 +1,4 @@
-"""The benchmarks in small: `pytest -m benchmark -s` prints their figures. That all is accepted is asserted; how fast is not."""
+"""The benchmarks in small: `pytest -m benchmark -s` prints their figures. The tests assert outcomes, not speeds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ import importlib.util
 
 import pytest
 
-from tests.benchmarks import journal, kills, memory, million, rate, retry_cost, shared_rate, throughput, webhooks
+from tests.benchmarks import (
+    import_time,
+    journal,
+    kills,
+    memory,
+    million,
+    rate,
+    retry_cost,
+    send_alone,
+    shared_rate,
+    throughput,
+    webhooks,
+)
 from tests.benchmarks.report import machine, show
 from tests.support.services import redis_server
 
@@ -17,17 +29,27 @@ LOOPS = ("plain", "uvloop") if importlib.util.find_spec("uvloop") else ("plain",
 
 @pytest.fixture(autouse=True)
 def _heading(request: pytest.FixtureRequest) -> None:
-    """The figures begin on a line of their own."""
+    """Begin the figures on a new line."""
     show("", machine(), f"== {request.node.name}")
 
 
 def test_throughput() -> None:
-    """Every contender has every message accepted, on each loop, and the table is printed."""
+    """All messages of every contender are accepted on each loop, and the table is printed."""
     throughput.run(loops=LOOPS, concurrency=50, seconds=0.6, slice_seconds=0.1)
 
 
+def test_send_alone() -> None:
+    """Single sends and bare requests are all accepted, on each loop, and their ratio is printed."""
+    send_alone.run(loops=LOOPS, seconds=0.6, slice_seconds=0.1)
+
+
+def test_import_time() -> None:
+    """The client can be imported in a fresh interpreter, and the ratio to what it needs is printed."""
+    import_time.run(seconds=1.0)
+
+
 def test_retry_cost() -> None:
-    """Sends with and without the caller are all accepted, and their difference is printed."""
+    """All messages are accepted with and without the pipeline, and the difference is printed."""
     retry_cost.run(loops=LOOPS, concurrency=50, seconds=1.0, slice_seconds=0.1)
 
 
@@ -42,19 +64,19 @@ def test_kills() -> None:
 
 
 def test_million() -> None:
-    """A campaign is sent from a file to a journal, and again, in a process of its own; nothing is sent twice, and its peaks are printed."""
+    """A campaign is sent from a file with a journal, and again; nothing is sent twice, and the peaks are printed."""
     million.run(messages=5_000, concurrency=50)
 
 
 def test_memory() -> None:
-    """Every contender has every message accepted in a process of its own, and its peak is printed."""
+    """All messages of every contender are accepted in a process of its own, and its peak is printed."""
     memory.run(loops=("plain",), concurrency=50, messages=5_000)
 
 
-@pytest.mark.parametrize("weather", rate.WEATHERS, ids=lambda weather: weather.name)
-def test_rate(weather: rate.Weather) -> None:
-    """Three seconds at the full rate meet no 429 but the injected ones, whatever the server does."""
-    found = rate.send(weather, loop="plain", seconds=3.0)
+@pytest.mark.parametrize("behaviour", rate.BEHAVIOURS, ids=lambda behaviour: behaviour.name)
+def test_rate(behaviour: rate.ServerBehaviour) -> None:
+    """Three seconds at the full rate cause no 429 except the injected ones, with every behaviour of the server."""
+    found = rate.send(behaviour, loop="plain", seconds=3.0)
     show(f"{found.accepted} accepted, {found.rate:.1f}/s, {found.refused} refused, {found.injected} injected")
     assert found.failure is None
     assert found.accepted == found.sent

@@ -256,12 +256,25 @@ def test_a_key_of_500_characters_fits(store: JournalStore) -> None:
     assert row(store, key).key == key
 
 
+def test_an_event_takes_an_inferred_uuid_from_another_message(store: JournalStore) -> None:
+    """A uuid that was inferred for one message moves to the message that an event names; one that is known is not inferred again."""
+    claim(store, "a", "b", "c")
+    report(store, "a", "u", "sent", confirmed_by="history")
+    report(store, "b", "u")
+    report(store, "c", "u", confirmed_by="history")
+    found = {row.key: (row.state, row.uuid, row.status) for row in store.rows(list(State), after=0, count=9)}
+    assert found["a"] == (State.ACCEPTED, None, None)
+    assert found["b"] == (State.ACCEPTED, "u", None)
+    assert found["c"] == (State.SENDING, None, None)
+
+
 KEYS = ("a", "b", "c")
 steps = st.one_of(
     st.tuples(st.just("claim"), st.lists(st.sampled_from(KEYS), min_size=1, max_size=4), st.booleans()),
     st.tuples(st.just("finish"), st.sampled_from(KEYS), st.sampled_from(list(Outcome))),
     st.tuples(st.just("report"), st.sampled_from([*KEYS, None]), st.sampled_from(["sent", "read", "failed", None])),
     st.tuples(st.just("resend"), st.lists(st.sampled_from(KEYS), min_size=1, max_size=2, unique=True), st.none()),
+    st.tuples(st.just("event"), st.sampled_from(KEYS), st.sampled_from(["u-a", "w"])),
     st.tuples(st.just("history"), st.sampled_from(KEYS), st.sampled_from(["u-a", "w", None])),
     st.tuples(st.just("reopen"), st.none(), st.none()),
 )
@@ -283,7 +296,7 @@ def test_both_stores_do_the_same(postgres_service: Service, tmp_path: Path, life
     try:
         last: dict[str, list[Claim]] = {}
         for number, (step, what, how) in enumerate(life):
-            found: list[object] = []
+            found: list[Any] = []
             if step == "reopen":
                 for store in stores:
                     store.close()
@@ -307,12 +320,14 @@ def test_both_stores_do_the_same(postgres_service: Service, tmp_path: Path, life
                     report(
                         store, what, None if what else "u-a", how, reason="not delivered" if how == "failed" else None
                     )
+                elif step == "event":
+                    report(store, what, how)
                 elif step == "history":
                     report(store, what, how, confirmed_by="history")
                 elif step == "resend":
                     found.append(store.allow_resend(what))
             assert not found or found[0] == found[1]
-            rows = [[plain(found) for found in store.rows(list(State), after=0, count=99)] for store in stores]
+            rows = [[plain(stored) for stored in store.rows(list(State), after=0, count=99)] for store in stores]
             assert rows[0] == rows[1]
             assert stores[0].counts() == stores[1].counts()
             assert stores[0].statuses() == stores[1].statuses()

@@ -24,8 +24,6 @@ from tests.support.rate_processes import RateProcess, rate_processes
 from tests.support.services import Service
 from tests.support.strict_server import StrictServer, fullest_window
 
-pytestmark = pytest.mark.slow
-
 
 def new_limiter(service: Service, *, name: str | None = None, limit: int = 300) -> SharedRateLimiter:
     """A limiter of a name that no other test uses."""
@@ -140,21 +138,22 @@ async def begin(service: Service, name: str) -> str:
 
 
 @asynccontextmanager
-async def sending(address: str, base_url: str, messages: list[int]) -> AsyncIterator[list[RateProcess]]:
+async def sending(address: str, base_url: str, messages: list[int], *extra: str) -> AsyncIterator[list[RateProcess]]:
     """Processes that send; their start waits in a thread, because the server is on this loop."""
     with ExitStack() as stack:
-        context = rate_processes(address, base_url, messages)
+        context = rate_processes(address, base_url, messages, *extra)
         processes = await asyncio.to_thread(stack.enter_context, context)
         for process in processes:
             process.begin()
         yield processes
 
 
+@pytest.mark.slow
 async def test_two_processes_keep_one_limit(service: Service) -> None:
-    """Two processes with answers of 0 to 50 ms: no 429, no second above 300, and both share the limit."""
+    """Two processes with answers of 0 to 50 ms, and clocks an hour apart: no 429, no second above 300, and both share the limit."""
     address = await begin(service, secrets.token_hex(4))
     async with StrictServer(limit=300, delay=(0.0, 0.05), seed=3) as server:
-        async with sending(address, server.base_url, [450, 450]) as processes:
+        async with sending(address, server.base_url, [450, 450], "--clock-offsets=3600") as processes:
             found = await asyncio.gather(*(asyncio.to_thread(process.result) for process in processes))
         assert [result["accepted"] for result in found] == [450, 450], found
         assert server.refused == 0
@@ -162,6 +161,7 @@ async def test_two_processes_keep_one_limit(service: Service) -> None:
         assert all(result["reports"] <= 20 * (result["seconds"] + 1) for result in found)
 
 
+@pytest.mark.slow
 async def test_a_killed_and_a_suspended_process(service: Service) -> None:
     """One process is killed and one is suspended for longer than its lease: no 429, no second above 300, and the others send."""
     address = await begin(service, secrets.token_hex(4))
@@ -182,6 +182,7 @@ async def test_a_killed_and_a_suspended_process(service: Service) -> None:
 # --- the engine fails -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_an_engine_that_is_killed_and_comes_back(own_service: Service) -> None:
     """Without the engine a process stops at the end of its lease; with it, it continues with the slots that it had."""
     limiter = new_limiter(own_service)
@@ -206,6 +207,7 @@ async def test_an_engine_that_is_killed_and_comes_back(own_service: Service) -> 
         await limiter.aclose()
 
 
+@pytest.mark.slow
 async def test_an_engine_that_hangs(own_service: Service) -> None:
     """An engine that no longer responds is a failure within the lease, and the limiter continues when it responds again."""
     limiter = new_limiter(own_service)

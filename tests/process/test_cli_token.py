@@ -41,6 +41,19 @@ def test_the_token_comes_from_a_file(file: Path, tmp_path: Path, sandbox: Sandbo
     assert TOKEN not in result.output
 
 
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_a_token_file_that_all_users_can_read_is_a_warning(
+    tmp_path: Path, sandbox: Sandbox, mode: int, warned: bool
+) -> None:
+    """A token in a file that every user can read is used, and a warning gives the remedy."""
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    token.chmod(mode)
+    result = run("me", "--token-file", token, environment={"CALLBELL_BASE_URL": sandbox.url})
+    warning = f"callbell-async: warning: --token-file: other users can read {token}; run chmod 600 {token}\n"
+    assert (result.exit_code, result.stderr) == (0, warning if warned else "")
+
+
 @pytest.mark.parametrize(
     ("interrupted", "status", "text"),
     [(False, 2, "no token; set CALLBELL_TOKEN or use --token-file FILE"), (True, 130, "interrupted")],

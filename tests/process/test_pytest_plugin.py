@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -64,6 +65,49 @@ def test_a_user_s_project(project: pytest.Pytester, mode: str) -> None:
         "-W", "error", "-W", PYTEST_ASYNCIO_WARNING, "-p", "no:cacheprovider", *options
     )
     result.assert_outcomes(passed=3)
+
+
+PAGE = (ROOT / "docs" / "how-to" / "sandbox.md").read_text(encoding="utf-8")
+RECIPES = [code for code in re.findall(r"```python\n(.+?)```", PAGE, re.DOTALL) if "def test_" in code]
+
+
+def test_the_tests_on_the_page_pass(project: pytest.Pytester) -> None:
+    """Each example of a test in docs/how-to/sandbox.md passes as it is, without a warning: pytest alone, FastAPI, httpx, aiohttp."""
+    assert len(RECIPES) == 4
+    project.makepyfile(**{f"test_{place}": code for place, code in enumerate(RECIPES)})
+    # Two warnings are about the test clients: pytest collects classes named Test…, and Starlette prefers another httpx.
+    others = ("ignore::pytest.PytestCollectionWarning", "ignore:Using `httpx` with `starlette.testclient`")
+    ignored = [part for text in (PYTEST_ASYNCIO_WARNING, *others) for part in ("-W", text)]
+    result = project.runpytest_subprocess("-W", "error", *ignored, "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=sum(code.count("def test_") for code in RECIPES))
+
+
+def test_statuses_advance_at_once(project: pytest.Pytester) -> None:
+    """With the fixtures, an accepted message has been read when its status is asked for."""
+    project.makepyfile(
+        """
+        import asyncio
+        import pytest
+        from callbell_async import CallbellClient, TextMessage
+
+        async def send_and_ask(client):
+            receipt = await client.send(TextMessage(to="+31612345678", text="Hello!"))
+            return (await client.messages.status(receipt.uuid)).status
+
+        @pytest.mark.asyncio
+        async def test_async(callbell_client):
+            assert await send_and_ask(callbell_client) == "read"
+
+        def test_thread(callbell_sandbox_thread):
+            async def run():
+                sandbox = callbell_sandbox_thread
+                async with CallbellClient(sandbox.token, base_url=sandbox.url) as client:
+                    return await send_and_ask(client)
+            assert asyncio.run(run()) == "read"
+        """
+    )
+    result = project.runpytest_subprocess("-W", "error", "-W", PYTEST_ASYNCIO_WARNING, "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=2)
 
 
 def test_the_plugin_imports_nothing_until_used(project: pytest.Pytester) -> None:

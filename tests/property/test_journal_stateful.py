@@ -1,4 +1,4 @@
-"""Campaigns, crashes and faults in any order: a journal sends each message once, and says nothing that isn't so."""
+"""Runs, crashes and faults in any order: a journal sends each message once, and its content is true."""
 
 from __future__ import annotations
 
@@ -35,19 +35,30 @@ from callbell_async import (
 from callbell_async.journal import Claim, ClaimRequest, JournalWriter, Row, State, writer_of
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 from tests.fixtures.strategies import quick
-from tests.support.journal_model import INVALID, MAKES, POOL, Account, Campaign, Fate, Fax, Used, key_of, use
+from tests.support.journal_model import (
+    INVALID,
+    MAKES,
+    POOL,
+    AcceptedMessages,
+    ModelRun,
+    RunRecord,
+    ServerBehaviour,
+    UnsendableMessage,
+    key_of,
+    perform,
+)
 from tests.support.virtual_disk import DiskLoop
 
 FAST = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-"""Where nothing waits for a disk."""
+"""A directory in memory, if there is one."""
 
-AGAIN = (None, Outcome.REJECTED, Outcome.NEVER_SENT, Outcome.SKIPPED)
+SENDABLE = (None, Outcome.REJECTED, Outcome.NEVER_SENT, Outcome.SKIPPED)
 KEYS = sorted({key_of(message) for message in POOL})
 
 moments = st.sampled_from([0.0, 0.0, 0.05, 0.3, 1.0])
 
-fates = st.builds(
-    Fate,
+behaviours = st.builds(
+    ServerBehaviour,
     connecting=moments,
     leaving=moments,
     answering=moments,
@@ -56,14 +67,14 @@ fates = st.builds(
     answers=st.sampled_from([True, True, False]),
     late=st.sampled_from([None, None, None, None, None, 2.0]),
     status=st.sampled_from([200] * 8 + [400, 400, 429, 500, 402]),
-    tells=st.booleans(),
+    sends_event=st.booleans(),
 )
 
-campaigns = st.builds(
-    Campaign,
+runs = st.builds(
+    ModelRun,
     items=st.lists(st.sampled_from([*POOL, *INVALID]), max_size=15),
-    fates=st.fixed_dictionaries(
-        {}, optional={str(number): st.lists(fates, min_size=1, max_size=2) for number in range(len(POOL))}
+    behaviours=st.fixed_dictionaries(
+        {}, optional={str(number): st.lists(behaviours, min_size=1, max_size=2) for number in range(len(POOL))}
     ),
     make=st.sampled_from(MAKES),
     concurrency=st.integers(1, 4),
@@ -84,28 +95,31 @@ endings = st.one_of(
 
 
 @attrs.define
-class Belief:
-    """What the model holds of one key: what the journal must say of it, and how many copies somebody asked for beyond the first.
+class ExpectedState:
+    """The state that the journal must have for one key.
 
-    `asked` is whether it is unknown, and the next run may try it all the same.
+    Attributes:
+        outcome: The outcome that a user sees.
+        resends: The number of copies that the user allowed beyond the first.
+        resend_allowed: Whether the user allowed the next run to send it although it is unknown.
     """
 
     outcome: Outcome | None = None
     resends: int = 0
-    asked: bool = False
+    resend_allowed: bool = False
 
     @property
-    def again(self) -> bool:
-        """Whether the next run may try it."""
-        return self.outcome in AGAIN or self.asked
+    def sendable(self) -> bool:
+        """Whether the next run may send it."""
+        return self.outcome in SENDABLE or self.resend_allowed
 
     def after(self, outcome: Outcome) -> Outcome:
-        """What is true of it when one more attempt came out so."""
-        return Outcome.UNKNOWN if self.asked and outcome is not Outcome.ACCEPTED else outcome
+        """Return its outcome after one more attempt with this outcome."""
+        return Outcome.UNKNOWN if self.resend_allowed and outcome is not Outcome.ACCEPTED else outcome
 
 
-class Machine(RuleBasedStateMachine):
-    """One journal's life, and Callbell beside it."""
+class JournalMachine(RuleBasedStateMachine):
+    """One journal and a modelled server, through any sequence of runs, crashes and events."""
 
     journal_class: ClassVar[Callable[..., Journal]] = Journal
 
@@ -113,39 +127,39 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(dir=FAST))
         self.path = self.folder / "journal"
-        self.account = Account()
-        self.beliefs = {key: Belief() for key in KEYS}
+        self.accepted = AcceptedMessages()
+        self.expected = {key: ExpectedState() for key in KEYS}
 
     def teardown(self) -> None:
-        """Leave nothing."""
+        """Delete the files."""
         shutil.rmtree(self.folder)
 
-    # --- what may happen ----------------------------------------------------------------------------------------------
+    # --- rules --------------------------------------------------------------------------------------------------------
 
-    @rule(campaign=campaigns)
-    def run(self, campaign: Campaign) -> None:
-        """A run comes to its end."""
-        self._use(campaign)
+    @rule(run=runs)
+    def run(self, run: ModelRun) -> None:
+        """A run ends with its input."""
+        self._perform(run)
 
-    @rule(one=campaigns, other=campaigns)
-    def run_two(self, one: Campaign, other: Campaign) -> None:
+    @rule(one=runs, other=runs)
+    def run_two(self, one: ModelRun, other: ModelRun) -> None:
         """Two runs share the journal at the same time."""
-        self._use(attrs.evolve(one, kept_open=True), other)
+        self._perform(attrs.evolve(one, kept_open=True), other)
 
-    @rule(campaign=campaigns, ending=endings)
-    def run_and_end_early(self, campaign: Campaign, ending: tuple[str, int, float]) -> None:
-        """A run is broken off, cancelled, or ended with its program."""
-        ends, at, part = ending
-        self._use(attrs.evolve(campaign, ends=ends, at=at, part=part, iterated=campaign.iterated or ends == "break"))
+    @rule(run=runs, ending=endings)
+    def run_and_end_early(self, run: ModelRun, ending: tuple[str, int, float]) -> None:
+        """A run is left, is cancelled, or ends because its program is killed."""
+        kind, at, part = ending
+        self._perform(attrs.evolve(run, ending=kind, at=at, part=part, iterated=run.iterated or kind == "break"))
 
     @rule(data=st.data(), by=st.sampled_from(["key", "uuid"]), status=st.sampled_from(["created", *MessageStatus]))
-    def hear(self, data: st.DataObject, by: str, status: str) -> None:
-        """An event comes about a message that Callbell has."""
-        arrived = [key for key in KEYS if self.account.copies[key]]
+    def handle_event(self, data: st.DataObject, by: str, status: str) -> None:
+        """An event about an accepted message comes."""
+        arrived = [key for key in KEYS if self.accepted.copies[key]]
         if not arrived:
             return
-        key = data.draw(self._rather_unknown(arrived))
-        uuid = self.account.copies[key][0]
+        key = data.draw(self._mostly_unknown(arrived))
+        uuid = self.accepted.copies[key][0]
 
         def event(journal: Journal) -> Event:
             metadata = {KEY_IN_METADATA: key, JOURNAL_IN_METADATA: journal.id} if by == "key" else {}
@@ -159,27 +173,27 @@ class Machine(RuleBasedStateMachine):
 
         self._with_journal(handle)
         if by == "key":
-            self.beliefs[key] = attrs.evolve(self.beliefs[key], outcome=Outcome.ACCEPTED, asked=False)
+            self.expected[key] = attrs.evolve(self.expected[key], outcome=Outcome.ACCEPTED, resend_allowed=False)
 
     @rule(data=st.data())
-    def resend(self, data: st.DataObject) -> None:
-        """Somebody takes the risk of a second copy."""
-        keys = data.draw(st.lists(self._rather_unknown([*KEYS, "nobody's"]), min_size=1, max_size=2, unique=True))
-        unknown = [key for key in keys if key in self.beliefs and self.beliefs[key].outcome is Outcome.UNKNOWN]
+    def allow_resend(self, data: st.DataObject) -> None:
+        """The user allows a second copy of some messages."""
+        keys = data.draw(st.lists(self._mostly_unknown([*KEYS, "nobody's"]), min_size=1, max_size=2, unique=True))
+        unknown = [key for key in keys if key in self.expected and self.expected[key].outcome is Outcome.UNKNOWN]
         if unknown != keys:
             with pytest.raises(JournalError):
                 self._with_journal(lambda journal: journal.allow_resend(*keys))
             return
         self._with_journal(lambda journal: journal.allow_resend(*keys))
         for key in keys:
-            belief = self.beliefs[key]
-            # Asked for twice before it is tried, it is tried once.
-            belief.resends += not belief.asked
-            belief.asked = True
+            state = self.expected[key]
+            # Allowed twice before it is sent, it is sent once.
+            state.resends += not state.resend_allowed
+            state.resend_allowed = True
 
     @rule()
     def open_twice(self) -> None:
-        """Somebody else wants it, too."""
+        """A second opening of the journal is refused."""
 
         async def second(journal: Journal) -> None:
             with pytest.raises(JournalError, match="is in use"):
@@ -188,25 +202,25 @@ class Machine(RuleBasedStateMachine):
 
         self._with_journal(second)
 
-    # --- what must be so ----------------------------------------------------------------------------------------------
+    # --- invariants ---------------------------------------------------------------------------------------------------
 
     @invariant()
-    def no_copy_too_many(self) -> None:
-        """One copy of each message, and one more for each time that somebody asked for it."""
-        for key, belief in self.beliefs.items():
-            assert len(self.account.copies[key]) <= 1 + belief.resends
+    def no_unwanted_copies(self) -> None:
+        """The server has at most one copy of each message, and one more for each permission of the user."""
+        for key, state in self.expected.items():
+            assert len(self.accepted.copies[key]) <= 1 + state.resends
 
     @invariant()
     @precondition(lambda self: self.path.exists())
-    def the_journal_is_true(self) -> None:
-        """It says of each message what the model says, and what Callbell has."""
-        entries, counts, funnel, asked = self._read()
-        assert asked == {key for key, belief in self.beliefs.items() if belief.asked}
-        assert {key: belief.outcome for key, belief in self.beliefs.items() if belief.outcome is not None} == {
+    def the_journal_agrees_with_the_model(self) -> None:
+        """The journal has the same outcome for each message as the model, and it agrees with the server."""
+        entries, counts, funnel, resend_allowed = self._read()
+        assert resend_allowed == {key for key, state in self.expected.items() if state.resend_allowed}
+        assert {key: state.outcome for key, state in self.expected.items() if state.outcome is not None} == {
             key: entry.outcome for key, entry in entries.items()
         }
         for key, entry in entries.items():
-            copies = self.account.copies[key]
+            copies = self.accepted.copies[key]
             if entry.outcome is Outcome.ACCEPTED:
                 assert entry.uuid in copies
             elif entry.outcome is not Outcome.UNKNOWN:
@@ -214,10 +228,10 @@ class Machine(RuleBasedStateMachine):
         assert counts == {**dict.fromkeys(Outcome, 0), **Counter(entry.outcome for entry in entries.values())}
         assert sum(funnel.values()) == counts[Outcome.ACCEPTED]
 
-    # --- how it is done -----------------------------------------------------------------------------------------------
+    # --- helpers ------------------------------------------------------------------------------------------------------
 
-    def _rather_unknown(self, keys: list[str]) -> st.SearchStrategy[str]:
-        unknown = [key for key in keys if key in self.beliefs and self.beliefs[key].outcome is Outcome.UNKNOWN]
+    def _mostly_unknown(self, keys: list[str]) -> st.SearchStrategy[str]:
+        unknown = [key for key in keys if key in self.expected and self.expected[key].outcome is Outcome.UNKNOWN]
         return st.sampled_from(unknown or keys) | st.sampled_from(keys)
 
     def _with_journal(self, work: Callable[[Journal], Awaitable[None]]) -> None:
@@ -229,77 +243,81 @@ class Machine(RuleBasedStateMachine):
             runner.run(main())
 
     def _read(self) -> tuple[dict[str, JournalEntry], dict[Outcome, int], dict[Any, int], set[str]]:
-        """All that it knows, and the keys of what may be tried though it is unknown."""
+        """Return the entries, both counts, and the keys of the messages in the state `RESEND`."""
 
         async def main() -> tuple[dict[str, JournalEntry], dict[Outcome, int], dict[Any, int], set[str]]:
             async with self.journal_class(self.path, read_only=True) as journal:
                 entries = [entry async for entry in journal.entries()]
                 by_key = {entry.key: entry for entry in entries}
                 assert len(by_key) == len(entries)
-                asked = await writer_of(journal).ask(lambda store: store.rows([State.RESEND], after=0, count=len(KEYS)))
-                return by_key, await journal.counts(), await journal.funnel(), {row.key for row in asked}
+                resend_allowed = await writer_of(journal).ask(
+                    lambda store: store.rows([State.RESEND], after=0, count=len(KEYS))
+                )
+                return by_key, await journal.counts(), await journal.funnel(), {row.key for row in resend_allowed}
 
         with asyncio.Runner(loop_factory=DiskLoop) as runner:
             return runner.run(main())
 
-    def _use(self, *campaigns: Campaign) -> None:
-        had = {key: len(copies) for key, copies in self.account.copies.items()}
-        used = use(campaigns, self.account, self.path, self.journal_class)
-        self.path = used[0].path
-        given = [_keys(campaign.items) for campaign in campaigns]
+    def _perform(self, *runs: ModelRun) -> None:
+        had = {key: len(copies) for key, copies in self.accepted.copies.items()}
+        records = perform(runs, self.accepted, self.path, self.journal_class)
+        self.path = records[0].path
+        given = [_keys(run.items) for run in runs]
         shared = set.intersection(*given) if len(given) > 1 else set()
-        tried = [self._check_results(*pair, shared) for pair in zip(campaigns, used, strict=True)]
-        entries, _, _, asked = self._read() if self.path.exists() else ({}, {}, {}, set())
+        attempted = [self._check_results(*pair, shared) for pair in zip(runs, records, strict=True)]
+        entries, _, _, resend_allowed = self._read() if self.path.exists() else ({}, {}, {}, set())
         for key in set.union(*given):
-            belief = self.beliefs[key]
+            state = self.expected[key]
             outcome = entries[key].outcome if key in entries else None
-            may: set[Outcome | None] = set()
-            for campaign, keys, its, results in zip(campaigns, given, used, tried, strict=True):
+            possible: set[Outcome | None] = set()
+            for run, keys, record, results in zip(runs, given, records, attempted, strict=True):
                 if key in keys:
-                    may |= self._may_be(campaign, its, key, results.get(key))
-            assert outcome in may, (key, outcome)
-            if len(self.account.copies[key]) > had.get(key, 0):
+                    possible |= self._possible_outcomes(run, record, key, results.get(key))
+            assert outcome in possible, (key, outcome)
+            if len(self.accepted.copies[key]) > had.get(key, 0):
                 assert outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN)
-            if key in asked:
-                # Only as long as nothing has left for it since.
-                assert belief.asked
-                assert len(self.account.copies[key]) == had.get(key, 0)
-            belief.outcome, belief.asked = outcome, key in asked
+            if key in resend_allowed:
+                # The permission ends when a request for the message may have left.
+                assert state.resend_allowed
+                assert len(self.accepted.copies[key]) == had.get(key, 0)
+            state.outcome, state.resend_allowed = outcome, key in resend_allowed
 
-    def _may_be(self, campaign: Campaign, used: Used, key: str, result: SendResult | None) -> set[Outcome | None]:
-        """What the journal may say of a message after a run that told this result of it, if it told any."""
-        belief = self.beliefs[key]
-        before = belief.outcome
-        if not belief.again:
+    def _possible_outcomes(
+        self, run: ModelRun, record: RunRecord, key: str, result: SendResult | None
+    ) -> set[Outcome | None]:
+        """Return the possible outcomes in the journal after a run that had this result for the message, or none."""
+        state = self.expected[key]
+        before = state.outcome
+        if not state.sendable:
             return {before}
-        if not used.crashed:
-            if key in used.proved:
+        if not record.crashed:
+            if key in record.confirmed:
                 return {Outcome.ACCEPTED}
             if result is not None:
                 return {result.outcome}
-            # Written down and not tried, when the run ended before it was handed out.
-            return {before, belief.after(Outcome.SKIPPED)} if used.early and campaign.iterated else {before}
-        may: set[Outcome | None] = {Outcome.UNKNOWN}
-        if key not in used.tried:
-            may.add(before)
-        if key in used.proved:
-            may.add(Outcome.ACCEPTED)
+            # It was claimed and not sent, if the run ended before a worker got it.
+            return {before, state.after(Outcome.SKIPPED)} if record.early and run.iterated else {before}
+        possible: set[Outcome | None] = {Outcome.UNKNOWN}
+        if key not in record.attempted:
+            possible.add(before)
+        if key in record.confirmed:
+            possible.add(Outcome.ACCEPTED)
         if result is not None:
-            may.add(result.outcome)
-        return may
+            possible.add(result.outcome)
+        return possible
 
-    def _check_results(self, campaign: Campaign, used: Used, shared: set[str]) -> dict[str, SendResult]:
-        """Every message has its one result, and it is right; those of the messages that were written down, by key.
+    def _check_results(self, run: ModelRun, record: RunRecord, shared: set[str]) -> dict[str, SendResult]:
+        """Check that every message has one correct result, and return the results of the claimed messages by key.
 
-        Keys that are `shared` with another run at the same time may be that one's for a while.
+        A key that is `shared` with another run at the same time may be claimed by that run.
         """
-        items = campaign.items
+        items = run.items
         written: dict[str, SendResult] = {}
         first = _firsts(items)
-        stopped = any(isinstance(result.error, PaymentRequiredError) for result in used.results.values())
-        if not used.early and not (stopped and campaign.make not in (list, iter)):
-            assert sorted(used.results) == list(range(len(items)))
-        for index, result in used.results.items():
+        stopped = any(isinstance(result.error, PaymentRequiredError) for result in record.results.values())
+        if not record.early and not (stopped and run.make not in (list, iter)):
+            assert sorted(record.results) == list(range(len(items)))
+        for index, result in record.results.items():
             item = items[index]
             assert result.index == index
             assert result.message is item
@@ -307,19 +325,19 @@ class Machine(RuleBasedStateMachine):
                 assert isinstance(item, Message)
                 self._check_duplicate(index, item, result, {} if key_of(item) in shared else first)
             elif result.outcome is Outcome.SKIPPED and result.key is None:
-                assert isinstance(result.error, PaymentRequiredError) or used.early
-            elif not isinstance(item, Message) or isinstance(item, Fax):
+                assert isinstance(result.error, PaymentRequiredError) or record.early
+            elif not isinstance(item, Message) or isinstance(item, UnsendableMessage):
                 assert result.outcome is Outcome.NEVER_SENT
                 assert isinstance(result.error, InvalidMessageError)
             else:
                 key = key_of(item)
                 assert result.key == key
-                assert self.beliefs[key].again
+                assert self.expected[key].sendable
                 if key not in shared:
                     assert key not in written
-                    assert first[key] == index or used.early or stopped
+                    assert first[key] == index or record.early or stopped
                 written[key] = result
-                self._check_tried(campaign, result, early=used.early, stopped=stopped)
+                self._check_sent(run, result, early=record.early, stopped=stopped)
         return written
 
     def _check_duplicate(self, index: int, item: Message, result: SendResult, first: dict[str, int]) -> None:
@@ -328,29 +346,29 @@ class Machine(RuleBasedStateMachine):
         key = key_of(item)
         assert result.outcome is Outcome.SKIPPED
         assert result.key == error.key == error.entry.key == key
-        before = self.beliefs[key].outcome
-        again = self.beliefs[key].again
+        before = self.expected[key].outcome
+        sendable = self.expected[key].sendable
         if not first:
             assert error.first_index is None or error.first_index < index
         elif error.first_index is None:
-            assert not again
+            assert not sendable
             assert error.entry.outcome is before
         else:
-            assert again
+            assert sendable
             assert error.first_index == first[key] < index
         if result.receipt is not None:
             assert error.entry.outcome is Outcome.ACCEPTED
-            assert result.receipt.uuid in self.account.copies[key]
+            assert result.receipt.uuid in self.accepted.copies[key]
 
-    def _check_tried(self, campaign: Campaign, result: SendResult, *, early: bool, stopped: bool) -> None:
-        belief = self.beliefs[str(result.key)]
-        expected = belief.after(campaign.expected(result.message))
-        skipped = belief.after(Outcome.SKIPPED)
+    def _check_sent(self, run: ModelRun, result: SendResult, *, early: bool, stopped: bool) -> None:
+        state = self.expected[str(result.key)]
+        expected = state.after(run.expected(result.message))
+        skipped = state.after(Outcome.SKIPPED)
         if result.outcome is Outcome.ACCEPTED:
             assert result.receipt is not None
-            assert result.receipt.uuid in self.account.copies[str(result.key)]
+            assert result.receipt.uuid in self.accepted.copies[str(result.key)]
         if early:
-            assert result.outcome in (expected, skipped, *map(belief.after, _cut_short(campaign, result)))
+            assert result.outcome in (expected, skipped, *map(state.after, _after_cancel(run, result)))
         elif stopped:
             assert result.outcome in (expected, skipped)
         else:
@@ -358,10 +376,10 @@ class Machine(RuleBasedStateMachine):
 
 
 def _firsts(items: Sequence[Any]) -> dict[str, int]:
-    """Where each key is given first."""
+    """Return the index of the first message with each key."""
     firsts: dict[str, int] = {}
     for index, item in enumerate(items):
-        if isinstance(item, Message) and not isinstance(item, Fax):
+        if isinstance(item, Message) and not isinstance(item, UnsendableMessage):
             firsts.setdefault(key_of(item), index)
     return firsts
 
@@ -370,26 +388,26 @@ def _keys(items: Sequence[Any]) -> set[str]:
     return set(_firsts(items))
 
 
-def _cut_short(campaign: Campaign, result: SendResult) -> set[Outcome]:
-    """What a message may be when it was being tried and not settled."""
+def _after_cancel(run: ModelRun, result: SendResult) -> set[Outcome]:
+    """Return the possible outcomes of a message whose request was cancelled."""
     if result.attempts == 0:
         return {Outcome.NEVER_SENT}
     return {Outcome.NEVER_SENT, Outcome.UNKNOWN, Outcome.REJECTED}
 
 
-whole = settings(quick, max_examples=60, stateful_step_count=20)
+full = settings(quick, max_examples=60, stateful_step_count=20)
 
 
-def test_a_journal_sends_once_and_says_what_is_so() -> None:
-    """Whatever happens in a journal's life, no message is sent twice that nobody asked for, and what it says is so."""
-    run_state_machine_as_test(Machine, settings=whole)
+def test_a_journal_sends_each_message_once_and_is_true() -> None:
+    """In any sequence of runs, crashes, events and resends, no message is sent twice without permission, and the journal is true."""
+    run_state_machine_as_test(JournalMachine, settings=full)
 
 
-class Forgetful(JournalWriter):
-    """Lets messages be sent that it has not written."""
+class ForgetsClaims(JournalWriter):
+    """Grants claims that it has not written."""
 
     def claim(self, requests: Sequence[ClaimRequest], *, run: int) -> asyncio.Future[list[Claim]]:
-        """Write the results only."""
+        """Write only the results, and grant every claim."""
         written: asyncio.Future[list[Claim]] = asyncio.get_running_loop().create_future()
         rows = [
             Row(1_000_000 + at, *request[:2], run, at, State.SENDING, 0.0, version=1)
@@ -400,8 +418,8 @@ class Forgetful(JournalWriter):
         return written
 
 
-class Hopeful(JournalWriter):
-    """Takes a message that may have arrived for one that was lost."""
+class GuessesOutcomes(JournalWriter):
+    """Records an unknown outcome as `NEVER_SENT`."""
 
     def record_result(self, claim: Claim, result: SendResult) -> SendResult:
         """Record another outcome."""
@@ -410,25 +428,25 @@ class Hopeful(JournalWriter):
         return result
 
 
-class Sloppy(JournalWriter):
-    """Keeps its results to itself when it is closed."""
+class LosesResults(JournalWriter):
+    """Drops its results when it is closed."""
 
     async def flush(self) -> None:
-        """Do nothing."""
+        """Drop the results."""
         self._results.clear()
 
 
-@pytest.mark.parametrize("wrong", [Forgetful, Hopeful, Sloppy])
-def test_the_machine_sees_a_wrong_journal(wrong: type[JournalWriter]) -> None:
-    """The test above can fail: it finds a journal that forgets a claim, guesses an outcome, or loses a result."""
+@pytest.mark.parametrize("wrong", [ForgetsClaims, GuessesOutcomes, LosesResults])
+def test_the_state_machine_finds_a_wrong_writer(wrong: type[JournalWriter]) -> None:
+    """The test above fails for a writer that forgets a claim, guesses an outcome, or loses a result."""
 
     def wrong_journal(*args: Any, **kwargs: Any) -> Journal:
         journal = Journal(*args, **kwargs)
         writer_of(journal).__class__ = wrong
         return journal
 
-    class Wrong(Machine):
+    class Wrong(JournalMachine):
         journal_class = staticmethod(wrong_journal)
 
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(Wrong, settings=settings(whole, phases=[Phase.generate], print_blob=False))
+        run_state_machine_as_test(Wrong, settings=settings(full, phases=[Phase.generate], print_blob=False))

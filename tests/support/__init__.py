@@ -1,1 +1,1 @@
-"""What the tests stand on: clocks and servers."""
+"""Helpers for tests: clocks, servers, clients, processes."""

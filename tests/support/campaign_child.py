@@ -1,8 +1,11 @@
-"""A campaign in a process of its own, which can be killed at any moment.
+"""One run of a campaign in its own process, which a test can kill at any moment.
 
-`python -m tests.support.campaign_child` reads orders from its input, one JSON object a line, and carries each out in a fork of its own: a fork
-is there at once, where a new interpreter would first import everything. For each it says the fork's process id, lets it begin
-when it reads a line more, and says what came of the campaign and which steps its journal took, unless it was killed, and how the process ended.
+`python -m tests.support.campaign_child` reads one `ChildConfig` as JSON from each line of its standard input, and runs it in a fork.
+A fork starts at once; a new interpreter would first import everything. For each run it prints:
+
+1. the fork's process id; the fork starts when one more line is read;
+2. the counts or the error, and the steps of the journal, unless the fork was killed;
+3. the exit status of the fork.
 """
 
 from __future__ import annotations
@@ -25,25 +28,30 @@ from typing import Any, NamedTuple
 from callbell_async import CallbellClient, Journal, JournalError, Message, RetryPolicy, TextMessage
 from callbell_async.journal.sqlite import SQLiteStore
 
-__all__ = ["Moment", "Order", "campaign"]
+__all__ = ["ChildConfig", "KillPoint", "campaign_messages"]
 
 
-class Moment(NamedTuple):
-    """When to die: before or after the `occurrence`-th time that a process comes to a step, counted from 1."""
+class KillPoint(NamedTuple):
+    """Where a process kills itself: before or after the `occurrence`-th time that it takes a step, counted from 1."""
 
     when: str
     step: str
     occurrence: int = 1
 
 
-class Order(NamedTuple):
-    """One life of a campaign.
+class ChildConfig(NamedTuple):
+    """One run of a campaign.
 
-    - `size`: how many messages there are, some of which are given twice.
-    - `journal`: its path, or `None` to send without one.
-    - `forgetful`: the journal writes no message, and lets each be sent.
-    - `rate`: requests a second, or `None` for no limit.
-    - `file_limit`: bytes beyond which no file may grow, as on a full disk.
+    Attributes:
+        url: The base URL of the sandbox.
+        journal: The journal's path, or `None` to send without a journal.
+        seed: The seed of the messages.
+        size: The number of messages; some are given twice.
+        concurrency: The most requests in flight.
+        kill_point: Where the process kills itself.
+        skip_writes: Whether the journal grants every claim and writes no message.
+        rate: The most requests a second, or `None` for no limit.
+        file_limit: The most bytes in one file, as on a full disk.
     """
 
     url: str
@@ -51,14 +59,14 @@ class Order(NamedTuple):
     seed: int = 0
     size: int = 2000
     concurrency: int = 20
-    moment: Moment | None = None
-    forgetful: bool = False
+    kill_point: KillPoint | None = None
+    skip_writes: bool = False
     rate: int | None = None
     file_limit: int | None = None
 
 
-def campaign(seed: int, size: int) -> list[Message]:
-    """So many messages, each with a text of its own; some have keys, some ten pairs of metadata, and some are given again later."""
+def campaign_messages(seed: int, size: int) -> list[Message]:
+    """Return `size` messages with different texts; some have a key, some ten pairs of metadata, and some are given twice."""
     chance = random.Random(seed)
     messages: list[Message] = []
     for number in range(size):
@@ -78,26 +86,26 @@ def campaign(seed: int, size: int) -> list[Message]:
 
 
 class _Steps:
-    """The statements of a process's journal, counted; at one of them it may end."""
+    """Counts the statements of a process's journal, and kills the process at one of them."""
 
-    def __init__(self, moment: Moment | None) -> None:
+    def __init__(self, kill_point: KillPoint | None) -> None:
         self.taken: Counter[str] = Counter()
-        self._moment = moment
+        self._kill_point = kill_point
 
-    def begin(self, step: str) -> None:
+    def before(self, step: str) -> None:
         self.taken[step] += 1
-        self._meet("before", step)
+        self._kill_at("before", step)
 
-    def end(self, step: str) -> None:
-        self._meet("after", step)
+    def after(self, step: str) -> None:
+        self._kill_at("after", step)
 
-    def _meet(self, when: str, step: str) -> None:
-        if self._moment == Moment(when, step, self.taken[step]):
+    def _kill_at(self, when: str, step: str) -> None:
+        if self._kill_point == KillPoint(when, step, self.taken[step]):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _tell_steps(steps: _Steps) -> None:
-    """Let every connection to SQLite tell its steps."""
+def _record_steps(steps: _Steps) -> None:
+    """Record the steps of every SQLite connection."""
     connect = sqlite3.connect
 
     class Connection(sqlite3.Connection):
@@ -125,66 +133,69 @@ def _tell_steps(steps: _Steps) -> None:
         @contextlib.contextmanager
         def _step(self, query: str) -> Iterator[None]:
             brief = " ".join(query.split()[:6])
-            # What is committed makes the difference.
+            # Two commits are different steps if the statements before them differ.
             step = f"{self._name}: {brief}" + (f", after {self._before}" if brief == "COMMIT" else "")
             self._before = brief
-            steps.begin(step)
+            steps.before(step)
             yield
-            steps.end(step)
+            steps.after(step)
 
     sqlite3.connect = functools.partial(connect, factory=Connection)  # type: ignore[assignment]
 
 
-async def _send(order: Order) -> dict[str, Any]:
+async def _send(config: ChildConfig) -> dict[str, Any]:
     retry = RetryPolicy(wait_initial=0.0)
-    journal = None if order.journal is None else Journal(order.journal)
+    journal = None if config.journal is None else Journal(config.journal)
     try:
-        async with CallbellClient("sandbox", base_url=order.url, retry=retry, rate_limit=order.rate) as callbell:
+        async with CallbellClient("sandbox", base_url=config.url, retry=retry, rate_limit=config.rate) as callbell:
             report = await callbell.send_many(
-                campaign(order.seed, order.size), concurrency=order.concurrency, journal=journal, shutdown_timeout=0.5
+                campaign_messages(config.seed, config.size),
+                concurrency=config.concurrency,
+                journal=journal,
+                shutdown_timeout=0.5,
             )
     except JournalError as error:
         return {"error": str(error)}
     return {"counts": dict(Counter(result.outcome.value for result in report.results))}
 
 
-def _carry_out(order: Order) -> None:
-    steps = _Steps(order.moment)
-    _tell_steps(steps)
-    if order.forgetful:
+def _run_child(config: ChildConfig) -> None:
+    steps = _Steps(config.kill_point)
+    _record_steps(steps)
+    if config.skip_writes:
         SQLiteStore._save = lambda self, rows: [row._replace(version=1) for row in rows]  # type: ignore[method-assign]
-    if order.file_limit is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_limit, order.file_limit))
-    _say({**asyncio.run(_send(order)), "steps": steps.taken})
+    if config.file_limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (config.file_limit, config.file_limit))
+    _write_line({**asyncio.run(_send(config)), "steps": steps.taken})
 
 
-def _say(said: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(said) + "\n")
+def _write_line(line: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
 
 def _main() -> None:
     for line in sys.stdin:
         given = json.loads(line)
-        order = Order(**{**given, "moment": given["moment"] and Moment(*given["moment"])})
-        gate, key = os.pipe()
+        config = ChildConfig(**{**given, "kill_point": given["kill_point"] and KillPoint(*given["kill_point"])})
+        gate, opener = os.pipe()
         if not (process := os.fork()):
             status = 1
             try:
                 os.read(gate, 1)
-                _carry_out(order)
+                _run_child(config)
                 status = 0
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(status)
-        _say({"process": process})
-        # It begins when the one who may want to kill it knows its id.
+        _write_line({"process": process})
+        # The fork starts when the test knows its process id, and can kill it.
         sys.stdin.readline()
-        os.write(key, b"!")
-        _say({"status": os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])})
+        os.write(opener, b"!")
+        _write_line({"status": os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])})
         os.close(gate)
-        os.close(key)
+        os.close(opener)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The lives of a campaign: its processes, started and killed by a test, and whether what its journal says of them is true."""
+"""Starts and kills the processes of a campaign, and checks its journal against the sandbox."""
 
 from __future__ import annotations
 
@@ -18,28 +18,33 @@ import orjson
 
 from callbell_async import Journal, JournalEntry, Message, Outcome
 from callbell_async.sandbox import Exchange, Fault, SandboxMessage, faults
-from tests.support.campaign_child import Order
+from tests.support.campaign_child import ChildConfig
 
-__all__ = ["CampaignLauncher", "ProcessExit", "entries_of", "journal_violations", "killing", "text_of"]
+__all__ = ["CampaignLauncher", "ProcessExit", "entries_of", "journal_violations", "kill_fault", "text_of"]
 
 
 @attrs.frozen(kw_only=True)
 class ProcessExit:
-    """How a process ended, and what it said before; `said` is empty if it was killed."""
+    """The end of a process.
+
+    Attributes:
+        killed: Whether it was killed.
+        output: The last JSON object that it printed; empty if it was killed.
+    """
 
     killed: bool
-    said: dict[str, Any]
+    output: dict[str, Any]
 
 
 class CampaignLauncher:
-    """Starts the processes of campaigns, one at a time; ends the one that is still there when the block is left."""
+    """Starts the processes of a campaign, one at a time. At the end of its `async with` block it kills a process that still runs."""
 
     def __init__(self) -> None:
         self.process: int | None = None
-        self._campaigns: asyncio.subprocess.Process | None = None
+        self._fork_server: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
-        self._campaigns = await asyncio.create_subprocess_exec(
+        self._fork_server = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "tests.support.campaign_child",
@@ -50,50 +55,50 @@ class CampaignLauncher:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._campaigns is not None
-        assert self._campaigns.stdin is not None
+        assert self._fork_server is not None
+        assert self._fork_server.stdin is not None
         self.kill()
-        self._campaigns.stdin.close()
-        await self._campaigns.communicate()
+        self._fork_server.stdin.close()
+        await self._fork_server.communicate()
 
-    async def begin(self, order: Order) -> None:
-        """Start a process; returns when it is there."""
-        assert self._campaigns is not None
-        assert self._campaigns.stdin is not None
-        self._campaigns.stdin.write(json.dumps(order._asdict()).encode() + b"\n")
-        self.process = int((await self._listen())["process"])
-        self._campaigns.stdin.write(b"\n")
+    async def begin(self, config: ChildConfig) -> None:
+        """Start a process, and return when it runs."""
+        assert self._fork_server is not None
+        assert self._fork_server.stdin is not None
+        self._fork_server.stdin.write(json.dumps(config._asdict()).encode() + b"\n")
+        self.process = int((await self._read_line())["process"])
+        self._fork_server.stdin.write(b"\n")
 
     async def end(self) -> ProcessExit:
-        """Wait for its end."""
-        said: dict[str, Any] = {}
-        while "status" not in (line := await self._listen()):
-            said = line
+        """Wait for the end of the process."""
+        output: dict[str, Any] = {}
+        while "status" not in (line := await self._read_line()):
+            output = line
         self.process = None
         assert line["status"] in (0, -signal.SIGKILL), "the campaign's process failed; its traceback is in stderr"
-        return ProcessExit(killed=line["status"] != 0, said=said)
+        return ProcessExit(killed=line["status"] != 0, output=output)
 
-    async def run(self, order: Order) -> ProcessExit:
-        """One life, from its beginning to its end."""
-        await self.begin(order)
+    async def run(self, config: ChildConfig) -> ProcessExit:
+        """Start a process, and wait for its end."""
+        await self.begin(config)
         return await self.end()
 
     def kill(self) -> None:
-        """Kill the process that is there, if there is one."""
+        """Kill the process, if one runs."""
         if self.process is not None:
-            # It may have ended by itself a moment ago.
+            # It may have ended a moment before.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process, signal.SIGKILL)
 
-    async def _listen(self) -> dict[str, Any]:
-        assert self._campaigns is not None
-        assert self._campaigns.stdout is not None
-        line: dict[str, Any] = json.loads(await self._campaigns.stdout.readline())
+    async def _read_line(self) -> dict[str, Any]:
+        assert self._fork_server is not None
+        assert self._fork_server.stdout is not None
+        line: dict[str, Any] = json.loads(await self._fork_server.stdout.readline())
         return line
 
 
-def killing(kill: Callable[[], None], moment: str) -> Fault:
-    """A fault that kills the client at a moment of a request: `begun`, `read`, `accepted`, `half answered` or `answered`."""
+def kill_fault(kill: Callable[[], None], moment: str) -> Fault:
+    """Return a fault that kills the client at a moment of a request: `begun`, `read`, `accepted`, `half answered` or `answered`."""
 
     async def act(exchange: Exchange) -> None:
         if moment in ("begun", "read"):
@@ -113,7 +118,7 @@ def killing(kill: Callable[[], None], moment: str) -> Fault:
 
 
 def text_of(message: Message | SandboxMessage | JournalEntry) -> str:
-    """A message's text, which no other message of a campaign has."""
+    """Return a message's text, which identifies it within a campaign."""
     if isinstance(message, SandboxMessage):
         return str(message.body["content"]["text"])
     if isinstance(message, JournalEntry):
@@ -122,7 +127,7 @@ def text_of(message: Message | SandboxMessage | JournalEntry) -> str:
 
 
 async def entries_of(path: Path) -> list[JournalEntry]:
-    """All that a journal knows, read without changing it."""
+    """Return all entries of a journal, opened for reading only."""
     async with Journal(path, read_only=True) as journal:
         return [entry async for entry in journal.entries()]
 
@@ -130,7 +135,7 @@ async def entries_of(path: Path) -> list[JournalEntry]:
 def journal_violations(
     given: Iterable[Message], accepted: Sequence[SandboxMessage], entries: Iterable[JournalEntry] | None
 ) -> list[str]:
-    """What is not as a journal promises: copies, losses, and entries that don't tell the truth. `None` is no journal."""
+    """Return each broken promise: copies, lost messages, and wrong entries. `entries` is `None` for a run without a journal."""
     found = []
     copies = Counter(map(text_of, accepted))
     texts = {text_of(message) for message in given}
@@ -146,7 +151,7 @@ def journal_violations(
             found.append(f"{text!r} has two entries")
         known[text] = entry
         if entry.in_flight or entry.outcome is Outcome.SKIPPED:
-            found.append(f"{text!r} has not come to an end")
+            found.append(f"{text!r} has no final outcome")
         if entry.outcome is Outcome.ACCEPTED and entry.uuid != uuids.get(text):
             found.append(f"{text!r} is ACCEPTED, but not by the server")
         if entry.outcome in (Outcome.REJECTED, Outcome.NEVER_SENT) and text in uuids:

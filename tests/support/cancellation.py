@@ -21,7 +21,7 @@ class _SteppingSelector(_JumpingSelector):
         self.step: Callable[[], bool] | None = None
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        """One round."""
+        """Run one round."""
         return super().select(0 if self.step is not None and self.step() else timeout)
 
 

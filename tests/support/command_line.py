@@ -1,4 +1,4 @@
-"""The command line as its tests run it: in this process, or in one of its own."""
+"""Running the command line, in this process or in one of its own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def run(*arguments: object, environment: Mapping[str, str] | None = None, stdin: bytes | str | None = None) -> Result:
-    """The command line's output and exit status."""
+    """Run the command line in this process, and return its output and exit status."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], env=environment, input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -45,7 +45,7 @@ def run(*arguments: object, environment: Mapping[str, str] | None = None, stdin:
 def started(
     *arguments: object, environment: Mapping[str, str] | None = None, **options: Any
 ) -> Iterator[subprocess.Popen[str]]:
-    """The command line in a process of its own, which has ended when the block is left."""
+    """Run the command line in a process of its own, which is killed at the end of the block."""
     command = [sys.executable, "-m", "callbell_async", *map(str, arguments)]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env={**os.environ, **(environment or {})}, **{**pipes, **options}) as process:
@@ -62,7 +62,7 @@ class PseudoTerminal:
         self._descriptor: int | None = descriptor
 
     def read(self, until: str | None = None) -> str:
-        """The output that follows, up to this text, or until no process has the terminal open any more."""
+        """Return the next output, up to this text, or until no process has the terminal open."""
         shown = b""
         while until is None or until.encode() not in shown:
             try:
@@ -77,11 +77,11 @@ class PseudoTerminal:
         return shown.decode()
 
     def type(self, text: str) -> None:
-        """Type on its keyboard."""
+        """Send input, as typed by a user."""
         os.write(self._open, text.encode())
 
     def close(self) -> None:
-        """Close its window."""
+        """Close the terminal."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -96,7 +96,7 @@ class PseudoTerminal:
 def started_in_terminal(
     *arguments: object, environment: Mapping[str, str] | None = None, **options: Any
 ) -> Iterator[tuple[subprocess.Popen[str], PseudoTerminal]]:
-    """The command line on a terminal, in a session of its own; `options` such as `stdout` take a stream away from the terminal."""
+    """Run the command line on a terminal, in a session of its own. Options such as `stdout` redirect a stream."""
     descriptor, other_end = pty.openpty()
     terminal = PseudoTerminal(descriptor)
     try:
@@ -120,7 +120,7 @@ def read_until(stream: IO[str] | None, text: str) -> list[str]:
 
 
 def leave_after_a_line(process: subprocess.Popen[str]) -> str:
-    """Read one line of its output and close it, as `head -1` does; return its standard error."""
+    """Read one line of a process's output and close it, as `head -1` does; return its standard error."""
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.readline()
@@ -129,28 +129,28 @@ def leave_after_a_line(process: subprocess.Popen[str]) -> str:
 
 
 def environment_for(sandbox: Sandbox) -> dict[str, str]:
-    """The environment that makes the command line use a sandbox in place of Callbell."""
+    """Return the environment with which the command line uses a sandbox instead of Callbell."""
     return {"CALLBELL_TOKEN": sandbox.token, "CALLBELL_BASE_URL": sandbox.url}
 
 
 def counts_in(output: str) -> dict[str, int]:
-    """The counts by outcome that end the output of a run."""
+    """Return the counts by outcome at the end of a run's output."""
     return {name: int(count) for name, count, *_ in (line.split() for line in output.splitlines())}
 
 
 def json_lines(output: str) -> list[dict[str, Any]]:
-    """The objects in an output, one a line."""
+    """Return the objects in an output, one for each line."""
     return [json.loads(line) for line in output.splitlines()]
 
 
 class FakeClient(CallbellClient):
-    """A client whose server is in memory, responds as `fate` decides, and keeps nothing."""
+    """A client whose server is in memory, behaves as `fate` defines, and records nothing."""
 
     def __init__(self, fate: Callable[[int, int], Fate]) -> None:
         super().__init__("token")
         self._describe = fate
 
     def send_many(self, messages: object, **options: object) -> SendRun:
-        """The run, without a journal."""
+        """Return the run, without a journal."""
         options.pop("journal")
         return new_run(FakeCallbell(self._describe, keeps=False), messages, **options)  # type: ignore[arg-type]

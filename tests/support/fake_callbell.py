@@ -112,9 +112,7 @@ class FakeCallbell(Transport):
                     path=call.request.path,
                     outcome=Outcome.NEVER_SENT,
                 )
-            call.written = True
-            if call.on_written is not None:
-                call.on_written()
+            call.mark_written()
             try:
                 await asyncio.sleep(fate.leaving)
             finally:
@@ -155,10 +153,10 @@ def new_run(
     outage_timeout: float = 0.0,
     runs: set[SendRun] | None = None,
 ) -> SendRun:
-    """A run over this transport. By default it neither retries nor pauses."""
-    caller = RequestPipeline(transport, retry=retry, rate_limit=rate_limit)
+    """Return a run over this transport. By default it neither retries nor pauses."""
+    pipeline = RequestPipeline(transport, retry=retry, rate_limit=rate_limit)
     return SendRun(
-        lambda: caller,
+        lambda: pipeline,
         messages,
         concurrency=concurrency,
         journal=journal,
@@ -193,7 +191,7 @@ async def begin(run: SendRun, *, after: float = 0.5) -> asyncio.Task[SendReport]
 
 
 async def cancel(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel them and wait for their end."""
+    """Cancel tasks, and wait for their end."""
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
@@ -201,7 +199,7 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
 
 
 def texts(count: int) -> list[TextMessage]:
-    """Messages whose text is their index."""
+    """Return messages whose text is their index."""
     return [TextMessage(to="+31612345678", text=str(number)) for number in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""`send-many` with a journal, as the tests of the journal commands run it."""
+"""Running `send-many` with a journal, for the tests of the journal commands."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ NUMBERS = [f"+4477009000{place:02}" for place in range(10)]
 
 
 def recipients(sandbox: Sandbox) -> list[str]:
-    """The recipients of the messages, sorted."""
+    """Return the recipients of the sandbox's messages, sorted."""
     return sorted(message.recipient for message in sandbox.messages)
 
 
 def send(file: Path | str, journal: Path, sandbox: Sandbox, *more: str, stdin: str | None = None) -> Any:
-    """`send-many` with a journal."""
+    """Run `send-many` with a journal."""
     arguments = ["send-many", file, "--text", "Hi {name}", "--journal", journal, *more]
     return run(*arguments, environment=environment_for(sandbox), stdin=stdin)

@@ -1,4 +1,4 @@
-"""Journalled runs over a Callbell without a network, in a program that may die at any moment."""
+"""Runs with a journal and a modelled server, without a network, in a program that may crash at any moment."""
 
 from __future__ import annotations
 
@@ -35,12 +35,24 @@ from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA, dump_keyed
 from tests.support.fake_callbell import new_run, slow_response
 from tests.support.virtual_disk import DiskLoop
 
-__all__ = ["INVALID", "MAKES", "POOL", "Account", "Campaign", "Fate", "Fax", "Used", "expected", "key_of", "use"]
+__all__ = [
+    "INVALID",
+    "MAKES",
+    "POOL",
+    "AcceptedMessages",
+    "ModelRun",
+    "RunRecord",
+    "ServerBehaviour",
+    "UnsendableMessage",
+    "expected",
+    "key_of",
+    "perform",
+]
 
 
 @attrs.frozen(kw_only=True)
-class Fax(Message):
-    """No kind of message that can be sent, which is found out when it is to be written."""
+class UnsendableMessage(Message):
+    """A message of a kind that can't be sent; the library finds that when it writes the body."""
 
 
 def _text(number: int, **given: Any) -> TextMessage:
@@ -57,15 +69,15 @@ POOL: Sequence[Message] = (
     _text(6, key="1"),
     *(_text(number) for number in range(7, 20)),
 )
-"""Few, so that many are met again: two share a key, and one has no room for it."""
+"""The messages of all runs; few, so that many are given again. Two have one key, and one has no room for the key in its metadata."""
 
-INVALID: Sequence[Any] = (InvalidMessageError("to", "no recipient"), Fax(to="+31612345678", key="fax"))
+INVALID: Sequence[Any] = (InvalidMessageError("to", "no recipient"), UnsendableMessage(to="+31612345678", key="fax"))
 
 MAKES: Sequence[Callable[[list[Any]], Any]] = (list, iter, slow_response)
 
 
 def key_of(message: Message) -> str:
-    """What the journal knows it by."""
+    """Return the message's key in a journal."""
     return dump_keyed_message(message, journal=None)[0]
 
 
@@ -73,11 +85,19 @@ _KEYS = {str(getattr(message, "text", "")): key_of(message) for message in POOL}
 
 
 @attrs.frozen(kw_only=True)
-class Fate:
-    """What one request meets; times in seconds of virtual time.
+class ServerBehaviour:
+    """The server's behaviour for one request.
 
-    `arrives` says whether what has left comes to Callbell, `late` so many seconds after its sender has given it up; `answers`, whether the answer comes back;
-    `tells`, whether an event about the message comes before the answer.
+    Attributes:
+        connecting: The seconds of virtual time before the body is written.
+        leaving: The seconds in which it is written.
+        answering: The seconds from then to the response.
+        connects: Whether there is a connection.
+        arrives: Whether a request that was written arrives.
+        answers: Whether the response arrives.
+        late: If set, the request arrives this number of seconds after it was written or cancelled, and gets no response.
+        status: The status of the response.
+        sends_event: Whether an event about the message comes before the response.
     """
 
     connecting: float = 0.0
@@ -88,11 +108,11 @@ class Fate:
     answers: bool = True
     late: float | None = None
     status: int = 200
-    tells: bool = False
+    sends_event: bool = False
 
     @property
     def outcome(self) -> Outcome:
-        """What such an attempt comes to."""
+        """The outcome of an attempt that meets this behaviour."""
         if not self.connects:
             return Outcome.NEVER_SENT
         if not (self.answers and self.arrives and self.late is None):
@@ -100,37 +120,43 @@ class Fate:
         return Outcome.ACCEPTED if self.status == 200 else Outcome.REJECTED
 
 
-def expected(fates: Sequence[Fate], attempts: int) -> Outcome:
-    """What becomes of a message that meets these, the last one again and again, worked out without any of the code that sends it."""
+def expected(behaviours: Sequence[ServerBehaviour], attempts: int) -> Outcome:
+    """Return the outcome of a message from the behaviour for each attempt; the last one repeats. It uses none of the code that sends."""
     outcome = Outcome.NEVER_SENT
     for attempt in range(attempts):
-        met = fates[min(attempt, len(fates) - 1)]
-        if met.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN):
-            return met.outcome
-        if met.outcome is Outcome.REJECTED:
-            outcome = met.outcome
-            if met.status < 429:
+        behaviour = behaviours[min(attempt, len(behaviours) - 1)]
+        if behaviour.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN):
+            return behaviour.outcome
+        if behaviour.outcome is Outcome.REJECTED:
+            outcome = behaviour.outcome
+            if behaviour.status < 429:
                 return outcome
     return outcome
 
 
-class Account:
-    """What Callbell has: by key, the uuids of the copies it took."""
+class AcceptedMessages:
+    """The messages that the server accepted.
+
+    Attributes:
+        copies: The uuids of all accepted copies, by the message's key.
+    """
 
     def __init__(self) -> None:
         self.copies: dict[str, list[str]] = defaultdict(list)
 
-    def take(self, key: str) -> str:
-        """One more copy; its uuid."""
+    def accept(self, key: str) -> str:
+        """Accept one more copy, and return its uuid."""
         uuid = f"{key}-{len(self.copies[key])}"
         self.copies[key].append(uuid)
         return uuid
 
 
-class _Line(Transport):
-    """A program's way to Callbell; once it is `cut`, nothing more leaves."""
+class _ModelTransport(Transport):
+    """A program's transport to the server. Once it is `disconnected`, no request leaves."""
 
-    def __init__(self, account: Account, fate: Callable[[str, int], Fate], journal: Journal) -> None:
+    def __init__(
+        self, accepted: AcceptedMessages, behaviour: Callable[[str, int], ServerBehaviour], journal: Journal
+    ) -> None:
         options = TransportOptions(
             base_url="https://callbell.invalid",
             headers=CIMultiDict({"Authorization": "Bearer a-test-token"}),
@@ -139,60 +165,73 @@ class _Line(Transport):
             max_connections=1,
         )
         super().__init__(options)
-        self._account = account
-        self._describe = fate
+        self._accepted = accepted
+        self._behaviour = behaviour
         self._journal = journal
-        self.cut = False
-        self.tried: set[str] = set()
-        self.proved: set[str] = set()
+        self.disconnected = False
+        self.attempted: set[str] = set()
+        self.confirmed: set[str] = set()
 
     async def exchange(self, call: CallState) -> Response:
-        """What the message was fated to meet."""
+        """Behave as the test defines it for this attempt."""
         text = orjson.loads(call.request.body or b"")["content"]["text"]
-        fate, key = self._describe(text, call.attempts), _KEYS[text]
-        said = {"method": call.request.method, "path": call.request.path}
-        if not self.cut:
-            self.tried.add(key)
-        await asyncio.sleep(fate.connecting)
-        if self.cut or not fate.connects:
-            raise ConnectError("no connection", outcome=Outcome.NEVER_SENT, **said)
+        behaviour, key = self._behaviour(text, call.attempts), _KEYS[text]
+        request = {"method": call.request.method, "path": call.request.path}
+        if not self.disconnected:
+            self.attempted.add(key)
+        await asyncio.sleep(behaviour.connecting)
+        if self.disconnected or not behaviour.connects:
+            raise ConnectError("no connection", outcome=Outcome.NEVER_SENT, **request)
         call.written = True
         uuid = ""
         try:
-            await asyncio.sleep(fate.leaving)
+            await asyncio.sleep(behaviour.leaving)
         finally:
-            # What has left arrives, whoever has stopped waiting for it.
-            if fate.late is not None:
-                asyncio.get_running_loop().call_later(fate.late, self._arrive, key, fate)
-            elif fate.arrives:
-                uuid = self._arrive(key, fate)
-        await asyncio.sleep(fate.answering)
-        if fate.outcome is Outcome.UNKNOWN:
-            raise ConnectionLostError("the connection broke", outcome=Outcome.UNKNOWN, **said)
-        body = {"message": {"uuid": uuid, "status": "enqueued"}} if fate.status == 200 else {"error": "no"}
-        return Response(fate.status, CIMultiDict(), orjson.dumps(body))
+            # A request that was written arrives, also if its sender no longer waits.
+            if behaviour.late is not None:
+                asyncio.get_running_loop().call_later(behaviour.late, self._arrive, key, behaviour)
+            elif behaviour.arrives:
+                uuid = self._arrive(key, behaviour)
+        await asyncio.sleep(behaviour.answering)
+        if behaviour.outcome is Outcome.UNKNOWN:
+            raise ConnectionLostError("the connection broke", outcome=Outcome.UNKNOWN, **request)
+        body = {"message": {"uuid": uuid, "status": "enqueued"}} if behaviour.status == 200 else {"error": "no"}
+        return Response(behaviour.status, CIMultiDict(), orjson.dumps(body))
 
-    def _arrive(self, key: str, fate: Fate) -> str:
-        if fate.status != 200:
+    def _arrive(self, key: str, behaviour: ServerBehaviour) -> str:
+        if behaviour.status != 200:
             return ""
-        uuid = self._account.take(key)
-        if fate.tells and fate.late is None and not self.cut:
-            self.proved.add(key)
+        uuid = self._accepted.accept(key)
+        if behaviour.sends_event and behaviour.late is None and not self.disconnected:
+            self.confirmed.add(key)
             metadata = {KEY_IN_METADATA: key, JOURNAL_IN_METADATA: self._journal.id}
             self._journal.handle_event(MessageCreated(key=uuid, uuid=uuid, status="sent", metadata=metadata))
         return uuid
 
 
 @attrs.frozen(kw_only=True)
-class Campaign:
-    """A run: its input, what each text meets at each attempt, and how it is used.
+class ModelRun:
+    """One run: its input, the server's behaviour, and its end.
 
-    `ends` is how it ends: None by itself; "break" after `at` results; "cancel" or "crash" after `at` rounds of the loop; "torn", with the
-    program killed during its `at`th job for the disk, when `part` of what that job writes was written.
+    Attributes:
+        items: The input.
+        behaviours: The server's behaviour by text, one for each attempt; the last one repeats.
+        make: Makes the iterable of the run from the items.
+        concurrency: The most requests in flight.
+        attempts: The most attempts for one message.
+        iterated: Whether the run is used with `async for`; otherwise it is awaited.
+        kept_open: Whether the journal is open before the run.
+        key_in_metadata: The journal's option.
+        disk: The seconds of virtual time that one job for the disk takes.
+        shutdown_timeout: The run's option.
+        ending: `None` at the end of the input; `"break"` after `at` results; `"cancel"` or `"crash"` after `at` rounds of the loop;
+            `"torn"` in the `at`-th job for the disk, when `part` of its bytes were written.
+        at: See `ending`.
+        part: See `ending`.
     """
 
     items: list[Any]
-    fates: dict[str, list[Fate]]
+    behaviours: dict[str, list[ServerBehaviour]]
     make: Callable[[list[Any]], Any] = list
     concurrency: int = 2
     attempts: int = 1
@@ -201,36 +240,37 @@ class Campaign:
     key_in_metadata: bool = True
     disk: float = 0.001
     shutdown_timeout: float = 60.0
-    ends: str | None = None
+    ending: str | None = None
     at: int = 0
     part: float = 0.0
 
-    def fate(self, text: str, attempt: int) -> Fate:
-        """The last one repeats."""
-        met = self.fates.get(text) or [Fate()]
-        return met[min(attempt, len(met)) - 1]
+    def behaviour(self, text: str, attempt: int) -> ServerBehaviour:
+        """Return the behaviour for an attempt, counted from 1."""
+        behaviours = self.behaviours.get(text) or [ServerBehaviour()]
+        return behaviours[min(attempt, len(behaviours)) - 1]
 
     def expected(self, message: Any) -> Outcome:
-        """What becomes of a message that is tried."""
-        return expected(self.fates.get(message.text) or [Fate()], self.attempts)
-
-    def stops(self, message: Any) -> bool:
-        """Whether a message that is tried ends the run with a 402."""
-        met = [self.fate(message.text, attempt) for attempt in range(1, self.attempts + 1)]
-        return any(fate.connects and fate.status == 402 for fate in met)
+        """Return the outcome of a message that is sent."""
+        return expected(self.behaviours.get(message.text) or [ServerBehaviour()], self.attempts)
 
 
 @attrs.define
-class Used:
-    """What there is to know of a campaign when it is over: the results that were told, by index, and what its requests came to.
+class RunRecord:
+    """The observations about one run after its end.
 
-    `crashed` when the program was killed; `path` is then what was left of the journal's file. `early` when the run was ended before its input.
+    Attributes:
+        path: The journal's file; after a crash, the copy of it that the crash left.
+        results: The results of the run, by index.
+        attempted: The keys of the messages for which an attempt started.
+        confirmed: The keys of the messages for which an event came.
+        crashed: Whether the program was killed.
+        early: Whether the run ended before its input.
     """
 
     path: Path
     results: dict[int, SendResult] = attrs.field(factory=dict)
-    tried: set[str] = attrs.field(factory=set)
-    proved: set[str] = attrs.field(factory=set)
+    attempted: set[str] = attrs.field(factory=set)
+    confirmed: set[str] = attrs.field(factory=set)
     crashed: bool = False
     early: bool = False
 
@@ -240,11 +280,11 @@ def _files(path: Path) -> dict[str, bytes]:
     return {file.name.removeprefix(path.name): file.read_bytes() for file in files if file.exists()}
 
 
-def _left_behind(path: Path, before: dict[str, bytes], part: float) -> None:
-    """Leave at `path` what is on the disk when a job was killed when this part of what it appends to the log was written."""
+def _copy_files(path: Path, before: dict[str, bytes], part: float) -> None:
+    """Copy the files as they are on the disk if the program was killed when a job had written this part of its bytes to the log."""
     after = _files(path)
     if before.get("") != after.get("") or "-wal" not in after:
-        # It wrote to the database itself, or to nothing: all of it or nothing.
+        # The job wrote the database itself or nothing; the copy has all of that or nothing.
         left = after if part > 0.5 else before
     else:
         log, old = after["-wal"], before.get("-wal", b"")
@@ -253,95 +293,95 @@ def _left_behind(path: Path, before: dict[str, bytes], part: float) -> None:
     for end, content in left.items():
         path.with_name(f"{path.name}+{end}").write_bytes(content)
     if "" in left and "-lock" in left:
-        # A kill leaves the same file, and this is a copy of it.
+        # A kill does not change the number of the file, and a copy has another number.
         lock, number = path.with_name(f"{path.name}+-lock"), path.with_name(f"{path.name}+").stat().st_ino
         lock.write_bytes(re.sub(rb"file +\d+", b"file %20d" % number, left["-lock"]))
 
 
-def use(
-    campaigns: Sequence[Campaign], account: Account, path: Path, journal_class: Callable[..., Journal] = Journal
-) -> list[Used]:
-    """Run them to their end, or to the program's, in a loop of their own; what is late arrives before this returns.
+def perform(
+    runs: Sequence[ModelRun], accepted: AcceptedMessages, path: Path, journal_class: Callable[..., Journal] = Journal
+) -> list[RunRecord]:
+    """Perform runs in a new loop until they end or their program crashes; late requests arrive before this returns.
 
-    Several use one journal at the same time, and come to their ends by themselves.
+    Several runs use one journal at the same time, and end with their input.
     """
     with asyncio.Runner(loop_factory=DiskLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, DiskLoop)
-        complaints: list[dict[str, Any]] = []
-        loop.set_exception_handler(lambda _, context: complaints.append(context))
-        journal = journal_class(path, key_in_metadata=campaigns[0].key_in_metadata, risk_power_loss=True)
+        errors: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: errors.append(context))
+        journal = journal_class(path, key_in_metadata=runs[0].key_in_metadata, risk_power_loss=True)
 
-        async def main() -> list[Used]:
-            programs = [_Program(campaign, account, journal, loop) for campaign in campaigns]
-            used = await asyncio.gather(*(program.main() for program in programs))
+        async def main() -> list[RunRecord]:
+            programs = [_Program(run, accepted, journal, loop) for run in runs]
+            records = await asyncio.gather(*(program.main() for program in programs))
             await asyncio.sleep(0)
-            assert used[0].crashed or len(asyncio.all_tasks()) == 1
-            return used
+            assert records[0].crashed or len(asyncio.all_tasks()) == 1
+            return records
 
-        used = runner.run(main())
-    assert not complaints, complaints
-    return used
+        records = runner.run(main())
+    assert not errors, errors
+    return records
 
 
 class _Program:
-    """One program's life, or one run's in it."""
+    """One run, and the program that performs it."""
 
     def __init__(
         self,
-        campaign: Campaign,
-        account: Account,
+        run: ModelRun,
+        accepted: AcceptedMessages,
         journal: Journal,
         loop: DiskLoop,
     ) -> None:
-        self._campaign = campaign
+        self._model = run
         assert journal.path is not None
         self._path = path = journal.path
         self._loop = loop
         self._journal = journal
-        self._line = _Line(account, campaign.fate, self._journal)
+        self._transport = _ModelTransport(accepted, run.behaviour, self._journal)
         self._run: SendRun | None = None
-        self._used = Used(path)
+        self._record = RunRecord(path)
         self._rounds = 0
         self._task: asyncio.Task[None] | None = None
-        loop.seconds = lambda number: campaign.disk
+        loop.seconds = lambda number: run.disk
         loop.at_job = self._at_job
         loop.at_round(self._at_round)
 
-    async def main(self) -> Used:
-        """Live, and let arrive what is late."""
-        self._task = asyncio.create_task(self._use())
+    async def main(self) -> RunRecord:
+        """Perform the run, and wait for late requests."""
+        self._task = asyncio.create_task(self._perform())
         await asyncio.wait({self._task})
-        used = self._used
-        if not used.crashed and not self._task.cancelled():
+        record = self._record
+        if not record.crashed and not self._task.cancelled():
             self._task.result()
         await asyncio.sleep(5.0)
-        if not used.crashed:
-            used.tried, used.proved = self._line.tried, self._line.proved
-            if self._run is not None and not self._campaign.iterated:
+        if not record.crashed:
+            record.attempted, record.confirmed = self._transport.attempted, self._transport.confirmed
+            if self._run is not None and not self._model.iterated:
                 self._check_report(self._run)
-        return used
+        return record
 
-    async def _use(self) -> None:
+    async def _perform(self) -> None:
         async with AsyncExitStack() as stack:
-            if self._campaign.kept_open:
+            if self._model.kept_open:
                 await stack.enter_async_context(self._journal)
-            run = self._run = self._begin()
-            if self._campaign.iterated:
+            run = self._run = self._new_run()
+            if self._model.iterated:
                 await self._iterate(run)
             else:
                 await run
 
-    def _begin(self) -> SendRun:
-        campaign = self._campaign
+    def _new_run(self) -> SendRun:
+        run = self._model
         return new_run(
-            self._line,
-            campaign.make(campaign.items),
-            concurrency=campaign.concurrency,
-            retry=RetryPolicy(attempts=campaign.attempts),
+            self._transport,
+            run.make(run.items),
+            concurrency=run.concurrency,
+            retry=RetryPolicy(attempts=run.attempts),
             journal=self._journal,
-            on_result=self._tell,
-            shutdown_timeout=campaign.shutdown_timeout,
+            on_result=self._on_result,
+            shutdown_timeout=run.shutdown_timeout,
         )
 
     async def _iterate(self, run: SendRun) -> None:
@@ -350,55 +390,55 @@ class _Program:
         async with aclosing(given) as given:  # type: ignore[type-var]
             async for result in given:
                 count += 1
-                assert self._used.crashed or self._used.results[result.index] is result
-                if self._campaign.ends == "break" and count >= self._campaign.at:
-                    self._used.early = True
+                assert self._record.crashed or self._record.results[result.index] is result
+                if self._model.ending == "break" and count >= self._model.at:
+                    self._record.early = True
                     break
             else:
-                assert self._used.crashed or count == len(self._used.results)
+                assert self._record.crashed or count == len(self._record.results)
 
     def _check_report(self, run: SendRun) -> None:
-        """What `await` gives is what was told, and what was never handed out."""
+        """Check that the report has the results that `on_result` received; add those of messages that no worker got."""
         for result in run.report.results:
-            told = self._used.results.setdefault(result.index, result)
-            assert told is result
+            known = self._record.results.setdefault(result.index, result)
+            assert known is result
 
-    def _tell(self, result: SendResult) -> None:
-        if not self._used.crashed:
-            assert result.index not in self._used.results
-            self._used.results[result.index] = result
+    def _on_result(self, result: SendResult) -> None:
+        if not self._record.crashed:
+            assert result.index not in self._record.results
+            self._record.results[result.index] = result
 
     def _at_round(self) -> bool:
         task = self._task
-        if task is None or task.done() or self._used.crashed:
+        if task is None or task.done() or self._record.crashed:
             return False
         self._rounds += 1
-        if self._campaign.ends not in ("cancel", "crash") or self._rounds != self._campaign.at:
+        if self._model.ending not in ("cancel", "crash") or self._rounds != self._model.at:
             return False
-        if self._campaign.ends == "crash":
+        if self._model.ending == "crash":
             self._crash(_files(self._path), 1.0)
         self._cancel(task)
         return True
 
     def _at_job(self, number: int, job: Callable[[], None]) -> None:
-        if self._campaign.ends != "torn" or number != self._campaign.at or self._used.crashed:
+        if self._model.ending != "torn" or number != self._model.at or self._record.crashed:
             job()
             return
         before = _files(self._path)
         job()
-        self._crash(before, self._campaign.part)
+        self._crash(before, self._model.part)
         assert self._task is not None
         self._cancel(self._task)
 
     def _cancel(self, task: asyncio.Task[None]) -> None:
-        self._used.early = True
+        self._record.early = True
         self._loop.call_soon(task.cancel)
 
     def _crash(self, before: dict[str, bytes], part: float) -> None:
-        """The program is dead: what goes on from here is its ghost, which has no line to Callbell, and no file that anybody reads."""
-        _left_behind(self._path, before, part)
-        used = self._used
-        used.crashed = used.early = True
-        used.path = self._path.with_name(self._path.name + "+")
-        used.tried, used.proved = set(self._line.tried), set(self._line.proved)
-        self._line.cut = True
+        """Copy the files, and disconnect: the program continues without effect, because the test reads only the copies."""
+        _copy_files(self._path, before, part)
+        record = self._record
+        record.crashed = record.early = True
+        record.path = self._path.with_name(self._path.name + "+")
+        record.attempted, record.confirmed = set(self._transport.attempted), set(self._transport.confirmed)
+        self._transport.disconnected = True

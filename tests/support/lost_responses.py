@@ -1,4 +1,4 @@
-"""Messages whose responses are lost, and what tests of `reconcile` have in common."""
+"""Messages whose responses are lost, and other helpers for the tests of `reconcile`."""
 
 from __future__ import annotations
 

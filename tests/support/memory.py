@@ -1,4 +1,4 @@
-"""How much memory a piece of code takes."""
+"""Measuring the memory of a piece of code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["traced_memory"]
 
 @contextmanager
 def traced_memory() -> Iterator[None]:
-    """What is allocated in the block is traced, beginning without the garbage of what came before."""
+    """Trace the memory that is allocated in the block. Earlier garbage is collected first."""
     gc.collect()
     tracemalloc.start()
     try:

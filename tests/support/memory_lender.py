@@ -15,7 +15,7 @@ __all__ = ["EngineState", "MemoryLender", "lend"]
 
 @attrs.define
 class ProcessState:
-    """What an engine knows of one process."""
+    """The state of one process in an engine."""
 
     sequence: int
     held: int
@@ -25,7 +25,7 @@ class ProcessState:
 
 @attrs.define
 class EngineState:
-    """What an engine knows; `run` changes when it is started again. `clock_offset` is what its clock differs by."""
+    """The state of an engine; `run` changes when it is started again. `clock_offset` is the error of its clock in seconds."""
 
     run: int = 1
     known_run: int = 0

@@ -38,7 +38,7 @@ class RateProcess:
         self.process.stdin.flush()
 
     def result(self) -> dict[str, Any]:
-        """What it found: `accepted`, `errors`, `seconds`, `cpu` and `reports` to the engine."""
+        """Return its results: `accepted`, `errors`, `seconds`, `cpu` and `reports` to the engine."""
         found = json.loads(self._output.readline())
         assert isinstance(found, dict)
         return found

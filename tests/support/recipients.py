@@ -20,5 +20,5 @@ def write_recipients(folder: Path) -> Path:
 
 
 def recipients(sandbox: Sandbox) -> list[str]:
-    """The recipients of the sandbox's messages, sorted."""
+    """Return the recipients of the sandbox's messages, sorted."""
     return sorted(message.recipient for message in sandbox.messages)

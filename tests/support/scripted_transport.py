@@ -122,11 +122,11 @@ class LimiterLog(RateLimiter):
         self.taken += 1
 
     def release(self, *, answered: bool) -> None:
-        """Note it."""
+        """Record the end of a request."""
         self.ends.append("answered" if answered else "unanswered")
 
     def refund(self) -> None:
-        """Note it."""
+        """Record that the slot was not used."""
         self.ends.append("refunded")
 
 

@@ -1,4 +1,4 @@
-"""A Callbell on this machine that is strict about its limit, and says what it saw.
+"""A server that enforces a rate limit strictly, and counts its requests.
 
 ```python
 async with StrictServer(limit=300, delay=(0.0, 0.2), seed=7, inject_every=100, retry_after="1") as server:
@@ -24,7 +24,7 @@ __all__ = ["StrictServer", "fullest_window"]
 
 
 def fullest_window(moments: Iterable[float], period: float = 1.0) -> int:
-    """The most of these moments that lie in any window of `period` seconds, both its ends included."""
+    """Return the largest number of moments in any window of `period` seconds, both ends included."""
     window: deque[float] = deque()
     fullest = 0
     for moment in sorted(moments):
@@ -36,13 +36,22 @@ def fullest_window(moments: Iterable[float], period: float = 1.0) -> int:
 
 
 class StrictServer:
-    """Refuses with 429 each request that is beyond `limit` in any window of `period` seconds by its own clock, refused ones counted.
+    """Refuses each request beyond `limit` in any window of `period` seconds with 429, by its own clock. Refused requests count, too.
 
-    Answers take from `delay[0]` to `delay[1]` seconds, drawn evenly from `seed`. With `inject_every=n` every n-th request is answered
-    429 though it is within the limit, with `retry_after` as its `Retry-After`.
+    Args:
+        limit: The most requests in a window.
+        period: The length of a window in seconds.
+        delay: The shortest and the longest response time in seconds; the times are random, from `seed`.
+        seed: The seed of the response times.
+        inject_every: Every n-th request within the limit gets a 429; 0 for none.
+        retry_after: The `Retry-After` of these 429s.
 
-    `arrivals` are the moments of all requests, `accepted` says how often each text was taken, and `refused` and `injected` count the
-    429s of either kind. `connections` are those open now.
+    Attributes:
+        arrivals: The times of all requests.
+        accepted: The number of accepted messages by text.
+        refused: The number of requests beyond the limit.
+        injected: The number of injected 429s.
+        connections: The number of connections that are open now.
     """
 
     def __init__(
@@ -68,7 +77,7 @@ class StrictServer:
         self.refused = self.injected = 0
 
     async def __aenter__(self) -> Self:
-        self._server = web.Server(self._answer, access_log=None, handler_cancellation=True)
+        self._server = web.Server(self._respond, access_log=None, handler_cancellation=True)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0.01)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -83,17 +92,17 @@ class StrictServer:
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
+        """The number of connections that are open now."""
         return len(self._server.connections)
 
     async def seen(self, requests: int) -> None:
-        """Wait until so many requests have arrived."""
+        """Return when this number of requests has arrived."""
         if len(self.arrivals) < requests:
             arrival = asyncio.get_running_loop().create_future()
             self._awaited.append((requests, arrival))
             await arrival
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _respond(self, request: web.BaseRequest) -> web.Response:
         body = await request.read()
         refusal = self._refusal(time.monotonic())
         text = orjson.loads(body)["content"]["text"]

@@ -1,4 +1,4 @@
-"""A virtual clock beside a real thread: what is given to an executor is done at once, and takes as long as the test says."""
+"""Virtual time for code with a thread: a job of an executor runs at once, and its virtual duration is set by the test."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ Ts = TypeVarTuple("Ts")
 
 
 class _RoundSelector(_JumpingSelector):
-    """Asked once a round; calls `at_round`, and lets no time go by when that has given the loop something to do."""
+    """Calls `at_round` once in each round of the loop; no time passes if that call gave the loop something to do."""
 
     def __init__(self) -> None:
         super().__init__()
         self.at_round: Callable[[], bool] = lambda: False
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        """One round."""
+        """Select without advancing the time if `at_round` returned `True`."""
         return super().select(0 if self.at_round() else timeout)
 
 
 class DiskLoop(VirtualTimeLoop):
-    """Virtual time for code that has a thread of its own for the disk: the same order of events each time.
+    """A loop with virtual time for code that uses a thread for the disk. The order of events is the same in each run.
 
-    A job of an executor is done by its thread while the loop stands still, and is told after `seconds` of virtual time, or by `seconds(number)`,
-    which counts from 1. `at_job` is called with each job's number and the job, and does it. `at_round` is called between two rounds, and
-    says whether it gave the loop something to do.
+    A job of an executor runs in its thread while the loop waits. Its future is done after `seconds(number)` of virtual time; the jobs are counted from 1.
+
+    Attributes:
+        seconds: Returns the duration of a job, by its number.
+        at_job: Is called with the number of a job and the job, and must call the job.
+        jobs: The number of jobs so far.
     """
 
     def __init__(self) -> None:
@@ -45,46 +48,46 @@ class DiskLoop(VirtualTimeLoop):
         self.jobs = 0
 
     def at_round(self, call: Callable[[], bool]) -> None:
-        """Call this between two rounds from now on."""
+        """Set the function that is called between two rounds; it returns whether it gave the loop something to do."""
         self._rounds.at_round = call
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        """Have it done now, and told later."""
+        """Run the job now, and set its result after its virtual duration."""
         assert executor is not None
         self.jobs += 1
-        told: asyncio.Future[T] = self.create_future()
+        future: asyncio.Future[T] = self.create_future()
         job = None
 
-        def do() -> None:
+        def run_job() -> None:
             nonlocal job
             job = executor.submit(func, *args)
             job.exception()
 
-        self.at_job(self.jobs, do)
+        self.at_job(self.jobs, run_job)
         assert job is not None
 
-        def tell() -> None:
-            if told.done():
+        def set_done() -> None:
+            if future.done():
                 return
             error = job.exception()
             if error is None:
-                told.set_result(job.result())
+                future.set_result(job.result())
             else:
-                told.set_exception(error)
+                future.set_exception(error)
 
-        self.call_later(self.seconds(self.jobs), tell)
-        return told
+        self.call_later(self.seconds(self.jobs), set_done)
+        return future
 
 
 def on_disk(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run an asynchronous test on a `DiskLoop`; it fails for what nobody has caught as well."""
+    """Run an asynchronous test on a `DiskLoop`. The test also fails for an exception that the loop's handler receives."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        complaints: list[dict[str, Any]] = []
+        errors: list[dict[str, Any]] = []
         with asyncio.Runner(loop_factory=DiskLoop) as runner:
-            runner.get_loop().set_exception_handler(lambda _, context: complaints.append(context))
+            runner.get_loop().set_exception_handler(lambda _, context: errors.append(context))
             runner.run(test(*args, **kwargs))
-        assert not complaints, complaints
+        assert not errors, errors
 
     return run

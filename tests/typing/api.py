@@ -76,7 +76,7 @@ URL = "https://example.com/my_image.jpeg"
 
 
 def build_clients(session: aiohttp.ClientSession, limiter: RateLimiter) -> list[CallbellClient]:
-    """Every argument has its type, and `None` only where it means something."""
+    """Every argument has its type, and takes `None` only where it has a meaning."""
     return [
         CallbellClient(),
         CallbellClient("token", timeout=None, connect_timeout=2, rate_limit=None, session=session, user_agent="shop/1"),
@@ -88,7 +88,7 @@ def build_clients(session: aiohttp.ClientSession, limiter: RateLimiter) -> list[
 
 
 def build_messages() -> list[Message]:
-    """Arguments with a default may be left out, and others may not."""
+    """Only arguments with a default may be left out."""
     return [
         TextMessage(
             to=TO, text="Hello!", fields="contact", bot_status="bot_end", metadata={"order": 1234, "new": True}
@@ -112,7 +112,7 @@ def build_messages() -> list[Message]:
 
 
 def read_a_message(message: TextMessage, template: TemplateMessage) -> None:
-    """Fields have the types they have after they were checked, and can't be set."""
+    """Fields have their types after the checks, and can't be set."""
     assert_type(message.to, str | None)
     assert_type(message.text, str)
     assert_type(message.fields, tuple[str, ...])
@@ -124,7 +124,7 @@ def read_a_message(message: TextMessage, template: TemplateMessage) -> None:
 
 
 async def send_one(callbell: CallbellClient) -> None:
-    """Sending gives a receipt, whose fields may be looked at."""
+    """Sending returns a receipt, whose fields have types."""
     receipt = await callbell.send(TextMessage(to=TO, text="Hello!"))
     assert_type(receipt, MessageReceipt)
     assert_type(await callbell.messages.send(TextMessage(to=TO, text="Hello!")), MessageReceipt)
@@ -141,14 +141,14 @@ async def send_one(callbell: CallbellClient) -> None:
     await callbell.send("Hello!")  # type: ignore[arg-type]
 
 
-async def call_what_has_no_method(callbell: CallbellClient) -> None:
+async def call_without_a_method(callbell: CallbellClient) -> None:
     """An endpoint without a method takes and returns JSON."""
     assert_type(await callbell.request("GET", "/plan", query={"page": 1}), Any)
     assert_type(await callbell.request("POST", "/contacts", json={"name": "John"}), Any)
 
 
 async def read_a_list(callbell: CallbellClient) -> None:
-    """A list gives items, pages, a list or the first item; none of them is awaited by itself."""
+    """A paginator returns items, pages, a list or the first item; it can't be awaited."""
     contacts = callbell.contacts.list(tags=["lead"])
     assert_type(contacts, Paginator[Contact])
     async for contact in contacts:
@@ -162,8 +162,8 @@ async def read_a_list(callbell: CallbellClient) -> None:
     await contacts  # type: ignore[misc]
 
 
-async def a_life_cycle() -> None:
-    """A client is a context, and what it gives is itself."""
+async def open_and_close() -> None:
+    """A client is a context manager that returns itself."""
     async with CallbellClient("token") as callbell:
         assert_type(callbell, CallbellClient)
     assert_type(callbell.closed, bool)
@@ -171,7 +171,7 @@ async def a_life_cycle() -> None:
 
 
 async def send_many(callbell: CallbellClient, messages: Sequence[TextMessage], rows: AsyncIterator[Message]) -> None:
-    """Awaited, a run gives a report; iterated, results; from any iterable of messages or of what building them raised."""
+    """An awaited run returns a report, and an iterated run yields results. The input may hold errors in place of messages."""
     run = callbell.send_many(messages, concurrency=50, stop_on=(AuthenticationError,), shutdown_timeout=1.5)
     assert_type(run, SendRun)
     assert_type(run.stop_error, BaseException | None)
@@ -223,8 +223,8 @@ async def catch_errors(callbell: CallbellClient, message: Message) -> None:
         assert_type(error.attempts, int)
 
 
-async def keep_a_journal(callbell: CallbellClient, messages: Sequence[TextMessage]) -> None:
-    """A journal is a context; what it knows, and what is found out, have their types."""
+async def use_a_journal(callbell: CallbellClient, messages: Sequence[TextMessage]) -> None:
+    """A journal is a context manager; its counts, entries and reports have types."""
     async with Journal("spring.db", risk_power_loss=True) as journal:
         assert_type(journal, Journal)
         assert_type(await callbell.send_many(messages, journal=journal), SendReport)
@@ -264,7 +264,7 @@ def describe_some(event: Event) -> str | None:
             assert_never(event)  # type: ignore[arg-type]
 
 
-async def take_events(app: web.Application, body: bytes) -> None:
+async def receive_events(app: web.Application, body: bytes) -> None:
     """A handler may be a coroutine function or a plain one; a `match` narrows the event."""
 
     async def handler(event: Event) -> None:

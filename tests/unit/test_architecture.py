@@ -40,7 +40,7 @@ FLOORS: list[set[str]] = [
     {"cli"},
     {"__main__"},
 ]
-"""From the ground up. A module imports from floors below its own, and from its own folder; never sideways."""
+"""The floors, from the lowest up. A module imports from floors below its own and from its own folder, never from a neighbour."""
 
 HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
 TOOLS = {"sandbox", "pytest_plugin", "cli", "__main__"}
@@ -61,19 +61,19 @@ WITHOUT_IO = (
 
 
 class Module(NamedTuple):
-    """A module's name, and its code."""
+    """The name of a module, and its code."""
 
     name: str
     tree: ast.Module
 
     @property
     def top(self) -> str:
-        """Its name on the package's top level: the folder it is in, or itself."""
+        """The name of its folder in the package, or its own name if it is in none."""
         return self.name.partition(".")[0]
 
 
 def read_modules() -> dict[str, Module]:
-    """Every module of the package, by its name within it."""
+    """Return every module of the package by its name."""
     modules = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
@@ -86,7 +86,7 @@ MODULES = read_modules()
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """The full name of each thing imported anywhere in the code; a relative import is named by its dots."""
+    """Yield the full name of everything that the code imports; a relative import has its dots."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -95,7 +95,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def wrong_imports(module: Module) -> list[str]:
-    """The imports of a module from its own package that are not allowed."""
+    """Return the imports of a module from this package that are not allowed."""
     wrong = []
     for name in imported(module.tree):
         head, _, rest = name.partition(".")
@@ -111,12 +111,12 @@ def wrong_imports(module: Module) -> list[str]:
 
 
 def names_of(modules: set[str]) -> list[str]:
-    """All modules in these packages or modules of the top level."""
+    """Return all modules in these folders, and these modules of the top level."""
     return [name for name, module in MODULES.items() if module.top in modules]
 
 
 def imports_between(modules: dict[str, Module]) -> dict[str, set[str]]:
-    """For each module, the modules of the package that it imports, also for type checkers only."""
+    """Return for each module the modules of the package that it imports, also those for type checkers only."""
     graph: dict[str, set[str]] = {}
     for name, module in modules.items():
         targets = set()
@@ -133,7 +133,7 @@ def imports_between(modules: dict[str, Module]) -> dict[str, set[str]]:
 
 
 def circle_through(name: str, graph: dict[str, set[str]]) -> list[str] | None:
-    """The shortest way along imports from a module back to itself."""
+    """Return the shortest circle of imports through a module, or `None`."""
     waiting = [[name]]
     seen: set[str] = set()
     for path in waiting:
@@ -210,7 +210,7 @@ def test_an_import_that_points_up_is_noticed(name: str, code: str) -> None:
     ],
 )
 def test_an_import_that_points_down_is_fine(name: str, code: str) -> None:
-    """The test above is not against all imports."""
+    """The test above accepts imports that point down."""
     assert wrong_imports(Module(name, ast.parse(code))) == []
 
 
@@ -218,7 +218,7 @@ def test_an_import_that_points_down_is_fine(name: str, code: str) -> None:
     "name", [name for name, module in MODULES.items() if module.top not in {"cli", "pytest_plugin"}]
 )
 def test_imports_are_at_the_top(name: str) -> None:
-    """No import within a function breaks a circle; only the command line and pytest's plugin put off what is slow to load."""
+    """No import is inside a function, except in the command line and in pytest's plugin, which load slow modules only when they are needed."""
     functions = [
         node
         for node in ast.walk(MODULES[name].tree)
@@ -228,20 +228,20 @@ def test_imports_are_at_the_top(name: str) -> None:
 
 
 def roots(name: str) -> set[str]:
-    """The packages that a module imports from."""
+    """Return the packages that a module imports from."""
     return {found.partition(".")[0] for found in imported(MODULES[name].tree)} - {"callbell_async"}
 
 
 @pytest.mark.parametrize("name", names_of({"errors", "models"}))
 def test_models_know_no_json_and_no_client(name: str) -> None:
-    """Errors and models are plain classes: the standard library, attrs, and nothing that reads, writes or sends."""
+    """Errors and models are plain classes: they use the standard library and attrs, and do no I/O."""
     assert roots(name) - {"attrs"} <= sys.stdlib_module_names
     assert roots(name).isdisjoint({"json", "asyncio", "socket", "http", "ssl", "logging"})
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(WITHOUT_IO)])
 def test_the_core_does_no_io(name: str) -> None:
-    """Requests, responses and retries are decided without an event loop, a socket or a clock that sleeps."""
+    """The code that decides uses no event loop, no socket and no clock."""
     assert roots(name).isdisjoint({"asyncio", "aiohttp", "socket", "ssl", "http", "time", "threading", "logging"})
 
 
@@ -253,6 +253,7 @@ def test_one_module_knows_the_converter(name: str) -> None:
 
 AIOHTTPS_CLIENT = {
     "http.transport",
+    "http.direct",
     "http.payload",
     "http.failures",
     "http.options",
@@ -273,7 +274,7 @@ def test_one_module_knows_aiohttps_client(name: str) -> None:
 
 
 def test_a_fresh_interpreter_loads_only_what_is_needed() -> None:
-    """Importing all that the package offers brings in no extra, no test library and no server."""
+    """Importing every public name loads no extra, no test library and no server."""
     code = (
         "import sys; before = set(sys.modules); from callbell_async import *; from callbell_async import limits;"
         " print(*sorted(set(sys.modules) - before))"
@@ -299,11 +300,18 @@ def test_a_fresh_interpreter_loads_only_what_is_needed() -> None:
     } == set()
 
 
+def test_importing_builds_no_converter() -> None:
+    """Importing all that the package offers builds no converter: that costs more than the rest of its modules."""
+    code = "from callbell_async import *; from callbell_async.wire import converter; print(converter.converter.cache_info())"
+    built = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert "currsize=0" in built
+
+
 # --- public names ---------------------------------------------------------------------------------------------------
 
 
 def test_the_package_itself_holds_names_only() -> None:
-    """`__init__` defines nothing but the look-up of its names."""
+    """`__init__` defines only the look-up of its names."""
     defined = [
         node.name for node in ast.walk(MODULES["__init__"].tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)
     ]
@@ -344,7 +352,7 @@ def test_every_public_class_is_in_the_package(name: str) -> None:
 
 
 def test_the_version_is_in_one_place() -> None:
-    """`_version` holds it, the build reads it there, and nothing else repeats it."""
+    """The version is stored only in `_version`, where the build reads it."""
     holders = [
         str(path.relative_to(PACKAGE))
         for path in sorted(PACKAGE.rglob("*.py"))

@@ -14,6 +14,8 @@ from callbell_async import CallbellClient, ClientClosedError, Outcome, SendRun, 
 from tests.support.fake_callbell import slow_response, texts
 from tests.support.strict_server import StrictServer
 
+pytestmark = pytest.mark.usefixtures("http_path")
+
 
 @pytest.fixture(autouse=True)
 async def _nothing_left() -> AsyncIterator[None]:

@@ -11,7 +11,7 @@ import pytest
 from callbell_async.cli import exit_codes
 from callbell_async.cli.program import app
 
-PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
 
 
 def commands(group: click.Group = app, *before: str) -> dict[str, click.Command]:

@@ -37,6 +37,8 @@ from tests.support.calls import (
 from tests.support.clock import current_loop
 from tests.support.sandbox_factory import local_callbell
 
+pytestmark = pytest.mark.usefixtures("http_path")
+
 # --- it never left ----------------------------------------------------------------------------------------------------
 
 

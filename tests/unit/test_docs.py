@@ -1,4 +1,4 @@
-"""The README and the pages of the docs: their examples run, their links lead somewhere, their tables say what the code does."""
+"""The README and the pages of the docs: their examples run, their links lead somewhere, and their lines are short."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ from callbell_async.sandbox import Sandbox
 from tests.support.threaded_sandbox import sandbox_in_a_thread
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def page_name(page: Path) -> str:
+    """Return the name of a page in the name of a test."""
+    return str(page.relative_to(ROOT))
 
 
 @pytest.fixture
 def served_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Sandbox]:
-    """The examples' Callbell: a sandbox in another thread, which the environment leads them to; their files are thrown away."""
+    """Run the examples against a sandbox in another thread, which the environment names, and in an empty directory."""
     monkeypatch.chdir(tmp_path)
     with sandbox_in_a_thread("token") as sandbox:
         monkeypatch.setenv("CALLBELL_BASE_URL", sandbox.url)
@@ -35,23 +40,40 @@ def run_examples(page: Path) -> None:
         example.evaluate()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_the_examples_run(page: Path, served_sandbox: Sandbox) -> None:
-    """Every Python example of a page runs as it stands, top to bottom."""
+    """Every Python example of a page runs unchanged, top to bottom."""
     run_examples(page)
 
 
 def test_the_readme_sends(served_sandbox: Sandbox) -> None:
-    """The README's examples really send: one message, and a campaign of fifty twice."""
+    """The README's examples send what they show: one message, and fifty messages twice."""
     run_examples(ROOT / "README.md")
     assert len(served_sandbox.messages) == 101
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub forms them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_the_links_lead_somewhere(page: Path) -> None:
-    """Every link to a file of the project leads to one."""
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+    """Every link to a file of the project leads to one, and every link to a heading to one of that page."""
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_lines_have_at_most_100_characters(page: Path) -> None:
+    """A line of text has at most 100 characters. A row of a table and a line of code can't be broken."""
+    is_code = False
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        is_code ^= line.startswith("```")
+        assert is_code or line.startswith("|") or len(line) <= 100, number
 
 
 def test_the_readme_s_commands_are_the_checked_ones() -> None:
@@ -65,3 +87,22 @@ def test_the_readme_s_commands_are_the_checked_ones() -> None:
     )
     assert commands[1].endswith("/bin/python -m pytest -n auto")
     assert " -m pytest -n auto\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_glossary_is_sorted() -> None:
+    """Each table of the glossary is in the order of its terms, and no term is explained twice."""
+    glossary = (ROOT / "docs" / "reference" / "glossary.md").read_text(encoding="utf-8")
+    tables = [re.findall(r"^\| (.+?) \|", part, re.MULTILINE)[2:] for part in glossary.split("\n## ")[1:]]
+    assert len(tables) > 4
+    for terms in tables:
+        assert terms == sorted(terms, key=lambda term: (term[0].isdigit(), term))
+    every_term = [term for terms in tables for term in terms]
+    assert len(every_term) == len(set(every_term))
+
+
+def test_the_index_lists_every_page() -> None:
+    """The index of the docs links each page once, under its kind: tutorial, how-to, reference, explanation."""
+    index = ROOT / "docs" / "README.md"
+    linked = re.findall(r"\]\(([^)#:]+\.md)\)", index.read_text(encoding="utf-8"))
+    pages = [str(page.relative_to(index.parent)) for page in PAGES if page not in (ROOT / "README.md", index)]
+    assert sorted(linked) == sorted([*pages, "../CHANGELOG.md"])

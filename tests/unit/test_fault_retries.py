@@ -30,6 +30,8 @@ from tests.support.calls import MESSAGE, NUMBER, TEXT, TOKEN, client_for, ticks,
 from tests.support.clock import current_loop
 from tests.support.sandbox_factory import local_callbell
 
+pytestmark = pytest.mark.usefixtures("http_path")
+
 RESENDING = RetryPolicy(wait_initial=0.0, resend_unknown=True)
 
 # --- all attempts together --------------------------------------------------------------------------------------------

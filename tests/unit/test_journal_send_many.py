@@ -1,4 +1,4 @@
-"""Runs with a journal, over real HTTP: what is sent once, what is tried again, and what the results say of it."""
+"""Runs with a journal over real HTTP: messages sent once, messages sent again, and their results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import attrs
 import orjson
 import pytest
 
@@ -39,38 +38,38 @@ ONCE = RetryPolicy(attempts=1)
 
 
 def texts(count: int, *, first: int = 0) -> list[TextMessage]:
-    """So many messages, each to a number of its own."""
+    """Return `count` messages to different numbers."""
     return [TextMessage(to=f"+31612{number:06d}", text=f"Hello {number}") for number in range(first, first + count)]
 
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A sandbox without a rate limit. Its calendar is a little ahead, so that no message is older than its attempt."""
+    """A sandbox without a rate limit. Its clock is a little ahead, so that no message is older than its attempt."""
     async with Sandbox(limit=None, start=datetime.now(UTC) + timedelta(seconds=0.5)) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 async def callbell(sandbox: Sandbox) -> AsyncIterator[CallbellClient]:
-    """A client of it that tries once."""
+    """A client of the sandbox with one attempt."""
     async with CallbellClient(sandbox.token, base_url=sandbox.url, retry=ONCE, rate_limit=None) as client:
         yield client
 
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
-    """A journal that isn't there yet."""
+    """A journal that does not exist."""
     return Journal(tmp_path / "spring.db")
 
 
 async def entries(journal: Journal) -> list[JournalEntry]:
-    """All that it knows."""
+    """Return all entries."""
     async with journal:
         return [entry async for entry in journal.entries()]
 
 
 def outcomes(report: SendReport) -> list[Outcome]:
-    """The outcomes, in the order given."""
+    """Return the outcomes, in the order of the input."""
     return [result.outcome for result in report.results]
 
 
@@ -78,7 +77,7 @@ def outcomes(report: SendReport) -> list[Outcome]:
 async def test_each_message_is_sent_once(
     make: Callable[[list[TextMessage]], Any], callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
-    """However it is fed, each message reaches Callbell once, with its own receipt, and the journal knows it by the result's key."""
+    """From any kind of input, each message is sent once, with its own receipt and an entry under the key of its result."""
     report = await callbell.send_many(make(texts(120)), concurrency=7, journal=journal)
     assert outcomes(report) == [Outcome.ACCEPTED] * 120
     known = {entry.key: entry for entry in await entries(journal)}
@@ -90,12 +89,12 @@ async def test_each_message_is_sent_once(
         entry = known[result.key]
         assert entry.outcome is Outcome.ACCEPTED
         assert (entry.index, entry.uuid, entry.attempts) == (result.index, result.receipt.uuid, 1)
-        assert entry.receipt == attrs.evolve(result.receipt, metadata={})
+        assert entry.receipt == result.receipt
         assert orjson.loads(entry.message_body) == accepted[result.receipt.uuid].body
 
 
 async def test_a_second_run_sends_nothing_twice(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
-    """What was accepted is `SKIPPED` the next time, with its receipt and the journal's word for it; what is new is sent."""
+    """A second run skips accepted messages, with their receipts and entries, and sends the new ones."""
     first = await callbell.send_many(texts(30), journal=journal)
     second = await callbell.send_many(texts(40), journal=journal)
     assert (second.accepted, second.skipped, second.duplicates) == (10, 30, 30)
@@ -106,14 +105,13 @@ async def test_a_second_run_sends_nothing_twice(callbell: CallbellClient, sandbo
         assert isinstance(after.error, DuplicateMessageError)
         assert after.error.first_index is None
         assert after.error.entry.outcome is Outcome.ACCEPTED
-        assert before.receipt is not None
-        assert after.receipt == attrs.evolve(before.receipt, metadata={})
+        assert after.receipt == before.receipt
         assert after.key == before.key
         assert "already accepted" in str(after.error)
 
 
 async def test_a_message_given_twice_is_sent_once(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
-    """The second is `SKIPPED` and says which one it repeats, whether they are near each other or far apart."""
+    """The second copy in the input is `SKIPPED` and names the first, at any distance."""
     report = await callbell.send_many([*texts(1), *texts(30), *texts(2)], concurrency=5, journal=journal)
     assert len(sandbox.messages) == 30
     twice = [result for result in report.results if result.outcome is Outcome.SKIPPED]
@@ -128,8 +126,8 @@ async def test_a_message_given_twice_is_sent_once(callbell: CallbellClient, sand
     report.raise_for_failures()
 
 
-async def test_a_key_of_ones_own_decides(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
-    """Two texts under one key are one message; one text under two keys is two."""
+async def test_an_own_key_identifies_a_message(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
+    """Two texts with one key are one message; one text with two keys is two messages."""
     same = TextMessage(to="+31612345678", text="Hello!", key="a")
     other = TextMessage(to="+31612345678", text="Hello again!", key="a")
     report = await callbell.send_many([same, other, TextMessage(to=same.to, text=same.text, key="b")], journal=journal)
@@ -148,7 +146,7 @@ async def test_a_key_of_ones_own_decides(callbell: CallbellClient, sandbox: Sand
     ],
     ids=["400", "500", "accepted and closed", "closed"],
 )
-async def test_only_what_cannot_be_there_is_tried_again(
+async def test_only_messages_that_were_not_accepted_are_sent_again(
     fault: Any,
     first: Outcome,
     second: Outcome,
@@ -156,7 +154,7 @@ async def test_only_what_cannot_be_there_is_tried_again(
     sandbox: Sandbox,
     journal: Journal,
 ) -> None:
-    """The next run tries what was refused, and never what may have been accepted."""
+    """The next run sends rejected messages again, and never those that may have been accepted."""
     sandbox.inject(fault, times=1)
     report = await callbell.send_many(texts(1), journal=journal)
     assert outcomes(report) == [first]
@@ -171,8 +169,8 @@ async def test_only_what_cannot_be_there_is_tried_again(
     assert len(sandbox.messages) <= 1
 
 
-async def test_what_never_left_is_tried_again(sandbox: Sandbox, journal: Journal) -> None:
-    """A run against a server that isn't there leaves every message to the next one."""
+async def test_never_sent_messages_are_sent_by_the_next_run(sandbox: Sandbox, journal: Journal) -> None:
+    """After a run without a server, the next run sends every message."""
     async with CallbellClient("token", base_url="http://127.0.0.1:1/v1", retry=ONCE) as callbell:
         report = await callbell.send_many(texts(12), journal=journal)
     assert report.never_sent == 12
@@ -182,18 +180,18 @@ async def test_what_never_left_is_tried_again(sandbox: Sandbox, journal: Journal
     assert report.accepted == len(sandbox.messages) == 12
 
 
-async def test_a_refused_one_is_not_tried_twice_in_a_run(
+async def test_a_rejected_message_is_not_sent_twice_in_a_run(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
-    """Within one run a key is tried once, whatever came of it."""
+    """One run sends a key once, whatever the outcome is."""
     sandbox.inject(faults.respond(400, {"error": "no"}))
     report = await callbell.send_many([*texts(1), *texts(1)], concurrency=1, journal=journal)
     assert outcomes(report) == [Outcome.REJECTED, Outcome.SKIPPED]
     assert len(sandbox.requests) == 1
 
 
-async def test_a_stopped_run_goes_on(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
-    """After an empty wallet stopped a run, the next one sends what was not tried, and what the wallet refused."""
+async def test_a_stopped_run_is_continued(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
+    """After a run that stopped at a 402, the next run sends the rejected message and those that were not sent."""
     rule = sandbox.inject(faults.no_fault(), faults.no_fault(), faults.respond(402, {"error": "no credit"}))
     report = await callbell.send_many(texts(50), concurrency=1, journal=journal)
     assert (report.accepted, report.rejected, report.skipped) == (2, 1, 47)
@@ -207,8 +205,8 @@ async def test_a_stopped_run_goes_on(callbell: CallbellClient, sandbox: Sandbox,
     assert len(sandbox.messages) == 50
 
 
-async def test_wrong_items_are_not_written_down(callbell: CallbellClient, journal: Journal) -> None:
-    """What is no message has its result, and no place in the journal."""
+async def test_invalid_items_are_not_recorded(callbell: CallbellClient, journal: Journal) -> None:
+    """An item that is not a message has a result and no entry."""
     bad = InvalidMessageError("text", "must not be blank")
     items: list[Any] = [*texts(1), bad, "no message", *texts(1, first=5)]
     report = await callbell.send_many(items, journal=journal)
@@ -217,8 +215,8 @@ async def test_wrong_items_are_not_written_down(callbell: CallbellClient, journa
     assert [entry.index for entry in await entries(journal)] == [0, 3]
 
 
-async def test_results_come_as_they_are(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
-    """`async for` gives the same results, and `on_result` sees each."""
+async def test_iteration_yields_the_same_results(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
+    """`async for` yields the same results, and `on_result` receives each."""
     seen: list[int] = []
     run = callbell.send_many(
         texts(30), concurrency=4, journal=journal, on_result=lambda result: seen.append(result.index)
@@ -228,10 +226,10 @@ async def test_results_come_as_they_are(callbell: CallbellClient, sandbox: Sandb
     assert {entry.key for entry in await entries(journal)} == {result.key for result in results}
 
 
-async def test_a_cancelled_run_leaves_nothing_in_doubt(
+async def test_a_cancelled_run_leaves_nothing_unknown(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
-    """What was under way ends, what was written down and not tried is not `UNKNOWN`, and the next run sends the rest."""
+    """After a cancellation, requests in flight end, claimed messages are not `UNKNOWN`, and the next run sends the rest."""
     run = callbell.send_many(texts(200), concurrency=5, journal=journal, on_result=lambda _: task.cancel())
     task = asyncio.ensure_future(run)
     with pytest.raises(asyncio.CancelledError):
@@ -246,10 +244,10 @@ async def test_a_cancelled_run_leaves_nothing_in_doubt(
     assert report.accepted + run.report.accepted == len(sandbox.messages) == 200
 
 
-async def test_a_journal_stays_open_for_who_opened_it(
+async def test_a_run_closes_only_a_journal_that_it_opened(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
-    """A run closes a journal only if it opened it; two runs may share one, at the same time too."""
+    """A run does not close a journal that the program opened; two runs may share it at the same time."""
     async with journal:
         one, two = await asyncio.gather(
             callbell.send_many(texts(60), journal=journal), callbell.send_many(texts(60), journal=journal)
@@ -261,7 +259,7 @@ async def test_a_journal_stays_open_for_who_opened_it(
 
 
 async def test_a_journal_in_use_sends_nothing(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
-    """A run on a journal that another holds ends with `JournalError`, and nothing has left."""
+    """A run with a journal that is in use raises `JournalError` and sends nothing."""
     assert journal.path is not None
     async with Journal(journal.path):
         run = callbell.send_many(texts(5), journal=journal)
@@ -271,14 +269,16 @@ async def test_a_journal_in_use_sends_nothing(callbell: CallbellClient, sandbox:
     assert run.report.skipped == 5
 
 
-async def test_what_is_no_journal_is_refused(callbell: CallbellClient) -> None:
-    """A path in place of a journal is a clear error, before anything is sent."""
+async def test_only_a_journal_is_accepted(callbell: CallbellClient) -> None:
+    """A path in place of a journal is a clear error before anything is sent."""
     with pytest.raises(ConfigurationError, match="must be a Journal"):
         callbell.send_many([], journal="spring.db")  # type: ignore[arg-type]
 
 
-async def test_the_key_may_stay_at_home(callbell: CallbellClient, sandbox: Sandbox, tmp_path: Path) -> None:
-    """With `key_in_metadata=False` Callbell gets the message as it would without a journal."""
+async def test_the_key_may_be_left_out_of_the_metadata(
+    callbell: CallbellClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """With `key_in_metadata=False` the request is the same as without a journal."""
     await callbell.send_many(texts(1), journal=Journal(tmp_path / "a.db", key_in_metadata=False))
     await callbell.send_many(texts(1), journal=Journal(tmp_path / "b.db"))
     plain, keyed = sandbox.messages
@@ -286,11 +286,11 @@ async def test_the_key_may_stay_at_home(callbell: CallbellClient, sandbox: Sandb
     assert set(keyed.body["metadata"]) == {"callbell_async_key", "callbell_async_journal"}
 
 
-# --- what is in doubt stays in doubt ----------------------------------------------------------------------------------
+# --- resend ---------------------------------------------------------------------------------------------------------
 
 
-async def in_doubt(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> str:
-    """A message that was accepted without an answer, and is to be sent again; its key."""
+async def allow_resend_of_unknown(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> str:
+    """Send a message that is accepted without a response, allow its resend, and return its key."""
     sandbox.inject(faults.accept_then_close(), times=1)
     (result,) = (await callbell.send_many(texts(1), journal=journal)).results
     assert result.key is not None
@@ -299,16 +299,16 @@ async def in_doubt(callbell: CallbellClient, sandbox: Sandbox, journal: Journal)
     return result.key
 
 
-async def test_a_refusal_says_nothing_of_the_attempt_before(
+async def test_a_rejected_resend_leaves_the_message_unknown(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
-    """Sent again and refused, a message may still have been accepted the first time: it is `UNKNOWN`, and can be looked for."""
-    key = await in_doubt(callbell, sandbox, journal)
+    """A message whose resend is rejected is still `UNKNOWN`, because its first attempt may have been accepted; `reconcile` finds it."""
+    key = await allow_resend_of_unknown(callbell, sandbox, journal)
     sandbox.inject(faults.respond(400), times=1)
-    told: list[SendResult] = []
-    report = await callbell.send_many(texts(1), journal=journal, on_result=told.append)
+    received: list[SendResult] = []
+    report = await callbell.send_many(texts(1), journal=journal, on_result=received.append)
     assert (report.unknown, report.rejected, outcomes(report)) == (1, 0, [Outcome.UNKNOWN])
-    assert told == list(report.results)
+    assert received == list(report.results)
     assert isinstance(report.results[0].error, BadRequestError)
     (entry,) = await entries(journal)
     assert entry.outcome is Outcome.UNKNOWN
@@ -319,11 +319,11 @@ async def test_a_refusal_says_nothing_of_the_attempt_before(
     assert (await entries(journal))[0].key == key
 
 
-async def test_what_may_have_arrived_again_is_not_sent_a_third_time(
+async def test_an_unknown_resend_needs_a_new_permission(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
-    """Each request to send again is for one more copy: where nobody knows whether it arrived, it takes another request."""
-    key = await in_doubt(callbell, sandbox, journal)
+    """`allow_resend` allows one copy: after a resend with an unknown outcome, a third copy needs another call."""
+    key = await allow_resend_of_unknown(callbell, sandbox, journal)
     sandbox.inject(faults.close_after_reading(), times=1)
     assert outcomes(await callbell.send_many(texts(1), journal=journal)) == [Outcome.UNKNOWN]
     assert outcomes(await callbell.send_many(texts(1), journal=journal)) == [Outcome.SKIPPED]
@@ -332,11 +332,11 @@ async def test_what_may_have_arrived_again_is_not_sent_a_third_time(
     assert outcomes(await callbell.send_many(texts(1), journal=journal)) == [Outcome.ACCEPTED]
 
 
-async def test_what_was_asked_for_in_vain_is_still_asked_for(
+async def test_a_permission_lasts_until_a_request_may_have_arrived(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
-    """Sent again in vain, because the server was away, refused it, or the run was stopped before, it is `UNKNOWN`; the next run tries it, without being asked again."""
-    await in_doubt(callbell, sandbox, journal)
+    """A resend that fails, is rejected or is not started leaves the message `UNKNOWN`; the next run sends it without a new permission."""
+    await allow_resend_of_unknown(callbell, sandbox, journal)
     async with CallbellClient("token", base_url="http://127.0.0.1:1/v1", retry=ONCE) as away:
         assert outcomes(await away.send_many(texts(1), journal=journal)) == [Outcome.UNKNOWN]
     rule = sandbox.inject(faults.respond(402, {"error": "no credit"}))
@@ -348,11 +348,11 @@ async def test_what_was_asked_for_in_vain_is_still_asked_for(
     assert len(sandbox.messages) == 2
 
 
-async def test_what_was_asked_for_and_not_handed_out_is_told(
+async def test_a_resend_that_did_not_start_is_unknown(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
-    """A run that ends before the message's turn tells of it as `UNKNOWN`, with a reason; the next one tries it."""
-    await in_doubt(callbell, sandbox, journal)
+    """A run that ends before the resend reports `UNKNOWN` with the reason, and the next run sends the message."""
+    await allow_resend_of_unknown(callbell, sandbox, journal)
 
     def stop(_: SendResult) -> None:
         raise RuntimeError("stop")
@@ -365,10 +365,10 @@ async def test_what_was_asked_for_and_not_handed_out_is_told(
     assert outcomes(await callbell.send_many(texts(1), journal=journal)) == [Outcome.ACCEPTED]
 
 
-async def test_what_a_stopped_run_does_not_try_is_known_all_the_same(
+async def test_a_stopped_run_reports_known_messages(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
-    """After a refused token, what was accepted before is told as that, and what may have been as that: who sends all the others sends nothing twice."""
+    """After a rejected token, the report still names the duplicates and the unknown messages, so that the others can be sent without a copy."""
     await callbell.send_many(texts(30), journal=journal)
     sandbox.inject(faults.accept_then_close(), times=2)
     unknown = await callbell.send_many(texts(2, first=30), journal=journal)
@@ -383,17 +383,15 @@ async def test_what_a_stopped_run_does_not_try_is_known_all_the_same(
     assert [type(result.error) for result in report.results[33:]] == [AuthenticationError] * 2
 
 
-# --- ends that come together ------------------------------------------------------------------------------------------
+# --- concurrent ends -------------------------------------------------------------------------------------------------
 
 
 async def _awaited(run: SendRun) -> SendReport:
     return await run
 
 
-async def test_whoever_ends_a_run_waits_for_its_end(
-    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
-) -> None:
-    """`aclose` beside the task that awaits the run returns when all is accounted for and the journal is closed."""
+async def test_aclose_waits_for_the_end_of_a_run(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
+    """`aclose` in another task returns when every message has a result and the journal is closed."""
     run = callbell.send_many(texts(300), journal=journal, concurrency=5)
     running = asyncio.ensure_future(_awaited(run))
     await until(lambda: sandbox.messages)

@@ -1,4 +1,4 @@
-"""What goes through a journal on its way to the workers: written down before, a little ahead, and nothing lost at any end."""
+"""The source of a run with a journal: claims before sending, few claims ahead, and no message lost at any end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from callbell_async import (
 from callbell_async.bulk.journal_source import BATCH_SIZE, MOST_AHEAD, JournalSource
 from callbell_async.bulk.source import MessageSource
 from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, slow_response, texts
-from tests.support.journal_model import Fax
+from tests.support.journal_model import UnsendableMessage
 from tests.support.memory import traced_memory
 from tests.support.virtual_disk import DiskLoop, on_disk
 
@@ -36,27 +36,27 @@ IDS = ("list", "iterator", "async generator")
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
-    """A journal that is not open."""
+    """A journal that does not exist."""
     return Journal(tmp_path / "journal", risk_power_loss=True)
 
 
 async def entries(journal: Journal) -> list[JournalEntry]:
-    """All of it."""
+    """Return all entries."""
     async with journal:
         return [entry async for entry in journal.entries()]
 
 
-async def soon() -> None:
-    """When all that can be done without a further call is done."""
+async def all_waiting() -> None:
+    """Wait until all tasks wait."""
     await asyncio.sleep(1.0)
 
 
-# --- how far ahead ----------------------------------------------------------------------------------------------------
+# --- claims ahead -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [iter, slow_response], ids=["iterator", "async generator"])
 def test_few_messages_are_claimed_before_they_start(make: Callable[[Iterable[Any]], Any], journal: Journal) -> None:
-    """No batch is claimed that would leave more than `MOST_AHEAD` messages waiting to start; those that start make room for it."""
+    """At most `MOST_AHEAD` claimed messages wait to start; the next batch is claimed when earlier messages have started."""
     read = 0
 
     def counted() -> Iterator[TextMessage]:
@@ -74,7 +74,7 @@ def test_few_messages_are_claimed_before_they_start(make: Callable[[Iterable[Any
             for batches in range(1, 6):
                 for _ in range(BATCH_SIZE):
                     taken.append(await source.get())
-                await soon()
+                await all_waiting()
                 claimed = len([entry async for entry in journal.entries()])
                 assert claimed == batches * BATCH_SIZE
                 assert read <= claimed + BATCH_SIZE
@@ -89,8 +89,8 @@ def test_few_messages_are_claimed_before_they_start(make: Callable[[Iterable[Any
 
 
 @on_disk
-async def test_an_input_that_stalls_holds_nothing_back(journal: Journal) -> None:
-    """What an async input has given is sent, though its group is not full and the next one is not to be had."""
+async def test_a_stalled_input_delays_no_message(journal: Journal) -> None:
+    """Messages from an async input that waits are sent, although their batch is not full."""
     more = asyncio.Event()
 
     async def stalling() -> AsyncIterator[TextMessage]:
@@ -101,15 +101,15 @@ async def test_an_input_that_stalls_holds_nothing_back(journal: Journal) -> None
 
     fake = FakeCallbell()
     sending = asyncio.ensure_future(new_run(fake, stalling(), concurrency=5, journal=journal)._collect())
-    await soon()
+    await all_waiting()
     assert sorted(fake.arrivals) == [0, 1, 2]
     more.set()
     assert (await sending).accepted == 7
 
 
 @on_disk
-async def test_more_workers_than_a_group_holds(journal: Journal) -> None:
-    """However many messages may be under way at once, so many are, and each is sent once."""
+async def test_more_workers_than_one_batch_has(journal: Journal) -> None:
+    """With a concurrency above `BATCH_SIZE`, that number of messages is in flight, and each is sent once."""
     fake = FakeCallbell(lambda number, attempt: Fate(answering=1.0))
     report = await new_run(fake, iter(texts(1_500)), concurrency=700, journal=journal)
     assert report.accepted == 1_500
@@ -120,7 +120,7 @@ async def test_more_workers_than_a_group_holds(journal: Journal) -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 50, 400])
 def test_at_the_rate_limit_few_messages_wait_claimed(tmp_path: Path, concurrency: int) -> None:
-    """At 300 messages a second, from the first burst on, a crash finds at most `MOST_AHEAD` messages claimed that had not left."""
+    """At 300 messages a second, at most `MOST_AHEAD` messages are claimed and not sent at any moment."""
     loop = DiskLoop()
     loop.seconds = lambda number: 0.002
 
@@ -134,7 +134,7 @@ def test_at_the_rate_limit_few_messages_wait_claimed(tmp_path: Path, concurrency
         claimed = [(entry.tried_at.timestamp(), 1) for entry in await entries(journal)]
         started = [(at - 2e-6, -1) for at in fake.arrived_at]
         ahead = most = 0
-        # A claim's time is rounded to a microsecond, and what starts in the same moment starts before it.
+        # The time of a claim is rounded to a microsecond. A message that starts at the same time starts before the claim.
         for _, change in sorted([*claimed, *started]):
             ahead += change
             most = max(most, ahead)
@@ -145,13 +145,13 @@ def test_at_the_rate_limit_few_messages_wait_claimed(tmp_path: Path, concurrency
         runner.run(main())
 
 
-# --- what it hands out ------------------------------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", MAKES, ids=IDS)
 @pytest.mark.parametrize("iterated", [False, True])
 def test_each_has_its_result(make: Callable[[Iterable[Any]], Any], iterated: bool, journal: Journal) -> None:
-    """New ones, repeats, refused ones and what is no message: each place in the input has one result, in its own words."""
+    """New messages, duplicates, rejected messages and invalid items: each index of the input has one result."""
 
     @on_disk
     async def main() -> None:
@@ -174,12 +174,14 @@ def test_each_has_its_result(make: Callable[[Iterable[Any]], Any], iterated: boo
 
 
 @on_disk
-async def test_what_cannot_be_written_stays_out(journal: Journal) -> None:
-    """A message that can't be written as JSON never leaves, and has no place in the journal; the others go on."""
+async def test_a_message_that_cannot_be_encoded_is_not_recorded(journal: Journal) -> None:
+    """A message that can't be encoded as JSON is `NEVER_SENT` and not recorded; the others are sent."""
     broken = TextMessage(to="+31612345678", text="1")
     object.__setattr__(broken, "metadata", None)
     fake = FakeCallbell()
-    report = await new_run(fake, [*texts(1), Fax(to="+31612345678", key="fax"), broken, *texts(3)[2:]], journal=journal)
+    report = await new_run(
+        fake, [*texts(1), UnsendableMessage(to="+31612345678", key="fax"), broken, *texts(3)[2:]], journal=journal
+    )
     assert [result.outcome for result in report.results] == [
         Outcome.ACCEPTED,
         Outcome.NEVER_SENT,
@@ -193,22 +195,22 @@ async def test_what_cannot_be_written_stays_out(journal: Journal) -> None:
 
 
 @on_disk
-async def test_a_repeat_stops_no_run(journal: Journal) -> None:
-    """However wide `stop_on` is, what has been sent before is no reason to stop: a second run would never get anywhere."""
+async def test_a_duplicate_stops_no_run(journal: Journal) -> None:
+    """A duplicate does not stop a run, for any `stop_on`; otherwise a second run would stop at once."""
     await new_run(FakeCallbell(), texts(3), journal=journal)
     report = await new_run(FakeCallbell(), texts(6), journal=journal, stop_on=(CallbellError,))
     assert [result.outcome for result in report.results] == [Outcome.SKIPPED] * 3 + [Outcome.ACCEPTED] * 3
 
 
-# --- how it ends ------------------------------------------------------------------------------------------------------
+# --- ends -------------------------------------------------------------------------------------------------------------
 
 
 class InputError(Exception):
-    """What an input raises."""
+    """An exception of an input."""
 
 
 def failing(count: int) -> Iterator[TextMessage]:
-    """So many messages, and then an exception."""
+    """Yield `count` messages, and raise an exception."""
     yield from texts(count)
     raise InputError
 
@@ -216,10 +218,10 @@ def failing(count: int) -> Iterator[TextMessage]:
 @pytest.mark.parametrize("make", [iter, slow_response], ids=["iterator", "async generator"])
 @pytest.mark.parametrize("iterated", [False, True])
 @pytest.mark.parametrize("count", [0, 1, 25])
-def test_an_input_that_raises(
+def test_the_exception_of_an_input_is_raised_at_the_end(
     make: Callable[[Iterable[Any]], Any], iterated: bool, count: int, journal: Journal
 ) -> None:
-    """All that it gave before is sent and written down, and then its exception is raised."""
+    """If an input raises, its earlier messages are sent and recorded, and then the exception is raised."""
 
     @on_disk
     async def main() -> None:
@@ -235,8 +237,8 @@ def test_an_input_that_raises(
 
 
 @pytest.mark.parametrize("make", MAKES, ids=IDS)
-def test_a_stopped_run_leaves_the_rest_to_the_next(make: Callable[[Iterable[Any]], Any], journal: Journal) -> None:
-    """After a 402 nothing more is tried or written down; what was written down before is `SKIPPED`; the next run tries it all."""
+def test_the_next_run_sends_the_rest_of_a_stopped_run(make: Callable[[Iterable[Any]], Any], journal: Journal) -> None:
+    """After a 402 no message is claimed or sent; claimed messages are `SKIPPED`; the next run sends all of them."""
 
     @on_disk
     async def main() -> None:
@@ -263,10 +265,10 @@ def test_a_stopped_run_leaves_the_rest_to_the_next(make: Callable[[Iterable[Any]
 
 @pytest.mark.parametrize("make", MAKES, ids=IDS)
 @pytest.mark.parametrize("iterated", [False, True])
-def test_a_cancelled_run_leaves_the_rest_to_the_next(
+def test_the_next_run_sends_the_rest_of_a_cancelled_run(
     make: Callable[[Iterable[Any]], Any], iterated: bool, journal: Journal
 ) -> None:
-    """What was written down and not tried when a run was cancelled is `SKIPPED` in the journal, and tried by the next."""
+    """After a cancellation, claimed messages that were not sent are `SKIPPED` in the journal, and the next run sends them."""
 
     @on_disk
     async def main() -> None:
@@ -282,7 +284,7 @@ def test_a_cancelled_run_leaves_the_rest_to_the_next(
         assert outcomes[:12] == [Outcome.ACCEPTED] * 12
         assert set(outcomes[12:]) == {Outcome.SKIPPED}
         assert len(fake.arrivals) == 12
-        # An input without a length has only given what was read ahead.
+        # Of an input without a length, only the messages that were read ahead have a result.
         read = run.report.skipped + 12
         assert read == 60 if make is list else len(outcomes) <= read <= len(outcomes) + MOST_AHEAD
 
@@ -294,9 +296,9 @@ def test_a_cancelled_run_leaves_the_rest_to_the_next(
 
 
 def cancelled_all_at_once(path: Path, rounds: int) -> bool:
-    """A run whose tasks are all cancelled after so many rounds of the loop, checked; whether it was still going on then."""
+    """Cancel all tasks of a run after some rounds of the loop, check the result, and return whether the run had not ended before."""
     loop = DiskLoop()
-    met = 0
+    round_number = 0
 
     async def main() -> bool:
         journal = Journal(path, risk_power_loss=True)
@@ -305,24 +307,24 @@ def cancelled_all_at_once(path: Path, rounds: int) -> bool:
         running = asyncio.ensure_future(run._collect())
         own = asyncio.current_task()
 
-        def strike() -> bool:
-            nonlocal met
-            met += 1
-            if met != rounds:
+        def cancel_all() -> bool:
+            nonlocal round_number
+            round_number += 1
+            if round_number != rounds:
                 return False
             for task in asyncio.all_tasks(loop):
                 if task is not own:
                     loop.call_soon(task.cancel)
             return True
 
-        loop.at_round(strike)
+        loop.at_round(cancel_all)
         await asyncio.wait({running})
         loop.at_round(lambda: False)
         assert running.cancelled() or running.exception() is None
-        told = {result.key: result.outcome for result in run.report.results if result.key is not None}
+        reported = {result.key: result.outcome for result in run.report.results if result.key is not None}
         for entry in await entries(journal):
-            # A run that was cancelled before it began has told nothing, and written nothing.
-            assert told[entry.key] is entry.outcome, (rounds, entry)
+            # A run that was cancelled before it started has no results and no entries.
+            assert reported[entry.key] is entry.outcome, (rounds, entry)
         again = await new_run(fake, iter(texts(12)), journal=journal)
         assert again.accepted == 12 - run.report.accepted - run.report.unknown
         assert set(fake.accepted.values()) <= {1}
@@ -332,24 +334,24 @@ def cancelled_all_at_once(path: Path, rounds: int) -> bool:
         return runner.run(main())
 
 
-def test_cancelling_every_task_at_any_point_leaves_nothing_untold(tmp_path: Path) -> None:
-    """A program that ends by cancelling all its tasks has a report and a journal that agree, and the next run sends what was not sent."""
-    rounds, going_on = 0, True
-    while going_on:
+def test_report_and_journal_agree_after_cancelling_every_task(tmp_path: Path) -> None:
+    """If a program cancels all its tasks at any point, report and journal agree, and the next run sends the rest."""
+    rounds, unfinished = 0, True
+    while unfinished:
         rounds += 1
-        going_on = cancelled_all_at_once(tmp_path / f"journal {rounds}", rounds)
+        unfinished = cancelled_all_at_once(tmp_path / f"journal {rounds}", rounds)
     assert rounds > 50
 
 
-@pytest.mark.parametrize("journalled", [False, True])
-def test_an_input_that_will_not_end_is_left(journalled: bool, journal: Journal) -> None:
-    """An input that goes on whoever cancels it holds back the end of a run for one cancellation and ten more, with a journal as without."""
+@pytest.mark.parametrize("with_journal", [False, True])
+def test_an_input_that_ignores_cancellation_is_abandoned(with_journal: bool, journal: Journal) -> None:
+    """A run abandons an input that ignores eleven cancellations, with and without a journal."""
 
     @on_disk
     async def main() -> None:
         free = asyncio.Event()
 
-        async def stubborn() -> AsyncIterator[TextMessage]:
+        async def ignores_cancellation() -> AsyncIterator[TextMessage]:
             yield texts(1)[0]
             while not free.is_set():
                 try:
@@ -357,24 +359,24 @@ def test_an_input_that_will_not_end_is_left(journalled: bool, journal: Journal) 
                 except asyncio.CancelledError:
                     continue
 
-        run = new_run(FakeCallbell(), stubborn(), concurrency=2, journal=journal if journalled else None)
+        run = new_run(FakeCallbell(), ignores_cancellation(), concurrency=2, journal=journal if with_journal else None)
         sending = asyncio.ensure_future(run._collect())
-        await soon()
+        await all_waiting()
         for _ in range(11):
             assert not sending.done()
             sending.cancel()
-            await soon()
+            await all_waiting()
         assert sending.cancelled()
         assert run.report.accepted == 1
         free.set()
-        await soon()
+        await all_waiting()
 
     main()
 
 
-@pytest.mark.parametrize("journalled", [False, True])
-def test_an_input_may_close_the_run(journalled: bool, journal: Journal) -> None:
-    """An input that closes the run it feeds does not wait for itself."""
+@pytest.mark.parametrize("with_journal", [False, True])
+def test_an_input_may_close_its_run(with_journal: bool, journal: Journal) -> None:
+    """An input that closes its own run does not wait for itself."""
 
     @on_disk
     async def main() -> None:
@@ -385,11 +387,11 @@ def test_an_input_may_close_the_run(journalled: bool, journal: Journal) -> None:
                 yield message
 
         fake = FakeCallbell()
-        run = new_run(fake, closing(), concurrency=2, journal=journal if journalled else None)
+        run = new_run(fake, closing(), concurrency=2, journal=journal if with_journal else None)
         with pytest.raises(CallbellError, match="closed before it ended"):
             await run
-        # With a journal the input is read ahead of the claims.
-        assert (set() if journalled else {0, 1}) <= set(fake.arrivals) <= {0, 1, 2}
+        # With a journal the input is read before the messages are claimed.
+        assert (set() if with_journal else {0, 1}) <= set(fake.arrivals) <= {0, 1, 2}
         assert run.report.total >= 3
         assert run.report.accepted == len(fake.arrivals)
 
@@ -399,8 +401,8 @@ def test_an_input_may_close_the_run(journalled: bool, journal: Journal) -> None:
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def _traced(path: Path) -> tuple[int, int]:
-    """Send 20 000 messages that nobody keeps; the most bytes there were at once in the first 10 000, and in the others."""
+def _peaks(path: Path) -> tuple[int, int]:
+    """Send 20 000 messages; return the peak of the traced memory for the first 10 000 and for the others, in bytes."""
 
     async def main() -> tuple[int, int]:
         first = seen = 0
@@ -418,7 +420,7 @@ def _traced(path: Path) -> tuple[int, int]:
 
 
 def test_memory_is_constant(tmp_path: Path) -> None:
-    """Of 20 000 messages from a generator, the second half takes no more memory than the first: not a byte for each."""
-    first, later = _traced(tmp_path / "journal")
+    """Of 20 000 messages from a generator, the second half needs no more memory than the first."""
+    first, later = _peaks(tmp_path / "journal")
     assert first > 100_000
     assert later - first < 20_000

@@ -1,4 +1,4 @@
-"""Every state of a journalled message, and every event that can meet it."""
+"""Every state of a journalled message, with every event."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ resend     | resending | resend       | -       | accepted | -        | -       
 
 
 def pairs() -> dict[tuple[str, str], str]:
-    """The table above, cell by cell."""
+    """Return the cells of the table above."""
     head, *lines = [[cell.strip() for cell in line.split("|")] for line in TABLE.strip("\n").splitlines()]
     return {(line[0], event): cell for line in lines for event, cell in zip(head[1:], line[1:], strict=True)}
 
@@ -37,7 +37,7 @@ def test_the_table_has_all_pairs() -> None:
 
 @pytest.mark.parametrize(("pair", "after"), pairs().items(), ids="-".join)
 def test_each_event_leads_to_its_state(pair: tuple[str, str], after: str) -> None:
-    """For each state and event: the state that follows, or that the event is not allowed."""
+    """Each event leads from each state to the state in the table, or is not allowed."""
     state = None if pair[0] == "(new)" else State(pair[0])
     event = next(event for event in EVENTS if event.value == pair[1])
     assert next_state(state, event) == (None if after == "-" else State(after))
@@ -45,8 +45,8 @@ def test_each_event_leads_to_its_state(pair: tuple[str, str], after: str) -> Non
 
 @pytest.mark.parametrize("outcome", Outcome)
 @pytest.mark.parametrize("state", [State.SENDING, State.RESENDING])
-def test_an_attempt_finishes_as_the_table_says(state: State, outcome: Outcome) -> None:
-    """`finished` is the same table, for the two states in which an attempt can be."""
+def test_an_attempt_finishes_as_in_the_table(state: State, outcome: Outcome) -> None:
+    """`finished` follows the same table, for the two states of an attempt in flight."""
     assert finished(state, outcome) is next_state(state, outcome)
 
 
@@ -59,7 +59,7 @@ def test_a_user_sees_an_outcome() -> None:
 
 
 @pytest.mark.parametrize("state", State)
-def test_what_may_have_arrived_is_not_claimed_unless_allowed(state: State) -> None:
-    """Only `RESEND`, which a user has asked for, lets a message that may have been accepted be sent again."""
+def test_a_possibly_accepted_message_is_not_claimed_unless_allowed(state: State) -> None:
+    """A message that may have been accepted is sent again only from `RESEND`, which the user has allowed."""
     if outcome_of(state) in (Outcome.ACCEPTED, Outcome.UNKNOWN):
         assert (next_state(state, StateEvent.CLAIM) is not None) is (state is State.RESEND)

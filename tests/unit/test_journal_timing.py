@@ -1,4 +1,4 @@
-"""What happens while a journal opens, writes or closes: nothing is lost in between, and nothing stays locked."""
+"""Calls while a journal opens, writes or closes: nothing is lost, and nothing stays locked."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from tests.support.fake_callbell import FakeCallbell, Fate, new_run
 from tests.support.virtual_disk import DiskLoop, on_disk
 
 SLOW = 0.4
-"""Seconds that the disk takes, where it is slow."""
+"""The seconds that one job of a slow disk takes."""
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A journal's file."""
+    """The path of a journal that does not exist."""
     return tmp_path / "journal"
 
 
 def slow_disk() -> DiskLoop:
-    """From now on each job takes so long."""
+    """Let each further job for the disk take `SLOW` seconds."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, DiskLoop)
     loop.seconds = lambda number: SLOW
     return loop
 
 
-async def doubtful(path: Path, *keys: str) -> None:
-    """A journal of messages whose outcome is unknown."""
+async def create_unknown(path: Path, *keys: str) -> None:
+    """Create a journal with `UNKNOWN` messages."""
     messages = [TextMessage(to="+31612345678", text="1", key=key) for key in keys]
     fake = FakeCallbell(lambda number, attempt: Fate(answers=False))
     assert (await new_run(fake, messages, journal=Journal(path, risk_power_loss=True))).unknown == len(keys)
 
 
 def created(key: str, journal: Journal) -> MessageCreated:
-    """An event that proves that Callbell has it."""
+    """Return an event that confirms a message."""
     metadata = {KEY_IN_METADATA: key, JOURNAL_IN_METADATA: journal.id}
     return MessageCreated(key=key, uuid=f"uuid-{key}", status="sent", metadata=metadata)
 
 
 async def accepted(path: Path) -> int:
-    """How many are accepted according to the file."""
+    """Return the number of accepted messages in the file."""
     async with Journal(path, read_only=True) as journal:
         return (await journal.counts())[Outcome.ACCEPTED]
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])
-def test_a_cancelled_opening_leaves_it_free(rounds: int, path: Path) -> None:
-    """Who is cancelled while the journal opens leaves it to the next, at once."""
+def test_a_cancelled_open_releases_the_journal(rounds: int, path: Path) -> None:
+    """After a cancelled `open` the journal can be opened at once."""
 
     @on_disk
     async def main() -> None:
@@ -69,9 +69,9 @@ def test_a_cancelled_opening_leaves_it_free(rounds: int, path: Path) -> None:
 
 
 @on_disk
-async def test_what_comes_during_a_write_is_written(path: Path) -> None:
-    """What is heard while what was heard before is being written is written within a moment as well."""
-    await doubtful(path, "a", "b")
+async def test_a_report_during_a_write_is_written(path: Path) -> None:
+    """A report that comes during a write is written soon after it."""
+    await create_unknown(path, "a", "b")
     slow_disk()
     async with Journal(path) as journal:
         journal.handle_event(created("a", journal))
@@ -82,16 +82,16 @@ async def test_what_comes_during_a_write_is_written(path: Path) -> None:
 
 
 @on_disk
-async def test_closing_tells_of_a_write_that_failed_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A journal that could not write what it was told says so when it is closed, even if the write had begun before."""
-    await doubtful(path, "a")
+async def test_close_raises_the_error_of_a_failed_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`close` raises the error of a failed write, also of one that had started before."""
+    await create_unknown(path, "a")
     slow_disk()
     journal = await Journal(path).open()
 
-    def full(*args: object, **kwargs: object) -> None:
+    def raise_disk_full(*args: object, **kwargs: object) -> None:
         raise JournalError("the disk is full")
 
-    monkeypatch.setattr("callbell_async.journal.sqlite.SQLiteStore.record", full)
+    monkeypatch.setattr("callbell_async.journal.sqlite.SQLiteStore.record", raise_disk_full)
     journal.handle_event(created("a", journal))
     await asyncio.sleep(0.05 + SLOW / 2)
     with pytest.raises(JournalError, match="the disk is full"):
@@ -99,9 +99,9 @@ async def test_closing_tells_of_a_write_that_failed_meanwhile(path: Path, monkey
 
 
 @on_disk
-async def test_it_may_be_opened_while_it_closes(path: Path) -> None:
-    """Who opens a journal while the last one who used it is closing it can use it."""
-    await doubtful(path, "a")
+async def test_a_journal_may_be_opened_while_it_closes(path: Path) -> None:
+    """A journal that is opened while its last user closes it can be used."""
+    await create_unknown(path, "a")
     slow_disk()
     journal = await Journal(path).open()
     journal.handle_event(created("a", journal))

@@ -238,7 +238,7 @@ async def engine_away_and_empty(made: World) -> None:
 
 
 async def engine_slow(made: World) -> None:
-    """Each response takes 200 ms from now on."""
+    """Each later response takes 200 ms."""
     made.state.latency = 0.2
 
 

@@ -1,4 +1,4 @@
-"""The key of a message in a journal: its own, or one computed from its body."""
+"""The key of a message in a journal: its own key, or one computed from its body."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.fixtures.strategies import messages, quick
 
 
 def text(**changes: Any) -> TextMessage:
-    """A text message, with these arguments changed."""
+    """Return a text message with changed arguments."""
     return TextMessage(**{"to": "+31612345678", "text": "Hello!", **changes})
 
 
@@ -23,7 +23,7 @@ JOURNAL = "0123456789abcdef"
 
 
 def key_of(message: Message, *, journal: str | None = JOURNAL) -> str:
-    """The message's key in a journal."""
+    """Return the message's key in a journal."""
     return dump_keyed_message(message, journal=journal)[0]
 
 
@@ -50,7 +50,7 @@ def test_a_derived_key_stays_the_same(message: Message, key: str) -> None:
 @given(messages())
 @quick
 def test_equal_messages_have_equal_keys(message: Message) -> None:
-    """A message has one key of 32 hex digits, whatever the order of its metadata, with the journal's own pairs or without."""
+    """A message has one key of 32 hex digits, for any order of its metadata, with or without the journal's own pairs."""
     again = attrs.evolve(message, metadata=dict(reversed([*message.metadata.items()])))
     assert key_of(message) == key_of(again, journal=None)
     assert len(bytes.fromhex(key_of(message))) == 16
@@ -72,7 +72,7 @@ def test_different_messages_have_different_keys(changes: dict[str, Any]) -> None
     assert key_of(text(**changes)) != key_of(text())
 
 
-def test_numbers_written_differently_are_one() -> None:
+def test_a_number_has_one_key_in_all_notations() -> None:
     """The key is computed from the body, where the number has no punctuation."""
     assert key_of(text(to="0031 (6) 1234-5678")) == key_of(text())
 
@@ -95,7 +95,7 @@ def test_an_identifier_keeps_its_plus() -> None:
     assert key_of(messages[0]) != key_of(messages[1])
 
 
-def test_a_message_s_own_key_wins() -> None:
+def test_an_own_key_is_used() -> None:
     """A message's own key is used as it is, and does not change the rest of the body."""
     assert key_of(text(key="invoice-7")) == key_of(text(text="other", key="invoice-7")) == "invoice-7"
     assert dump_message(text(key="invoice-7")) == dump_message(text())
@@ -114,14 +114,14 @@ def test_the_body_is_the_message_and_its_key(message: Message) -> None:
 
 
 @pytest.mark.parametrize(("pairs", "room"), [(8, True), (9, False), (10, False)])
-def test_a_key_needs_room(pairs: int, room: bool) -> None:
-    """A message with more than eight pairs of its own is sent without the key, because Callbell takes ten."""
+def test_a_key_needs_room_in_the_metadata(pairs: int, room: bool) -> None:
+    """A message with more than eight pairs of its own is sent without the key, because Callbell accepts ten pairs."""
     message = text(metadata={f"name {number}": number for number in range(pairs)})
     body = orjson.loads(dump_keyed_message(message, journal=JOURNAL)[1])
     assert len(body["metadata"]) == (pairs + 2 if room else pairs)
 
 
-def test_a_key_is_written_as_json() -> None:
+def test_a_key_is_encoded_as_json() -> None:
     """Quotes and other characters in a key are sent unchanged."""
     key, body = dump_keyed_message(text(key='order "7" \\ é\n'), journal=JOURNAL)
     assert orjson.loads(body)["metadata"] == {KEY_IN_METADATA: key, JOURNAL_IN_METADATA: JOURNAL}
@@ -129,14 +129,14 @@ def test_a_key_is_written_as_json() -> None:
 
 @pytest.mark.parametrize(("key", "why"), [("", "blank"), (" ", "blank"), ("x" * 501, "at most 500"), (7, "string")])
 def test_a_wrong_key_is_refused(key: Any, why: str) -> None:
-    """A key has 1 to 500 characters, as a value of metadata has; the error names the field."""
+    """A key must have 1 to 500 characters, as a value of metadata; the error names the field."""
     with pytest.raises(InvalidMessageError, match=why) as caught:
         text(key=key)
     assert caught.value.field == "key"
 
 
 def test_the_longest_key_fits() -> None:
-    """500 characters are taken."""
+    """A key of 500 characters is accepted."""
     assert key_of(text(key="x" * 500)) == "x" * 500
 
 

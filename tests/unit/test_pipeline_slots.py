@@ -100,9 +100,10 @@ async def test_no_slot_is_lost_wherever_a_call_is_cancelled() -> None:
     assert phases >= {(attempt, in_flight) for attempt in range(1, 6) for in_flight in (0, 1)} | {(0, 0)}
 
 
-async def test_the_default_limiter_has_all_its_slots_at_the_end() -> None:
+@pytest.mark.parametrize("jitter", [None, 0.05, 5.0], ids=["strict", "paced", "paced, late"])
+async def test_the_limiter_has_all_its_slots_at_the_end(jitter: float | None) -> None:
     """After calls of every kind, also cancelled ones, the limiter has as many slots as at first, and no more."""
-    limiter = WindowRateLimiter(5, unanswered=1.0)
+    limiter = WindowRateLimiter(5, unanswered=1.0, jitter=jitter)
     pipeline = pipeline_for(
         *(step for step, _ in ENDS.values()), rate_limit=limiter, retry=RetryPolicy(resend_unknown=True)
     )

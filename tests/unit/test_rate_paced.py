@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from multidict import CIMultiDict
@@ -26,11 +26,8 @@ LIMIT = 300
 # --- servers that count in different ways --------------------------------------------------------------------------------
 
 
-class Counting(Protocol):
-    """How a server decides whether a request that arrives now is within the limit."""
-
-    def __call__(self, now: float) -> bool:
-        """Count the request."""
+Counting = Callable[[float], bool]
+"""Counts a request that arrives at this time, and returns whether it is within the limit."""
 
 
 def sliding_log() -> Counting:

@@ -131,13 +131,17 @@ requests = st.builds(
 )
 
 
-@given(limit=st.integers(1, 4), clients=st.integers(1, 3), plan=st.lists(requests, max_size=30))
+# Requests arrive up to 12.5 s after the write: within this jitter the paced rule holds the limit, too.
+jitters = st.sampled_from([None, 13.0])
+
+
+@given(limit=st.integers(1, 4), clients=st.integers(1, 3), plan=st.lists(requests, max_size=30), jitter=jitters)
 @settings(max_examples=150, deadline=None)
-def test_any_schedule_keeps_the_limit(limit: int, clients: int, plan: list[Request]) -> None:
+def test_any_schedule_keeps_the_limit(limit: int, clients: int, plan: list[Request], jitter: float | None) -> None:
     """Whatever several clients on one limiter send, cancelled or not: the limit holds, and all slots come back."""
 
     async def main() -> None:
-        limiter = WindowRateLimiter(limit)
+        limiter = WindowRateLimiter(limit, jitter=jitter)
         fakes = [FakeCallbell(lambda number, attempt: plan[number].fate) for _ in range(clients)]
 
         async def send(number: int, request: Request) -> None:
@@ -166,15 +170,15 @@ def test_any_schedule_keeps_the_limit(limit: int, clients: int, plan: list[Reque
 moves = st.lists(st.tuples(seconds, st.integers(0, 1), st.integers(1, 4)), max_size=20)
 
 
-@given(limit=st.integers(1, 4), plan=st.lists(requests, max_size=30), moved=moves)
+@given(limit=st.integers(1, 4), plan=st.lists(requests, max_size=30), moved=moves, jitter=jitters)
 @settings(max_examples=100, deadline=None)
 def test_slots_that_move_between_limiters_keep_the_limit(
-    limit: int, plan: list[Request], moved: list[tuple[float, int, int]]
+    limit: int, plan: list[Request], moved: list[tuple[float, int, int]], jitter: float | None
 ) -> None:
     """Two limiters that hand each other the slots which `remove_slots` returns hold one limit together, as two processes may."""
 
     async def main() -> None:
-        limiters = [WindowRateLimiter(limit) for _ in range(2)]
+        limiters = [WindowRateLimiter(limit, jitter=jitter) for _ in range(2)]
         limiters[1].remove_slots(limit)
         fakes = [FakeCallbell(lambda number, attempt: plan[number].fate) for _ in range(2)]
 

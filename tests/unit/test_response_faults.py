@@ -44,6 +44,8 @@ from tests.support.calls import MESSAGE, NUMBER, client_for, half_a_minute_passe
 from tests.support.memory import traced_memory
 from tests.support.sandbox_factory import local_callbell
 
+pytestmark = pytest.mark.usefixtures("http_path")
+
 JSON = {"Content-Type": "application/json"}
 HTML = {"Content-Type": "text/html"}
 PAGE = b"<html><body><h1>The gateway is unwell</h1></body></html>"

@@ -218,7 +218,7 @@ def test_the_defaults_are_as_documented() -> None:
 
 def test_the_documented_statuses_are_those_of_the_code() -> None:
     """The table of statuses in the docs, the default policy and the statuses of an undecided gateway agree."""
-    page = (Path(__file__).parents[2] / "docs" / "outcomes.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "outcomes.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\d, ]+) \| `(\w+)` \| (yes|no)\b", page, re.MULTILINE)
     statuses: dict[tuple[str, str], set[int]] = {}
     for listed, outcome, retried in rows:

@@ -36,6 +36,8 @@ from callbell_async import (
 )
 from tests.fixtures import request_body, request_names, response_body, response_names
 
+pytestmark = pytest.mark.usefixtures("http_path")
+
 TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
 TO = "+31612345678"
 BSUID = "US.13491208655302741918"

@@ -48,6 +48,8 @@ from tests.support.mock_response import MockResponse
 from tests.support.sandbox_factory import local_callbell
 from tests.support.secrets import assert_no_secrets
 
+pytestmark = pytest.mark.usefixtures("http_path")
+
 # --- exceptions -------------------------------------------------------------------------------------------------------
 
 KEY = ConnectionKey("elsewhere.example", 443, True, True, None, None, None)

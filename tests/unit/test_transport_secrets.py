@@ -41,6 +41,8 @@ from tests.support.calls import (
 from tests.support.sandbox_factory import local_callbell
 from tests.support.secrets import assert_no_secrets
 
+pytestmark = pytest.mark.usefixtures("http_path")
+
 
 def echoing(status: int, *, json: bool = True) -> Fault:
     """Return a response that repeats the whole request in its head and its body."""

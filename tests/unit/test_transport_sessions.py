@@ -38,6 +38,8 @@ from tests.support.memory import traced_memory
 from tests.support.sandbox_factory import local_callbell
 from tests.support.threaded_sandbox import sandbox_in_a_thread
 
+pytestmark = pytest.mark.usefixtures("http_path")
+
 RECEIPT = {"message": {"uuid": "f00d", "status": "enqueued"}}
 
 # --- a caller's own session -------------------------------------------------------------------------------------------

@@ -41,6 +41,8 @@ from tests.support.calls import (
 from tests.support.sandbox_factory import local_callbell
 from tests.support.secrets import assert_no_secrets, assert_no_secrets_in_locals
 
+pytestmark = pytest.mark.usefixtures("http_path")
+
 Scenario = Callable[[], AbstractAsyncContextManager[CallbellClient]]
 
 EVERYTHING = f"{TOKEN} {NUMBER} {TEXT}"

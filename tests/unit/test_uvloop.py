@@ -21,6 +21,8 @@ from tests.support.calls import nobody_listening
 
 uvloop = pytest.importorskip("uvloop")
 
+pytestmark = pytest.mark.usefixtures("http_path")
+
 HELLO = TextMessage(to="+31612345678", text="Hello!")
 ONCE = RetryPolicy(attempts=1)
 

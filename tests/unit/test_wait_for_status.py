@@ -153,7 +153,7 @@ async def test_waiting_ends_with_a_failure() -> None:
 
 @pytest.mark.virtual_time
 async def test_waiting_ends_in_time() -> None:
-    """At the timeout it raises with the last receipt; there is no request after the deadline, and no delay over 30 seconds."""
+    """At the timeout it raises with the last receipt. No request starts after the deadline, and no delay is over 30 seconds."""
     transport = Statuses("enqueued")
     with pytest.raises(StatusTimeoutError, match="is enqueued and did not become read in 300 s") as caught:
         await messages_over(transport).wait("u", until=MessageStatus.READ, timeout=300.0)
@@ -187,7 +187,7 @@ async def test_the_last_poll_may_find_the_status() -> None:
 
 @pytest.mark.virtual_time
 async def test_a_poll_without_a_response_ends_in_time() -> None:
-    """The timeout also ends a request without a response; then there is no receipt."""
+    """The timeout also ends a request without a response; the error has no receipt then."""
 
     class Hanging(Statuses):
         async def exchange(self, call: CallState) -> Response:

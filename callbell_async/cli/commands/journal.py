@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,13 +11,12 @@ import click
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
 from callbell_async.cli.export_writer import ExportOptions, RecordWriter, export_options
+from callbell_async.cli.journal_place import JOURNAL, JournalPlace
 from callbell_async.cli.option_groups import GroupedCommand, option
-from callbell_async.cli.options import FILE, json_option
+from callbell_async.cli.options import json_option
 from callbell_async.cli.output import bar, info, pluralize, result, result_json
-from callbell_async.cli.paths import part_of_journal
-from callbell_async.cli.saved_run import require_journal, saved_options
+from callbell_async.cli.saved_run import saved_options
 from callbell_async.errors import ConfigurationError, Outcome
-from callbell_async.journal import Journal
 from callbell_async.models.journal import JournalEntry, ReconcileReport
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.wire import load_json
@@ -46,7 +44,7 @@ _STAGES = (MessageStatus.ENQUEUED, MessageStatus.SENT, MessageStatus.DELIVERED, 
 
 
 @click.command(cls=GroupedCommand, short_help="Show how many messages of a journal reached each status.")
-@click.argument("journal", type=FILE)
+@click.argument("journal", type=JOURNAL)
 @option(
     "--refresh",
     is_flag=True,
@@ -55,14 +53,14 @@ _STAGES = (MessageStatus.ENQUEUED, MessageStatus.SENT, MessageStatus.DELIVERED, 
 )
 @json_option
 @connection_options(sandbox=False)
-def status(journal: Path, refresh: bool, as_json: bool, connection: Connection) -> int:
+def status(journal: JournalPlace, refresh: bool, as_json: bool, connection: Connection) -> int:
     """Show the messages of JOURNAL by outcome, and the accepted ones by status, from enqueued to read.
 
     Exit status: 0 success, 1 a status could not be refreshed, 2 wrong use, 3 journal unusable.
     """
-    path = require_journal(journal)
-    refreshed = not refresh or asyncio.run(_refresh(path, _connection_for(path, connection)))
-    outcomes, funnel = asyncio.run(_read_counts(path))
+    place = journal.existing()
+    refreshed = not refresh or asyncio.run(_refresh(place, _connection_for(place, connection)))
+    outcomes, funnel = asyncio.run(_read_counts(place))
     if as_json:
         result_json({"outcomes": outcomes, "funnel": funnel})
     else:
@@ -70,26 +68,26 @@ def status(journal: Path, refresh: bool, as_json: bool, connection: Connection) 
     return DONE if refreshed else NOT_ALL_DONE
 
 
-def _connection_for(path: Path, connection: Connection) -> Connection:
+def _connection_for(place: JournalPlace, connection: Connection) -> Connection:
     """The connection for a journal's messages. The token comes last: it is of no use for a journal of the sandbox."""
-    return connection.for_journal(asyncio.run(_saved_options(path))).ready()
+    return connection.for_journal(asyncio.run(_saved_options(place))).ready()
 
 
-async def _saved_options(path: Path) -> Mapping[str, Any]:
-    async with Journal(path, read_only=True) as journal:
+async def _saved_options(place: JournalPlace) -> Mapping[str, Any]:
+    async with place.journal(read_only=True) as journal:
         return saved_options(await journal.notes())
 
 
-async def _refresh(path: Path, connection: Connection) -> bool:
-    async with Journal(path) as journal, connection.open() as callbell:
+async def _refresh(place: JournalPlace, connection: Connection) -> bool:
+    async with place.journal() as journal, connection.open() as callbell:
         report = await callbell.refresh(journal)
     requested = pluralize(report.requested, "message")
     info(f"refreshed the status of {requested}: {report.changed} changed, {report.failed} failed")
     return not report.failed
 
 
-async def _read_counts(path: Path) -> tuple[Mapping[str, int], Mapping[str, int]]:
-    async with Journal(path, read_only=True) as journal:
+async def _read_counts(place: JournalPlace) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    async with place.journal(read_only=True) as journal:
         counts = await journal.counts()
         return {outcome.value: count for outcome, count in counts.items()}, funnel_stages(await journal.funnel())
 
@@ -121,16 +119,16 @@ def _write_counts(outcomes: Mapping[str, int], funnel: Mapping[str, int]) -> Non
 
 
 @click.command(cls=GroupedCommand, short_help="Resolve messages that may have been accepted.")
-@click.argument("journal", type=FILE)
+@click.argument("journal", type=JOURNAL)
 @json_option
 @connection_options(sandbox=False)
-def reconcile(journal: Path, as_json: bool, connection: Connection) -> int:
+def reconcile(journal: JournalPlace, as_json: bool, connection: Connection) -> int:
     """Look for the messages of JOURNAL that may have been accepted in their contacts' histories, and resolve those that are found.
 
     Exit status: 0 none is left, 1 some are left, 2 wrong use, 3 journal unusable.
     """
-    path = require_journal(journal)
-    report = asyncio.run(_reconcile(path, _connection_for(path, connection)))
+    place = journal.existing()
+    report = asyncio.run(_reconcile(place, _connection_for(place, connection)))
     counts = {"inferred": report.inferred, "confirmed": report.confirmed, "unresolved": len(report.unresolved)}
     for unresolved in report.unresolved:
         key, reason = unresolved.entry.key, unresolved.reason
@@ -146,8 +144,8 @@ def reconcile(journal: Path, as_json: bool, connection: Connection) -> int:
     return NOT_ALL_DONE if report.unresolved else DONE
 
 
-async def _reconcile(path: Path, connection: Connection) -> ReconcileReport:
-    async with Journal(path) as journal, connection.open() as callbell:
+async def _reconcile(place: JournalPlace, connection: Connection) -> ReconcileReport:
+    async with place.journal() as journal, connection.open() as callbell:
         return await callbell.reconcile(journal)
 
 
@@ -155,7 +153,7 @@ async def _reconcile(path: Path, connection: Connection) -> ReconcileReport:
 
 
 @click.command(cls=GroupedCommand, short_help="Write the entries of a journal as CSV or JSONL.")
-@click.argument("journal", type=FILE)
+@click.argument("journal", type=JOURNAL)
 @option(
     "--outcome",
     "outcomes",
@@ -165,22 +163,22 @@ async def _reconcile(path: Path, connection: Connection) -> ReconcileReport:
     help="Only entries with this outcome; repeatable.",
 )
 @export_options
-def export(journal: Path, outcomes: tuple[str, ...], export: ExportOptions) -> int:
+def export(journal: JournalPlace, outcomes: tuple[str, ...], export: ExportOptions) -> int:
     """Write the entries of JOURNAL as CSV or JSONL, with recipients and texts.
 
     Exit status: 0 success, 2 wrong use, 3 journal unusable.
     """
-    path = require_journal(journal)
-    if export.output is not None and (part := part_of_journal(export.output, path)):
+    place = journal.existing()
+    if export.output is not None and (part := place.part(export.output)):
         raise ConfigurationError(f"--output: {export.output} {part}; give another file")
     with RecordWriter(export, columns=COLUMNS) as writer:
-        asyncio.run(_export(path, tuple(map(Outcome, outcomes)), writer))
+        asyncio.run(_export(place, tuple(map(Outcome, outcomes)), writer))
     info(pluralize(writer.count, "entry", "entries"))
     return DONE
 
 
-async def _export(path: Path, outcomes: tuple[Outcome, ...], writer: RecordWriter) -> None:
-    async with Journal(path, read_only=True) as journal:
+async def _export(place: JournalPlace, outcomes: tuple[Outcome, ...], writer: RecordWriter) -> None:
+    async with place.journal(read_only=True) as journal:
         async for entry in journal.entries(*outcomes):
             writer.add(record_of(entry, as_json=writer.is_json))
 

@@ -11,17 +11,17 @@ import click
 from callbell_async.cli.campaign import run_campaign
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.failed_rows import Outputs
+from callbell_async.cli.journal_place import JOURNAL, JournalPlace
 from callbell_async.cli.option_groups import GroupedCommand, option
 from callbell_async.cli.options import FILE, MAX_CONCURRENCY, concurrency_range, output_options
-from callbell_async.cli.saved_run import SendJob, check_unchanged, read_keys, require_journal, saved_job
+from callbell_async.cli.saved_run import SendJob, check_unchanged, read_keys, saved_job
 from callbell_async.errors import ConfigurationError
-from callbell_async.journal import Journal
 
 __all__ = ["resume"]
 
 
 @click.command(cls=GroupedCommand, short_help="Send the rest of a run that has a journal.")
-@click.argument("journal", type=FILE)
+@click.argument("journal", type=JOURNAL)
 @option(
     "--resend",
     multiple=True,
@@ -55,7 +55,7 @@ __all__ = ["resume"]
 @output_options
 @connection_options()
 def resume(
-    journal: Path,
+    journal: JournalPlace,
     resend: tuple[str, ...],
     resend_file: Path | None,
     concurrency: int | None,
@@ -73,7 +73,7 @@ def resume(
     """
     outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown, force=force)
     keys = dict.fromkeys([*resend, *(() if resend_file is None else read_keys(resend_file))])
-    job = asyncio.run(_read_job(require_journal(journal)))
+    job = asyncio.run(_read_job(journal.existing()))
     check_unchanged(job, journal)
     if job.sandbox:
         # Every run of such a journal goes to a new mock server.
@@ -94,6 +94,6 @@ def resume(
     return run_campaign(job, connection, outputs, journal=journal, resend=tuple(keys))
 
 
-async def _read_job(path: Path) -> SendJob:
-    async with Journal(path, read_only=True) as journal:
-        return saved_job(await journal.notes(), path)
+async def _read_job(place: JournalPlace) -> SendJob:
+    async with place.journal(read_only=True) as journal:
+        return saved_job(await journal.notes(), place)

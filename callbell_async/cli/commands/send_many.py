@@ -10,9 +10,11 @@ from callbell_async.cli.campaign import open_input, run_campaign
 from callbell_async.cli.commands.dry_run import dry_run as check_only
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.failed_rows import Outputs
+from callbell_async.cli.journal_place import JOURNAL, JournalPlace
 from callbell_async.cli.message_form import MessageForm
 from callbell_async.cli.option_groups import GroupedCommand, option
 from callbell_async.cli.options import FILE, message_options, output_options, run_options
+from callbell_async.cli.paths import are_same
 from callbell_async.cli.saved_run import SendJob
 from callbell_async.errors import ConfigurationError
 
@@ -70,9 +72,10 @@ DUPLICATES = ("skip", "send")
 @option("--no-check", is_flag=True, group="Run", help="Do not check the template before sending.")
 @option(
     "--journal",
-    type=FILE,
+    type=JOURNAL,
+    metavar="FILE|URL",
     group="Run",
-    help="Record each message in this file, so that a message in it is never sent twice.",
+    help="Record each message in this file, or in PostgreSQL, so that a message in it is never sent twice.",
 )
 @option("--dry-run", is_flag=True, group="Run", help="Check every row, show the first messages, and send nothing.")
 @run_options
@@ -88,7 +91,7 @@ def send_many(
     delimiter: str | None,
     duplicates: str,
     no_check: bool,
-    journal: Path | None,
+    journal: JournalPlace | None,
     dry_run: bool,
     as_json: bool,
     failed_to: Path | None,
@@ -105,7 +108,7 @@ def send_many(
 
     Exit status: 0 all accepted (now or before), 1 some not accepted, 2 wrong use, 3 journal unusable, 129, 130 or 143 ended by a signal.
     """
-    if journal is not None and journal.exists() and file.exists() and journal.samefile(file):
+    if journal is not None and journal.path is not None and are_same(journal.path, file):
         raise ConfigurationError(f"--journal: {journal} is the input file; give another")
     if journal is not None and duplicates == "send":
         raise ConfigurationError(

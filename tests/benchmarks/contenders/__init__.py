@@ -1,4 +1,4 @@
-"""Ways to send many messages, all behind one small interface; each module imports the one library it is about."""
+"""Ways to send many messages, with one interface. Each module imports only the library that it measures."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from tests.benchmarks.contenders.base import Contender, Setup
 __all__ = ["CONTENDERS", "LOOPLESS", "Contender", "Setup", "build"]
 
 CONTENDERS: Mapping[str, str] = {
-    "floor": "bare:Floor",
-    "floor, tuned": "bare:TunedFloor",
+    "floor": "aiohttp_floor:Floor",
+    "floor, tuned": "aiohttp_floor:TunedFloor",
     "send_many": "ours:AwaitedSendMany",
     "send_many, async for": "ours:IteratedSendMany",
     "send_many, rate_limit=None": "ours:UnlimitedSendMany",
     "send_many, journal": "journalled:Journalled",
     "naive aiohttp": "naive:NaiveAiohttp",
-    "httpx": "over_httpx:Httpx",
-    "httpx, as installed": "over_httpx:InstalledHttpx",
+    "httpx": "httpx_client:Httpx",
+    "httpx, as installed": "httpx_client:InstalledHttpx",
     "requests": "over_requests:RequestsThreads",
 }
-"""Module and class of each; imported when it is built, so that what isn't installed is left out, and memory can be told apart."""
+"""The module and the class of each. A module is imported when its contender is built: its library may not be installed, and its memory is measured."""
 
 LOOPLESS = frozenset({"requests"})
-"""What runs in threads, and is listed once."""
+"""The contenders that run in threads, and are measured once instead of once for each loop."""
 
 
 def build(key: str, setup: Setup) -> Contender | None:
-    """The contender, not started yet; `None` when the library it needs isn't installed."""
+    """Return a contender that is not started; `None` if its library is not installed."""
     module, name = CONTENDERS[key].split(":")
     try:
         loaded = importlib.import_module(f"{__name__}.{module}")
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] == __name__.partition(".")[0]:
+            raise
         return None
     contender = getattr(loaded, name)(setup)
     assert isinstance(contender, Contender)

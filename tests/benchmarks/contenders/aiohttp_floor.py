@@ -1,4 +1,4 @@
-"""The floor: a worker pool over aiohttp that sends a constant body and ignores the answer."""
+"""The floor: a worker pool over aiohttp that sends a constant body and ignores the response."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tests.benchmarks.contenders.base import HEADERS, LoopContender, payload
 
 
 class Floor(LoopContender):
-    """aiohttp with its defaults, and nothing that isn't needed for a POST."""
+    """aiohttp with its defaults, and only the code that a POST needs."""
 
     async def open(self) -> None:
-        """One session, with as many connections as workers."""
+        """Open a session with as many connections as workers."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self.setup.concurrency), headers=HEADERS
         )
 
     async def send_all(self, count: int) -> int:
-        """Share the count among the workers; the answers' bytes are read and dropped."""
+        """Share the messages among the workers; the bodies of the responses are read and ignored."""
         turns = iter(range(count))
         body = orjson.dumps(payload(1_000_000))
         await asyncio.gather(*(self._work(turns, body) for _ in range(self.setup.concurrency)))
@@ -39,10 +39,10 @@ class Floor(LoopContender):
 
 
 class TunedFloor(Floor):
-    """The same without aiohttp's time limits and cookie jar: less than anybody should send with, the lowest it goes."""
+    """The floor without aiohttp's time limits and cookie jar: the lowest possible cost, and too little for real use."""
 
     async def open(self) -> None:
-        """One session that neither sets timers nor looks for cookies."""
+        """Open a session without timers and without cookies."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self.setup.concurrency),
             headers=HEADERS,

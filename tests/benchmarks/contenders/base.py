@@ -1,4 +1,4 @@
-"""What the contenders have in common: the interface, and the messages they send."""
+"""The common parts of all contenders: the interface, and the messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json
 
 @attrs.frozen
 class Setup:
-    """Where to send (`base_url` ends with the version, as the library's does), how many at once, and on which loop: `plain` or `uvloop`."""
+    """The base URL (with the version), the number of messages in flight, and the event loop: `plain` or `uvloop`."""
 
     base_url: str
     concurrency: int
@@ -25,27 +25,27 @@ class Setup:
 
     @property
     def url(self) -> str:
-        """The whole URL of `POST /messages/send`."""
+        """The URL of `POST /messages/send`."""
         return f"{self.base_url}/messages/send"
 
 
 def recipient(index: int) -> str:
-    """A number of its own for each message."""
+    """Return a recipient that no other message has."""
     return f"+316{index % 100_000_000:08d}"
 
 
 def text(index: int) -> str:
-    """A text of its own for each message."""
+    """Return a text that no other message has."""
     return f"Hello customer {index}, your order is on its way!"
 
 
 def payload(index: int) -> dict[str, Any]:
-    """The body of a message as user code builds it."""
+    """Return the body of a message as user code builds it."""
     return {"to": recipient(index), "from": "whatsapp", "type": "text", "content": {"text": text(index)}}
 
 
 def new_loop(kind: str) -> asyncio.AbstractEventLoop:
-    """A loop of asyncio's or of uvloop's; raises `ModuleNotFoundError` where uvloop isn't installed."""
+    """Return a new event loop of asyncio or of uvloop; raises `ModuleNotFoundError` if uvloop is not installed."""
     if kind == "plain":
         return asyncio.new_event_loop()
     loop = importlib.import_module("uvloop").new_event_loop()
@@ -54,21 +54,21 @@ def new_loop(kind: str) -> asyncio.AbstractEventLoop:
 
 
 class Contender(ABC):
-    """One way to send; connections stay open from `start` to `stop`."""
+    """One way to send messages. Connections stay open from `start` to `stop`."""
 
     progress: Callable[[int], None] | None = None
-    """Told how many are accepted so far, by those that know before the end."""
+    """Called with the number of accepted messages so far, by contenders that know it before the end."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
 
     @abstractmethod
     def start(self) -> None:
-        """Make ready to send."""
+        """Open everything."""
 
     @abstractmethod
     def send(self, count: int) -> int:
-        """Send so many messages; returns how many were accepted."""
+        """Send this number of messages, and return the number of accepted ones."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -76,19 +76,19 @@ class Contender(ABC):
 
 
 class LoopContender(Contender):
-    """A contender on an event loop of its own, which stands still between its slices."""
+    """A contender with an event loop of its own, which does not run between its slices."""
 
     def start(self) -> None:
-        """Make the loop, and open."""
+        """Build the loop, and open the client."""
         self._loop = new_loop(self.setup.loop)
         self._loop.run_until_complete(self.open())
 
     def send(self, count: int) -> int:
-        """Run the loop until all are sent."""
+        """Run the loop until all messages are sent."""
         return self._loop.run_until_complete(self.send_all(count))
 
     def stop(self) -> None:
-        """Close, and close the loop."""
+        """Close the client and the loop."""
         self._loop.run_until_complete(self.close())
         self._loop.run_until_complete(asyncio.sleep(0.05))  # the transports' last callbacks
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
@@ -100,7 +100,7 @@ class LoopContender(Contender):
 
     @abstractmethod
     async def send_all(self, count: int) -> int:
-        """Send so many messages; returns how many were accepted."""
+        """Send this number of messages, and return the number of accepted ones."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""httpx: one `AsyncClient` and a worker pool, which suits it better than a task a message."""
+"""httpx: one `AsyncClient` and a worker pool, which is faster than a task for each message."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SNIFFIO = "sniffio"
 
 
 class InstalledHttpx(LoopContender):
-    """So many workers as connections; one worker is plain `await` after `await`."""
+    """As many workers as connections; one worker sends one message after the other."""
 
     async def open(self) -> None:
-        """One client; connections outlast the other contenders' slices, and those it can do without expire, for it goes through them all."""
+        """Open one client. Its connections stay open during the slices of other contenders; idle ones expire, because httpx searches all of them."""
         size = self.setup.concurrency
         self._client = httpx.AsyncClient(
             headers={"Authorization": HEADERS["Authorization"]},
@@ -30,7 +30,7 @@ class InstalledHttpx(LoopContender):
         )
 
     async def send_all(self, count: int) -> int:
-        """Share the count among the workers."""
+        """Share the messages among the workers."""
         turns = iter(range(count))
         return sum(await asyncio.gather(*(self._work(turns) for _ in range(self.setup.concurrency))))
 
@@ -48,26 +48,26 @@ class InstalledHttpx(LoopContender):
 
 
 class Httpx(InstalledHttpx):
-    """The same, helped over a weakness of its installation.
+    """httpx without the search for a module that is not installed.
 
-    httpcore imports sniffio several times a request; where it isn't installed (nothing requires it any more), Python searches all of
-    `sys.path` for it each time, which is a third of httpx's CPU. Here Python is told that there is no such module.
+    httpcore imports sniffio several times for each request. If it is not installed (nothing requires it any more), Python searches
+    all of `sys.path` each time, which is a third of httpx's CPU time. Here the import fails at once.
     """
 
     def send(self, count: int) -> int:
-        """Run the loop until all are sent."""
-        with _search_for_sniffio_spared():
+        """Run the loop until all messages are sent."""
+        with _without_search_for_sniffio():
             return super().send(count)
 
 
 @contextlib.contextmanager
-def _search_for_sniffio_spared() -> Iterator[None]:
-    spared = _SNIFFIO not in sys.modules and importlib.util.find_spec(_SNIFFIO) is None
-    if spared:
+def _without_search_for_sniffio() -> Iterator[None]:
+    is_missing = _SNIFFIO not in sys.modules and importlib.util.find_spec(_SNIFFIO) is None
+    if is_missing:
         # Documented: an import that finds None fails at once.
         sys.modules[_SNIFFIO] = cast(ModuleType, None)
     try:
         yield
     finally:
-        if spared:
+        if is_missing:
             del sys.modules[_SNIFFIO]

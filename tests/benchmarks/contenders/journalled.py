@@ -1,4 +1,4 @@
-"""Campaigns with a journal and without: no message comes twice, and each is built when it is asked for."""
+"""Campaigns with and without a journal. No message is sent twice, and each is built when it is needed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.benchmarks.contenders.ours import IteratedSendMany
 
 
 class Unjournalled(IteratedSendMany):
-    """A campaign in slices: no message comes twice."""
+    """A campaign in slices, without a journal."""
 
     sent = 0
     tls: ssl.SSLContext | None = None
 
     async def open(self) -> None:
-        """A client over a session that trusts the server."""
+        """Open a client over a session that trusts the server."""
         connector = aiohttp.TCPConnector(limit=max(100, self.setup.concurrency), ssl=self.tls or True)
         self._session = aiohttp.ClientSession(connector=connector)
         self._client = CallbellClient(
@@ -31,12 +31,12 @@ class Unjournalled(IteratedSendMany):
         )
 
     async def close(self) -> None:
-        """Close both."""
+        """Close the client and the session."""
         await super().close()
         await self._session.close()
 
     async def send_all(self, count: int) -> int:
-        """The next part of it."""
+        """Send the next part of the campaign."""
         accepted = 0
         async for result in self._client.send_many(
             self.next_messages(count), concurrency=self.setup.concurrency, journal=self.journal()
@@ -47,51 +47,51 @@ class Unjournalled(IteratedSendMany):
         return accepted
 
     def next_messages(self, count: int) -> Iterator[TextMessage]:
-        """So many that were not sent before, each built when it is asked for."""
+        """Yield the next messages of the campaign, each built when it is needed."""
         first, self.sent = self.sent, self.sent + count
         for index in range(first, first + count):
             yield TextMessage(to=recipient(index), text=text(index))
 
     def journal(self) -> Journal | None:
-        """None."""
+        """Return the journal of the campaign; `None` without one."""
         return None
 
 
 class Tagged(Unjournalled):
-    """The same bytes on the wire as with a journal."""
+    """The same campaign with the bytes that a journal adds to each request."""
 
     def next_messages(self, count: int) -> Iterator[TextMessage]:
-        """The same, each with a key of the same length in its metadata."""
+        """Yield the next messages, each with a key in its metadata."""
         first, self.sent = self.sent, self.sent + count
         for index in range(first, first + count):
             yield TextMessage(to=recipient(index), text=text(index), metadata={"callbell_async_key": f"{index:032x}"})
 
 
 class Journalled(Unjournalled):
-    """The same with a journal, open from first to last and growing as a campaign's does."""
+    """The campaign with a journal, which is open all the time and grows."""
 
     risk_power_loss = False
 
     async def open(self) -> None:
-        """A client, and a journal in a directory of its own."""
+        """Open a client, and a journal in a new directory."""
         await super().open()
         self._directory = tempfile.TemporaryDirectory()
         path = Path(self._directory.name, "campaign.db")
         self._journal = await Journal(path, risk_power_loss=self.risk_power_loss).open()
 
     def journal(self) -> Journal | None:
-        """It."""
+        """Return the journal."""
         return self._journal
 
     async def close(self) -> None:
-        """Close both."""
+        """Close the journal and the client."""
         await self._journal.close()
         self._directory.cleanup()
         await super().close()
 
 
 class JournalledFaster(Journalled):
-    """A journal that does not wait for the disk."""
+    """The campaign with a journal that does not wait for the disk."""
 
     risk_power_loss = True
 

@@ -79,10 +79,11 @@ class PyrateLimiter(_Admission):
         """Wait for the bucket."""
         async with self._lock:
             if self._limiter is None:
-                bucket = await RedisBucket.init(
+                # Its type is that of the synchronous bucket.
+                bucket: Any = RedisBucket.init(
                     [Rate(self._limit, Duration.SECOND)], Redis.from_url(ENGINE), "callbell-pyrate"
                 )
-                self._limiter = Limiter(bucket)
+                self._limiter = Limiter(await bucket)
         while not await self._limiter.try_acquire_async("callbell"):  # noqa: ASYNC110 - it offers no event
             await asyncio.sleep(0.01)
 
@@ -102,7 +103,7 @@ class ThrottledGcra(_Admission):
         )
 
     async def acquire(self) -> None:
-        """Ask, and sleep for as long as it says."""
+        """Ask, and sleep for the time in the result."""
         while (result := await self._throttled.limit()).limited:  # noqa: ASYNC110 - it offers no event
             await asyncio.sleep(max(0.001, result.state.retry_after))
 

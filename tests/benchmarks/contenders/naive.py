@@ -1,4 +1,4 @@
-"""What people write with aiohttp when they need to send many messages."""
+"""The code that is usually written with aiohttp to send many messages."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class NaiveAiohttp(LoopContender):
     """`asyncio.gather` over all messages, a `Semaphore`, `json=`, `raise_for_status` and `response.json()`."""
 
     async def open(self) -> None:
-        """One session, which many forget; its pool is as large as the semaphore."""
+        """Open one session, whose pool is as large as the semaphore."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self.setup.concurrency),
             headers={"Authorization": HEADERS["Authorization"]},
         )
 
     async def send_all(self, count: int) -> int:
-        """One task a message."""
+        """Create one task for each message."""
         semaphore = asyncio.Semaphore(self.setup.concurrency)
         uuids = await asyncio.gather(*(self._send(semaphore, index) for index in range(count)))
         return sum(map(bool, uuids))
@@ -28,8 +28,8 @@ class NaiveAiohttp(LoopContender):
     async def _send(self, semaphore: asyncio.Semaphore, index: int) -> str:
         async with semaphore, self._session.post(self.setup.url, json=payload(index)) as response:
             response.raise_for_status()
-            answer = await response.json()
-            return str(answer["message"]["uuid"])
+            document = await response.json()
+            return str(document["message"]["uuid"])
 
     async def close(self) -> None:
         """Close the session."""

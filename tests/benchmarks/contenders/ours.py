@@ -1,4 +1,4 @@
-"""The `send_many` of this library, fed by a generator that builds each message when it is asked for."""
+"""The `send_many` of this library, with a generator that builds each message when it is needed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tests.benchmarks.contenders.base import TOKEN, LoopContender, recipient, te
 
 
 def messages(count: int) -> Iterator[TextMessage]:
-    """So many messages, each built when it is asked for."""
+    """Yield this number of messages, each built when it is needed."""
     for index in range(count):
         yield TextMessage(to=recipient(index), text=text(index))
 
 
 class AwaitedSendMany(LoopContender):
-    """`await client.send_many(…)`: the report holds all results. The rate limit is there but too high to bind."""
+    """`await client.send_many(…)`: the report has all results. The rate limit is never reached."""
 
     rate_limit: ClassVar[int | None] = 1_000_000
 
     async def open(self) -> None:
-        """One client with its defaults, except for where it sends and how fast it may."""
+        """Open a client with the defaults, except for the base URL and the rate limit."""
         self._client = CallbellClient(
             TOKEN,
             base_url=self.setup.base_url,
@@ -31,7 +31,7 @@ class AwaitedSendMany(LoopContender):
         )
 
     async def send_all(self, count: int) -> int:
-        """One run."""
+        """Send the messages in one run."""
         report = await self._client.send_many(messages(count), concurrency=self.setup.concurrency)
         return report.accepted
 
@@ -44,7 +44,7 @@ class IteratedSendMany(AwaitedSendMany):
     """`async for result in client.send_many(…)`: constant memory."""
 
     async def send_all(self, count: int) -> int:
-        """One run."""
+        """Send the messages in one run."""
         accepted = 0
         async for result in self._client.send_many(messages(count), concurrency=self.setup.concurrency):
             accepted += result.outcome is Outcome.ACCEPTED
@@ -53,7 +53,18 @@ class IteratedSendMany(AwaitedSendMany):
         return accepted
 
 
+class OneByOne(AwaitedSendMany):
+    """`await client.send(message)`, one message after the other."""
+
+    async def send_all(self, count: int) -> int:
+        """Send the messages one by one."""
+        accepted = 0
+        for message in messages(count):
+            accepted += bool((await self._client.send(message)).uuid)
+        return accepted
+
+
 class UnlimitedSendMany(AwaitedSendMany):
-    """The awaited one without a rate limiter."""
+    """`await client.send_many(…)` without a rate limiter."""
 
     rate_limit = None

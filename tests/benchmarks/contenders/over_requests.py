@@ -1,4 +1,4 @@
-"""requests: as many threads as asked for, and a session in each."""
+"""requests: a number of threads, each with its session."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 
 from tests.benchmarks.contenders.base import HEADERS, Contender, payload
 
-# Without stubs of its own, and they aren't worth a dependency.
+# It has no stubs of its own.
 requests: Any = importlib.import_module("requests")
 
 
 class RequestsThreads(Contender):
-    """Threads stay up, and their sessions open, between the slices."""
+    """Threads, which keep their sessions open between the slices."""
 
     def start(self) -> None:
-        """A pool of threads and as many sessions."""
+        """Open a pool of threads and as many sessions."""
         self._pool = ThreadPoolExecutor(self.setup.concurrency)
         self._sessions = [requests.Session() for _ in range(self.setup.concurrency)]
         for session in self._sessions:
             session.headers["Authorization"] = HEADERS["Authorization"]
 
     def send(self, count: int) -> int:
-        """Share the count among the threads."""
-        # A range's iterator hands out each number once, whichever thread asks.
+        """Share the messages among the threads."""
+        # The iterator of a range yields each number once, whichever thread asks.
         turns = iter(range(count))
         return sum(self._pool.map(lambda session: self._work(session, turns), self._sessions))
 

@@ -18,7 +18,7 @@ from tests.support.threaded_sandbox import sandbox_in_a_thread
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """A Callbell that takes one token only, and has today's date, as the journal has."""
+    """A sandbox with one token and with today's date, as the journal has."""
     with sandbox_in_a_thread(TOKEN) as sandbox:
         sandbox.account.calendar = Calendar(time.monotonic, datetime.now(UTC))
         yield sandbox
@@ -26,7 +26,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Ten recipients."""
+    """An input file with ten recipients."""
     path = tmp_path / "recipients.csv"
     path.write_text("to,name\n" + "".join(f"{number},Ada\n" for number in NUMBERS))
     return path
@@ -34,13 +34,13 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
-    """Where a journal goes."""
+    """The path of a journal that does not exist."""
     return tmp_path / "spring journal.db"
 
 
 @pytest.fixture
 def sent(file: Path, journal: Path, sandbox: Sandbox) -> Path:
-    """A journal of ten messages: one refused, one not to be delivered, the others read as soon as anybody asks."""
+    """A journal of ten messages: one rejected, one with a failed delivery, and the others read."""
     sandbox.account.status_timings = StatusTimings(reported=0, sent=0, delivered=0, read=0)
     sandbox.inject(faults.respond(400, {"error": "no"}), when=lambda request: request.to == NUMBERS[1])
     sandbox.inject(

@@ -19,7 +19,7 @@ from tests.support.journal_commands import NUMBERS, TOKEN, recipients, send
 
 
 class Gate:
-    """Keeps the answers to all messages after the first five back until it is opened."""
+    """Holds the responses to all messages after the first five until it is opened."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._read = threading.Semaphore(0)
@@ -35,7 +35,7 @@ class Gate:
             self._read.acquire()
 
     def open(self) -> None:
-        """Let them be answered, and all that come."""
+        """Send these responses and all further ones."""
         self._loops[0].call_soon_threadsafe(self._open.set)
 
     def _note(self) -> None:
@@ -50,10 +50,10 @@ def interrupt_once(process: subprocess.Popen[str], gate: Gate, number: signal.Si
     results = [json_lines(process.stdout.readline())[0] for _ in range(5)]
     gate.wait_for(5)
     process.send_signal(number)
-    said = read_until(process.stderr, "interrupted: waiting")
+    lines = read_until(process.stderr, "interrupted: waiting")
     gate.open()
     out, err = process.communicate()
-    return [*results, *json_lines(out)], [*said, *err.splitlines()]
+    return [*results, *json_lines(out)], [*lines, *err.splitlines()]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -65,19 +65,19 @@ def test_one_signal_waits_for_requests_in_flight(
     arguments = ["send-many", file, "--text", "Hi", "--journal", journal, "--concurrency", "5", "--json"]
     gate = Gate(sandbox)
     with started(*arguments, environment=environment_for(sandbox)) as process:
-        (*results, counts), said = interrupt_once(process, gate, number)
+        (*results, counts), lines = interrupt_once(process, gate, number)
         assert process.returncode == 128 + number
     assert counts["accepted"] == counts["total"] - counts["skipped"] == len(sandbox.messages) == 10
     assert len(results) == counts["total"]
-    assert said[-1] == f"interrupted; to send the rest: callbell-async resume '{journal}' --base-url {sandbox.url}"
-    assert not any("skipped" in line for line in said)
+    assert lines[-1] == f"interrupted; to send the rest: callbell-async resume '{journal}' --base-url {sandbox.url}"
+    assert not any("skipped" in line for line in lines)
     result = run("resume", journal, environment=environment_for(sandbox))
     assert result.exit_code == 0
     assert len(set(recipients(sandbox))) == len(sandbox.messages) == 200
 
 
-def test_two_interrupts_leave_at_once_with_the_journal_whole(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """The second signal cuts off what hangs; the journal knows which messages may have arrived, and none of them is sent again."""
+def test_a_second_interrupt_ends_the_run_at_once(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """The second signal ends requests in flight; their messages are `UNKNOWN` in the journal and not sent again."""
     rule = sandbox.inject(faults.no_response(accept=True), when=lambda request: request.to in NUMBERS[:3])
     arguments = ["send-many", file, "--text", "Hi", "--journal", journal, "--json"]
     with started(*arguments, environment=environment_for(sandbox)) as process:
@@ -90,8 +90,8 @@ def test_two_interrupts_leave_at_once_with_the_journal_whole(file: Path, journal
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert process.returncode == 130
-    *cut_off, counts = json_lines(out)
-    assert [one["outcome"] for one in cut_off] == ["unknown"] * 3
+    *unknown, counts = json_lines(out)
+    assert [one["outcome"] for one in unknown] == ["unknown"] * 3
     assert (counts["accepted"], counts["unknown"]) == (7, 3)
     assert "Traceback" not in err
     rule.remove()
@@ -100,7 +100,7 @@ def test_two_interrupts_leave_at_once_with_the_journal_whole(file: Path, journal
     assert recipients(sandbox) == NUMBERS
 
 
-def test_an_interrupt_while_the_input_is_waited_for(journal: Path, sandbox: Sandbox) -> None:
+def test_an_interrupt_while_the_run_waits_for_input(journal: Path, sandbox: Sandbox) -> None:
     """A pipe without data does not delay the end, and the remedy fits an input that can't be read again."""
     arguments = ["send-many", "-", "--text", "Hi", "--journal", journal, "--json"]
     with started(*arguments, environment=environment_for(sandbox), stdin=subprocess.PIPE) as process:
@@ -118,24 +118,24 @@ def test_an_interrupt_while_the_input_is_waited_for(journal: Path, sandbox: Sand
 
 
 def test_an_interrupt_leaves_the_rest_among_the_failed_rows(file: Path, sandbox: Sandbox) -> None:
-    """Without a journal the rows that were not tried are written to `--failed-to`, so that nothing is lost and nothing sent twice."""
+    """Without a journal the rows that were not sent are written to `--failed-to`: no row is lost, and none is sent twice."""
     numbers = [f"+44770090{place:04}" for place in range(200)]
     file.write_text("to,name\n" + "".join(f"{number},Ada\n" for number in numbers))
     failed = file.with_name("failed.csv")
     arguments = ["send-many", file, "--text", "Hi", "--failed-to", failed, "--concurrency", "5", "--json"]
     gate = Gate(sandbox)
     with started(*arguments, environment=environment_for(sandbox)) as process:
-        _, said = interrupt_once(process, gate, signal.SIGINT)
+        _, lines = interrupt_once(process, gate, signal.SIGINT)
         assert process.returncode == 130
     left = [line.split(",") for line in failed.read_text().splitlines()[1:]]
     assert len(left) == 190
     assert sorted([*recipients(sandbox), *(row[0] for row in left)]) == numbers
     assert {tuple(row[2:]) for row in left} == {("skipped", "the run was stopped before it")}
-    assert said[-1] == "interrupted: 190 rows were not sent and are in --failed-to"
+    assert lines[-1] == "interrupted: 190 rows were not sent and are in --failed-to"
 
 
-def test_what_an_earlier_run_sent_is_not_among_the_rows_left(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """After an interrupt `--failed-to` has no row that the journal knows to be accepted, or that may have been: fed in alone, it is sent once."""
+def test_messages_of_an_earlier_run_are_not_among_the_failed_rows(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """After an interrupt, `--failed-to` has no row that may have been accepted, so that sending its rows makes no copy."""
     sandbox.inject(faults.accept_then_close(), when=lambda request: request.to == NUMBERS[9], times=1)
     earlier = file.with_name("earlier.csv")
     earlier.write_text("to,name\n" + "".join(f"{number},Ada\n" for number in NUMBERS[5:]))
@@ -154,10 +154,10 @@ def test_what_an_earlier_run_sent_is_not_among_the_rows_left(file: Path, journal
     assert sorted([*recipients(sandbox), *left[:-1]]) == NUMBERS
 
 
-def test_after_a_refused_token_only_what_is_left_is_among_the_rows_left(
+def test_a_rejected_token_leaves_only_unsent_rows_among_the_failed_rows(
     file: Path, journal: Path, sandbox: Sandbox
 ) -> None:
-    """A run that Callbell stops writes no row to `--failed-to` that an earlier run had sent, or may have: fed in alone, it is sent once."""
+    """After a rejected token, `--failed-to` has no row that an earlier run may have sent, so that sending its rows makes no copy."""
     sandbox.inject(faults.accept_then_close(), when=lambda request: request.to == NUMBERS[9], times=1)
     earlier = file.with_name("earlier.csv")
     earlier.write_text("to,name\n" + "".join(f"{number},Ada\n" for number in NUMBERS[5:]))
@@ -171,11 +171,11 @@ def test_after_a_refused_token_only_what_is_left_is_among_the_rows_left(
     assert left == NUMBERS[:5]
 
 
-@pytest.mark.parametrize("journalled", [True, False])
+@pytest.mark.parametrize("with_journal", [True, False])
 def test_an_interrupted_run_accounts_for_every_row(
-    file: Path, journal: Path, sandbox: Sandbox, journalled: bool
+    file: Path, journal: Path, sandbox: Sandbox, with_journal: bool
 ) -> None:
-    """At any moment of the signal, each row was accepted or is in `--failed-to`, and has a result."""
+    """After an interrupt, each row was accepted or is in `--failed-to`, and has a result."""
     numbers = [f"+44770090{place:04}" for place in range(200)]
     file.write_text("to,name\n" + "".join(f"{number},Ada\n" for number in numbers))
     failed = file.with_name("failed.csv")
@@ -187,7 +187,7 @@ def test_an_interrupted_run_accounts_for_every_row(
         times=1,
     )
     arguments = ["send-many", file, "--text", "Hi", "--failed-to", failed, "--json"]
-    more = ["--journal", str(journal)] if journalled else []
+    more = ["--journal", str(journal)] if with_journal else []
     result = run(*arguments, *more, environment=environment_for(sandbox))
     assert result.exit_code == 130
     *results, counts = json_lines(result.stdout)
@@ -197,7 +197,7 @@ def test_an_interrupted_run_accounts_for_every_row(
 
 
 def test_an_interrupted_stream_has_a_remedy(journal: Path, sandbox: Sandbox) -> None:
-    """Standard input can't be read again by `resume`: the remedy is another command, and it works."""
+    """The message after an interrupted stream has a command that sends the rest, and the command works."""
     at_once = asyncio.Event()
     at_once.set()
     interrupt = faults.no_response(lambda: os.kill(os.getpid(), signal.SIGINT), until=at_once)
@@ -210,8 +210,8 @@ def test_an_interrupted_stream_has_a_remedy(journal: Path, sandbox: Sandbox) -> 
     assert len(set(recipients(sandbox))) == len(sandbox.messages) == 500
 
 
-def test_a_message_is_what_a_program_would_send(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """A program that uses the journal of the command line sends nothing twice either: keys are derived from the message."""
+def test_a_program_may_use_the_journal_of_the_command_line(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """A program that uses the journal of the command line sends nothing twice, because keys are computed from the messages."""
     assert send(file, journal, sandbox).exit_code == 0
 
     async def main() -> int:

@@ -1,4 +1,4 @@
-"""`callbell-async resume`: the rest of a run, and messages that are sent again by name."""
+"""`callbell-async resume`: the rest of a run, and messages that are sent again by key."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_resume_sends_the_rest(file: Path, journal: Path, sandbox: Sandbox, monk
         assert TOKEN.encode() not in part.read_bytes()
 
 
-def test_a_refused_token_ends_with_the_command_for_the_rest(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """Where a refused token stops the run, the last line has the reason and the command for the rest; without a journal, the rows that are left."""
+def test_a_rejected_token_ends_with_the_command_for_the_rest(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """After a rejected token, the last lines have the reason and the command for the rest; without a journal, the number of unsent rows."""
     sandbox.inject(faults.token_revoked(), when=lambda request: len(sandbox.messages) >= 4)
     result = send(file, journal, sandbox, "--concurrency", "1")
     assert result.exit_code == 1
@@ -48,8 +48,8 @@ def test_a_refused_token_ends_with_the_command_for_the_rest(file: Path, journal:
     )
 
 
-def test_resume_keeps_to_the_bound_of_concurrency(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """A journal without a concurrency is resumed without one, and a journal with a larger one than the maximum with the maximum."""
+def test_resume_applies_the_maximum_concurrency(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """A journal without a concurrency is resumed without one, and one with more than the maximum with the maximum."""
     assert send(file, journal, sandbox).exit_code == 0
 
     async def concurrency(more: int | None = None) -> object:
@@ -68,7 +68,7 @@ def test_resume_keeps_to_the_bound_of_concurrency(file: Path, journal: Path, san
 
 
 def test_resume_needs_the_unchanged_file(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """A file that is gone or has changed ends it with one line that names the remedy, before anything is sent."""
+    """If the file is missing or has changed, `resume` ends with one line that names the remedy, before anything is sent."""
     assert send(file, journal, sandbox).exit_code == 0
     moved = file.rename(file.with_name("moved.csv"))
     result = run("resume", journal, environment=environment_for(sandbox))
@@ -84,8 +84,8 @@ def test_resume_needs_the_unchanged_file(file: Path, journal: Path, sandbox: San
     assert len(sandbox.messages) == 10
 
 
-def test_standard_input_can_not_be_resumed_but_repeated(journal: Path, sandbox: Sandbox) -> None:
-    """Standard input can't be read again: `resume` names the remedy, and the remedy works."""
+def test_standard_input_cannot_be_resumed_but_sent_again(journal: Path, sandbox: Sandbox) -> None:
+    """Standard input can't be read again: `resume` names another command, and it works."""
     rows = "to,name\n" + "".join(f"{number},Ada\n" for number in NUMBERS[:3])
     assert send("-", journal, sandbox, stdin=rows).exit_code == 0
     result = run("resume", journal, environment=environment_for(sandbox))
@@ -95,7 +95,7 @@ def test_standard_input_can_not_be_resumed_but_repeated(journal: Path, sandbox: 
     assert recipients(sandbox) == NUMBERS[:3]
 
 
-def test_only_what_send_many_wrote_can_be_resumed(journal: Path, sandbox: Sandbox) -> None:
+def test_only_a_journal_of_send_many_can_be_resumed(journal: Path, sandbox: Sandbox) -> None:
     """A journal of another program has no input file, and can't be resumed."""
 
     async def write() -> None:
@@ -109,7 +109,7 @@ def test_only_what_send_many_wrote_can_be_resumed(journal: Path, sandbox: Sandbo
 
 
 def test_a_message_is_sent_again_by_its_key(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """`resume --resend KEY` sends one again that may have been accepted, that one only; a key that is not so is refused."""
+    """`resume --resend KEY` sends one `UNKNOWN` message again and no other; another key is refused."""
     rule = sandbox.inject(faults.close_after_reading(), when=lambda request: request.to in NUMBERS[:2])
     assert send(file, journal, sandbox).exit_code == 1
     rule.remove()
@@ -123,7 +123,7 @@ def test_a_message_is_sent_again_by_its_key(file: Path, journal: Path, sandbox: 
     assert recipients(sandbox) == [NUMBERS[0], *NUMBERS[2:]]
 
 
-def test_many_are_sent_again_by_a_file(file: Path, journal: Path, sandbox: Sandbox) -> None:
+def test_messages_are_sent_again_by_a_file(file: Path, journal: Path, sandbox: Sandbox) -> None:
     """`resume --resend-file` takes the output of `export`, without the lines that were removed, and prints their number; other messages stay unknown."""
     rule = sandbox.inject(faults.close_after_reading(), when=lambda request: request.to in NUMBERS[:4])
     assert send(file, journal, sandbox).exit_code == 1
@@ -136,7 +136,7 @@ def test_many_are_sent_again_by_a_file(file: Path, journal: Path, sandbox: Sandb
     assert result.exit_code == 1
     assert "2 messages that may have been accepted will be sent again" in result.stderr
     assert recipients(sandbox) == sorted([NUMBERS[0], *NUMBERS[3:]])
-    # As JSONL from standard input, together with a key that is there as well.
+    # JSONL from standard input, and a key that is also in it.
     lines = run("reconcile", journal, "--json", environment=environment_for(sandbox)).stdout.splitlines()[:-1]
     key = json_lines(lines[0])[0]["key"]
     arguments = ["resume", journal, "--resend-file", "-", "--resend", key]
@@ -146,7 +146,7 @@ def test_many_are_sent_again_by_a_file(file: Path, journal: Path, sandbox: Sandb
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "error"),
     [
         (
             "7a4425f87b79ef4469ff609db2a98132\n",
@@ -157,9 +157,9 @@ def test_many_are_sent_again_by_a_file(file: Path, journal: Path, sandbox: Sandb
         ('{"key": "abc"}\n{"inferred": 1, "confirmed": 0, "unresolved": 1}\n', "has no key"),
         ("key\nabc\n", "1 of 1 keys are not those of UNKNOWN messages; nothing was changed"),
     ],
-    ids=["no heading", "no key", "ragged", "counts", "not unknown"],
+    ids=["no header row", "no key", "ragged", "counts", "not unknown"],
 )
-def test_a_file_without_keys_is_one_line(file: Path, journal: Path, sandbox: Sandbox, content: str, said: str) -> None:
+def test_a_file_without_keys_is_one_line(file: Path, journal: Path, sandbox: Sandbox, content: str, error: str) -> None:
     """A file without keys, or with a key that is not unknown, ends the command before anything is sent."""
     sandbox.inject(faults.close_after_reading(), when=lambda request: request.to == NUMBERS[0], times=1)
     assert send(file, journal, sandbox).exit_code == 1
@@ -168,12 +168,12 @@ def test_a_file_without_keys_is_one_line(file: Path, journal: Path, sandbox: San
     result = run("resume", journal, "--resend-file", keys, environment=environment_for(sandbox))
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].startswith("callbell-async: --resend")
-    assert said in result.stderr
+    assert error in result.stderr
     assert recipients(sandbox) == NUMBERS[1:]
 
 
 def test_a_key_is_read_exactly(tmp_path: Path) -> None:
-    """A key keeps its spaces, and loses the apostrophe that `export` put before a formula: it names that message and no other."""
+    """A key keeps its spaces, and loses the apostrophe that `export` put before a formula, so that it names the same message."""
     keys = tmp_path / "keys"
     keys.write_text("to,key\n1, a\n2,a\n")
     assert list(read_keys(keys)) == [" a", "a"]

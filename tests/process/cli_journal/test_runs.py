@@ -1,4 +1,4 @@
-"""`send-many --journal`: nothing is sent twice, and which journals can be used."""
+"""`send-many --journal`: nothing is sent twice, and journals that can't be used are refused."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.support.command_line import environment_for, json_lines, run
 from tests.support.journal_commands import NUMBERS, TOKEN, recipients, send
 from tests.support.threaded_sandbox import sandbox_in_a_thread
 
-# --- nothing twice ----------------------------------------------------------------------------------------------------
+# --- duplicates -------------------------------------------------------------------------------------------------------
 
 
 def test_a_second_run_sends_nothing_twice(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """The same command with the same journal has nothing left to do: status 0, and the counts give the reason."""
+    """The same command with the same journal sends nothing: status 0, and the counts have the reason."""
     assert send(file, journal, sandbox).exit_code == 0
     result = send(file, journal, sandbox)
     assert result.exit_code == 0
@@ -29,8 +29,8 @@ def test_a_second_run_sends_nothing_twice(file: Path, journal: Path, sandbox: Sa
     assert recipients(sandbox) == NUMBERS
 
 
-def test_a_row_that_comes_twice_is_sent_once(tmp_path: Path, journal: Path, sandbox: Sandbox) -> None:
-    """Of two equal rows the second is skipped, and named as what it is; by `--key-column` rows are equal that have one key."""
+def test_a_row_given_twice_is_sent_once(tmp_path: Path, journal: Path, sandbox: Sandbox) -> None:
+    """The second of two equal rows is skipped as a duplicate; with `--key-column`, rows with one key are equal."""
     file = tmp_path / "in.csv"
     file.write_text(f"to,name,id\n{NUMBERS[0]},Ada,1\n{NUMBERS[0]},Ada,2\n{NUMBERS[1]},Ada,2\n")
     result = send(file, journal, sandbox, "--json", "--concurrency", "1")
@@ -62,11 +62,11 @@ def test_a_message_that_may_have_been_accepted_is_not_sent_again(file: Path, jou
     assert recipients(sandbox) == NUMBERS
 
 
-# --- a journal of another Callbell ------------------------------------------------------------------------------------
+# --- a journal of another server --------------------------------------------------------------------------------------
 
 
 def test_a_journal_of_the_sandbox_is_refused_for_callbell(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """The journal of a trial in the sandbox is refused for Callbell, so that no message is left out; another journal works."""
+    """A journal of the sandbox is refused for Callbell, because its messages would not be sent to Callbell."""
     arguments = ["send-many", file, "--text", "Hi", "--journal", journal]
     assert run(*arguments, "--sandbox").exit_code == 0
     result = run(*arguments, environment=environment_for(sandbox))
@@ -75,7 +75,7 @@ def test_a_journal_of_the_sandbox_is_refused_for_callbell(file: Path, journal: P
         f"callbell-async: --journal: the messages in {journal} were sent with --sandbox; use another journal",
     )
     assert sandbox.messages == []
-    # Its own end is still known, and nobody is asked in vain.
+    # Commands that need no server still work; those that need it are refused with the reason.
     assert run("resume", journal).exit_code == run("resume", journal, "--sandbox").exit_code == 0
     for command, token in itertools.product((["reconcile", journal], ["status", journal, "--refresh"]), (TOKEN, "")):
         result = run(*command, environment={"CALLBELL_TOKEN": token})
@@ -85,7 +85,7 @@ def test_a_journal_of_the_sandbox_is_refused_for_callbell(file: Path, journal: P
 
 
 def test_a_journal_of_callbell_is_refused_for_the_sandbox(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """With a journal that was begun at Callbell, `--sandbox` is refused: what it takes would count as accepted."""
+    """With a journal of Callbell, `--sandbox` is refused, because its messages would count as accepted."""
     assert send(file, journal, sandbox).exit_code == 0
     result = send(file, journal, sandbox, "--sandbox")
     assert result.exit_code == 2
@@ -93,7 +93,7 @@ def test_a_journal_of_callbell_is_refused_for_the_sandbox(file: Path, journal: P
 
 
 def test_a_journal_of_a_run_that_sent_nothing_is_accepted(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """Where the sandbox took nothing there is nothing to be left out."""
+    """If the sandbox accepted nothing, its journal may be used for Callbell."""
     bad = file.with_name("bad.csv")
     bad.write_text("to,name\nnobody,Ada\n")
     assert send(bad, journal, sandbox, "--sandbox").exit_code == 1
@@ -102,18 +102,18 @@ def test_a_journal_of_a_run_that_sent_nothing_is_accepted(file: Path, journal: P
 
 
 def test_another_address_is_printed(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """A run to another address than the last one prints both: messages accepted at the first are not sent again."""
+    """A run to another address than the last one prints both, and that accepted messages are not sent again."""
     assert send(file, journal, sandbox).exit_code == 0
     assert "the last run" not in send(file, journal, sandbox).stderr
     with sandbox_in_a_thread(TOKEN) as other:
         result = send(file, journal, other)
-        told = f"{journal}: the last run sent to {sandbox.url}, this one sends to {other.url}; accepted messages are not sent again"
+        note = f"{journal}: the last run sent to {sandbox.url}, this one sends to {other.url}; accepted messages are not sent again"
     assert result.exit_code == 0
-    assert told in result.stderr.splitlines()
+    assert note in result.stderr.splitlines()
 
 
 def test_notes_of_another_version_are_one_line(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """Options that this version doesn't know end `resume` with the remedy."""
+    """`resume` ends with the remedy if the journal has options of another version."""
     assert send(file, journal, sandbox).exit_code == 0
 
     async def write() -> None:
@@ -151,7 +151,7 @@ def test_a_file_of_another_kind_is_one_line(file: Path, journal: Path, sandbox: 
 
 
 def test_a_journal_in_use_is_one_line(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """Two processes don't send with one journal: the second ends with the status 3 and sends nothing."""
+    """A second process with the same journal ends with the status 3 and sends nothing."""
 
     async def main() -> Any:
         async with Journal(journal):
@@ -163,8 +163,8 @@ def test_a_journal_in_use_is_one_line(file: Path, journal: Path, sandbox: Sandbo
     assert sandbox.messages == []
 
 
-def test_failed_rows_are_not_written_over_what_is_in_use(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """`--failed-to` is neither the journal nor, while another process sends with it, emptied."""
+def test_failed_to_overwrites_no_file_in_use(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """`--failed-to` does not empty the file of a run that is refused, and can't be the journal."""
     failed = file.with_name("failed.csv")
     failed.write_text("of another process")
 
@@ -177,7 +177,7 @@ def test_failed_rows_are_not_written_over_what_is_in_use(file: Path, journal: Pa
     result = send(file, journal, sandbox, "--failed-to", str(journal))
     assert result.exit_code == 2
     assert "is the journal; give another" in result.stderr
-    # Also one that is not there yet.
+    # Also a journal that does not exist.
     result = send(file, journal.with_name("new.db"), sandbox, "--failed-to", str(journal.with_name("new.db")))
     assert result.exit_code == 2
 
@@ -185,19 +185,17 @@ def test_failed_rows_are_not_written_over_what_is_in_use(file: Path, journal: Pa
 ENDS = ["", *SIDE_FILES]
 
 
-@pytest.mark.parametrize(
-    "spelling", ["as it is", "by another way", "link to the folder", "link to the journal", "link"]
-)
+@pytest.mark.parametrize("spelling", ["same path", "other path", "link to the folder", "link to the journal", "link"])
 @pytest.mark.parametrize("end", ENDS)
-def test_nothing_is_written_over_a_part_of_the_journal(
+def test_no_output_overwrites_a_file_of_the_journal(
     file: Path, journal: Path, sandbox: Sandbox, end: str, spelling: str
 ) -> None:
-    """`--failed-to` and `export --output` refuse every file that a journal has beside it, whether it exists or not, however it is spelled."""
+    """`--failed-to` and `export --output` refuse every file of a journal, existing or not, under any path."""
     assert send(file, journal, sandbox).exit_code == 0
     part = journal.with_name(journal.name + end)
     named, target = journal, part
     match spelling:
-        case "by another way":
+        case "other path":
             target = part.parent / ".." / part.parent.name / part.name
         case "link to the folder":
             folder = journal.parent / "folder"
@@ -221,8 +219,8 @@ def test_nothing_is_written_over_a_part_of_the_journal(
     assert {path: path.read_bytes() for path in journal.parent.glob("spring*")} == before
 
 
-def test_the_input_is_no_journal(file: Path, sandbox: Sandbox) -> None:
-    """A journal is not written over the file that is read."""
+def test_the_input_cannot_be_the_journal(file: Path, sandbox: Sandbox) -> None:
+    """The input file is refused as the journal."""
     result = send(file, file, sandbox)
     assert result.exit_code == 2
     assert "is the input file" in result.stderr

@@ -17,21 +17,21 @@ from tests.support.command_line import environment_for, json_lines, run, started
 from tests.support.journal_commands import NUMBERS, TOKEN, send
 
 
-def test_status_is_a_funnel(sent: Path, sandbox: Sandbox) -> None:
-    """`status` shows the messages by outcome and status; `--refresh` asks Callbell first."""
+def test_status_prints_a_funnel(sent: Path, sandbox: Sandbox) -> None:
+    """`status` shows the messages by outcome and status; `--refresh` requests the statuses first."""
     result = run("status", sent)
     assert result.exit_code == 0
-    told = [line.split() for line in result.stdout.splitlines()]
-    assert told[:5] == [["accepted", "9"], ["rejected", "1"], ["never_sent", "0"], ["unknown", "0"], ["skipped", "0"]]
-    assert told[6:8] == [["enqueued", "9", "100", "%"], ["sent", "0", "0", "%"]]
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert rows[:5] == [["accepted", "9"], ["rejected", "1"], ["never_sent", "0"], ["unknown", "0"], ["skipped", "0"]]
+    assert rows[6:8] == [["enqueued", "9", "100", "%"], ["sent", "0", "0", "%"]]
     result = run("status", sent, "--refresh", environment=environment_for(sandbox))
     assert result.exit_code == 0
     assert result.stderr.splitlines() == [
         f"using {sandbox.url}",
         "refreshed the status of 9 messages: 9 changed, 0 failed",
     ]
-    told = [line.split() for line in result.stdout.splitlines()]
-    assert told[6:] == [
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert rows[6:] == [
         ["enqueued", "9", "100", "%"],
         ["sent", "8", "89", "%"],
         ["delivered", "8", "89", "%"],
@@ -41,7 +41,7 @@ def test_status_is_a_funnel(sent: Path, sandbox: Sandbox) -> None:
 
 
 def test_status_as_json(sent: Path, sandbox: Sandbox) -> None:
-    """`--json` gives both counts as one object; a status that can't be refreshed makes the exit status 1."""
+    """`--json` prints both counts as one object; a failed status request makes the exit status 1."""
     sandbox.inject(faults.respond(404, {"error": "not found"}), when=lambda request: request.method == "GET", times=1)
     result = run("status", sent, "--json", "--refresh", environment=environment_for(sandbox))
     assert result.exit_code == 1
@@ -50,7 +50,7 @@ def test_status_as_json(sent: Path, sandbox: Sandbox) -> None:
 
 
 def test_a_terminal_gets_bars(sent: Path) -> None:
-    """On a terminal the funnel is drawn."""
+    """On a terminal the funnel has bars."""
     with started_in_terminal("status", sent) as (_, terminal):
         lines = [line.split() for line in terminal.read().splitlines()]
     assert ["enqueued", "9", "100", "%", "█" * 40] in lines
@@ -58,7 +58,7 @@ def test_a_terminal_gets_bars(sent: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statuses", "told"),
+    ("statuses", "expected"),
     [
         ({}, {"enqueued": 0, "sent": 0, "delivered": 0, "read": 0}),
         ({"enqueued": 1, "sent": 2, "delivered": 3, "read": 4}, {"enqueued": 10, "sent": 9, "delivered": 7, "read": 4}),
@@ -68,20 +68,20 @@ def test_a_terminal_gets_bars(sent: Path) -> None:
         ),
     ],
 )
-def test_a_stage_counts_later_stages_too(statuses: dict[str, int], told: dict[str, int]) -> None:
+def test_a_stage_counts_later_stages_too(statuses: dict[str, int], expected: dict[str, int]) -> None:
     """A message that was read was also delivered; failures and unknown statuses are listed apart, and all messages were enqueued."""
-    assert funnel_stages(statuses) == told
+    assert funnel_stages(statuses) == expected
 
 
 # --- reconcile and export ---------------------------------------------------------------------------------------------
 
 
 def test_reconcile_resolves_messages_in_the_history(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """`reconcile` finds messages in the histories that were accepted without a response, lists the others, and has the status 1 then."""
+    """`reconcile` finds messages that were accepted without a response, lists the others, and then has the exit status 1."""
     lost = sandbox.inject(faults.close_after_reading(), when=lambda request: request.to == NUMBERS[0], times=1)
-    taken = sandbox.inject(faults.accept_then_close(), when=lambda request: request.to == NUMBERS[1], times=1)
+    accepted = sandbox.inject(faults.accept_then_close(), when=lambda request: request.to == NUMBERS[1], times=1)
     assert send(file, journal, sandbox).exit_code == 1
-    assert (lost.met, taken.met) == (1, 1)
+    assert (lost.met, accepted.met) == (1, 1)
     result = run("reconcile", journal, "--json", environment=environment_for(sandbox))
     assert result.exit_code == 1
     unresolved, counts = json_lines(result.stdout)
@@ -95,14 +95,14 @@ def test_reconcile_resolves_messages_in_the_history(file: Path, journal: Path, s
     assert NUMBERS[0] not in result.output
 
 
-def test_reconcile_with_nothing_left_is_status_0(file: Path, journal: Path, sandbox: Sandbox) -> None:
-    """Where no outcome is unknown there is nothing to do."""
+def test_reconcile_without_unknown_messages_has_status_0(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """`reconcile` has the exit status 0 if no outcome is unknown."""
     assert send(file, journal, sandbox).exit_code == 0
     assert run("reconcile", journal, environment=environment_for(sandbox)).exit_code == 0
 
 
-def test_export_is_every_entry(sent: Path, tmp_path: Path) -> None:
-    """`export` writes each entry in the order it was tried: CSV to standard output, JSONL or a file if asked for."""
+def test_export_writes_every_entry(sent: Path, tmp_path: Path) -> None:
+    """`export` writes all entries in the order of their attempts: CSV to standard output, or JSONL, or a file."""
     result = run("export", sent)
     assert result.exit_code == 0
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
@@ -120,15 +120,15 @@ def test_export_is_every_entry(sent: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "error"),
     [("none/x.csv", "can't be written"), (".", "can't be written"), ("spring journal.db", "is the journal")],
 )
-def test_export_to_a_wrong_place_is_one_line(sent: Path, target: str, said: str) -> None:
-    """A file that can't be written is one line, and the journal itself is not overwritten."""
+def test_export_to_a_wrong_place_is_one_line(sent: Path, target: str, error: str) -> None:
+    """An output that can't be written is an error in one line, and the journal is not overwritten."""
     before = sent.read_bytes()
     result = run("export", sent, "--output", sent.parent / target)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert error in result.stderr
     assert sent.read_bytes() == before
 
 
@@ -192,7 +192,7 @@ def test_the_token_is_not_sent_unencrypted_to_another_machine(file: Path, comman
         ("http://[::1", True),
     ],
 )
-def test_which_addresses_need_encryption(base_url: str | None, refused: bool) -> None:
-    """Only `http` to another machine is refused, and what is not a URL."""
+def test_only_http_to_another_machine_is_refused(base_url: str | None, refused: bool) -> None:
+    """`http` to another machine and invalid URLs are refused."""
     with pytest.raises(ConfigurationError) if refused else nullcontext():
         check_encrypted(base_url)

@@ -1,4 +1,4 @@
-"""A journal in a hostile place: crafted and damaged files, files of other users, wrong clocks, and locks."""
+"""A journal with crafted or damaged files, files of other users, and wrong clocks; and the lock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from callbell_async import Journal, JournalError, Message, MessageReceipt, Outcome, SendResult, TextMessage
 from callbell_async.journal import ClaimRequest, writer_of
-from tests.support.campaign_child import Order
+from tests.support.campaign_child import ChildConfig
 from tests.support.campaign_process import CampaignLauncher
 
 MESSAGE: Message = TextMessage(to="+31612345678", text="Hello!")
@@ -50,7 +50,7 @@ async def fill(journal: Journal, count: int, *, first: int = 0) -> None:
 
 
 async def use(path: Path, *, read_only: bool) -> dict[str, Outcome]:
-    """Ask a journal everything that a user may ask."""
+    """Call every method of a journal that reads."""
     async with Journal(path, read_only=read_only) as journal:
         await journal.counts()
         await journal.funnel()
@@ -59,25 +59,25 @@ async def use(path: Path, *, read_only: bool) -> dict[str, Outcome]:
         return {entry.key: entry.outcome async for entry in journal.entries()}
 
 
-def changed(path: Path, *statements: str) -> None:
-    """Change the file with SQLite itself, as somebody who crafts one does."""
+def execute(path: Path, *statements: str) -> None:
+    """Change the file with SQL statements."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(";".join(statements))
 
 
-def spoil(path: Path, content: bytes) -> None:
+def overwrite(path: Path, content: bytes) -> None:
     """Replace the file by this content."""
     path.write_bytes(content)
 
 
 def flipped(seed: int) -> Callable[[Path], None]:
-    """Change some bytes anywhere."""
+    """Return a function that flips some bits of the file."""
 
     def act(path: Path) -> None:
         chance, content = random.Random(seed), bytearray(path.read_bytes())
         for _ in range(chance.choice((1, 5, 50))):
             content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-        spoil(path, bytes(content))
+        overwrite(path, bytes(content))
 
     return act
 
@@ -85,17 +85,17 @@ def flipped(seed: int) -> Callable[[Path], None]:
 def another_program(path: Path) -> None:
     """Put a database of another program in its place."""
     path.unlink()
-    changed(path, "CREATE TABLE t (a)")
+    execute(path, "CREATE TABLE t (a)")
 
 
-def cut(part: float) -> Callable[[Path], None]:
-    """Cut the file off."""
+def truncated(part: float) -> Callable[[Path], None]:
+    """Return a function that truncates the file."""
     return lambda path: os.truncate(path, int(path.stat().st_size * part))
 
 
 def crafted(*statements: str) -> Callable[[Path], None]:
-    """Change the file with SQL."""
-    return lambda path: changed(path, *statements)
+    """Return a function that changes the file with SQL."""
+    return lambda path: execute(path, *statements)
 
 
 CRAFTED: dict[str, Callable[[Path], None]] = {
@@ -111,7 +111,7 @@ CRAFTED: dict[str, Callable[[Path], None]] = {
     "another index": crafted("CREATE INDEX messages_by_uuid ON messages (status)"),
     "no header": crafted("DELETE FROM journal"),
     "two headers": crafted("INSERT INTO journal SELECT * FROM journal"),
-    "words in the header": crafted("UPDATE journal SET runs = 'x', commits = x'00'"),
+    "text in the header": crafted("UPDATE journal SET runs = 'x', commits = x'00'"),
     "older header": crafted("UPDATE journal SET commits = 0"),
     "no messages": crafted("DELETE FROM messages"),
     "one message less": crafted("DELETE FROM messages WHERE id = 7"),
@@ -126,10 +126,10 @@ CRAFTED: dict[str, Callable[[Path], None]] = {
     "body as a number": crafted("UPDATE messages SET body = 1 WHERE id = 1"),
     "huge body": crafted("UPDATE messages SET body = zeroblob(100000000) WHERE id = 1"),
     "huge number": crafted("UPDATE messages SET attempts = 9223372036854775807 WHERE id = 1"),
-    "time of nowhere": crafted("UPDATE messages SET tried_at = 1e300 WHERE id = 1"),
+    "time out of range": crafted("UPDATE messages SET tried_at = 1e300 WHERE id = 1"),
     "infinite time": crafted("UPDATE messages SET finished_at = 9e999 WHERE id = 1"),
     "notes as bytes": crafted("INSERT INTO notes VALUES ('a', CAST(x'ff' AS TEXT))"),
-    "schema without end": crafted(
+    "unreadable schema": crafted(
         "PRAGMA writable_schema = ON",
         "UPDATE sqlite_master SET sql = 'CREATE TABLE messages (' WHERE name = 'messages'",
     ),
@@ -137,21 +137,21 @@ CRAFTED: dict[str, Callable[[Path], None]] = {
     "another application": crafted("PRAGMA application_id = 7"),
     "another version": crafted("PRAGMA user_version = 7"),
     "another program's file": another_program,
-    "empty": lambda path: spoil(path, b""),
-    "text": lambda path: spoil(path, b"to,text\n" * 1000),
-    "zeros": lambda path: spoil(path, bytes(20_000)),
+    "empty": lambda path: overwrite(path, b""),
+    "text": lambda path: overwrite(path, b"to,text\n" * 1000),
+    "zeros": lambda path: overwrite(path, bytes(20_000)),
     "header only": lambda path: os.truncate(path, 100),
-    "no header page": lambda path: spoil(path, bytes(100) + path.read_bytes()[100:]),
-    "grown": lambda path: spoil(path, path.read_bytes() + random.Random(1).randbytes(9000)),
-    **{f"{part:.0%} of it": cut(part) for part in (0.1, 0.3, 0.5, 0.7, 0.9, 0.99)},
+    "no header page": lambda path: overwrite(path, bytes(100) + path.read_bytes()[100:]),
+    "grown": lambda path: overwrite(path, path.read_bytes() + random.Random(1).randbytes(9000)),
+    **{f"{part:.0%} of it": truncated(part) for part in (0.1, 0.3, 0.5, 0.7, 0.9, 0.99)},
     **{f"flipped {seed}": flipped(seed) for seed in range(20)},
 }
 
 
 @pytest.mark.parametrize("read_only", [False, True], ids=["for sending", "for reading"])
 @pytest.mark.parametrize("craft", CRAFTED)
-async def test_a_bad_file_ends_in_one_line(path: Path, craft: str, read_only: bool) -> None:
-    """A damaged or crafted file is refused with one line that names it, or what is damaged in it makes no difference."""
+async def test_a_bad_file_is_one_clear_error(path: Path, craft: str, read_only: bool) -> None:
+    """A damaged or crafted file is refused with one line that names it, or the damage makes no difference."""
     before = await use(path, read_only=True)
     for ending in ("-wal", "-shm"):
         Path(f"{path}{ending}").unlink(missing_ok=True)
@@ -208,7 +208,7 @@ async def test_a_pipe_blocks_nothing(path: Path, pipe: Path, ending: str, read_o
     part.rename(pipe)
 
 
-# --- files of others --------------------------------------------------------------------------------------------------
+# --- files of other users ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ending", ["-lock", "-wal", "-shm", "-journal", "-new"])
@@ -253,20 +253,20 @@ async def test_all_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
 
 
 async def test_a_backup_in_the_process_keeps_the_lock(path: Path) -> None:
-    """A program that reads all the journal's files, as a backup does, still holds the journal."""
+    """A program that reads all the journal's files, as a backup does, keeps the lock."""
     async with CampaignLauncher() as launcher, Journal(path) as journal:
         for file in path.parent.iterdir():
             file.read_bytes()
-        order = Order("http://127.0.0.1:1", str(path))
-        assert "is in use" in (await launcher.run(order)).said["error"]
+        config = ChildConfig("http://127.0.0.1:1", str(path))
+        assert "is in use" in (await launcher.run(config)).output["error"]
         await fill(journal, 10, first=100)
     assert len(await use(path, read_only=True)) == 50
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 async def test_a_forked_process_does_not_keep_the_lock(path: Path) -> None:
-    """A child process that outlives the program holds no journal of it."""
-    gate, key = os.pipe()
+    """A child process that outlives the program does not hold the program's journal."""
+    gate, opener = os.pipe()
     async with Journal(path):
         child = os.fork()
         if not child:
@@ -278,10 +278,10 @@ async def test_a_forked_process_does_not_keep_the_lock(path: Path) -> None:
         async with Journal(path):
             pass
     finally:
-        os.write(key, b"!")
-        os.waitpid(child, 0)  # noqa: ASYNC222 - it ends at once
+        os.write(opener, b"!")
+        os.waitpid(child, 0)  # noqa: ASYNC222 - the child ends at once
         os.close(gate)
-        os.close(key)
+        os.close(opener)
 
 
 # --- the clock --------------------------------------------------------------------------------------------------------

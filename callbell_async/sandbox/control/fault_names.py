@@ -1,0 +1,185 @@
+"""The faults that the control API offers by name, with their arguments as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from callbell_async.sandbox import faults
+from callbell_async.sandbox.exchange import SandboxRequest, refusal
+from callbell_async.sandbox.faults import Fault
+from callbell_async.sandbox.message_lifecycle import DeliveryFailure
+
+__all__ = ["OFFERED", "Argument", "OfferedFault", "read_fault"]
+
+
+@attrs.frozen
+class Argument:
+    """An argument of a fault; `kind` is the type of its value."""
+
+    name: str
+    kind: Literal["text", "integer", "number", "flag", "json"]
+    default: Any
+    minimum: float = 0
+    maximum: float = 10_000_000
+
+
+@attrs.frozen
+class OfferedFault:
+    """A fault that can be chosen by its name.
+
+    Attributes:
+        effect: The response, or the end of the connection, that the request gets.
+        outcome: The outcome of a message whose request gets it, without a further attempt.
+        make: Returns the fault for the values of the `arguments`.
+        arguments: The arguments.
+    """
+
+    effect: str
+    outcome: str
+    make: Callable[..., Fault]
+    arguments: tuple[Argument, ...] = ()
+
+
+def _failed_delivery(reason: str, shape: Literal["gupshup", "meta"], code: int) -> Fault:
+    return faults.failed_delivery(DeliveryFailure(reason=reason, shape=shape, code=code))
+
+
+def _respond(status: int, body: Any, headers: Mapping[str, str], accept: bool) -> Fault:
+    return faults.respond(status, b"" if body == "" else _mapping(body, "body"), _headers(headers), accept=accept)
+
+
+def _mapping(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise refusal(400, {name: ["must be a JSON object"]})
+    return value
+
+
+def _headers(value: Any) -> Mapping[str, str]:
+    headers = _mapping(value, "headers")
+    if not all(
+        isinstance(text, str) and "\r" not in name + text and "\n" not in name + text for name, text in headers.items()
+    ):
+        raise refusal(400, {"headers": ["must be an object of strings without line breaks"]})
+    return headers
+
+
+_ACCEPT = Argument("accept", "flag", default=False)
+_STATUS = Argument("status", "integer", 500, 100, 599)
+
+OFFERED: Mapping[str, OfferedFault] = {
+    "accept_then_close": OfferedFault(
+        "the message is accepted, and the connection ends without a response", "UNKNOWN", faults.accept_then_close
+    ),
+    "close_after_reading": OfferedFault(
+        "the connection ends without a response; the message is not accepted", "UNKNOWN", faults.close_after_reading
+    ),
+    "reset_after_reading": OfferedFault(
+        "the connection is reset after the request was read", "UNKNOWN", faults.reset_after_reading, (_ACCEPT,)
+    ),
+    "close_before_reading": OfferedFault(
+        "the connection ends when the head of the request has arrived", "UNKNOWN", faults.close_before_reading
+    ),
+    "reset_before_reading": OfferedFault(
+        "the connection is reset when the head of the request has arrived", "UNKNOWN", faults.reset_before_reading
+    ),
+    "truncated_response": OfferedFault(
+        "the message is accepted, and half of the response is sent",
+        "UNKNOWN",
+        faults.truncated_response,
+        (Argument("reset", "flag", default=False),),
+    ),
+    "no_response": OfferedFault("no response until the client leaves", "UNKNOWN", faults.no_response, (_ACCEPT,)),
+    "respond": OfferedFault(
+        "a response with this status",
+        "REJECTED for 4xx, UNKNOWN for 5xx",
+        _respond,
+        (_STATUS, Argument("body", "json", ""), Argument("headers", "json", {}), _ACCEPT),
+    ),
+    "html": OfferedFault(
+        "a page of HTML, as from a proxy",
+        "UNKNOWN",
+        faults.html,
+        (attrs.evolve(_STATUS, default=502), _ACCEPT),
+    ),
+    "token_revoked": OfferedFault("Callbell's 401", "REJECTED", faults.token_revoked),
+    "depleted_credit": OfferedFault("Callbell's 402, for template messages only", "REJECTED", faults.depleted_credit),
+    "failed_delivery": OfferedFault(
+        "the message is accepted and fails later",
+        "ACCEPTED, then the status failed",
+        _failed_delivery,
+        (
+            Argument("reason", "text", "Message undeliverable"),
+            Argument("shape", "text", "gupshup"),
+            Argument("code", "integer", 131026),
+        ),
+    ),
+    "delay": OfferedFault(
+        "the usual response, later", "ACCEPTED", faults.delay, (Argument("seconds", "number", 1.0, 0, 3600),)
+    ),
+    "slow_response": OfferedFault(
+        "the usual response, byte by byte",
+        "ACCEPTED",
+        faults.slow_response,
+        (Argument("every", "number", 0.01, 0, 60),),
+    ),
+    "oversized_response": OfferedFault(
+        "a very long response",
+        "UNKNOWN",
+        faults.oversized_response,
+        (Argument("size", "integer", 1_000_000), attrs.evolve(_STATUS, default=200)),
+    ),
+    "drop_idle_connection": OfferedFault(
+        "the usual response; then the idle connection is closed", "ACCEPTED", faults.drop_idle_connection
+    ),
+    "no_fault": OfferedFault("the usual response, for a place in a sequence", "ACCEPTED", faults.no_fault),
+}
+"""The faults by name."""
+
+
+def read_fault(document: Any) -> Fault:
+    """Return the fault of a JSON object with its `name` and arguments, or refuse the request with 400."""
+    if not isinstance(document, dict) or document.get("name") not in OFFERED:
+        raise refusal(400, {"faults": [f"each must have a name, one of: {', '.join(OFFERED)}"]})
+    offered = OFFERED[document["name"]]
+    known = {argument.name: argument for argument in offered.arguments}
+    if unknown := sorted(document.keys() - known.keys() - {"name"}):
+        choices = ", ".join(known) or "none"
+        raise refusal(400, {unknown[0]: [f"is not an argument of {document['name']}, which has: {choices}"]})
+    values = {name: _value(argument, document.get(name, argument.default)) for name, argument in known.items()}
+    return offered.make(**values)
+
+
+def _value(argument: Argument, value: Any) -> Any:
+    match argument.kind:
+        case "text":
+            choices = ("gupshup", "meta") if argument.name == "shape" else None
+            if not isinstance(value, str) or (choices is not None and value not in choices):
+                wanted = "a string" if choices is None else f"one of: {', '.join(choices)}"
+                raise refusal(400, {argument.name: [f"must be {wanted}"]})
+        case "flag":
+            if not isinstance(value, bool):
+                raise refusal(400, {argument.name: ["must be true or false"]})
+        case "integer" | "number":
+            allowed = int if argument.kind == "integer" else int | float
+            in_range = isinstance(value, allowed) and argument.minimum <= value <= argument.maximum
+            if not in_range or isinstance(value, bool):
+                kind = "a whole number" if argument.kind == "integer" else "a number"
+                range_ = f"from {argument.minimum:g} to {argument.maximum:.0f}"
+                raise refusal(400, {argument.name: [f"must be {kind} {range_}"]})
+        case "json":
+            pass
+    return value
+
+
+def applies_to(to: str | None, path: str | None, same: Callable[[str, str], bool]) -> Callable[[SandboxRequest], bool]:
+    """Return whether a request has this recipient and this path; `None` for any."""
+
+    def when(request: SandboxRequest) -> bool:
+        return (path is None or request.path == path) and (
+            to is None or (request.to is not None and same(request.to, to))
+        )
+
+    return when

@@ -1,0 +1,1 @@
+"""The files of a journal: damage, copies, untrusted content, and several processes."""
