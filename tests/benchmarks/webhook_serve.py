@@ -20,7 +20,7 @@ CONNECTIONS = 8
 
 
 async def bare(request: web.Request) -> web.Response:
-    """What one would write by hand: check the HMAC, and parse the JSON."""
+    """Check the HMAC, and parse the JSON: a handler written by hand."""
     body = await request.read()
     parts = dict(part.split("=", 1) for part in request.headers["X-Callbell-Signature"].split(","))
     expected = hmac.digest(SECRET.encode(), parts["t"].encode() + b"." + body, "sha256").hex()
