@@ -195,6 +195,9 @@ class CallbellClient:
         """Close the client: its runs end as if they were cancelled, then the pool and the rate limiter close.
 
         A session that was passed to the client stays open. May be called twice.
+
+        Raises:
+            JournalError: A journal that `send` has opened could not be written.
         """
         self._pipeline.closed = True
         # A cancel scope around this must not take the runs' shutdown time away.

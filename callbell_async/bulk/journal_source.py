@@ -30,7 +30,7 @@ from callbell_async.models.messages import Message
 from callbell_async.models.results import SendResult
 from callbell_async.wire import dump_keyed_message
 
-__all__ = ["BATCH_SIZE", "MOST_AHEAD", "ClaimedMessage", "JournalSource"]
+__all__ = ["ClaimedMessage", "JournalSource"]
 
 
 class ClaimedMessage(CallState):

@@ -111,7 +111,7 @@ class PostgresStore:
             self._execute(setting)
         if self._connection.info.server_version >= IDLE_SESSION_TIMEOUT:
             self._execute("SET idle_session_timeout = 0")
-        # What is recorded before a request must survive a crash of the server, whatever the server's default is.
+        # A claim must survive a crash of the server, whatever the server's default is.
         if risk_power_loss or commit == "off":
             self._execute(f"SET synchronous_commit = {'off' if risk_power_loss else 'on'}")
         self._open_journal()

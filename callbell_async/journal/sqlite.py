@@ -336,7 +336,7 @@ class SQLiteStore:
             values[sql.STATE] = row.state.value
             version = values[-1] = sql.row_checksum(values)
             self._total += version - row.version
-            stored.append(row._replace(version=version))
+            stored.append(Row._make((*row[:-1], version)))
             if row.version:
                 known.append((*values[sql.BODY :], row.id))
             else:

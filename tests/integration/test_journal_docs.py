@@ -21,7 +21,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def test_the_schema_is_documented() -> None:
     """The page has the statements that create the tables, every column of a message, and every state."""
-    page = (DOCS / "journal-schema.md").read_text(encoding="utf-8")
+    page = (DOCS / "reference" / "journal-schema.md").read_text(encoding="utf-8")
     assert f"```sql\n{SCHEMA}```" in page
     for name in (*Row._fields, "owner", *(state.value for state in State)):
         assert f"`{name}`" in page
@@ -31,7 +31,7 @@ async def test_the_example_sends_each_message_once(
     postgres_service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two processes that run the example of the page send each message once between them."""
-    page = (DOCS / "campaigns.md").read_text(encoding="utf-8").split("## A journal for several processes")[1]
+    page = (DOCS / "how-to" / "campaigns.md").read_text(encoding="utf-8").split("## A journal for several processes")[1]
     found = re.search(r"```python\n(.*?)```", page, re.DOTALL)
     assert found is not None
     code = found[1].replace('"spring"', repr(secrets.token_hex(4)))

@@ -87,7 +87,7 @@ async def refused(sandbox: Sandbox, journal: Journal) -> str:
         await callbell.send_many([MESSAGE], journal=journal)
     with pytest.raises(JournalError):
         await callbell.send(MESSAGE, journal=journal)
-    # A journal that has failed says so once more when it closes.
+    # A journal that has failed raises its failure once more when it closes.
     for close in (callbell.close, journal.close):
         with contextlib.suppress(JournalError):
             await close()
@@ -215,7 +215,7 @@ async def test_a_connection_that_changes_is_refused(database: Database) -> None:
     journal = await Journal.connect(database.owner, name="spring").open()
     writer = writer_of(journal)
     run = await writer.begin_run()
-    # What a pool in transaction mode does: another backend answers.
+    # As with a pool in transaction mode, another backend responds.
     await writer.ask(lambda store: vars(store).update(_backend=-1))
     with pytest.raises(JournalError, match="pool in session mode"):
         await writer.claim([ClaimRequest("a", b"{}", 0)], run=run)
@@ -226,7 +226,7 @@ async def test_a_connection_that_changes_is_refused(database: Database) -> None:
 
 
 async def test_an_asynchronous_commit_is_switched_on(database: Database) -> None:
-    """What is recorded survives a crash of the server also where its default is not to wait, unless the risk is accepted."""
+    """A claim survives a crash of the server also where its default is not to wait, unless the risk is accepted."""
     database.execute(f"ALTER DATABASE {database.name} SET synchronous_commit = off")
     for risk, setting in ((False, "on"), (True, "off")):
         async with Journal.connect(database.owner, name="spring", risk_power_loss=risk) as journal:

@@ -66,7 +66,7 @@ def text_of(entry: JournalEntry) -> str:
 
 
 def check(sandbox: Sandbox, found: dict[str, JournalEntry], *, count: int) -> list[JournalEntry]:
-    """Check that the journal tells the truth about every message, and return the entries in doubt."""
+    """Check the journal's entry of every message against the server, and return the entries in doubt."""
     copies = Counter(str(message.body["content"]["text"]) for message in sandbox.messages)
     assert max(copies.values()) == 1
     assert set(found) == {message.text for message in messages(count)}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from callbell_async import Outcome
-from callbell_async.bulk.journal_source import BATCH_SIZE, MOST_AHEAD
+from callbell_async.journal import BATCH_SIZE, MOST_AHEAD
 from callbell_async.sandbox import Fault, Sandbox, faults
 from tests.support.campaign_child import ChildConfig, KillPoint, campaign_messages
 from tests.support.campaign_process import CampaignLauncher, ProcessExit, entries_of, journal_violations, kill_fault

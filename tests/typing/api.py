@@ -228,6 +228,8 @@ async def use_a_journal(callbell: CallbellClient, messages: Sequence[TextMessage
     async with Journal("spring.db", risk_power_loss=True) as journal:
         assert_type(journal, Journal)
         assert_type(await callbell.send_many(messages, journal=journal), SendReport)
+        assert_type(await callbell.send(messages[0], journal=journal), MessageReceipt)
+        assert_type(Journal.connect("postgresql://127.0.0.1/shop", name="spring"), Journal)
         assert_type(await journal.counts(), dict[Outcome, int])
         assert_type(await journal.funnel(), dict[MessageStatus | str, int])
         assert_type(await journal.entry("key"), JournalEntry | None)

@@ -194,7 +194,7 @@ async def test_the_connections_of_a_callers_session(limits: dict[str, Any], expe
 
 
 async def test_a_callers_session_has_its_own_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`max_connections` has no effect on a session that was passed to the client, so there is no warning about it."""
+    """`max_connections` has no effect on a session that was passed to the client, so it gives no warning."""
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (64, 64))
     async with ClientSession() as session:

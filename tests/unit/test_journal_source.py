@@ -23,8 +23,9 @@ from callbell_async import (
     TextMessage,
     WindowRateLimiter,
 )
-from callbell_async.bulk.journal_source import BATCH_SIZE, MOST_AHEAD, JournalSource
+from callbell_async.bulk.journal_source import JournalSource
 from callbell_async.bulk.source import MessageSource
+from callbell_async.journal import BATCH_SIZE, MOST_AHEAD
 from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, slow_response, texts
 from tests.support.journal_model import UnsendableMessage
 from tests.support.memory import traced_memory

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import traceback
 from pathlib import Path
 
@@ -89,9 +91,26 @@ def test_a_path_is_a_file(tmp_path: Path) -> None:
 
 
 def test_a_journal_shows_no_password() -> None:
-    """Neither the repr nor the label has it, and there is no path."""
+    """Neither the repr nor the label has it, and the path is `None`."""
     pytest.importorskip("psycopg")
     journal = Journal.connect(f"postgresql://anna:{PASSWORD}@db.example/shop", name="spring")
     assert repr(journal) == "<Journal postgresql://anna@db.example/shop?name=spring closed>"
     assert journal.path is None
     assert PASSWORD not in repr(vars(journal)) + repr(vars(journal._writer))
+
+
+def test_a_journal_in_a_file_imports_no_driver() -> None:
+    """Neither the package nor the schema of PostgreSQL imports psycopg."""
+    code = (
+        "import sys, callbell_async, callbell_async.journal.postgres_sql as sql;"
+        "callbell_async.Journal.connect('spring.db'); sql.SCHEMA; sys.exit('psycopg' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without psycopg, `connect` raises an error that has the command to install it."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "callbell_async.journal.postgres", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'callbell-async\[postgres\]'"):
+        Journal.connect("postgresql://db.example/shop", name="spring")

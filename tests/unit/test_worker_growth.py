@@ -14,8 +14,8 @@ from aiohttp.test_utils import TestServer
 
 from callbell_async import CallbellClient, Journal, RateLimiter, RetryPolicy, TextMessage, WindowRateLimiter
 from callbell_async.bulk import FIRST_WORKERS, MAX_WORKERS, SendRun
-from callbell_async.bulk.journal_source import MOST_AHEAD
 from callbell_async.bulk.pool_size import worker_range, workers_to_add
+from callbell_async.journal import MOST_AHEAD
 from tests.support.fake_callbell import FakeCallbell, Fate, begin, cancel, consume, new_run, slow_response, texts
 from tests.support.virtual_disk import on_disk
 
