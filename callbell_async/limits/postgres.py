@@ -61,7 +61,7 @@ ON CONFLICT (name) DO UPDATE SET
     quiet_until = CASE
         WHEN l.server_started <> excluded.server_started
             OR (clock_timestamp() NOT BETWEEN l.called - %(lease)s * interval '1 s' AND l.called + %(lease)s * interval '1 s'
-                AND EXISTS (SELECT FROM callbell_rate_limiter_process WHERE name = l.name))
+                AND EXISTS (SELECT FROM callbell_rate_limiter_process WHERE name = l.name AND want > 0))
         THEN clock_timestamp() + %(quiet)s * interval '1 s'
         ELSE least(l.quiet_until, clock_timestamp() + %(quiet)s * interval '1 s') END,
     server_started = excluded.server_started,

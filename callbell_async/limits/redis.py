@@ -37,7 +37,8 @@ for i = 1, #fields, 2 do
   local owner = string.match(fields[i], '^process:(.*)$')
   if owner then
     processes[owner] = cjson.decode(fields[i + 1])
-    remaining = true
+    -- One that wants no slots was closed.
+    remaining = remaining or processes[owner].want > 0
   else
     engine[fields[i]] = fields[i + 1]
   end

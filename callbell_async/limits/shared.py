@@ -58,7 +58,7 @@ class SlotLender(ABC):
         """Record what a process reports, and lend it the slots that it asks for, as far as no other process has them.
 
         A process that the engine has not heard of for `terms.keep` has none. If the engine lost its memory, or if nobody called it
-        during a whole lease and processes remain, it grants nothing for `terms.quiet` but what processes report. A failure ends
+        during a whole lease and processes remain that want slots (a closed one wants none), it grants nothing for `terms.quiet` but what processes report. A failure ends
         the connection.
         """
 

@@ -85,7 +85,7 @@ def send(
         found = [
             process.result()
             for process, count in zip(processes, messages, strict=True)
-            if count and process.process.poll() is None
+            if count and process.process.poll() != -signal.SIGKILL
         ]
         stats = server.stats()
     for result in found:

@@ -50,7 +50,9 @@ def lend(state: EngineState, report: SlotReport, limit: int, terms: LendingTerms
     """The rule of every engine."""
     state.reports += 1
     lost = state.known_run != state.run
-    if lost or (state.processes and abs(now - state.called) > terms.lease):
+    # One that wants no slots was closed.
+    remaining = any(process.want for process in state.processes.values())
+    if lost or (remaining and abs(now - state.called) > terms.lease):
         state.quiet_until = now + terms.quiet
     state.quiet_until = min(state.quiet_until, now + terms.quiet)
     for owner, process in list(state.processes.items()):

@@ -72,9 +72,7 @@ def responding(status: int = 200, body: bytes = b"{}", *, after: float = 0.1, **
     """Return a step that responds `after` seconds after the request was written."""
 
     async def step(call: CallState) -> Response:
-        call.written = True
-        if call.on_written is not None:
-            call.on_written()
+        call.mark_written()
         await asyncio.sleep(after)
         fields = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
         return Response(status, fields, body)
@@ -86,9 +84,8 @@ def failing(cls: type[Exception], *, written: bool, after: float = 0.1) -> Step:
     """Return a step that fails after `after` seconds; `written` is whether the body left."""
 
     async def step(call: CallState) -> Response:
-        call.written = written
-        if written and call.on_written is not None:
-            call.on_written()
+        if written:
+            call.mark_written()
         await asyncio.sleep(after)
         if issubclass(cls, TransportError):
             outcome = Outcome.UNKNOWN if written else Outcome.NEVER_SENT

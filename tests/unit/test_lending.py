@@ -351,6 +351,20 @@ async def test_closing_returns_the_slots() -> None:
 
 
 @pytest.mark.virtual_time
+@pytest.mark.parametrize("pause", [0.5, 10.0, 3600.0])
+async def test_a_later_process_sends_at_once(pause: float) -> None:
+    """A process that starts after all others were closed in good order has slots at once, after any time."""
+    async with world() as made:
+        first, second = made.limiter(), made.limiter()
+        await first.start()
+        await made.send(first, 100, Fate(answering=0.1))
+        await first.aclose()
+        await asyncio.sleep(pause)
+        await second.start()
+        assert second.slots > 0
+
+
+@pytest.mark.virtual_time
 async def test_a_report_that_arrives_late_changes_nothing() -> None:
     """A report that the engine executes after a later one is ignored: it must not free slots that are in use."""
     async with world(limit=10) as made:

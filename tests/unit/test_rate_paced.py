@@ -88,9 +88,7 @@ class CountingServer(ScriptedTransport):
 
     async def _step(self, call: CallState) -> Response:
         loop = asyncio.get_running_loop()
-        call.written = True
-        if call.on_written is not None:
-            call.on_written()
+        call.mark_written()
         await asyncio.sleep(self._random.uniform(0.010, 0.025))
         if self._stalls and (into := loop.time() % 3.0) < 0.4:
             await asyncio.sleep(0.4 - into)
