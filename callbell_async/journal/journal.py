@@ -54,7 +54,7 @@ class Journal:
 
     Attributes:
         path: The path as given; `None` for a journal in PostgreSQL.
-        label: What names the journal in texts: the path, or the URL without its password.
+        label: The name of the journal in texts: the path, or the URL without its password.
         key_in_metadata: As given.
 
     Raises:

@@ -25,6 +25,7 @@ from callbell_async.journal.store import (
 
 try:
     import psycopg
+    from psycopg.conninfo import conninfo_to_dict
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "a journal in PostgreSQL needs the driver: pip install 'callbell-async[postgres]'", name=error.name
@@ -89,7 +90,7 @@ class PostgresStore:
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         failure = ""
         try:
-            given = psycopg.conninfo.conninfo_to_dict(self._address.conninfo)
+            given = conninfo_to_dict(self._address.conninfo)
             defaults = {name: value for name, value in _DEFAULTS.items() if name not in given}
             return psycopg.connect(self._address.conninfo, autocommit=True, client_encoding="utf8", **defaults)
         except psycopg.Error as error:

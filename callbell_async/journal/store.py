@@ -24,7 +24,6 @@ __all__ = [
     "entry_from",
     "known_status",
     "reported",
-    "with_report",
     "with_result",
 ]
 
@@ -60,7 +59,7 @@ class ClaimRequest(NamedTuple):
     body: bytes
     input_index: int
     single: bool = False
-    """Whether it is no part of a `send_many` run, so that an earlier attempt of the same run does not make it a duplicate."""
+    """Whether it was given to `send` with a journal, so that an earlier attempt of the same run does not make it a duplicate."""
 
 
 class Claim(NamedTuple):
@@ -107,6 +106,7 @@ class JournalStore(Protocol):
 
     def begin_run(self) -> int:
         """Return the number of a new run."""
+        ...
 
     def record(
         self,
@@ -118,27 +118,35 @@ class JournalStore(Protocol):
         now: float,
     ) -> list[Claim]:
         """Write results, reports and new claims in one transaction, and return a claim for each request."""
+        ...
 
     def find(self, keys: Sequence[str]) -> list[Row | None]:
         """Return the row of each key, or `None`, and claim nothing."""
+        ...
 
     def with_uuid(self, uuid: str) -> Row | None:
         """Return the message with Callbell's uuid."""
+        ...
 
     def rows(self, states: Sequence[State], *, after: int, count: int) -> list[Row]:
         """Return at most `count` rows in these states with an id above `after`, in the order of their ids."""
+        ...
 
     def counts(self) -> dict[State, int]:
         """Return the number of messages by state."""
+        ...
 
     def statuses(self) -> dict[str | None, int]:
         """Return the number of accepted messages by status."""
+        ...
 
     def allow_resend(self, keys: Sequence[str]) -> list[str]:
         """Let the next run send these messages again, all or none; return the keys for which it is not allowed."""
+        ...
 
     def notes(self) -> dict[str, str]:
         """Return the notes of the program."""
+        ...
 
     def write_notes(self, notes: Mapping[str, str]) -> None:
         """Add notes, or replace those of the same name."""
@@ -196,18 +204,18 @@ def reported(named: Row | None, holder: Row | None, report: StatusReport) -> lis
     """Return the rows after a report that changes them: `named` has its key, and `holder` has its uuid."""
     row = named or holder
     if named is None or holder is None or named.id == holder.id:
-        return [] if row is None else [with_report(row, report)]
+        return [] if row is None else [_with_report(row, report)]
     if report.confirmed_by == "history":
         # The message in the history is that of the other row.
         return []
-    changed = [with_report(named, report)]
+    changed = [_with_report(named, report)]
     if holder.confirmed_by == "history":
         # Its uuid was inferred, and the event shows that it is not its own.
         changed.insert(0, holder._replace(uuid=None, status=None, reason=None))
     return changed
 
 
-def with_report(row: Row, report: StatusReport) -> Row:
+def _with_report(row: Row, report: StatusReport) -> Row:
     """Return the row after a report: Callbell has the message, whatever the journal knew of it before."""
     before = row.state
     row = row._replace(state=next_state(before, StateEvent.CONFIRM) or before)

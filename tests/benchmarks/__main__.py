@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [throughput|send|import|retry-cost|journal|kills|memory|million|rate|shared-rate] [options]`, from the root of the repository."""
+"""`python -m tests.benchmarks [throughput|send|import|retry-cost|journal|kills|memory|million|rate|shared-rate|webhooks] [options]`, from the root of the repository."""
 
 from __future__ import annotations
 
@@ -17,10 +17,23 @@ from tests.benchmarks import (
     send_alone,
     shared_rate,
     throughput,
+    webhooks,
 )
 from tests.benchmarks.report import machine, show
 
-KINDS = ("throughput", "send", "import", "retry-cost", "journal", "kills", "memory", "million", "rate", "shared-rate")
+KINDS = (
+    "throughput",
+    "send",
+    "import",
+    "retry-cost",
+    "journal",
+    "kills",
+    "memory",
+    "million",
+    "rate",
+    "shared-rate",
+    "webhooks",
+)
 
 IN_TURNS = {"throughput": (throughput.run, 0.1), "retry-cost": (retry_cost.run, 0.05), "journal": (journal.run, 0.4)}
 """The kinds whose contenders take turns, and the length of a turn in seconds."""
@@ -83,6 +96,8 @@ def main() -> None:
                 rate.run(loops=loops, seconds=options.seconds)
             case "shared-rate":
                 shared_rate.run(seconds=options.seconds)
+            case "webhooks":
+                webhooks.run(loops=loops, rounds=20, events=1_000)
 
 
 if __name__ == "__main__":

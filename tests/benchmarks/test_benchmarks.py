@@ -17,6 +17,7 @@ from tests.benchmarks import (
     send_alone,
     shared_rate,
     throughput,
+    webhooks,
 )
 from tests.benchmarks.report import machine, show
 from tests.support.services import redis_server
@@ -91,3 +92,8 @@ def test_shared_rate() -> None:
     assert found.accepted == 900
     assert found.refused == 0
     assert found.fullest <= shared_rate.LIMIT
+
+
+def test_webhooks() -> None:
+    """A route and a bare handler accept every event, and their difference is printed."""
+    webhooks.run(loops=("plain",), rounds=2, events=200)

@@ -132,10 +132,9 @@ class Receiver(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        assert isinstance(self.server, Receiver)
         self.server.posts.append((body, self.headers[SIGNATURE_HEADER]))
         self.send_response(200)
         self.end_headers()

@@ -40,8 +40,9 @@ class Database:
     def execute(self, *statements: str, url: str | None = None) -> list[Any]:
         """Execute statements as the owner, and return the rows of the last one."""
         with psycopg.connect(url or self.owner, autocommit=True) as connection:
+            cursor = connection.cursor()
             for statement in statements:
-                cursor = connection.execute(statement)
+                cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
     def create(self, options: str = "") -> None:

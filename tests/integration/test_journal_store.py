@@ -306,7 +306,7 @@ def test_both_stores_do_the_same(postgres_service: Service, tmp_path: Path, life
             for place, store in enumerate(stores):
                 now = 1000.0 + number
                 if step == "claim":
-                    requests = [ClaimRequest(key, b"%d" % number, at, how) for at, key in enumerate(what)]
+                    requests = [ClaimRequest(key, b"%d" % number, at, bool(how)) for at, key in enumerate(what)]
                     claims = store.record([], [], requests, run=runs[place], now=now)
                     for item in claims:
                         if item.granted:
@@ -314,7 +314,7 @@ def test_both_stores_do_the_same(postgres_service: Service, tmp_path: Path, life
                     found.append([(item.granted, plain(item.row)) for item in claims])
                 elif step == "finish" and what in last:
                     item = last[what][place]
-                    results = [result_of(item, how, uuid=f"u-{what}" if how is Outcome.ACCEPTED else None)]
+                    results = [result_of(item, Outcome(how), uuid=f"u-{what}" if how is Outcome.ACCEPTED else None)]
                     found.append(store.record(results, [], [], run=0, now=now))
                 elif step == "report":
                     report(

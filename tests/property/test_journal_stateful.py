@@ -262,7 +262,7 @@ class JournalMachine(RuleBasedStateMachine):
         had = {key: len(copies) for key, copies in self.accepted.copies.items()}
         records = perform(runs, self.accepted, self.path, self.journal_class)
         self.path = records[0].path
-        given = [_keys(run.items) for run in runs]
+        given = [set(_firsts(run.items)) for run in runs]
         shared = set.intersection(*given) if len(given) > 1 else set()
         attempted = [self._check_results(*pair, shared) for pair in zip(runs, records, strict=True)]
         entries, _, _, resend_allowed = self._read() if self.path.exists() else ({}, {}, {}, set())
@@ -382,10 +382,6 @@ def _firsts(items: Sequence[Any]) -> dict[str, int]:
         if isinstance(item, Message) and not isinstance(item, UnsendableMessage):
             firsts.setdefault(key_of(item), index)
     return firsts
-
-
-def _keys(items: Sequence[Any]) -> set[str]:
-    return set(_firsts(items))
 
 
 def _after_cancel(run: ModelRun, result: SendResult) -> set[Outcome]:

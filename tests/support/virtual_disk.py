@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 from tests.support.clock import VirtualTimeLoop, _JumpingSelector
@@ -56,15 +56,14 @@ class DiskLoop(VirtualTimeLoop):
         assert executor is not None
         self.jobs += 1
         future: asyncio.Future[T] = self.create_future()
-        job = None
+        started: list[Future[T]] = []
 
         def run_job() -> None:
-            nonlocal job
-            job = executor.submit(func, *args)
-            job.exception()
+            started.append(executor.submit(func, *args))
+            started[0].exception()
 
         self.at_job(self.jobs, run_job)
-        assert job is not None
+        (job,) = started
 
         def set_done() -> None:
             if future.done():

@@ -224,7 +224,7 @@ class StubConnector(aiohttp.BaseConnector):
         self.written = Mock(spec=asyncio.Transport, **{"is_closing.return_value": False})
         self._prepare = prepare
 
-    async def _create_connection(self, *_: Any) -> ResponseHandler:
+    async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> ResponseHandler:
         protocol = ResponseHandler(asyncio.get_running_loop())
         protocol.connection_made(self.written)
         self.written.close.side_effect = lambda: protocol.connection_lost(None)

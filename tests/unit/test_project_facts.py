@@ -1,4 +1,4 @@
-"""What the project says of itself in several places agrees, and its examples name nobody."""
+"""Telephone numbers in the project are invented, and its files name the same Python versions."""
 
 from __future__ import annotations
 

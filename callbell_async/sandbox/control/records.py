@@ -157,8 +157,8 @@ def _read(type_: Any, value: Any, place: str) -> Any:
 def _explain(error: BaseException, _: type | None) -> str:
     if isinstance(error, KeyError):
         return "is missing"
-    if hasattr(error, "extra_fields"):
-        return f"unknown field: {', '.join(sorted(error.extra_fields))}"
+    if unknown := getattr(error, "extra_fields", None):
+        return f"unknown field: {', '.join(sorted(unknown))}"
     if isinstance(error, TypeError | ValueError) and str(error).startswith("must be"):
         return str(error)
     return "must be a JSON object"
