@@ -14,6 +14,8 @@ from tests.support.clock import VirtualTimeLoop
 from tests.support.fake_callbell import FakeCallbell, Fate, new_run
 from tests.support.memory import traced_memory
 
+pytestmark = pytest.mark.slow
+
 CONCURRENCY = 20
 
 

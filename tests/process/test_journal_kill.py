@@ -15,6 +15,8 @@ from callbell_async.sandbox import Fault, Sandbox, faults
 from tests.support.campaign_child import ChildConfig, KillPoint, campaign_messages
 from tests.support.campaign_process import CampaignLauncher, ProcessExit, entries_of, journal_violations, kill_fault
 
+pytestmark = pytest.mark.slow
+
 COUNT = 2000
 CONCURRENCY = 20
 MOMENTS = ("begun", "read", "accepted", "half answered", "answered")

@@ -32,6 +32,8 @@ from tests.support.calls import MESSAGE, client_for, until
 from tests.support.clock import current_loop
 from tests.support.webhooks import SECRET, Gate, Hook, texts
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 AN_HOUR = 3600.0
 HOSTS = ["aiohttp", "uvicorn", "fastapi"]

@@ -49,6 +49,8 @@ from tests.support.journal_model import (
 )
 from tests.support.virtual_disk import DiskLoop
 
+pytestmark = pytest.mark.slow
+
 FAST = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """A directory in memory, if there is one."""
 
