@@ -16,9 +16,8 @@ import attrs
 import click
 from click.core import ParameterSource
 
-from callbell_async.arguments import check_token
-from callbell_async.cli.addresses import address_for_journal, check_encrypted, full_address, same_address
-from callbell_async.cli.option_groups import option
+from callbell_async.arguments import check_base_url, check_token, is_insecure
+from callbell_async.cli.options import DEFAULT_RATE, option
 from callbell_async.cli.output import info, is_terminal, warn
 from callbell_async.errors import ConfigurationError
 
@@ -26,15 +25,15 @@ if TYPE_CHECKING:
     from callbell_async.client import CallbellClient
 
 __all__ = [
-    "DEFAULT_RATE",
     "Connection",
+    "address_for_journal",
     "connection_options",
+    "full_address",
     "read_secret",
+    "same_address",
 ]
 
 Command = Callable[..., Any]
-
-DEFAULT_RATE = 300
 
 _LONGEST_TOKEN = 4096
 """Characters; an API key has some dozens, and anything longer is another file."""
@@ -201,3 +200,50 @@ def read_secret(path: Path, name: str) -> str:
     if stat.S_ISREG(mode) and mode & stat.S_IROTH and sys.platform != "win32":
         warn(f"{name}: other users can read {path}; run chmod 600 {path}")
     return secret
+
+
+# --- addresses ---------------------------------------------------------------------------------------------------------
+
+
+def full_address(base_url: str | None) -> str:
+    """A base URL in its usual form; `None` is Callbell's own."""
+    # Imported here: `--help` of a command needs no HTTP client.
+    from callbell_async.client import DEFAULT_BASE_URL
+
+    return (base_url or DEFAULT_BASE_URL).strip().rstrip("/")
+
+
+def same_address(one: str | None, other: str | None) -> bool:
+    """Whether two base URLs are the same; `None` is Callbell's own."""
+    return full_address(one) == full_address(other)
+
+
+def check_encrypted(base_url: str | None) -> None:
+    """Raise `ConfigurationError` where the token would go to another machine without encryption."""
+    address = check_base_url(full_address(base_url), example=full_address(None))
+    if is_insecure(address):
+        raise ConfigurationError(
+            f"--base-url: {address} is another machine, and http would send the API key to it unencrypted; use https"
+        )
+
+
+def address_for_journal(options: Mapping[str, Any], given: str | None) -> str | None:
+    """The base URL for the messages of a journal, from the options stored in it and the one that the user gave.
+
+    The stored one only confirms what the user gave: a journal from elsewhere must not decide where the token goes.
+
+    Raises:
+        ConfigurationError: The messages were sent to another address than Callbell's, and the user gave none, or they were sent to
+            a sandbox, which ended with its run.
+    """
+    if options.get("sandbox"):
+        raise ConfigurationError(
+            "the journal's messages were sent with --sandbox, and that mock Callbell server ended with the run; "
+            "to try this out, start `callbell-async sandbox` and send with its --base-url"
+        )
+    stored: str | None = options.get("base_url")
+    if given is None and not same_address(stored, None):
+        raise ConfigurationError(
+            f"the journal's messages were sent to {stored}, not to Callbell; to send the API key there, give --base-url {stored}"
+        )
+    return given

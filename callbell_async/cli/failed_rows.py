@@ -12,13 +12,12 @@ from typing import Self, TextIO
 
 import attrs
 
+from callbell_async.cli.files import are_same, open_private
 from callbell_async.cli.input_rows import ADDED_COLUMNS, Row, RowFile
 from callbell_async.cli.input_text import BOM
-from callbell_async.cli.journal_place import JournalPlace
 from callbell_async.cli.output import csv_text, json_text
-from callbell_async.cli.paths import are_same
-from callbell_async.cli.row_results import RowResult
-from callbell_async.cli.safe_files import open_private
+from callbell_async.cli.places import JournalPlace
+from callbell_async.cli.results import RowResult
 from callbell_async.errors import ConfigurationError, Outcome
 
 __all__ = ["FailedRows", "Outputs"]

@@ -1,4 +1,4 @@
-"""From the options of the command line and the cells of a row to a message; no input and no output."""
+"""From the options of the command line and the cells of a row to a message, and the check of its template."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -29,7 +29,10 @@ from callbell_async.models.messages import (
 from callbell_async.models.results import Item
 from callbell_async.models.template_validation import check_message
 
-__all__ = ["MessageForm", "MessagePlan", "message_to", "plan_for_rows"]
+if TYPE_CHECKING:
+    from callbell_async.client import CallbellClient
+
+__all__ = ["MessageForm", "MessagePlan", "check_template", "message_to", "plan_for_rows"]
 
 _FIELDS = {
     "text": "text",
@@ -316,3 +319,53 @@ def _pair(given: str) -> tuple[str, str | None]:
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+# --- the template ------------------------------------------------------------------------------------------------------
+
+_TEMPLATE_OPTIONS = {
+    "template_uuid": "--template",
+    "values": "--values",
+    "media": "--image, --document or --video",
+}
+_NO_CHECK = "--no-check skips this check"
+
+
+async def check_template(callbell: CallbellClient, plan: MessagePlan, *, by_title: bool) -> MessagePlan:
+    """Return the plan once it is known that Callbell would send its template: it exists, is approved, and the values and media fit.
+
+    A plan without a template, or with another template for each row, is returned unchecked.
+
+    Args:
+        callbell: The client that asks for the template.
+        plan: The plan of the run.
+        by_title: Accept the title of a template in place of its UUID.
+
+    Raises:
+        ConfigurationError: The template would be refused; the error names the option.
+        CallbellError: Callbell can't be asked.
+    """
+    try:
+        sample = plan.template_sample()
+        if sample is None:
+            return plan
+        if by_title:
+            plan = plan.with_template(await _uuid_of(callbell, sample.template_uuid))
+            sample = plan.template_sample() or sample
+        await callbell.templates.check(sample)
+    except InvalidMessageError as error:
+        option = _TEMPLATE_OPTIONS.get(error.field, error.field)
+        raise ConfigurationError(f"{option}: {error.reason} ({_NO_CHECK})") from None
+    return plan
+
+
+async def _uuid_of(callbell: CallbellClient, name: str) -> str:
+    """The UUID of the template with this UUID or title."""
+    titles = []
+    async for template in callbell.templates.list():
+        if name in (template.uuid, template.title):
+            return template.uuid or name
+        titles.append(repr(template.title))
+    raise ConfigurationError(
+        f"--template: there is no template {name!r}; there is {', '.join(titles) or 'none'} ({_NO_CHECK})"
+    )

@@ -10,18 +10,18 @@ from typing import Any
 
 import attrs
 
-from callbell_async.cli.addresses import full_address, same_address
+from callbell_async.cli.connection import full_address, same_address
 from callbell_async.cli.export_writer import restore_cell
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.cli.input_text import STANDARD_INPUT
-from callbell_async.cli.journal_place import JournalPlace
 from callbell_async.cli.message_form import MessageForm
+from callbell_async.cli.options import DEFAULT_OUTAGE_TIMEOUT
 from callbell_async.cli.output import info, pluralize
+from callbell_async.cli.places import JournalPlace
 from callbell_async.errors import ConfigurationError, JournalError, Outcome
 from callbell_async.journal import Journal
 
 __all__ = [
-    "DEFAULT_OUTAGE_TIMEOUT",
     "SendJob",
     "allow_resend",
     "attach_journal",
@@ -30,9 +30,6 @@ __all__ = [
     "saved_job",
     "saved_options",
 ]
-
-DEFAULT_OUTAGE_TIMEOUT = 600
-"""Seconds for which a run waits for Callbell to come back."""
 
 _FORMAT = "1"
 

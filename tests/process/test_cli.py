@@ -14,7 +14,7 @@ import pytest
 from callbell_async import __version__
 from callbell_async.cli import main
 from callbell_async.cli.progress import LINE_EVERY, LineView, view_for
-from callbell_async.cli.row_results import Counts, RowResult
+from callbell_async.cli.results import Counts, RowResult
 from callbell_async.errors import Outcome
 from callbell_async.sandbox import Sandbox, faults
 from tests.support.command_line import (

@@ -11,9 +11,8 @@ import click
 from callbell_async.cli.campaign import run_campaign
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.failed_rows import Outputs
-from callbell_async.cli.journal_place import JOURNAL, JournalPlace
-from callbell_async.cli.option_groups import GroupedCommand, option
-from callbell_async.cli.options import FILE, MAX_CONCURRENCY, concurrency_range, output_options
+from callbell_async.cli.options import FILE, MAX_CONCURRENCY, GroupedCommand, concurrency_range, option, output_options
+from callbell_async.cli.places import JOURNAL, JournalPlace
 from callbell_async.cli.saved_run import SendJob, check_unchanged, read_keys, saved_job
 from callbell_async.errors import ConfigurationError
 

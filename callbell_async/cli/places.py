@@ -8,9 +8,10 @@ from typing import Any
 import attrs
 import click
 
-from callbell_async.cli.paths import part_of_journal
+from callbell_async.cli.files import are_same
 from callbell_async.errors import ConfigurationError
 from callbell_async.journal import Journal
+from callbell_async.journal.files import SIDE_FILES, beside
 
 __all__ = ["JOURNAL", "JournalPlace"]
 
@@ -50,7 +51,7 @@ class JournalPlace:
 
     def part(self, file: Path) -> str | None:
         """Return the part of the journal that a path names, such as "is the journal"; `None` if it names none."""
-        return None if self.path is None else part_of_journal(file, self.path)
+        return None if self.path is None else _part_of_journal(file, self.path)
 
 
 class _JournalType(click.ParamType[JournalPlace]):
@@ -66,6 +67,15 @@ class _JournalType(click.ParamType[JournalPlace]):
             return JournalPlace.of(value)
         except ConfigurationError as error:
             self.fail(str(error), param, ctx)
+
+
+def _part_of_journal(path: Path, journal: Path) -> str | None:
+    """Return the part of a journal that a path names, such as "is the journal"; `None` if it names none."""
+    if are_same(path, journal):
+        return "is the journal"
+    if any(are_same(path, beside(journal, end)) for end in SIDE_FILES):
+        return f"belongs to the journal {journal}"
+    return None
 
 
 JOURNAL = _JournalType()
