@@ -107,6 +107,7 @@ def run_campaign(
                     failed_to=outputs.failed_to,
                     journal=journal,
                     base_url=None if same_address(job.base_url, None) else job.base_url,
+                    rate_limiter=connection.rate_limiter,
                 )
                 explain_rest(reason, rest)
     if campaign.input_exhausted and not campaign.counts.total:

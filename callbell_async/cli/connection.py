@@ -19,10 +19,12 @@ from click.core import ParameterSource
 from callbell_async.arguments import check_base_url, check_token, is_insecure
 from callbell_async.cli.options import DEFAULT_RATE, option
 from callbell_async.cli.output import info, is_terminal, warn
+from callbell_async.cli.places import RATE_LIMITER, RateLimiterPlace
 from callbell_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from callbell_async.client import CallbellClient
+    from callbell_async.limits import RateLimiter
 
 __all__ = [
     "Connection",
@@ -48,6 +50,7 @@ class Connection:
     base_url: str | None = None
     sandbox: bool = False
     offers_sandbox: bool = True
+    rate_limiter: RateLimiterPlace | None = None
 
     def ready(self) -> Connection:
         """The same connection with the token: from the file, the option or the environment, or asked for at a terminal.
@@ -92,19 +95,28 @@ class Connection:
 
     @asynccontextmanager
     async def open(self, *, rate: int = DEFAULT_RATE, concurrency: int | None = None) -> AsyncIterator[CallbellClient]:
-        """A client, open until the block is left."""
+        """A client, open until the block is left.
+
+        With a rate limiter `rate` is the limit of all processes together. Raises `RateLimiterError` if its engine can't be used.
+        """
         from callbell_async.client import CallbellClient
 
         token, base_url = self.token, self.base_url
+        limit: int | RateLimiter = rate
         async with AsyncExitStack() as stack:
             if self.sandbox:
                 from callbell_async.sandbox import Sandbox
 
                 local = await stack.enter_async_context(Sandbox(start=datetime.now(UTC)))
                 token, base_url = local.token, local.url
+            elif self.rate_limiter is not None:
+                limit = shared = self.rate_limiter.limiter(rate)
+                # Otherwise the first message would fail, and each one after it.
+                await shared.start()
+                stack.push_async_callback(shared.aclose)
             with warnings.catch_warnings(record=True) as risks:
                 warnings.simplefilter("always")
-                callbell = CallbellClient(token, base_url=base_url, rate_limit=rate, max_connections=concurrency)
+                callbell = CallbellClient(token, base_url=base_url, rate_limit=limit, max_connections=concurrency)
             for risk in risks:
                 # Users of the command line know the client's argument as an option.
                 warn(str(risk.message).replace("max_connections", "--concurrency"))
@@ -128,12 +140,21 @@ def connection_options(*, sandbox: bool = True) -> Callable[[Command], Command]:
             help="The API key. Other users can see it in the list of processes: prefer --token-file.",
         )
         @option("--base-url", envvar="CALLBELL_BASE_URL", group="Connection", help="Another base URL of the API.")
+        @option(
+            "--rate-limiter",
+            type=RATE_LIMITER,
+            envvar="CALLBELL_RATE_LIMITER",
+            metavar="URL",
+            group="Connection",
+            help="Redis or PostgreSQL over which all processes with this URL share one rate limit.",
+        )
         @functools.wraps(command)
         def with_connection(
             *,
             token: str | None,
             token_file: Path | None,
             base_url: str | None,
+            rate_limiter: RateLimiterPlace | None,
             sandbox: bool | None = None,
             **options: Any,
         ) -> Any:
@@ -145,6 +166,7 @@ def connection_options(*, sandbox: bool = True) -> Callable[[Command], Command]:
                 base_url=base_url or None,
                 sandbox=bool(sandbox),
                 offers_sandbox=sandbox is not None,
+                rate_limiter=rate_limiter,
             )
             return command(connection=connection, **options)
 
@@ -163,7 +185,7 @@ def connection_options(*, sandbox: bool = True) -> Callable[[Command], Command]:
 def _check_sandbox_alone() -> None:
     """Raise `ConfigurationError` for an option that contradicts `--sandbox`; the environment may be meant for other commands."""
     context = click.get_current_context()
-    for name in ("token", "token_file", "base_url"):
+    for name in ("token", "token_file", "base_url", "rate_limiter"):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise ConfigurationError(f"--sandbox: can't be used together with --{name.replace('_', '-')}")
 

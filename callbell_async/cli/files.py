@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TextIO
 
 from callbell_async.errors import ConfigurationError
-from callbell_async.journal.files import beside
 
 __all__ = ["are_same", "open_private"]
 
@@ -79,4 +78,7 @@ def _create(path: Path, option: str, may_replace: Callable[[], bool]) -> int:
 
 def are_same(one: Path, other: Path) -> bool:
     """Return whether two paths name one file, also by links, and also before the file exists."""
+    # Imported here: `--help` of a command needs no journal.
+    from callbell_async.journal.files import beside
+
     return beside(one, "") == beside(other, "") or (one.exists() and other.exists() and one.samefile(other))

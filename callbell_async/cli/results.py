@@ -11,7 +11,7 @@ import attrs
 
 from callbell_async.cli.duplicates import DuplicateRowError
 from callbell_async.cli.output import info, result, result_json
-from callbell_async.cli.places import JournalPlace
+from callbell_async.cli.places import JournalPlace, RateLimiterPlace
 from callbell_async.errors import CallbellError, DuplicateMessageError, InvalidMessageError, Outcome
 from callbell_async.models.results import SendReport, SendResult
 
@@ -197,6 +197,7 @@ class Rest:
         failed_to: The file with the rows that were not sent.
         journal: The journal of the run.
         base_url: The address of the run; `None` for Callbell's own.
+        rate_limiter: The shared rate limiter of the run, if an option named it.
     """
 
     last_line: int
@@ -205,6 +206,7 @@ class Rest:
     failed_to: Path | None
     journal: JournalPlace | None
     base_url: str | None = None
+    rate_limiter: RateLimiterPlace | None = None
 
 
 def explain_rest(reason: str, rest: Rest) -> None:
@@ -218,7 +220,8 @@ def explain_rest(reason: str, rest: Rest) -> None:
             info(f"{reason}; to send the rest, run the same command with the same input and --journal {path}")
         else:
             address = "" if rest.base_url is None else f" --base-url {shlex.quote(rest.base_url)}"
-            info(f"{reason}; to send the rest: callbell-async resume {path}{address}")
+            limiter = "" if rest.rate_limiter is None else f" --rate-limiter {shlex.quote(str(rest.rate_limiter))}"
+            info(f"{reason}; to send the rest: callbell-async resume {path}{address}{limiter}")
         return
     if not rest.not_sent:
         info(f"{reason}: every row up to line {rest.last_line} was tried, and none after it")
