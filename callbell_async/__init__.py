@@ -125,6 +125,7 @@ if TYPE_CHECKING:
     from callbell_async.models.receipts import MessageFailure as MessageFailure, MessageReceipt as MessageReceipt
     from callbell_async.models.results import SendReport as SendReport, SendResult as SendResult
     from callbell_async.models.unset import UNSET as UNSET
+    from callbell_async.recipients.parser import RecipientParser as RecipientParser
 else:
     _EXPORTS = {
         "callbell_async.bulk": ("SendRun",),
@@ -250,6 +251,7 @@ else:
             "SendResult",
         ),
         "callbell_async.models.unset": ("UNSET",),
+        "callbell_async.recipients.parser": ("RecipientParser",),
     }
 
     __all__ = sorted(

@@ -11,6 +11,8 @@ import attrs
 import click
 
 from callbell_async.cli.message_form import MessageForm
+from callbell_async.models.messages import WHATSAPP
+from callbell_async.recipients.parser import can_check_numbers
 
 __all__ = [
     "DEFAULT_OUTAGE_TIMEOUT",
@@ -114,12 +116,26 @@ def message_options(command: Command) -> Command:
         option(
             "--channel-uuid", metavar="UUID", group="Message", help="Channel to send from, if it is not the main one."
         ),
+        option(
+            "--region",
+            metavar="XX",
+            group="Message",
+            help="Region of numbers without + or 00, such as ES; needs the extra phone.",
+        ),
+        option(
+            "--strict/--no-strict",
+            default=None,
+            group="Message",
+            help="Refuse numbers that do not exist, and landlines; the default if the extra phone is installed.",
+        ),
         option("--team", metavar="UUID", group="Message", help="Team to assign the conversation to."),
         option("--assigned-user", metavar="EMAIL", group="Message", help="User to assign the conversation to."),
     )
     @functools.wraps(command)
     def with_form(*, metadata: tuple[str, ...], **options: Any) -> Any:
         given = {name: options.pop(name) for name in _NAMES if name in options}
+        if given["strict"] is None:
+            given["strict"] = given["channel"] == WHATSAPP and can_check_numbers()
         return command(form=MessageForm(metadata=metadata, **given), **options)
 
     return with_form

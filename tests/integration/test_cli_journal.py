@@ -39,7 +39,7 @@ def url(postgres_service: Service) -> str:
 def file(tmp_path: Path) -> Path:
     """A file with rows that become different messages."""
     file = tmp_path / "rows.csv"
-    lines = [f"+4477009{number:05},row {number}" for number in range(ROWS)]
+    lines = [f"+346000{number:05},row {number}" for number in range(ROWS)]
     file.write_text("\n".join(["to,text", *lines]), encoding="utf-8")
     return file
 

@@ -270,7 +270,7 @@ def test_resume_reads_the_file_as_before(tmp_path: Path, sandbox: Sandbox) -> No
 def repeating(tmp_path: Path) -> Path:
     """One recipient three times, in different spellings, and once with another text."""
     path = tmp_path / "repeating.csv"
-    path.write_text(f"to,name\n{ADA},Ada\n{GRACE},Grace\n{ADA[1:]},Ada\n{ADA},Countess\n+44 7700 900-001,Ada\n")
+    path.write_text(f"to,name\n{ADA},Ada\n{GRACE},Grace\n{ADA[1:]},Ada\n{ADA},Countess\n+34 600 000-001,Ada\n")
     return path
 
 

@@ -11,7 +11,7 @@ import pytest
 from callbell_async import ConfigurationError
 from callbell_async.cli.input_rows import RowFile, repeated
 
-NUMBER = "+447700900001"
+NUMBER = "+34600000001"
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_columns_without_a_name_may_be_many(csv_file: Path) -> None:
 @pytest.mark.parametrize("header", [f"{NUMBER},Ada", f"{NUMBER},{NUMBER}"])
 def test_a_missing_header_row_shows_no_recipient(csv_file: Path, header: str) -> None:
     """Where the first line is a recipient, the error asks for a header row and does not show the number."""
-    csv_file.write_text(f"{header}\n+447700900002,Grace\n")
+    csv_file.write_text(f"{header}\n+34600000002,Grace\n")
     with pytest.raises(ConfigurationError, match=r"its first line must name the columns, such as: to,name$") as raised:
         RowFile(csv_file).require(["to"], "--to-column")
     assert NUMBER not in str(raised.value)

@@ -25,7 +25,7 @@ from callbell_async.cli.progress import BarView
 from callbell_async.cli.results import Counts, row_result
 from tests.support.memory import traced_memory
 
-MESSAGE = TextMessage(to="+447700900001", text="Hi")
+MESSAGE = TextMessage(to="+34600000001", text="Hi")
 
 
 def duplicate(outcome: Outcome, *, first_index: int | None = None) -> DuplicateMessageError:
@@ -39,7 +39,7 @@ def duplicate(outcome: Outcome, *, first_index: int | None = None) -> DuplicateM
     [
         (Outcome.ACCEPTED, None, True, False, None),
         (Outcome.UNKNOWN, OSError("Hi"), False, True, "OSError"),
-        (Outcome.NEVER_SENT, ValueError("+447700900001"), False, False, "ValueError"),
+        (Outcome.NEVER_SENT, ValueError("+34600000001"), False, False, "ValueError"),
         (Outcome.SKIPPED, None, False, False, "the run was stopped before it"),
         (Outcome.SKIPPED, duplicate(Outcome.ACCEPTED), True, False, "known"),
         (Outcome.SKIPPED, duplicate(Outcome.UNKNOWN), False, True, "known"),
@@ -103,7 +103,7 @@ def test_no_number_is_cut(width: int, counts: str) -> None:
 # --- duplicates -------------------------------------------------------------------------------------------------------
 
 
-NUMBER = "+447700900001"
+NUMBER = "+34600000001"
 
 
 def test_a_second_row_names_the_first() -> None:
@@ -119,10 +119,10 @@ def test_a_second_row_names_the_first() -> None:
 @pytest.mark.parametrize(
     ("first", "second", "same"),
     [
-        (TextMessage(to=NUMBER, text="a"), TextMessage(to="0044 7700-900 001", text="a"), True),
+        (TextMessage(to=NUMBER, text="a"), TextMessage(to="0034 600-000 001", text="a"), True),
         (TextMessage(to=NUMBER, text="a"), TextMessage(to=NUMBER[1:], text="a"), True),
         (TextMessage(to=NUMBER, text="a"), TextMessage(to=NUMBER, text="b"), False),
-        (TextMessage(to=NUMBER, text="a"), TextMessage(to="+447700900002", text="a"), False),
+        (TextMessage(to=NUMBER, text="a"), TextMessage(to="+34600000002", text="a"), False),
         (TextMessage(to=NUMBER, text="a"), TextMessage(to=NUMBER, text="a", metadata={"n": 1}), False),
         (TextMessage(to=NUMBER, text="a", key="1"), TextMessage(to=NUMBER, text="a", key="2"), False),
         (TextMessage(to=NUMBER, text="a", key="1"), TextMessage(to=NUMBER, text="b", key="1"), True),

@@ -61,7 +61,7 @@ def test_one_signal_waits_for_requests_in_flight(
     file: Path, journal: Path, sandbox: Sandbox, number: signal.Signals
 ) -> None:
     """After the first signal no further row is sent, and requests in flight end; the command on the last line sends the rest."""
-    file.write_text("to,name\n" + "".join(f"+44770090{place:04},Ada\n" for place in range(200)))
+    file.write_text("to,name\n" + "".join(f"+3460000{place:04},Ada\n" for place in range(200)))
     arguments = ["send-many", file, "--text", "Hi", "--journal", journal, "--concurrency", "5", "--json"]
     gate = Gate(sandbox)
     with started(*arguments, environment=environment_for(sandbox)) as process:
@@ -119,7 +119,7 @@ def test_an_interrupt_while_the_run_waits_for_input(journal: Path, sandbox: Sand
 
 def test_an_interrupt_leaves_the_rest_among_the_failed_rows(file: Path, sandbox: Sandbox) -> None:
     """Without a journal the rows that were not sent are written to `--failed-to`: no row is lost, and none is sent twice."""
-    numbers = [f"+44770090{place:04}" for place in range(200)]
+    numbers = [f"+3460000{place:04}" for place in range(200)]
     file.write_text("to,name\n" + "".join(f"{number},Ada\n" for number in numbers))
     failed = file.with_name("failed.csv")
     arguments = ["send-many", file, "--text", "Hi", "--failed-to", failed, "--concurrency", "5", "--json"]
@@ -176,7 +176,7 @@ def test_an_interrupted_run_accounts_for_every_row(
     file: Path, journal: Path, sandbox: Sandbox, with_journal: bool
 ) -> None:
     """After an interrupt, each row was accepted or is in `--failed-to`, and has a result."""
-    numbers = [f"+44770090{place:04}" for place in range(200)]
+    numbers = [f"+3460000{place:04}" for place in range(200)]
     file.write_text("to,name\n" + "".join(f"{number},Ada\n" for number in numbers))
     failed = file.with_name("failed.csv")
     at_once = asyncio.Event()
@@ -202,7 +202,7 @@ def test_an_interrupted_stream_has_a_remedy(journal: Path, sandbox: Sandbox) -> 
     at_once.set()
     interrupt = faults.no_response(lambda: os.kill(os.getpid(), signal.SIGINT), until=at_once)
     sandbox.inject(interrupt, when=lambda request: len(sandbox.messages) == 5, times=1)
-    rows = "to,name\n" + "".join(f"+44770090{place:04},Ada\n" for place in range(500))
+    rows = "to,name\n" + "".join(f"+3460000{place:04},Ada\n" for place in range(500))
     result = send("-", journal, sandbox, stdin=rows)
     assert result.exit_code == 130
     assert f"run the same command with the same input and --journal '{journal}'" in result.stderr
