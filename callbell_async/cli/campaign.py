@@ -55,7 +55,7 @@ SHUTDOWN_TIMEOUT = 30.0
 def open_input(job: SendJob) -> tuple[RowFile, MessagePlan]:
     """The rows of a job, and how each becomes a message; raises `ConfigurationError` for options that contradict each other."""
     plan = plan_for_rows(job.form, to_column=job.to_column, bsuid_column=job.bsuid_column, key_column=job.key_column)
-    rows = RowFile(job.file, encoding=job.encoding, delimiter=job.delimiter)
+    rows = RowFile(job.file, encoding=job.encoding, delimiter=job.delimiter, sheet=job.sheet)
     for option, columns in plan.required_columns():
         rows.require(columns, option)
     return rows, plan

@@ -45,6 +45,7 @@ class SendJob:
     key_column: str | None = None
     encoding: str | None = None
     delimiter: str | None = None
+    sheet: str | None = None
     duplicates: str = "skip"
     check_template: bool = True
     sandbox: bool = False

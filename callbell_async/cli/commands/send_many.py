@@ -66,6 +66,9 @@ DUPLICATES = ("skip", "send")
     group="Input",
     help="Character between the cells of CSV, such as '|', or tab; by default found in the header row.",
 )
+@option(
+    "--sheet", metavar="NAME", group="Input", help="Sheet of a spreadsheet; by default the first that is not hidden."
+)
 @option("--allow-empty", is_flag=True, group="Input", help="Send texts in which a cell is empty.")
 @option(
     "--duplicates",
@@ -95,6 +98,7 @@ def send_many(
     key_column: str | None,
     encoding: str | None,
     delimiter: str | None,
+    sheet: str | None,
     duplicates: str,
     no_check: bool,
     journal: JournalPlace | None,
@@ -108,7 +112,7 @@ def send_many(
     outage_timeout: int,
     connection: Connection,
 ) -> int:
-    """Send a message to each row of FILE: CSV with a header row, JSONL, or - for standard input.
+    """Send a message to each row of FILE: CSV or a spreadsheet with a header row, JSONL, or - for standard input.
 
     In the message options, {column} is replaced with the cell of the row.
 
@@ -128,6 +132,7 @@ def send_many(
         key_column=key_column,
         encoding=encoding,
         delimiter=delimiter,
+        sheet=sheet,
         duplicates=duplicates,
         check_template=not no_check,
         sandbox=connection.sandbox,
