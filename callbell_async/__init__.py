@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         InvalidMessageError as InvalidMessageError,
         JournalError as JournalError,
         NotFoundError as NotFoundError,
+        OptedOutError as OptedOutError,
         OutageError as OutageError,
         Outcome as Outcome,
         PaginationError as PaginationError,
@@ -125,6 +126,7 @@ if TYPE_CHECKING:
     from callbell_async.models.receipts import MessageFailure as MessageFailure, MessageReceipt as MessageReceipt
     from callbell_async.models.results import SendReport as SendReport, SendResult as SendResult
     from callbell_async.models.unset import UNSET as UNSET
+    from callbell_async.recipients.opt_outs import OptOutList as OptOutList
     from callbell_async.recipients.parser import RecipientParser as RecipientParser
 else:
     _EXPORTS = {
@@ -146,6 +148,7 @@ else:
             "InvalidMessageError",
             "JournalError",
             "NotFoundError",
+            "OptedOutError",
             "OutageError",
             "Outcome",
             "PaginationError",
@@ -251,6 +254,7 @@ else:
             "SendResult",
         ),
         "callbell_async.models.unset": ("UNSET",),
+        "callbell_async.recipients.opt_outs": ("OptOutList",),
         "callbell_async.recipients.parser": ("RecipientParser",),
     }
 

@@ -7,6 +7,7 @@ CallbellError
 ├── ClientClosedError (RuntimeError)    the client was closed before this call; nothing was sent
 ├── BulkSendError                       raised by SendReport.raise_for_failures()
 ├── DuplicateMessageError               a message that the journal has already, or that was given twice
+├── OptedOutError                       a recipient that the run excludes
 ├── OutageError                         a run stopped because Callbell could not be reached
 ├── JournalError                        a journal that can't be used; nothing is sent that it has not recorded
 ├── RateLimiterError                    the engine of a shared rate limiter can't be used; nothing was sent
@@ -59,6 +60,7 @@ __all__ = [
     "InvalidMessageError",
     "JournalError",
     "NotFoundError",
+    "OptedOutError",
     "OutageError",
     "Outcome",
     "PaginationError",
@@ -85,7 +87,8 @@ class Outcome(StrEnum):
         NEVER_SENT: The message did not leave this process: sending it again can't create a duplicate.
         UNKNOWN: The message may have been accepted. It was written to the connection, and no readable response came, or
             a gateway responded without knowing whether Callbell accepted it (502, 504, 520, 522, 524).
-        SKIPPED: The message was not attempted: the journal has it already, or the run stopped first.
+        SKIPPED: The message was not attempted: the journal has it already, the recipient has opted out, or the run
+            stopped first.
     """
 
     ACCEPTED = "accepted"
@@ -178,6 +181,15 @@ class DuplicateMessageError(CallbellError):
         self.key = key
         self.entry = entry
         self.first_index = first_index
+
+
+class OptedOutError(CallbellError):
+    """The recipient is in the run's `exclude`, so nothing was sent. Remedy: none; to send later, remove it there and run again."""
+
+    outcome: Outcome = Outcome.SKIPPED
+
+    def __init__(self, message: str = "the recipient has opted out") -> None:
+        super().__init__(message)
 
 
 class OutageError(CallbellError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Generator, Iterable
 from typing import Any
 
 from callbell_async.arguments import check_count, check_seconds
@@ -19,6 +19,7 @@ from callbell_async.errors import ClientClosedError, ConfigurationError, Outcome
 from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.journal import Journal
 from callbell_async.models.results import Item, SendReport, SendResult
+from callbell_async.recipients.opt_outs import OptOutList
 
 __all__ = ["SendRun"]
 
@@ -55,6 +56,7 @@ class SendRun:
         shutdown_timeout: float,
         outage_timeout: float,
         runs: set[SendRun],
+        exclude: OptOutList | Collection[str] | None = None,
     ) -> None:
         self._started = True  # Until the arguments are checked: no warning from `__del__`.
         if concurrency is not None:
@@ -80,6 +82,7 @@ class SendRun:
             rules=StopRules(stop_on),
             outage_timeout=outage_timeout,
             shutdown_timeout=shutdown_timeout,
+            exclude=exclude if exclude is None or isinstance(exclude, OptOutList) else OptOutList(exclude),
         )
         self._pipeline = pipeline
         self._queue_size = concurrency or FIRST_WORKERS
@@ -118,6 +121,7 @@ class SendRun:
             results=tuple(map(results.__getitem__, sorted(results))),
             elapsed=ended_at - self._started_at,
             duplicates=pool.duplicates,
+            opted_out=pool.opted_out,
             **{outcome.value: pool.counts[outcome.value] for outcome in Outcome},
         )
 

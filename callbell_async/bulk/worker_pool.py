@@ -17,11 +17,12 @@ from callbell_async.bulk.result_queue import ResultQueue
 from callbell_async.bulk.source import MessageSource
 from callbell_async.bulk.stop_rules import StopRules
 from callbell_async.endpoints.messages import read_receipt, send_request
-from callbell_async.errors import InvalidMessageError, JournalError, Outcome, TransportError
+from callbell_async.errors import InvalidMessageError, JournalError, OptedOutError, Outcome, TransportError
 from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.requests import CallState, IdleWorkers
 from callbell_async.models.messages import Message
 from callbell_async.models.results import SendResult
+from callbell_async.recipients.opt_outs import OptOutList
 from callbell_async.wire import dump_message
 
 __all__ = ["WorkerPool"]
@@ -60,10 +61,12 @@ class WorkerPool:
         rules: Decides which error stops the run.
         outage_timeout: The seconds that the run pauses at the most while Callbell can't be reached.
         shutdown_timeout: The seconds that requests in flight have when the run is cancelled.
+        exclude: The recipients that get nothing.
 
     Attributes:
         counts: The number of results by outcome.
         duplicates: The number of `SKIPPED` results that are duplicates.
+        opted_out: The number of `SKIPPED` results whose recipients are excluded.
         results: The results by index, if they are kept.
         stop_error: The error that stopped the run.
         failure: The exception that the run raises at its end.
@@ -81,12 +84,14 @@ class WorkerPool:
         rules: StopRules,
         outage_timeout: float,
         shutdown_timeout: float,
+        exclude: OptOutList | None = None,
     ) -> None:
         self._source = source
         self._journal_source = source if isinstance(source, JournalSource) else None
         self._concurrency = concurrency
         self._on_result = on_result
         self._rules = rules
+        self._exclude = exclude
         self._shutdown_timeout = shutdown_timeout
         self._queue: ResultQueue | None = None
         self._workers: list[_Worker] = []
@@ -100,7 +105,7 @@ class WorkerPool:
         self._cancelled = self._impatient = False
         self._further_failures = 0
         self.counts: Counter[str] = Counter()
-        self.duplicates = 0
+        self.duplicates = self.opted_out = 0
         self.results: dict[int, SendResult] | None = None
         self.stop_error: BaseException | None = None
         self.failure: BaseException | None = None
@@ -304,7 +309,12 @@ class WorkerPool:
             immediate = source if isinstance(source, MessageSource) and source.immediate else None
             while (given := await source.get() if immediate is None else immediate.get_nowait()) is not None:
                 index, item = given
-                if isinstance(item, _SENDABLE) and self.stop_error is None and not source.stopped:
+                if (
+                    isinstance(item, _SENDABLE)
+                    and self.stop_error is None
+                    and not source.stopped
+                    and not (self._exclude is not None and self._is_excluded(item))
+                ):
                     result = await self._send(worker, pipeline, index, item)
                 else:
                     result = self._not_sent(index, item)
@@ -339,7 +349,12 @@ class WorkerPool:
 
     def _skipped(self, index: int, item: Any) -> SendResult:
         message, key = (item.message, item.claim.row.key) if isinstance(item, ClaimedMessage) else (item, None)
-        return SendResult(index, message, Outcome.SKIPPED, error=self.stop_error, key=key)
+        error = OptedOutError() if self._is_excluded(item) else self.stop_error
+        return SendResult(index, message, Outcome.SKIPPED, error=error, key=key)
+
+    def _is_excluded(self, item: Any) -> bool:
+        message = item.message if isinstance(item, ClaimedMessage) else item
+        return self._exclude is not None and isinstance(message, Message) and self._exclude.excludes(message)
 
     async def _send(
         self, worker: _Worker, pipeline: RequestPipeline, index: int, item: Message | ClaimedMessage
@@ -401,8 +416,9 @@ class WorkerPool:
 
     def _count(self, result: SendResult) -> None:
         self.counts[result.outcome.value] += 1
-        if result.outcome is Outcome.SKIPPED and result.is_duplicate:
-            self.duplicates += 1
+        if result.outcome is Outcome.SKIPPED:
+            self.duplicates += result.is_duplicate
+            self.opted_out += result.is_opted_out
         if self.results is not None:
             self.results[result.index] = result
 

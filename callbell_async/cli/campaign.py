@@ -38,6 +38,7 @@ from callbell_async.errors import JournalError, Outcome
 from callbell_async.journal import Journal
 from callbell_async.models.messages import Message
 from callbell_async.models.results import Item, SendReport, SendResult
+from callbell_async.recipients.opt_outs import OptOutList
 from callbell_async.wire import dump_keyed_message
 
 __all__ = ["SHOWN_FAILURES", "Campaign", "open_input", "run_campaign"]
@@ -73,6 +74,7 @@ def run_campaign(
     rows, plan = open_input(job)
     connection = attrs.evolve(connection, sandbox=job.sandbox, base_url=job.base_url).ready()
     failed = outputs.failed_rows(rows, journal=journal)
+    exclude = job.opt_outs()
     total = rows.count()
     with ShutdownSignals() as signals:
         campaign = Campaign(
@@ -82,6 +84,7 @@ def run_campaign(
             signals=signals,
             total=total,
             failed=failed,
+            exclude=exclude,
             as_json=outputs.as_json,
         )
         try:
@@ -146,6 +149,7 @@ class Campaign:
         signals: ShutdownSignals,
         total: int | None = None,
         failed: FailedRows | None = None,
+        exclude: OptOutList | None = None,
         as_json: bool = False,
     ) -> None:
         self._rows = rows
@@ -154,6 +158,7 @@ class Campaign:
         self._signals = signals
         self._total = total
         self._failed = failed
+        self._exclude = exclude
         self._duplicates: DuplicateRows | None = None
         self._as_json = as_json
         self._journal: Journal | None = None
@@ -208,6 +213,7 @@ class Campaign:
             on_result=self._on_result,
             shutdown_timeout=SHUTDOWN_TIMEOUT,
             outage_timeout=outage_timeout,
+            exclude=self._exclude,
         )
         showing = asyncio.create_task(self._show_progress(run))
         try:
@@ -271,7 +277,9 @@ class Campaign:
         if untried and result.key is None and self._journal is not None:
             return self._add_untried(row, found, result.message, self._journal)
         self._add(row, found)
-        if not found.complete and not untried:
+        if found.opted_out:
+            self._show(found, "opt-outs")
+        elif not found.complete and not untried:
             self._show(found, "failures")
         return None
 

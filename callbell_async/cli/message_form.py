@@ -34,7 +34,7 @@ from callbell_async.recipients.parser import RecipientParser
 if TYPE_CHECKING:
     from callbell_async.client import CallbellClient
 
-__all__ = ["MessageForm", "MessagePlan", "check_template", "message_to", "plan_for_rows"]
+__all__ = ["MessageForm", "MessagePlan", "check_template", "message_to", "plan_for_rows", "recipient_parser"]
 
 _FIELDS = {
     "text": "text",

@@ -22,6 +22,7 @@ __all__ = [
     "GroupedCommand",
     "all_options",
     "concurrency_range",
+    "exclude_option",
     "json_option",
     "message_options",
     "option",
@@ -168,6 +169,15 @@ def run_options(command: Command) -> Command:
             help="How long a run waits during an outage before it stops; 0 never waits.",
         ),
     )(command)
+
+
+exclude_option = option(
+    "--exclude",
+    type=FILE,
+    multiple=True,
+    group="Input",
+    help="File with recipients that get nothing: CSV, a spreadsheet, or one on each line; repeatable.",
+)
 
 
 def output_options(command: Command) -> Command:

@@ -12,7 +12,7 @@ import attrs
 from callbell_async.cli.duplicates import DuplicateRowError
 from callbell_async.cli.output import info, result, result_json
 from callbell_async.cli.places import JournalPlace, RateLimiterPlace
-from callbell_async.errors import CallbellError, DuplicateMessageError, InvalidMessageError, Outcome
+from callbell_async.errors import CallbellError, DuplicateMessageError, InvalidMessageError, OptedOutError, Outcome
 from callbell_async.models.results import SendReport, SendResult
 
 __all__ = [
@@ -42,12 +42,14 @@ class RowResult:
     Attributes:
         line: The line of the input on which the row begins, from 1.
         outcome: The outcome in this run.
-        complete: Nothing is left to do: the message was accepted, now or before, or an earlier row has the same message.
+        complete: Nothing is left to do: the message was accepted, now or before, an earlier row has the same message, or the recipient has
+            opted out.
         may_be_accepted: The message may have been accepted, now or before, so that it must not be sent again unasked.
         key: The message's key in the journal, if there is one.
         uuid: The accepted message's uuid.
         attempts: The number of requests.
         reason: Why it was not accepted, on one line, without recipient and text.
+        opted_out: The recipient is in a file of `--exclude`.
     """
 
     line: int
@@ -58,6 +60,7 @@ class RowResult:
     uuid: str | None = None
     attempts: int = 0
     reason: str | None = None
+    opted_out: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` writes."""
@@ -76,7 +79,7 @@ def row_result(line: int, result: SendResult) -> RowResult:
     # Also where the run ended before it: the row must not become a message of the next run.
     if isinstance(result.message, DuplicateRowError):
         return unsendable_row(line, result.message)
-    complete = result.outcome is Outcome.ACCEPTED or result.is_duplicate
+    complete = result.outcome is Outcome.ACCEPTED or result.is_duplicate or result.is_opted_out
     may_be_accepted = result.outcome is Outcome.UNKNOWN
     if isinstance(result.error, DuplicateMessageError) and not complete:
         may_be_accepted = result.error.entry.outcome is Outcome.UNKNOWN
@@ -89,6 +92,7 @@ def row_result(line: int, result: SendResult) -> RowResult:
         uuid=None if result.receipt is None else result.receipt.uuid,
         attempts=result.attempts,
         reason=None if result.outcome is Outcome.ACCEPTED else _reason(result.error),
+        opted_out=result.is_opted_out,
     )
 
 
@@ -101,6 +105,18 @@ def unsendable_row(line: int, error: InvalidMessageError) -> RowResult:
         complete=is_duplicate,
         may_be_accepted=False,
         reason=error.reason if is_duplicate else _reason(error),
+    )
+
+
+def opted_out_row(line: int) -> RowResult:
+    """The result of a row whose recipient is in a file of `--exclude`, in a run that sends nothing."""
+    return RowResult(
+        line=line,
+        outcome=Outcome.SKIPPED,
+        complete=True,
+        may_be_accepted=False,
+        reason=str(OptedOutError()),
+        opted_out=True,
     )
 
 
@@ -121,11 +137,13 @@ class Counts:
 
     outcomes: Counter[Outcome] = attrs.field(factory=Counter)
     complete: int = 0
+    opted_out: int = 0
 
     def add(self, row: RowResult) -> None:
         """Count one more."""
         self.outcomes[row.outcome] += 1
         self.complete += row.complete
+        self.opted_out += row.opted_out
 
     @property
     def total(self) -> int:
@@ -134,13 +152,13 @@ class Counts:
 
     @property
     def duplicates(self) -> int:
-        """The number of skipped messages with nothing left to do."""
-        return self.complete - self.outcomes[Outcome.ACCEPTED]
+        """The number of skipped messages that were accepted before, or that an earlier row has."""
+        return self.complete - self.outcomes[Outcome.ACCEPTED] - self.opted_out
 
     @property
     def not_sent(self) -> int:
-        """The number of messages that certainly were not sent in this run, without the duplicates."""
-        return self.outcomes[Outcome.NEVER_SENT] + self.outcomes[Outcome.SKIPPED] - self.duplicates
+        """The number of messages that certainly were not sent in this run, without duplicates and opt-outs."""
+        return self.outcomes[Outcome.NEVER_SENT] + self.outcomes[Outcome.SKIPPED] - self.duplicates - self.opted_out
 
     def rate(self, elapsed: float) -> float:
         """Messages per second, without the skipped ones.
@@ -153,8 +171,9 @@ class Counts:
     def words(self) -> str:
         """The counts in words, without those that are 0."""
         counts = {outcome.value: self.outcomes[outcome] for outcome in Outcome}
-        counts["skipped"] -= self.duplicates
+        counts["skipped"] -= self.duplicates + self.opted_out
         counts["already done"] = self.duplicates
+        counts["opted out"] = self.opted_out
         return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
@@ -165,12 +184,13 @@ def write_counts(report: SendReport, counts: Counts, *, as_json: bool) -> None:
     """Write the counts by outcome, as part of the result."""
     by_outcome = {outcome.value: counts.outcomes[outcome] for outcome in Outcome}
     if as_json:
-        elapsed = round(report.elapsed, 3)
-        result_json({"total": counts.total, **by_outcome, "duplicates": counts.duplicates, "elapsed": elapsed})
+        needless = {"duplicates": counts.duplicates, "opted_out": counts.opted_out}
+        result_json({"total": counts.total, **by_outcome, **needless, "elapsed": round(report.elapsed, 3)})
         return
+    skipped = {"already done": counts.duplicates, "opted out": counts.opted_out}
+    parts = ", ".join(f"{count} of them {name}" for name, count in skipped.items() if count)
     for name, count in by_outcome.items():
-        known = f" ({counts.duplicates} of them already done)" if name == "skipped" and counts.duplicates else ""
-        result(f"{name:<12}{count}{known}")
+        result(f"{name:<12}{count}{f' ({parts})' if name == 'skipped' and parts else ''}")
     result(f"{'total':<12}{counts.total} in {report.elapsed:.1f} s, {counts.rate(report.elapsed):.0f} a second")
 
 

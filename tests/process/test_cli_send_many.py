@@ -92,6 +92,7 @@ def test_json_has_an_object_a_result(file: Path, sandbox: Sandbox) -> None:
         "unknown": 0,
         "skipped": 0,
         "duplicates": 0,
+        "opted_out": 0,
     }
 
 

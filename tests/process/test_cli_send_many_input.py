@@ -380,8 +380,11 @@ TEMPLATE = "d980fb66fd5043d3ace1aa06ba044342"
             "--template: the template does not exist; check its identifier (--no-check skips this check)",
         ),
         (["--template", "Template title"], "--template: the template does not exist"),
-        (["--template", TEMPLATE], "--values: the template has 1 placeholders, but 0 values are given"),
-        (["--template", TEMPLATE, "--values", "{name},b"], "--values: the template has 1 placeholders, but 2 values"),
+        (["--template", TEMPLATE], "--values: the template has 1 placeholder, and the message has 0 values"),
+        (
+            ["--template", TEMPLATE, "--values", "{name},b"],
+            "--values: the template has 1 placeholder, and the message has 2 values",
+        ),
         (
             ["--template", TEMPLATE, "--values", "a", "--image", "https://example.com/a.png"],
             "--image, --document or --video: the template has text only",

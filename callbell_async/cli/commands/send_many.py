@@ -15,13 +15,22 @@ from callbell_async.cli.failed_rows import Outputs
 from callbell_async.cli.files import are_same
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.cli.message_form import MessageForm, MessagePlan
-from callbell_async.cli.options import FILE, GroupedCommand, message_options, option, output_options, run_options
+from callbell_async.cli.options import (
+    FILE,
+    GroupedCommand,
+    exclude_option,
+    message_options,
+    option,
+    output_options,
+    run_options,
+)
 from callbell_async.cli.output import info, result, result_json
 from callbell_async.cli.places import JOURNAL, JournalPlace
-from callbell_async.cli.results import explain_no_rows, unsendable_row
+from callbell_async.cli.results import explain_no_rows, opted_out_row, unsendable_row
 from callbell_async.cli.saved_run import SendJob
 from callbell_async.errors import ConfigurationError
 from callbell_async.models.messages import Message
+from callbell_async.recipients.opt_outs import OptOutList
 from callbell_async.wire import dump_message, load_json
 
 __all__ = ["send_many"]
@@ -69,6 +78,7 @@ DUPLICATES = ("skip", "send")
 @option(
     "--sheet", metavar="NAME", group="Input", help="Sheet of a spreadsheet; by default the first that is not hidden."
 )
+@exclude_option
 @option("--allow-empty", is_flag=True, group="Input", help="Send texts in which a cell is empty.")
 @option(
     "--duplicates",
@@ -99,6 +109,7 @@ def send_many(
     encoding: str | None,
     delimiter: str | None,
     sheet: str | None,
+    exclude: tuple[Path, ...],
     duplicates: str,
     no_check: bool,
     journal: JournalPlace | None,
@@ -133,6 +144,7 @@ def send_many(
         encoding=encoding,
         delimiter=delimiter,
         sheet=sheet,
+        exclude=exclude,
         duplicates=duplicates,
         check_template=not no_check,
         sandbox=connection.sandbox,
@@ -143,7 +155,7 @@ def send_many(
     )
     outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown, force=force)
     if dry_run:
-        return _check_rows(*open_input(job), outputs, skip_duplicates=duplicates == "skip")
+        return _check_rows(*open_input(job), outputs, skip_duplicates=duplicates == "skip", exclude=job.opt_outs())
     if journal is not None:
         job = job.with_digest()
     return run_campaign(job, connection, outputs, journal=journal)
@@ -155,9 +167,16 @@ SHOWN_BODIES = 5
 """The number of messages that are shown: enough to check the placeholders."""
 
 
-def _check_rows(rows: RowFile, plan: MessagePlan, outputs: Outputs, *, skip_duplicates: bool = True) -> int:
-    """Check every row, print all errors and duplicates, and return the exit status."""
-    good = bad = repeats = 0
+def _check_rows(
+    rows: RowFile,
+    plan: MessagePlan,
+    outputs: Outputs,
+    *,
+    skip_duplicates: bool = True,
+    exclude: OptOutList | None = None,
+) -> int:
+    """Check every row, print all errors, duplicates and opt-outs, and return the exit status."""
+    counts = {"good": 0, "bad": 0, "duplicates": 0, **({} if exclude is None else {"opted_out": 0})}
     with ExitStack() as stack:
         writer = outputs.failed_rows(rows)
         failed = None if writer is None else stack.enter_context(writer)
@@ -166,33 +185,35 @@ def _check_rows(rows: RowFile, plan: MessagePlan, outputs: Outputs, *, skip_dupl
             item = plan.item(row)
             if duplicates is not None:
                 item = duplicates.checked(item, row.line)
-            if isinstance(item, Message):
-                good += 1
-                if good <= SHOWN_BODIES:
+            if isinstance(item, Message) and exclude is not None and exclude.excludes(item):
+                counts["opted_out"] += 1
+                found = opted_out_row(row.line)
+            elif isinstance(item, Message):
+                counts["good"] += 1
+                if counts["good"] <= SHOWN_BODIES:
                     _show_body(row.line, dump_message(item), as_json=outputs.as_json)
                 continue
-            is_duplicate = isinstance(item, DuplicateRowError)
-            repeats += is_duplicate
-            bad += not is_duplicate
-            found = unsendable_row(row.line, item)
+            else:
+                counts["duplicates" if isinstance(item, DuplicateRowError) else "bad"] += 1
+                found = unsendable_row(row.line, item)
             if failed is not None:
                 failed.add(row, found)
             if outputs.as_json:
                 result_json(found.as_json())
             else:
                 info(f"line {row.line}: {found.outcome.value}: {found.reason}")
-    total = good + bad + repeats
+    total = sum(counts.values())
     if outputs.as_json:
-        result_json({"total": total, "good": good, "bad": bad, "duplicates": repeats})
+        result_json({"total": total, **counts})
     else:
-        for name, count in (("good", good), ("bad", bad), ("duplicates", repeats)):
-            result(f"{name:<12}{count}")
+        for name, count in counts.items():
+            result(f"{name.replace('_', ' '):<12}{count}")
     if not total:
         explain_no_rows(rows.name)
         return NOT_ALL_DONE
     if not outputs.as_json:
         info("dry run: nothing was sent")
-    return NOT_ALL_DONE if bad else DONE
+    return NOT_ALL_DONE if counts["bad"] else DONE
 
 
 def _show_body(line: int, body: bytes, *, as_json: bool) -> None:
