@@ -9,7 +9,7 @@ from callbell_async.bulk.journal_source import ClaimedMessage
 from callbell_async.endpoints.messages import read_receipt
 from callbell_async.errors import CallbellError, DuplicateMessageError, JournalError, Outcome
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.journal import ClaimRequest, Journal, Row, claim_queue_of, duplicate_error, writer_of
+from callbell_async.journal import IN_FLIGHT, ClaimRequest, Journal, Row, claim_queue_of, duplicate_error, writer_of
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import SendResult
@@ -45,10 +45,13 @@ class SingleSends:
             if not self._active and self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
 
-    async def find(self, key: str, journal: Journal) -> Row | None:
-        """Return the row of a message, or `None`; a result that is not written yet is not in it."""
+    async def find(self, key: str, journal: Journal, *, with_result: bool) -> Row | None:
+        """Return the row of a message, or `None`; `with_result` waits for a result that is not written yet."""
         await self._open(journal)
-        (row,) = await writer_of(journal).find([key])
+        writer = writer_of(journal)
+        (row,) = await writer.find([key])
+        if with_result and row is not None and row.state in IN_FLIGHT:
+            (row,) = await writer.ask_flushed(lambda store: store.find([key]))
         return row
 
     async def _open(self, journal: Journal) -> RequestPipeline:

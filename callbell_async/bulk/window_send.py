@@ -69,14 +69,14 @@ async def send_in_window(
     # One key for both: whatever was sent for it, the journal refuses the other.
     key = message.key or fallback.key or dump_keyed_message(message, journal=None)[0]
     message, fallback = attrs.evolve(message, key=key), attrs.evolve(fallback, key=key)
-    row = await sends.find(key, journal)
+    row = await sends.find(key, journal, with_result=True)
     if row is not None and row.state is State.ACCEPTED:
         # A redelivery needs no window.
         receipt = await send(message)
     else:
         receipt = await _send_one(message, fallback, contact_uuid, contacts, send)
     # The receipt may be that of an earlier or a concurrent call, which has sent the other one.
-    row = await sends.find(key, journal)
+    row = await sends.find(key, journal, with_result=False)
     is_fallback = row is not None and "template_uuid" in load_json(row.body)
     return WindowReceipt.of(receipt, is_fallback=is_fallback)
 

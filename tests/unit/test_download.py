@@ -263,7 +263,7 @@ async def test_more_bytes_than_announced(callbell: CallbellClient, sandbox: Sand
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP", "deflate", "identity"])
 async def test_a_compressed_file_is_decompressed(callbell: CallbellClient, sandbox: Sandbox, encoding: str) -> None:
     """A file that is stored in compressed form is decompressed."""
-    packed = {"deflate": zlib.compress, "identity": bytes}.get(encoding, gzip.compress)(PHOTO)
+    packed = {"deflate": zlib.compress(PHOTO), "identity": PHOTO}.get(encoding, gzip.compress(PHOTO))
     url = served(sandbox, faults.respond(200, packed, {"Content-Encoding": encoding}))
     assert await fetch(callbell, url) == PHOTO
 
