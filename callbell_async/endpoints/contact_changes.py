@@ -78,12 +78,19 @@ async def change_tags(
 
 
 async def run_steps(steps: Mapping[str, Callable[[], Awaitable[Any]]]) -> dict[str, Any]:
-    """Do the steps one after another, and return what they return; raises `HandOffError` when one fails."""
+    """Do the steps one after another, and return what they return.
+
+    Raises:
+        HandOffError: A step failed.
+        ConfigurationError: An argument of the first step is not valid; nothing was done.
+    """
     results: dict[str, Any] = {}
     for name, step in steps.items():
         try:
             results[name] = await step()
         except CallbellError as error:
+            if not results and isinstance(error, ConfigurationError):
+                raise
             done = dict.fromkeys(results, Outcome.ACCEPTED)
             raise HandOffError({**dict.fromkeys(steps, Outcome.SKIPPED), **done, name: error.outcome}) from error
     return results

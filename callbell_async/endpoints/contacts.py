@@ -252,7 +252,7 @@ class ContactsEndpoint(ConversationCalls):
 
         Args:
             uuid: the contact's identifier.
-            tags: the tags, one by one; upper and lower case are the same. A tag that the contact does not have is no error.
+            tags: the tags, one by one; upper and lower case are the same. Tags that the contact does not have are ignored.
 
         Returns:
             The contact as it was read last; it does not have the tags.
@@ -300,7 +300,7 @@ class ContactsEndpoint(ConversationCalls):
 
         Raises:
             HandOffError: a step failed. Its `steps` has the outcome of each step, and its `__cause__` is the error.
-            ConfigurationError: neither `team` nor `assigned_user` is given; nothing was done.
+            ConfigurationError: `uuid` is not valid, or neither `team` nor `assigned_user` is given; nothing was done.
         """
         if not team and not assigned_user:
             raise ConfigurationError("team: give the uuid of a team, or assigned_user= with the e-mail of a user")

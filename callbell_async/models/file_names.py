@@ -84,6 +84,6 @@ def _cleaned(written: str) -> str:
 def _shortened(stem: str, suffix: str) -> str:
     room = MAX_NAME_BYTES - len(suffix.encode())
     if room < 1:
-        # What looks like a suffix is most of the name.
+        # The suffix alone is longer than the limit.
         stem, suffix, room = stem + suffix, "", MAX_NAME_BYTES
     return stem.encode()[:room].decode(errors="ignore").rstrip(" .") + suffix

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from callbell_async.sandbox.exchange import SandboxRequest, SandboxResponse
 from callbell_async.sandbox.records import new_id
@@ -24,24 +24,24 @@ class _File(NamedTuple):
 
 
 class FileStore:
-    """The files of a sandbox, by the path of their URL."""
+    """The files of a sandbox, by the identifiers in their URLs."""
 
     def __init__(self) -> None:
         self._files: dict[str, _File] = {}
 
     def add(self, content: bytes, *, name: str, content_type: str, now: float) -> str:
         """Add a file and return the path of its URL."""
-        path = f"{FOLDER}{new_id()}/{quote(name, safe='')}"
-        self._files[path] = _File(content, content_type, now + LIFETIME)
-        return path
+        file_id = new_id()
+        self._files[file_id] = _File(content, content_type, now + LIFETIME)
+        return f"{FOLDER}{file_id}/{quote(name, safe='')}"
 
     def serves(self, request: SandboxRequest) -> bool:
         """Return whether a request is one for a file, which needs no token and does not count within the limit."""
         return not request.below_v1 and request.path.startswith(FOLDER)
 
     def respond(self, request: SandboxRequest, *, now: float) -> SandboxResponse:
-        """Return the file; 403 after its URL has expired, and 404 for any other path."""
-        file = self._files.get(f"{FOLDER}{quote(unquote(request.path.removeprefix(FOLDER)), safe='/')}")
+        """Return the file; 403 after its URL has expired, and 404 if there is none."""
+        file = self._files.get(request.path.removeprefix(FOLDER).partition("/")[0])
         if file is None or request.method != "GET":
             return SandboxResponse(404, {"error": "not found"})
         if now >= file.expires_at:

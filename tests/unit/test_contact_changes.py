@@ -237,7 +237,9 @@ async def test_a_step_that_fails(
 
 
 async def test_a_hand_off_to_nobody(callbell: CallbellClient, sandbox: Sandbox, contact: SandboxContact) -> None:
-    """Without a team and a user nothing is done."""
+    """Without a team and a user, and without a contact, nothing is done."""
     with pytest.raises(ConfigurationError, match="team: give the uuid of a team, or assigned_user="):
         await callbell.contacts.hand_off(contact.uuid, note="wants a refund")
+    with pytest.raises(ConfigurationError, match="not an identifier"):
+        await callbell.contacts.hand_off(" ", team="returns")
     assert sandbox.requests == []
