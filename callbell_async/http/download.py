@@ -128,10 +128,7 @@ class Download:
                 if total > self._max_bytes:
                     raise _too_large(self._max_bytes)
                 yield piece
-        if rest := self._inflater.finish():
-            if total + len(rest) > self._max_bytes:
-                raise _too_large(self._max_bytes)
-            yield rest
+        self._inflater.finish()
 
     async def read(self) -> bytes:
         """Return the whole file.

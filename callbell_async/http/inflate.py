@@ -44,14 +44,10 @@ class Inflater:
             if piece:
                 yield piece
 
-    def finish(self) -> bytes:
-        """Return the rest of the data; raises `DownloadError` if the end is missing."""
-        if not self.is_compressed:
-            return b""
-        rest = self._zlib.flush()
-        if not self._zlib.eof:
+    def finish(self) -> None:
+        """Raise `DownloadError` if the end of a compressed file is missing."""
+        if self.is_compressed and not self._zlib.eof:
             raise DownloadError("the compressed file is not complete")
-        return rest
 
 
 def _new() -> zlib._Decompress:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gzip
 import sys
+import threading
 import zlib
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import aiohttp
@@ -26,7 +28,7 @@ from callbell_async.http.inflate import PIECE, Inflater
 from callbell_async.sandbox import Fault, Sandbox, faults
 from callbell_async.webhooks import parse_event
 from tests.fixtures.sandbox import Clock
-from tests.support.calls import client_for, half_a_minute_passes, nobody_listening
+from tests.support.calls import client_for, half_a_minute_passes, nobody_listening, ticks
 from tests.support.clock import current_loop
 from tests.support.webhook_listener import Listen
 
@@ -163,7 +165,7 @@ async def test_the_error_does_not_show_the_url(callbell: CallbellClient, sandbox
 # --- the addresses ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0x7f.1"])
 async def test_this_machine_is_refused_by_default(callbell: CallbellClient, sandbox: Sandbox, host: str) -> None:
     """Without `allow_private_hosts` no connection is made to this machine, neither by address nor by name."""
     url = sandbox.add_file(PHOTO).replace("127.0.0.1", host)
@@ -222,7 +224,10 @@ async def test_redirects_have_an_end(callbell: CallbellClient, sandbox: Sandbox)
     assert len(sandbox.requests) == 6
 
 
-@pytest.mark.parametrize("url", ["", "photo.jpg", "file:///etc/passwd", "ftp://example.com/a", "http://exa mple.com/"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "photo.jpg", "file:///etc/passwd", "ftp://example.com/a", "http://exa mple.com/", "http://.example.com/"],
+)
 async def test_a_url_that_is_not_http(callbell: CallbellClient, url: str) -> None:
     """A URL of another kind is refused before anything is requested."""
     with pytest.raises(DownloadError, match="the URL can't be used"):
@@ -276,12 +281,27 @@ async def test_a_decompression_bomb_is_bounded(callbell: CallbellClient, sandbox
         await fetch(callbell, url, max_bytes=100_000)
 
 
+def inflated(*parts: bytes) -> list[bytes]:
+    """Return the pieces into which a compressed body is decompressed that arrives in these parts."""
+    inflater = Inflater("gzip")
+    pieces = [piece for part in parts for piece in inflater.feed(part)]
+    inflater.finish()
+    return pieces
+
+
 def test_decompression_goes_in_small_steps() -> None:
     """However much a body grows, it is decompressed in pieces of 64 KiB, and files of several members are read to the end."""
-    inflater = Inflater("gzip")
-    pieces = [*inflater.feed(gzip.compress(bytes(5_000_000)) + gzip.compress(b"end")), inflater.finish()]
+    pieces = inflated(gzip.compress(bytes(5_000_000)) + gzip.compress(b"end"))
     assert max(map(len, pieces)) == PIECE
     assert b"".join(pieces) == bytes(5_000_000) + b"end"
+
+
+@pytest.mark.parametrize("size", [1, PIECE - 1, PIECE, PIECE + 1, PIECE + 258, 2 * PIECE])
+def test_no_byte_is_lost_between_two_steps(size: int) -> None:
+    """A file is complete whatever its size and the parts in which it arrives."""
+    body = gzip.compress(bytes(size))
+    assert b"".join(inflated(body)) == bytes(size)
+    assert b"".join(inflated(*(bytes([byte]) for byte in body))) == bytes(size)
 
 
 @pytest.mark.parametrize(
@@ -370,6 +390,27 @@ async def test_the_file_appears_when_it_is_complete(callbell: CallbellClient, sa
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_a_call_that_is_cancelled_while_the_file_is_opened(
+    callbell: CallbellClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A cancelled call waits until the file is open, and removes it."""
+    release = threading.Event()
+    with ThreadPoolExecutor(1) as executor:
+        current_loop().set_default_executor(executor)
+        async with callbell.download(sandbox.add_file(PHOTO), allow_private_hosts=True) as download:
+            busy = current_loop().run_in_executor(None, release.wait)
+            saving = asyncio.create_task(download.save(tmp_path))
+            await ticks()
+            saving.cancel()
+            await ticks()
+            assert not saving.done()
+            release.set()
+            with pytest.raises(asyncio.CancelledError):
+                await saving
+            assert await busy
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_file_is_not_replaced_unasked(callbell: CallbellClient, sandbox: Sandbox, tmp_path: Path) -> None:
     """A file of the same name is kept, unless `overwrite` is true."""
     path = tmp_path / "photo.jpg"
@@ -403,6 +444,27 @@ async def test_a_file_that_appears_meanwhile_is_kept(
             await saving
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"other"
+
+
+async def test_a_file_system_without_hard_links(
+    callbell: CallbellClient, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a file can't have two names, it is renamed, and a file that exists is still kept."""
+
+    def refuse(path: Path, target: Path) -> None:
+        (tmp_path / "other.jpg").write_bytes(b"other")
+        raise PermissionError("no hard links")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    url = sandbox.add_file(PHOTO)
+    async with callbell.download(url, allow_private_hosts=True) as download:
+        assert (await download.save(tmp_path / "photo.jpg")).read_bytes() == PHOTO
+    (tmp_path / "other.jpg").unlink()
+    async with callbell.download(url, allow_private_hosts=True) as download:
+        with pytest.raises(ConfigurationError, match="a file of this name exists"):
+            await download.save(tmp_path / "other.jpg")
+    assert (tmp_path / "other.jpg").read_bytes() == b"other"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 async def test_a_file_that_is_too_large_leaves_nothing(
