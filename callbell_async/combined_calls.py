@@ -66,10 +66,12 @@ class CombinedCalls(ABC):
             JournalError: The journal can't be used; the reply was not sent.
         """
         check_instance("event", event, MessageCreated, "reply to the event of a received message")
-        message = TextMessage(**event.reply_fields(), text=text, key=key)
+        fields = event.reply_fields()
         if journal is not None and key is None:
-            digest = hashlib.blake2b(f"{event.key}\n{text}".encode(), digest_size=16).hexdigest()
-            message = TextMessage(**event.reply_fields(), text=text, key=digest)
+            # The text is not checked yet.
+            named = f"{event.key}\n{text}".encode(errors="surrogatepass")
+            key = hashlib.blake2b(named, digest_size=16).hexdigest()
+        message = TextMessage(**fields, text=text, key=key)
         return await self.send(message, journal=journal)
 
     async def send_in_window(

@@ -135,7 +135,7 @@ async def test_concurrent_changes_are_all_kept(
 
 
 @pytest.mark.parametrize("accepted", [True, False])
-async def test_a_write_in_doubt_is_verified(
+async def test_a_write_without_a_response_is_verified(
     callbell: CallbellClient, sandbox: Sandbox, contact: SandboxContact, accepted: bool
 ) -> None:
     """A write without a response is verified by reading: it is repeated only if it was not made."""
@@ -145,7 +145,7 @@ async def test_a_write_in_doubt_is_verified(
     assert methods(sandbox).count("PATCH") == (1 if accepted else 2)
 
 
-async def test_writes_that_are_always_in_doubt(
+async def test_writes_that_never_get_a_response(
     callbell: CallbellClient, sandbox: Sandbox, contact: SandboxContact
 ) -> None:
     """If the last write has no response either, its error is the cause."""

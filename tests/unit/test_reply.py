@@ -143,7 +143,7 @@ async def test_a_key_of_your_own(
     assert [message.body["content"]["text"] for message in sandbox.messages] == ["Good morning!"]
 
 
-async def test_a_reply_in_doubt_is_not_sent_again(
+async def test_an_unknown_reply_is_not_sent_again(
     callbell: CallbellClient, sandbox: Sandbox, webhook: WebhookListener, tmp_path: Path
 ) -> None:
     """After a lost response the reply is `UNKNOWN`, and the next delivery of the event does not send it again."""
@@ -203,6 +203,14 @@ def test_an_event_that_gets_no_reply(fields: dict[str, Any], field: str) -> None
         incoming(**fields).reply_fields()
     assert caught.value.field == field
     assert "a name" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "half a character: \ud83d", None])
+async def test_a_wrong_text(callbell: CallbellClient, sandbox: Sandbox, tmp_path: Path, text: str) -> None:
+    """A text that is not valid is refused as in any message, with a journal, too."""
+    with pytest.raises(InvalidMessageError, match=r"^text: "):
+        await callbell.reply(incoming(), text=text, journal=Journal(tmp_path / "replies.db"))
+    assert sandbox.requests == []
 
 
 async def test_another_event_is_refused(callbell: CallbellClient) -> None:

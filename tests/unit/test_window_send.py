@@ -190,8 +190,8 @@ async def test_after_any_other_error_nothing_more_is_sent(
     assert kinds(sandbox) == accepted
 
 
-async def test_a_first_attempt_in_doubt_is_not_followed_by_the_template(sandbox: Sandbox) -> None:
-    """If the policy repeats a message in doubt and the second attempt is refused because of the window, the template is not sent."""
+async def test_an_unknown_first_attempt_is_not_followed_by_the_template(sandbox: Sandbox) -> None:
+    """If the policy sends an `UNKNOWN` message again, and the second attempt is refused because of the window, the template is not sent."""
     refuse(sandbox, faults.accept_then_close(), closed_window())
     async with client_of(sandbox, RetryPolicy(attempts=2, wait_initial=0.0, resend_unknown=True)) as callbell:
         with pytest.raises(BadRequestError) as caught:
@@ -208,7 +208,9 @@ def journal(tmp_path: Path) -> Journal:
     return Journal(tmp_path / "parcels.db")
 
 
-async def test_a_redelivery_never_sends_the_other(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
+async def test_a_further_call_never_sends_the_template_after_the_message(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
     """When the window has closed meanwhile, a further call still returns the receipt of the message."""
     first = await callbell.send_in_window(TEXT, fallback=TEMPLATE, journal=journal)
     close_window(sandbox)
@@ -217,7 +219,7 @@ async def test_a_redelivery_never_sends_the_other(callbell: CallbellClient, sand
     assert kinds(sandbox) == ["text"]
 
 
-async def test_a_redelivery_never_sends_the_message_after_the_template(
+async def test_a_further_call_never_sends_the_message_after_the_template(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
     """When the window has opened meanwhile, a further call returns the receipt of the template, in a later process too."""
@@ -231,7 +233,7 @@ async def test_a_redelivery_never_sends_the_message_after_the_template(
     assert kinds(sandbox) == ["template"]
 
 
-async def test_a_redelivery_needs_no_window(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
+async def test_a_further_call_needs_no_window(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
     """A further call makes no request at all, so it succeeds while Callbell can't be reached."""
     first = await callbell.send_in_window(TEXT, fallback=TEMPLATE, journal=journal)
     sent = len(sandbox.requests)
@@ -241,10 +243,10 @@ async def test_a_redelivery_needs_no_window(callbell: CallbellClient, sandbox: S
 
 
 @pytest.mark.parametrize("is_open", [True, False])
-async def test_in_doubt_neither_is_sent_again(
+async def test_after_unknown_neither_is_sent_again(
     callbell: CallbellClient, sandbox: Sandbox, journal: Journal, is_open: bool
 ) -> None:
-    """A message in doubt is not followed by the template at the next call, nor a template in doubt by the message."""
+    """An `UNKNOWN` message is not followed by the template at the next call, nor an `UNKNOWN` template by the message."""
     if not is_open:
         close_window(sandbox)
     refuse(sandbox, faults.accept_then_close())
