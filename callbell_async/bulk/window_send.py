@@ -71,7 +71,7 @@ async def send_in_window(
     message, fallback = attrs.evolve(message, key=key), attrs.evolve(fallback, key=key)
     row = await sends.find(key, journal, with_result=True)
     if row is not None and row.state is State.ACCEPTED:
-        # What was accepted needs no window.
+        # A message that was accepted needs no window.
         receipt = await send(message)
     else:
         receipt = await _send_one(message, fallback, contact_uuid, contacts, send)

@@ -300,10 +300,12 @@ class ContactsEndpoint(ConversationCalls):
 
         Raises:
             HandOffError: a step failed. Its `steps` has the outcome of each step, and its `__cause__` is the error.
-            ConfigurationError: `uuid` is not valid, or neither `team` nor `assigned_user` is given; nothing was done.
+            ConfigurationError: `uuid` or `note` is not valid, or neither `team` nor `assigned_user` is given; nothing was done.
         """
         if not team and not assigned_user:
             raise ConfigurationError("team: give the uuid of a team, or assigned_user= with the e-mail of a user")
+        if note is not None and not (isinstance(note, str) and note.strip()):
+            raise ConfigurationError("note: must be a non-blank string; leave it out for no note")
         steps: dict[str, Callable[[], Awaitable[Any]]] = {
             "assign": partial(self.update, uuid, team_uuid=team or UNSET, assigned_user=assigned_user or UNSET)
         }

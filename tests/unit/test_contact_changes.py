@@ -103,7 +103,7 @@ async def test_a_lost_change_is_made_again(callbell: CallbellClient, sandbox: Sa
 async def test_the_third_write_may_be_the_one_that_lasts(
     callbell: CallbellClient, sandbox: Sandbox, contact: SandboxContact
 ) -> None:
-    """A change that was lost twice and is there after the third write is no error."""
+    """A change that was lost twice and is there after the third write succeeds."""
     others = iter([["lead"], ["lead"], ["lead"]])
     on_request(sandbox, "GET", lambda: setattr(contact, "tags", next(others, contact.tags)))
     assert (await callbell.contacts.add_tags(contact.uuid, "mine")).tags == ("lead", "mine")
@@ -247,9 +247,12 @@ async def test_a_step_that_fails(
 
 
 async def test_a_hand_off_to_nobody(callbell: CallbellClient, sandbox: Sandbox, contact: SandboxContact) -> None:
-    """Without a team and a user, and without a contact, nothing is done."""
+    """Without a team and a user, with a blank note, or without a contact, nothing is done."""
     with pytest.raises(ConfigurationError, match="team: give the uuid of a team, or assigned_user="):
         await callbell.contacts.hand_off(contact.uuid, note="wants a refund")
+    for note in ("", " ", 5):
+        with pytest.raises(ConfigurationError, match="note: must be a non-blank string"):
+            await callbell.contacts.hand_off(contact.uuid, team="returns", note=note)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="not an identifier"):
         await callbell.contacts.hand_off(" ", team="returns")
     assert sandbox.requests == []
