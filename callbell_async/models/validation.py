@@ -139,6 +139,15 @@ def _digits_of(field: str, value: object, form: re.Pattern[str], reason: str) ->
     return written, number
 
 
+def is_number(value: object) -> bool:
+    """Return whether a value is one telephone number in international form."""
+    try:
+        check_number("to", value)
+    except InvalidMessageError:
+        return False
+    return True
+
+
 def _without_punctuation(written: str) -> str:
     number = written.translate(_PUNCTUATION)
     return "+" + number[2:] if number.startswith("00") else number
