@@ -36,7 +36,7 @@ class RecipientParser:
         landlines: Accept landlines although `strict` is set: WhatsApp Business accounts may have such numbers.
 
     Raises:
-        ConfigurationError: There is no such region.
+        ConfigurationError: The region is not known.
         ModuleNotFoundError: The extra `phone` is needed and not installed.
     """
 
@@ -48,7 +48,7 @@ class RecipientParser:
             region = region.upper() if isinstance(region, str) else region
             if region not in self._numbers.SUPPORTED_REGIONS:
                 raise ConfigurationError(
-                    f"region={region!r}: there is no such region; give two letters of ISO 3166-1, such as 'ES' or 'GB'"
+                    f"region={region!r}: unknown region; give two letters of ISO 3166-1, such as 'ES' or 'GB'"
                 )
         self._region = region
         self._strict = strict

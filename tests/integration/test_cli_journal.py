@@ -16,6 +16,7 @@ import pytest
 from callbell_async.cli.exit_codes import DONE, JOURNAL_UNUSABLE, NOT_ALL_DONE, WRONG_USE
 from callbell_async.sandbox import Sandbox, SandboxThread
 from tests.support.command_line import environment_for, run, started
+from tests.support.gate import Gate
 from tests.support.services import Service
 
 PASSWORD = "s3cretpass"
@@ -161,10 +162,16 @@ def test_two_machines_share_a_file_and_a_rate_limit(sandbox: Sandbox, url: str, 
         limiter,
         "--rate",
         "100",
+        "--concurrency",
+        "5",
         "--json",
     )
+    gate = Gate(sandbox, after=0)
     with ExitStack() as stack:
         processes = [stack.enter_context(started(*command, environment=environment_for(sandbox))) for _ in range(2)]
+        # More than one process has in flight.
+        gate.wait_for(6)
+        gate.open()
         written = [process.communicate() for process in processes]
     counts = [json.loads(output.splitlines()[-1]) for output, _ in written]
     assert sent_texts(sandbox) == ALL_TEXTS

@@ -201,7 +201,7 @@ async def test_a_run_skips_the_recipients(tmp_path: Path, with_journal: bool) ->
 
 
 async def test_an_opt_out_during_a_run_counts(tmp_path: Path) -> None:
-    """A recipient that is added while the run sends gets nothing from then on."""
+    """A recipient that is added while the run sends gets nothing after that."""
     opt_outs = OptOutList()
     async with Sandbox() as sandbox, CallbellClient(sandbox.token, base_url=sandbox.url) as callbell:
         run = callbell.send_many(

@@ -213,7 +213,7 @@ def test_without_the_extra_nothing_changes(tmp_path: Path, without_extra: None) 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--region", "UK"], "--region: 'UK': there is no such region"),
+        (["--region", "UK"], "--region: 'UK': unknown region"),
         (["--region", "ES", "--channel", "telegram"], "--region: requires --channel whatsapp"),
         (["--strict", "--channel", "telegram"], "--strict: requires --channel whatsapp"),
     ],
