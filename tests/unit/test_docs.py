@@ -98,11 +98,3 @@ def test_the_glossary_is_sorted() -> None:
         assert terms == sorted(terms, key=lambda term: (term[0].isdigit(), term))
     every_term = [term for terms in tables for term in terms]
     assert len(every_term) == len(set(every_term))
-
-
-def test_the_index_lists_every_page() -> None:
-    """The index of the docs links each page once, under its kind: tutorial, how-to, reference, explanation."""
-    index = ROOT / "docs" / "README.md"
-    linked = re.findall(r"\]\(([^)#:]+\.md)\)", index.read_text(encoding="utf-8"))
-    pages = [str(page.relative_to(index.parent)) for page in PAGES if page not in (ROOT / "README.md", index)]
-    assert sorted(linked) == sorted([*pages, "../CHANGELOG.md"])
