@@ -9,7 +9,7 @@ from typing import Any
 
 import griffe
 
-KINDS = {
+KINDS: dict[int, griffe.ParameterKind] = {
     inspect.Parameter.POSITIONAL_OR_KEYWORD: griffe.ParameterKind.positional_or_keyword,
     inspect.Parameter.KEYWORD_ONLY: griffe.ParameterKind.keyword_only,
 }
@@ -34,7 +34,7 @@ def parameters_of(found: griffe.Class) -> Iterator[griffe.Parameter]:
         field = found.all_members.get(name)
         yield griffe.Parameter(
             name,
-            annotation=field.annotation if field is not None and field.is_attribute else None,
+            annotation=field.annotation if isinstance(field, griffe.Attribute | griffe.Alias) else None,
             kind=KINDS[parameter.kind],
             default=None if parameter.default is inspect.Parameter.empty else default_of(parameter.default),
         )

@@ -42,10 +42,10 @@ OWNERS: dict[str, Callable[..., Any]] = {
     "WebhookApp": WebhookApp,
     "MessageTracker": MessageTracker,
 }
-"""What the table has options of."""
+"""The classes and methods whose options are in the table."""
 
 SUBJECTS = {"message", "messages", "handler", "receiver", "journal_path", "path", "url"}
-"""Positional arguments that are no options."""
+"""Positional arguments, which the table leaves out."""
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, object]:
