@@ -6,6 +6,7 @@ import enum
 import importlib
 import inspect
 import re
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ PAGES = Path(__file__).parents[2] / "docs" / "reference" / "api"
 MODULES = ("callbell_async", "callbell_async.webhooks", "callbell_async.sandbox", "callbell_async.limits")
 WHOLE_MODULES = {"callbell_async.sandbox.faults", "callbell_async.pytest_plugin"}
 # Built by the library alone: users never give their parameters.
-BUILT_BY_THE_LIBRARY = {"SendRun", "Paginator", "TrackedMessage", "FaultRule", "WebhookSender", "Exchange"}
+BUILT_BY_THE_LIBRARY = {"SendRun", "Paginator", "TrackedMessage", "FaultRule", "WebhookSender", "Exchange", "Download"}
 
 
 def find(path: str) -> Any:
@@ -82,7 +83,9 @@ def callables(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     if inspect.isfunction(value):
         yield path, value
     elif inspect.isclass(value) or inspect.ismodule(value):
-        for name, member in vars(value).items():
+        # Of a class with a base class, the page of the client shows the inherited methods too.
+        owners = reversed(value.__mro__) if value is CallbellClient else [value]
+        for name, member in (pair for owner in owners for pair in vars(owner).items()):
             function = member.__func__ if isinstance(member, (staticmethod, classmethod)) else member
             is_imported = inspect.ismodule(value) and getattr(function, "__module__", "") != value.__name__
             if inspect.isfunction(function) and not is_imported and not name.startswith("_"):
@@ -140,6 +143,8 @@ def missing_of_class(value: Any) -> list[str]:
     known = described(docstring, "Args") | described(docstring, "Attributes")
     if issubclass(value, enum.Enum):
         wanted = set(value.__members__)
+    elif typing.is_typeddict(value):
+        wanted = set(value.__annotations__)
     elif attrs.has(value):
         wanted = {field.alias for field in attrs.fields(value) if field.init and not field.name.startswith("_")}
     elif issubclass(value, Exception) or inspect.isabstract(value) or is_built_by_the_library(value):

@@ -31,6 +31,9 @@ OWNERS: dict[str, Callable[..., Any]] = {
     "CallbellClient": CallbellClient,
     "RetryPolicy": RetryPolicy,
     "send": CallbellClient.send,
+    "reply": CallbellClient.reply,
+    "send_in_window": CallbellClient.send_in_window,
+    "download": CallbellClient.download,
     "send_many": CallbellClient.send_many,
     "reconcile": CallbellClient.reconcile,
     "Journal": Journal,
@@ -70,6 +73,14 @@ def test_the_table_has_every_option() -> None:
     expected = {(owner, option) for owner, function in OWNERS.items() for option in options_of(function)}
     assert set(ROWS) == expected
     assert OPTIONS.count("\n| `") == len(ROWS)
+
+
+def test_the_table_has_every_method_of_the_client() -> None:
+    """Each method of a client with options is in the table; the arguments of `request` are those of the request."""
+    methods = {
+        name: method for name, method in inspect.getmembers(CallbellClient, inspect.isfunction) if name[0] != "_"
+    }
+    assert {name for name, method in methods.items() if options_of(method)} - {"request"} <= set(OWNERS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=".".join)
