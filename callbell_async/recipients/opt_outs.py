@@ -112,6 +112,8 @@ class OptOutList:
     def _header_place(self, cells: list[str], column: str) -> int | None:
         """Return the place of the column if this is a header row, and `None` if the file is a plain list."""
         names = [cell.strip() for cell in cells]
+        if names.count(column) > 1:
+            raise InvalidMessageError("row", f"has several columns {column!r}; give each its own name")
         if column in names:
             return names.index(column)
         if len(names) > 1:
