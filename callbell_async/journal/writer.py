@@ -312,10 +312,6 @@ class JournalWriter:
             self._reports.append(StatusReport(key, uuid, status, self.now(), reason, confirmed_by))
             self._schedule_flush()
 
-    def resolve(self, key: str, uuid: str | None) -> None:
-        """Record that the contact's history shows a message to be accepted; `uuid` is `None` if several messages could be it."""
-        self.record_report(key, uuid, confirmed_by="history")
-
     async def flush(self) -> None:
         """Write everything before it returns, cancelled or not; raises `JournalError` if that fails, or has failed before."""
         # Behind a write that has begun, whose failure nobody else would see.
