@@ -57,28 +57,28 @@ class Recipient:
         return False, min([normalize_recipient(self.to), *number_variants(self.to)])
 
 
-def body_of(entry: JournalEntry) -> Mapping[str, Any]:
-    """Return the body of a message, an object whose texts are strings.
+def body_of(key: str, body: bytes) -> Mapping[str, Any]:
+    """Return the stored body of a message, an object whose texts are strings.
 
     Raises `JournalError` for any other body: the library writes none, but a crafted file may have one.
     """
-    body = None
+    document = None
     with contextlib.suppress(WireError):
-        body = load_json(entry.message_body)
-    if isinstance(body, dict) and isinstance(body.get("from"), str):
-        texts = [body[name] for name in _TEXTS if body.get(name) is not None]
-        values = body.get("template_values", [])
+        document = load_json(body)
+    if isinstance(document, dict) and isinstance(document.get("from"), str):
+        texts = [document[name] for name in _TEXTS if document.get(name) is not None]
+        values = document.get("template_values", [])
         if isinstance(values, list) and all(isinstance(text, str) for text in [*texts, *values]):
-            return body
+            return document
     raise JournalError(
-        f"the message with the key {entry.key!r} has a body that is not a message; the journal was changed by another"
+        f"the message with the key {key!r} has a body that is not a message; the journal was changed by another"
         " program: restore a good copy"
     )
 
 
 def recipient_of(entry: JournalEntry) -> Recipient:
     """Return the recipient of a message."""
-    body = body_of(entry)
+    body = body_of(entry.key, entry.message_body)
     return Recipient(body["from"], body.get("to"), body.get("bsuid"), body.get("channel_uuid"))
 
 
@@ -88,7 +88,7 @@ def is_open(entry: JournalEntry) -> bool:
 
 
 def _content(entry: JournalEntry) -> Mapping[str, Any]:
-    return {name: value for name, value in body_of(entry).items() if name not in NOT_CONTENT}
+    return {name: value for name, value in body_of(entry.key, entry.message_body).items() if name not in NOT_CONTENT}
 
 
 # --- one group of contacts --------------------------------------------------------------------------------------------

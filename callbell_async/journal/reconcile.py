@@ -242,7 +242,7 @@ class MessageTexts:
 
     async def get(self, entry: JournalEntry) -> str:
         """Return the text of a message; empty if it has none."""
-        body = body_of(entry)
+        body = body_of(entry.key, entry.message_body)
         content = body.get("content")
         text = content.get("text") if isinstance(content, dict) else None
         text = text if isinstance(text, str) else ""
