@@ -9,7 +9,6 @@ from typing import Any
 
 from callbell_async.arguments import check_count, check_seconds
 from callbell_async.asyncio_tools import CancellationShield
-from callbell_async.bulk.journal_source import JournalSource
 from callbell_async.bulk.pool_size import FIRST_WORKERS
 from callbell_async.bulk.result_queue import ResultQueue
 from callbell_async.bulk.source import MessageSource
@@ -74,9 +73,9 @@ class SendRun:
             raise ConfigurationError(
                 f'journal: must be a Journal, such as Journal("spring.db"), not {type(journal).__name__}'
             )
-        source = MessageSource(messages)
         self._pool = WorkerPool(
-            source if journal is None else JournalSource(source, journal),
+            MessageSource(messages),
+            journal=journal,
             concurrency=concurrency,
             on_result=on_result,
             rules=StopRules(stop_on),

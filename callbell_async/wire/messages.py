@@ -37,8 +37,8 @@ JOURNAL_IN_METADATA = "callbell_async_journal"
 message they are about. The journal's identifier is needed because another journal may use the same key for another message.
 """
 
-_OWN_FIELDS = ("text", "url", "caption", "type", "content", "values", "media")
-"""The fields that a kind of message adds to the shared ones; the functions below write them into `type` and `content`."""
+_OWN_FIELDS = ("text", "url", "caption", "type", "content", "values", "media", "metadata")
+"""The fields that the functions below write: those that a kind of message adds to the shared ones, and the metadata."""
 
 _MEDIA_TYPES: dict[type, str] = {Image: "image", Document: "document", Video: "video"}
 
@@ -121,6 +121,8 @@ def _writer(cls: type[Message]) -> Callable[[Any], dict[str, Any]]:
         body["type"], body["content"] = own_body(message)
         if several_values and len(message.values) > 1:
             body["template_values"] = message.values
+        if message.metadata:
+            body["metadata"] = dict(message.metadata)
         return body
 
     return write
