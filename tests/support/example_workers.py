@@ -1,4 +1,4 @@
-"""The workers of the example applications in docs/examples/scaling, in processes of their own."""
+"""The workers of the example applications in docs/examples, in processes of their own."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from types import ModuleType
 
 import pytest
 
-__all__ = ["SCALING", "example_environment", "load_example", "run_in_group"]
+__all__ = ["SCALING", "SYNC", "example_environment", "load_example", "run_in_group"]
 
 SCALING = Path(__file__).parents[2] / "docs" / "examples" / "scaling"
+SYNC = SCALING.with_name("sync")
 
 
 def example_environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -25,13 +26,15 @@ def example_environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def run_in_group(*command: str, settings: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def run_in_group(
+    *command: str, settings: Mapping[str, str], log: Path, directory: Path = SCALING
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run Python with these arguments in the examples' directory; end it and all its children with the block."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             # The shell kills the group when its input ends: tests that are killed end all processes, too.
             ["/bin/sh", "-c", '"$@" </dev/null & read _; kill -9 -$$', "sh", sys.executable, *command],
-            cwd=SCALING,
+            cwd=directory,
             env=example_environment(settings),
             stdin=subprocess.PIPE,
             stdout=output,
