@@ -77,7 +77,7 @@ print(call(lambda callbell: callbell.auth.me()) is not None)
 
 
 def test_a_wrong_setting_is_an_error_of_the_call(settings: dict[str, str]) -> None:
-    """What the client refuses is raised where it was needed, and a later call tries again."""
+    """A missing token raises the error of the client in the call, and a later call opens a client."""
     del settings["CALLBELL_TOKEN"]
     code = """
 import os

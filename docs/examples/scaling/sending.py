@@ -1,4 +1,4 @@
-"""What all processes of the application share: the client, the journal, the messages, and the rule for retries."""
+"""The parts that all processes share: the client, the journal, the messages, and the rule for retries."""
 
 import os
 

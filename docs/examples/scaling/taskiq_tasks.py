@@ -1,7 +1,6 @@
 """Tasks on Redis with taskiq: `taskiq worker taskiq_tasks:broker`, and one `taskiq scheduler taskiq_tasks:scheduler`."""
 
 import os
-from typing import Annotated
 
 from sending import confirmation, may_retry, open_client, open_journal
 from taskiq import TaskiqDepends, TaskiqEvents, TaskiqScheduler, TaskiqState
@@ -39,7 +38,8 @@ broker = RedisStreamBroker(
 )
 scheduler = TaskiqScheduler(broker, [LabelScheduleSource(broker), retries])
 
-State = Annotated[TaskiqState, TaskiqDepends()]
+SHARED: TaskiqState = TaskiqDepends()
+"""taskiq puts the state of the worker process in its place."""
 
 
 @broker.on_event(TaskiqEvents.WORKER_STARTUP)
@@ -55,7 +55,7 @@ async def close(state: TaskiqState) -> None:
 
 
 @broker.task
-async def confirm(order: str, phone: str, state: State) -> None:
+async def confirm(order: str, phone: str, state: TaskiqState = SHARED) -> None:
     """Send one message."""
     try:
         await state.callbell.send(confirmation(order, phone), journal=state.journal)
