@@ -1,4 +1,4 @@
-"""The example applications in docs/examples are quoted in the docs as they are."""
+"""The pages on several processes and on synchronous programs quote the files of their applications as they are."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-FILES = sorted((DOCS / "examples").rglob("*.py"))
 PAGES = {"scaling": "how-to/scaling-out.md", "sync": "how-to/sync-applications.md"}
 """The page of each folder of examples."""
+FILES = sorted(file for folder in PAGES for file in (DOCS / "examples" / folder).glob("*.py"))
 
 
 def quoted(page: Path) -> dict[str, str]:
