@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import attrs
 
-from callbell_async.asyncio_tools import wait_uncancelled
+from callbell_async.asyncio_tools import SerialThread, wait_uncancelled
 from callbell_async.errors import ConfigurationError, DuplicateMessageError, JournalError, Outcome
 from callbell_async.journal.states import TRANSITIONS, State
 from callbell_async.journal.store import (
@@ -56,7 +55,7 @@ class JournalWriter:
         self._process = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lifecycle = asyncio.Lock()
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: SerialThread | None = None
         self._store: JournalStore | None = None
         self._last_id: str | None = None
         self._results: list[ResultRow] = []
@@ -97,7 +96,7 @@ class JournalWriter:
         if not 0 <= (now := self._clock()) <= LATEST:
             raise ConfigurationError(f"clock: must return seconds since 1970, not {now!r}")
         self._now = now
-        thread = ThreadPoolExecutor(1, thread_name_prefix="callbell-journal")
+        thread = SerialThread("callbell-journal")
         opening = asyncio.get_running_loop().run_in_executor(thread, self._connect)
         try:
             store = await asyncio.shield(opening)
@@ -186,7 +185,7 @@ class JournalWriter:
             self._restart_at = 0.0
         return self._lifecycle
 
-    def _open_store(self) -> tuple[JournalStore, ThreadPoolExecutor]:
+    def _open_store(self) -> tuple[JournalStore, SerialThread]:
         if self._store is None or self._thread is None:
             raise JournalError(f"{self._name}: is not open; use `async with journal:`")
         self._check_process()
