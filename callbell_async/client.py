@@ -240,7 +240,8 @@ class CallbellClient(CombinedCalls):
         if journal is None:
             return await self.messages.send(message)
         check_instance("journal", journal, Journal, 'pass Journal("messages.db")')
-        return await self._single_sends.send(message, journal)
+        receipt, _ = await self._single_sends.send(message, journal)
+        return receipt
 
     def send_many(
         self,

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from callbell_async.arguments import check_count, check_flag, check_instance, check_seconds
 from callbell_async.bulk import SingleSends, check_pair, send_in_window
 from callbell_async.endpoints.contacts import ContactsEndpoint
+from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.errors import ClientClosedError
 from callbell_async.http.addresses import is_any_address, is_public_address
 from callbell_async.http.download import Download, open_download
@@ -28,6 +29,7 @@ class CombinedCalls(ABC):
     """The base class of the client, with its combined calls."""
 
     contacts: ContactsEndpoint
+    messages: MessagesEndpoint
     _single_sends: SingleSends
 
     @property
@@ -117,7 +119,7 @@ class CombinedCalls(ABC):
             fallback,
             contact_uuid=contact_uuid,
             contacts=self.contacts,
-            send=lambda chosen: self.send(chosen, journal=journal),
+            messages=self.messages,
             sends=self._single_sends,
             journal=journal,
         )

@@ -34,8 +34,8 @@ class SingleSends:
         self._active = 0
         self._idle: asyncio.Future[None] | None = None
 
-    async def send(self, message: Message, journal: Journal) -> MessageReceipt:
-        """Send a message unless the journal has it, and return its receipt; see `CallbellClient.send`."""
+    async def send(self, message: Message, journal: Journal) -> tuple[MessageReceipt, bytes]:
+        """Send a message unless the journal has it; return its receipt, and the body that was sent for its key, now or before."""
         pipeline = await self._open(journal)
         self._active += 1
         try:
@@ -45,12 +45,12 @@ class SingleSends:
             if not self._active and self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
 
-    async def find(self, key: str, journal: Journal, *, with_result: bool) -> Row | None:
-        """Return the row of a message, or `None`; `with_result` waits for a result that is not written yet."""
+    async def find(self, key: str, journal: Journal) -> Row | None:
+        """Return the row of a message, or `None`; waits for a result that is not written yet."""
         await self._open(journal)
         writer = writer_of(journal)
         (row,) = await writer.find([key])
-        if with_result and row is not None and row.state in IN_FLIGHT:
+        if row is not None and row.state in IN_FLIGHT:
             (row,) = await writer.ask_flushed(lambda store: store.find([key]))
         return row
 
@@ -79,19 +79,19 @@ class SingleSends:
                 raise error
 
 
-async def _send_once(pipeline: RequestPipeline, message: Message, journal: Journal) -> MessageReceipt:
+async def _send_once(pipeline: RequestPipeline, message: Message, journal: Journal) -> tuple[MessageReceipt, bytes]:
     key, body = dump_keyed_message(message, journal=journal.id if journal.key_in_metadata else None)
     sending = claim_queue_of(journal).sending_by_key()
     while (first := sending.get(key)) is not None:
         before = await asyncio.shield(first)
-        if isinstance(before, MessageReceipt):
+        if isinstance(before, tuple):
             return before
         if before is not None:
             raise await _duplicate(journal, key) from before
     ended = sending[key] = asyncio.get_running_loop().create_future()
-    end: MessageReceipt | CallbellError | None = None
+    end: tuple[MessageReceipt, bytes] | CallbellError | None = None
     try:
-        end = receipt = await _send(pipeline, message, journal, ClaimRequest(key, body, 0, single=True))
+        end = sent = await _send(pipeline, message, journal, ClaimRequest(key, body, 0, single=True))
     except DuplicateMessageError:
         # The others look it up themselves: each gets an error of its own.
         raise
@@ -101,10 +101,12 @@ async def _send_once(pipeline: RequestPipeline, message: Message, journal: Journ
     finally:
         sending.pop(key, None)
         ended.set_result(None if isinstance(end, JournalError) else end)
-    return receipt
+    return sent
 
 
-async def _send(pipeline: RequestPipeline, message: Message, journal: Journal, request: ClaimRequest) -> MessageReceipt:
+async def _send(
+    pipeline: RequestPipeline, message: Message, journal: Journal, request: ClaimRequest
+) -> tuple[MessageReceipt, bytes]:
     queue, writer = claim_queue_of(journal), writer_of(journal)
     claim, cancelled = await queue.claim(request)
     if not claim.granted:
@@ -113,7 +115,7 @@ async def _send(pipeline: RequestPipeline, message: Message, journal: Journal, r
         error = duplicate_error(claim.row, this_run=False)
         receipt: MessageReceipt | None = error.entry.receipt
         if error.entry.outcome is Outcome.ACCEPTED and receipt is not None:
-            return receipt
+            return receipt, claim.row.body
         raise error
     call = CallState(send_request(claim.row.body))
     call.countdowns = (queue.ahead,)
@@ -132,7 +134,7 @@ async def _send(pipeline: RequestPipeline, message: Message, journal: Journal, r
             error.outcome = result.outcome
         raise
     writer.record_result(claim, SendResult(0, message, Outcome.ACCEPTED, receipt, attempts=call.attempts))
-    return receipt
+    return receipt, claim.row.body
 
 
 async def _duplicate(journal: Journal, key: str) -> DuplicateMessageError:

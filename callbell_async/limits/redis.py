@@ -125,8 +125,10 @@ class _RedisLender(SlotLender):
         self._key = f"callbell-async:rate-limiter:{name}"
         self._client: Redis | None = None
         try:
-            self._open()
-        except ValueError as error:
+            pool = self._open().connection_pool
+            # Without it, a parameter that the driver does not know is an error of the first use.
+            pool.connection_class(**pool.connection_kwargs)
+        except (ValueError, TypeError, RedisError) as error:
             raise ConfigurationError(f"url: {error}") from None
 
     def __repr__(self) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +177,32 @@ def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("to,name\n+34600000001,Jörg\n".encode("latin-1"))
     with pytest.raises(ConfigurationError, match=r"latin.csv: is not UTF-8"):
         OptOutList.read(tmp_path / "latin.csv")
+
+
+@pytest.mark.parametrize("content", ["", "\ufeff", "\n \n"])
+def test_an_empty_file_is_an_error(tmp_path: Path, content: str) -> None:
+    """A file without any row may be the output of a command that failed; a header row alone is a list of nobody."""
+    with pytest.raises(ConfigurationError, match="is empty; a list without recipients has a header row, such as: to"):
+        OptOutList.read(file_of(tmp_path, content))
+    assert not OptOutList.read(file_of(tmp_path, "to\n"))
+
+
+def test_a_first_line_with_a_user_id_is_no_header_row(tmp_path: Path) -> None:
+    """A BSUID without digits on the first line is a recipient."""
+    opt_outs = OptOutList.read(file_of(tmp_path, "ES.abcdefgh\n"))
+    assert opt_outs.excludes(TextMessage(bsuid="ES.abcdefgh", text="Hi"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in folders")
+def test_a_pipe_is_read(tmp_path: Path) -> None:
+    """A list can come from a pipe, such as the output of a query in a shell."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # A daemon, because it waits for a reader.
+    writing = threading.Thread(target=pipe.write_text, args=(f"name,to\nAda,{ADA}\n",), daemon=True)
+    writing.start()
+    assert ADA in OptOutList.read(pipe)
+    writing.join()
 
 
 # --- a run ------------------------------------------------------------------------------------------------------------
