@@ -125,6 +125,14 @@ if TYPE_CHECKING:
     from callbell_async.models.receipts import MessageFailure as MessageFailure, MessageReceipt as MessageReceipt
     from callbell_async.models.results import SendReport as SendReport, SendResult as SendResult
     from callbell_async.models.unset import UNSET as UNSET
+    from callbell_async.observe import (
+        AttemptInfo as AttemptInfo,
+        CallInfo as CallInfo,
+        EventInfo as EventInfo,
+        Observer as Observer,
+        RunInfo as RunInfo,
+        RunSummary as RunSummary,
+    )
 else:
     _EXPORTS = {
         "callbell_async.bulk": ("SendRun",),
@@ -250,6 +258,7 @@ else:
             "SendResult",
         ),
         "callbell_async.models.unset": ("UNSET",),
+        "callbell_async.observe": ("AttemptInfo", "CallInfo", "EventInfo", "Observer", "RunInfo", "RunSummary"),
     }
 
     __all__ = sorted(

@@ -34,13 +34,19 @@ class SingleSends:
         self._active = 0
         self._idle: asyncio.Future[None] | None = None
 
-    async def send(self, message: Message, journal: Journal) -> MessageReceipt:
-        """Send a message unless the journal has it, and return its receipt; see `CallbellClient.send`."""
-        pipeline = self._pipeline()
+    async def send(
+        self, message: Message, journal: Journal, provider: Callable[[], RequestPipeline] | None = None
+    ) -> MessageReceipt:
+        """Send a message unless the journal has it, and return its receipt; see `CallbellClient.send`.
+
+        `provider` is that of the client whose method was called, which `with_options` may have made.
+        """
+        provider = provider or self._pipeline
+        pipeline = provider()
         if journal not in self._journals:
             async with self._opening:
                 # The client may have been closed meanwhile.
-                pipeline = self._pipeline()
+                pipeline = provider()
                 if journal not in self._journals:
                     await journal.open()
                     self._journals.add(journal)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from callbell_async.errors import CallbellError, Outcome
 from callbell_async.http.requests import CallState
+from callbell_async.observe import RunInfo
 
 __all__ = ["AfterFailure", "AttemptGate"]
 
@@ -33,6 +34,11 @@ class AttemptGate(Protocol):
 
     closed: bool
     failures: int
+
+    @property
+    def run(self) -> RunInfo | None:
+        """The run, for its observers."""
+        ...
 
     async def wait(self, call: CallState) -> None:
         """Return when the call may make its next attempt."""

@@ -172,7 +172,7 @@ def _prepare(
         method,
         # Without the path, which may hold a telephone number: aiohttp's errors quote the URL.
         URL(options.base_url, encoded=True),
-        headers=options.headers,
+        headers=options.all_headers,
         skip_auto_headers=None if has_body else CONTENT_TYPE,
         data=aiohttp.BytesPayload(b"", content_type=JSON_TYPE),
         loop=asyncio.get_running_loop(),

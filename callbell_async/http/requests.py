@@ -63,10 +63,11 @@ class CallState:
 
     `attempts` is the number of attempts started. `in_flight` is whether one has started and has not
     ended, and `written` whether it has begun to write its body. `on_written`, if any, is called by
-    `mark_written`. The first start is counted in `idle_workers`, if any.
+    `mark_written`. The first start is counted in `idle_workers`, if any. `index` is that of the message in the
+    input of its run.
     """
 
-    __slots__ = ("_outcome", "attempts", "idle_workers", "in_flight", "on_written", "request", "written")
+    __slots__ = ("_outcome", "attempts", "idle_workers", "in_flight", "index", "on_written", "request", "written")
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -75,6 +76,7 @@ class CallState:
         self.written = False
         self.on_written: Callable[[], None] | None = None
         self.idle_workers: IdleWorkers | None = None
+        self.index: int | None = None
         self._outcome = Outcome.NEVER_SENT
 
     @property

@@ -1,0 +1,288 @@
+"""Observers: what a client, a journal and a webhook receiver do, moment by moment, without any personal data."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from asyncio import CancelledError
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import attrs
+
+from callbell_async.errors import ConfigurationError, Outcome
+from callbell_async.logs import area_logger
+
+__all__ = [
+    "AttemptInfo",
+    "CallInfo",
+    "EventInfo",
+    "Observer",
+    "Observers",
+    "RefusalReason",
+    "RunInfo",
+    "RunSummary",
+    "observers_from",
+]
+
+_log = area_logger("observe")
+
+RefusalReason = Literal["request", "signature", "unreadable", "duplicate", "unavailable"]
+"""The reason why a webhook request brings no event to the handler.
+
+- `request`: a wrong method, or a body that is too large, too slow or encoded.
+- `signature`: the signature is missing, wrong or too old.
+- `unreadable`: the request is signed, and its body is not an event.
+- `duplicate`: the event was received before.
+- `unavailable`: the queue is full, or the receiver is closed. Callbell sends the event again.
+"""
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class RunInfo:
+    """One run of `send_many`. The same object is passed at each moment of the run, and it can be the key of a dictionary.
+
+    Attributes:
+        messages: The number of messages in the input; `None` if the input has no length.
+        has_journal: Whether the run records its messages in a journal.
+    """
+
+    messages: int | None
+    has_journal: bool
+
+
+@attrs.frozen(eq=False)
+class CallInfo:
+    """One call: a request with all its attempts. The same object is passed at each moment, and it can be the key of a dictionary.
+
+    Attributes:
+        method: The HTTP method, such as `POST`.
+        path: The path without the query, with `…` for each telephone number. It may hold the uuid of a contact or a message.
+        route: The path with `{}` for each value in it, such as `/contacts/{}/messages`.
+        base_url: The base URL of the client.
+        run: The run of `send_many` to which the call belongs; `None` for other calls.
+        index: The index of the message in the input of the run; `None` for other calls.
+    """
+
+    method: str
+    path: str
+    route: str
+    base_url: str
+    run: RunInfo | None = None
+    index: int | None = None
+
+    @property
+    def sends_message(self) -> bool:
+        """Whether the call sends a message."""
+        return self.route == "/messages/send" and self.method == "POST"
+
+
+@attrs.frozen
+class AttemptInfo:
+    """The end of one attempt.
+
+    Attributes:
+        number: The number of the attempt, from 1.
+        outcome: The outcome of this attempt alone.
+        status: The HTTP status of the response; `None` without a response.
+        error: The name of the exception's class, such as `ServerError`; `None` for a success.
+        seconds: The length of the attempt in seconds, reading the response included.
+    """
+
+    number: int
+    outcome: Outcome
+    status: int | None
+    error: str | None
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class RunSummary:
+    """The end of a run of `send_many`.
+
+    Attributes:
+        accepted: The number of messages that Callbell enqueued.
+        rejected: The number of messages that Callbell refused.
+        never_sent: The number of messages that never left this process.
+        unknown: The number of messages that may have been accepted.
+        skipped: The number of messages that were not attempted, duplicates included.
+        duplicates: The number of messages that were in the journal or in the run before.
+        seconds: The length of the run in seconds.
+        error: The name of the class of the exception that stopped or ended the run, or `None`.
+    """
+
+    accepted: int
+    rejected: int
+    never_sent: int
+    unknown: int
+    skipped: int
+    duplicates: int
+    seconds: float
+    error: str | None
+
+
+@attrs.frozen(eq=False)
+class EventInfo:
+    """One webhook event. The same object is passed at each moment of the event, and it can be the key of a dictionary.
+
+    Attributes:
+        type: The name of the event's class, such as `MessageCreated`.
+    """
+
+    type: str
+
+
+class Observer:
+    """Called at each moment of a call, a run, a journal and a webhook receiver. Subclass it, and override what you need.
+
+    ```python
+    class RetryCounter(Observer):
+        retries = 0
+
+        def retry_scheduled(self, call: CallInfo, attempt: int, wait: float) -> None:
+            self.retries += 1
+    ```
+
+    Pass it, or several, as `observer=` to `CallbellClient`, `with_options`, `Journal` and `WebhookReceiver`.
+
+    The methods are plain functions that return quickly: each is called in the event loop, and most in the task of the call, with
+    its context variables. An exception that one raises changes nothing. The first one of each observer is logged as a WARNING with
+    the names of the two classes, and the others are not reported. No method gets a telephone number, a text, a secret, or a
+    message's key, which may be derived from personal data.
+
+    The moments of a call have this order: `call_started`, then for each attempt `waiting_started` and `waiting_ended` if it has to
+    wait for its slot, `attempt_started`, `attempt_ended`, and after a failure perhaps `client_paused` and `retry_scheduled`; at last
+    `call_ended`. Each start has its end, also when the call is cancelled.
+    """
+
+    def call_started(self, call: CallInfo) -> None:
+        """A call begins."""
+
+    def waiting_started(self, call: CallInfo) -> None:
+        """A call begins to wait for a slot of the rate limiter, or for the end of a pause after a 429."""
+
+    def waiting_ended(self, call: CallInfo, seconds: float) -> None:
+        """A call has its slot, or gives up. It has waited for `seconds`."""
+
+    def attempt_started(self, call: CallInfo, number: int) -> None:
+        """A request begins; `number` counts the attempts of the call from 1."""
+
+    def attempt_ended(self, call: CallInfo, attempt: AttemptInfo) -> None:
+        """A request has ended, with a response or without one."""
+
+    def retry_scheduled(self, call: CallInfo, attempt: int, wait: float) -> None:
+        """The attempt with this number failed, and the next one begins after `wait` seconds, or when the client's pause ends."""
+
+    def client_paused(self, call: CallInfo, seconds: float) -> None:
+        """A 429 makes the pause of the whole client longer by `seconds`; 0 if the client pauses for longer already."""
+
+    def call_ended(self, call: CallInfo, outcome: Outcome, attempts: int, error: str | None) -> None:
+        """A call has ended.
+
+        `outcome` is that of all attempts together, `attempts` their number, and `error` the name of the class of the exception that
+        the call raises, or `None`. A cancelled call ends with `CancelledError`.
+        """
+
+    def run_started(self, run: RunInfo) -> None:
+        """A run of `send_many` begins. Called in the task that awaits or iterates the run."""
+
+    def run_paused(self, run: RunInfo) -> None:
+        """A run pauses, because Callbell can't be reached."""
+
+    def run_resumed(self, run: RunInfo, seconds: float) -> None:
+        """The pause of a run ends after `seconds`: Callbell has responded, or the run ends."""
+
+    def run_stopped(self, run: RunInfo, error: str) -> None:
+        """An error of this class stops a run: the rest of the input is `SKIPPED`."""
+
+    def message_ended(self, run: RunInfo, index: int, outcome: Outcome, attempts: int) -> None:
+        """A message of a run has its result, also without a call: a duplicate, a message that can't be sent, or a skipped one."""
+
+    def run_ended(self, run: RunInfo, summary: RunSummary) -> None:
+        """A run has ended, and each of its messages has a result."""
+
+    def journal_written(self, entries: int, seconds: float) -> None:
+        """A journal has written a batch of `entries` claims, results and reports, which took `seconds`, the wait for its thread included."""
+
+    def event_received(self, event: EventInfo) -> None:
+        """A webhook receiver puts a new event into its queue. Called in the task of the request."""
+
+    def event_refused(self, reason: RefusalReason, status: int) -> None:
+        """A webhook request brings no event to the handler; `status` is that of the response. Called in the task of the request."""
+
+    def event_started(self, event: EventInfo) -> None:
+        """A handler begins. Called in the handler's task, which has the context variables of the request.
+
+        A context variable that is set here is seen by the handler, and by nothing else. Not called if the receiver is iterated.
+        """
+
+    def event_handled(self, event: EventInfo, error: str | None, seconds: float) -> None:
+        """An event was handled, or not: then `error` is the name of an exception's class. `seconds` have passed since it was received."""
+
+
+MOMENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
+"""The names of the methods of `Observer`."""
+
+
+class _Guarded:
+    """An observer, and whether an exception of it was reported."""
+
+    __slots__ = ("observer", "reported")
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+        self.reported = False
+
+
+class Observers:
+    """Calls several observers at each moment, and keeps their exceptions away from the caller."""
+
+    def __init__(self, guarded: Sequence[_Guarded]) -> None:
+        self._guarded = tuple(guarded)
+
+    def notify(self, moment: str, *arguments: Any) -> None:
+        """Call the method with this name of each observer."""
+        for guarded in self._guarded:
+            try:
+                getattr(guarded.observer, moment)(*arguments)
+            except (Exception, CancelledError) as error:
+                _report(guarded, error)
+
+    def plus(self, others: Observers | None) -> Observers:
+        """Return these observers and others."""
+        return self if others is None else Observers((*self._guarded, *others._guarded))
+
+
+def observers_from(value: object) -> Observers | None:
+    """Return the observers of an argument `observer`: one, a sequence, or `None`; raises `ConfigurationError` for anything else."""
+    if value is None:
+        return None
+    found: list[Any] = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
+    for observer in found:
+        if not isinstance(observer, Observer):
+            name = f"the class {observer.__name__}" if isinstance(observer, type) else type(observer).__name__
+            raise ConfigurationError(
+                f"observer: must be an Observer or a sequence of them, not {name}; subclass Observer"
+            )
+        for moment in MOMENTS:
+            if inspect.iscoroutinefunction(getattr(observer, moment)):
+                raise ConfigurationError(
+                    f"observer: {type(observer).__name__}.{moment} must be a plain function, not a coroutine function"
+                )
+    return Observers([_Guarded(observer) for observer in found]) if found else None
+
+
+def _report(guarded: _Guarded, error: BaseException) -> None:
+    if guarded.reported:
+        return
+    guarded.reported = True
+    # Neither the exception's text nor source lines: both may quote what the observer holds.
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    _log.warning(
+        "the observer %s raised %s in %s:%s; its further exceptions are not reported",
+        type(guarded.observer).__qualname__,
+        type(error).__name__,
+        frame.filename,
+        frame.lineno,
+        extra={"callbell.observer": type(guarded.observer).__qualname__, "error.type": type(error).__name__},
+    )
