@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from callbell_async.errors import ClientClosedError
-from callbell_async.http.direct import DirectPath, DirectResponse, open_direct_path
+from callbell_async.http.direct import DirectPath, DirectResponse, log_session_path, open_direct_path
 from callbell_async.http.failures import failure_from, hide_frames
 from callbell_async.http.options import MAX_HEADER, MAX_HEADERS, TransportOptions
 from callbell_async.http.payload import CONTENT_TYPE, JSON_TYPE, TrackedPayload
@@ -216,6 +216,8 @@ class Transport:
             max_headers=MAX_HEADERS,
         )
         self._direct = open_direct_path(self._session, self._options, self._aiohttp_timeout)
+        if self._direct is None:
+            log_session_path(self._session)
         return self._session
 
 
