@@ -59,7 +59,7 @@ def lines_in(source: str) -> Iterator[Line]:
         (area,) = areas
         text = node.args[0]
         assert isinstance(text, ast.Constant), f"line {node.lineno}: the text must be a constant"
-        yield Line(f"callbell_async.{area}", {"exception": "ERROR"}.get(method, method.upper()), str(text.value))
+        yield Line(f"callbell_async.{area!s}", {"exception": "ERROR"}.get(method, method.upper()), str(text.value))
 
 
 IN_SOURCE = [line for path in sorted(PACKAGE.rglob("*.py")) for line in lines_in(path.read_text(encoding="utf-8"))]
