@@ -13,6 +13,8 @@ except ModuleNotFoundError as error:  # pragma: no cover - the tests have the ex
         "callbell_async.otel needs OpenTelemetry's API: pip install 'callbell-async[otel]'", name=error.name
     ) from error
 
+from yarl import URL
+
 from callbell_async._version import __version__
 from callbell_async.errors import Outcome
 from callbell_async.observe import (
@@ -24,8 +26,9 @@ from callbell_async.observe import (
     RunInfo,
     RunSummary,
 )
+from callbell_async.redaction import mask_path
 
-__all__ = ["OpenTelemetryObserver"]
+__all__ = ["OpenTelemetryObserver", "url_filter"]
 
 _NAME = "callbell_async"
 
@@ -252,6 +255,20 @@ class OpenTelemetryObserver(Observer):
         if error is not None:
             span.set_attribute("error.type", error)
         _end(span, error)
+
+
+def url_filter(url: URL) -> str:
+    """Return a URL without its query, its user, and with `…` for each part of its path that looks like a telephone number.
+
+    Pass it to `AioHttpClientInstrumentor().instrument(url_filter=…)`: aiohttp's own instrumentation records the URL of each request.
+
+    Args:
+        url: The URL of a request.
+
+    Returns:
+        The URL as it may be recorded.
+    """
+    return f"{url.origin()}{mask_path(url.raw_path)}"
 
 
 def _request_attributes(call: CallInfo) -> dict[str, Any]:

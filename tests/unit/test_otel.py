@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from yarl import URL
 
 from callbell_async import ConnectionLostError, Journal, RateLimitError, RetryPolicy, TextMessage
-from callbell_async.otel import OpenTelemetryObserver
+from callbell_async.otel import OpenTelemetryObserver, url_filter
 from callbell_async.sandbox.faults import close_after_reading, no_fault, no_response, respond
 from callbell_async.webhooks import Event, WebhookReceiver
 from tests.support.calls import MESSAGE, NUMBER, TEXT, TOKEN, client_for, session_with_hooks, ticks, until
@@ -429,3 +429,16 @@ async def test_without_an_sdk_nothing_is_recorded() -> None:
     """With OpenTelemetry's API alone the observer does nothing, and the calls work."""
     async with local_callbell() as server, client_for(server.url, observer=OpenTelemetryObserver()) as callbell:
         assert (await callbell.send_many([MESSAGE])).accepted == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://api.callbell.eu/v1/messages/send", "https://api.callbell.eu/v1/messages/send"),
+        ("https://api.callbell.eu/v1/contacts/phone/%2B31612345678?x=1", "https://api.callbell.eu/v1/contacts/phone/…"),
+        ("http://ann:secret@127.0.0.1:8080/a?token=secret#b", "http://127.0.0.1:8080/a"),
+    ],
+)
+def test_a_filtered_url_has_no_personal_data(url: str, shown: str) -> None:
+    """`url_filter` removes the query, the user and telephone numbers of a URL."""
+    assert url_filter(URL(url)) == shown
