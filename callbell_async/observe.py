@@ -14,6 +14,8 @@ from callbell_async.errors import ConfigurationError, Outcome
 from callbell_async.logs import area_logger
 
 __all__ = [
+    "CALL_MOMENTS",
+    "MOMENTS",
     "AttemptInfo",
     "CallInfo",
     "EventInfo",
@@ -223,6 +225,11 @@ class Observer:
 MOMENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
 """The names of the methods of `Observer`."""
 
+CALL_MOMENTS = tuple(
+    name for name in MOMENTS if name.startswith(("call_", "waiting_", "attempt_", "retry_", "client_"))
+)
+"""Those of the moments of a call."""
+
 
 class _Guarded:
     """An observer, and whether an exception of it was reported."""
@@ -235,18 +242,34 @@ class _Guarded:
 
 
 class Observers:
-    """Calls several observers at each moment, and keeps their exceptions away from the caller."""
+    """Calls several observers at each moment, and keeps their exceptions away from the caller.
+
+    A moment that no observer overrides costs a look-up only.
+    """
 
     def __init__(self, guarded: Sequence[_Guarded]) -> None:
         self._guarded = tuple(guarded)
+        self._hooks = {
+            moment: tuple(
+                (one, getattr(one.observer, moment))
+                for one in self._guarded
+                if getattr(type(one.observer), moment) is not getattr(Observer, moment)
+                or moment in getattr(one.observer, "__dict__", ())
+            )
+            for moment in MOMENTS
+        }
 
     def notify(self, moment: str, *arguments: Any) -> None:
-        """Call the method with this name of each observer."""
-        for guarded in self._guarded:
+        """Call the method with this name of each observer that overrides it."""
+        for guarded, method in self._hooks[moment]:
             try:
-                getattr(guarded.observer, moment)(*arguments)
+                method(*arguments)
             except (Exception, CancelledError) as error:
                 _report(guarded, error)
+
+    def seeing(self, *moments: str) -> Observers | None:
+        """Return these observers if one of them overrides one of these moments."""
+        return self if any(self._hooks[moment] for moment in moments) else None
 
     def plus(self, others: Observers | None) -> Observers:
         """Return these observers and others."""

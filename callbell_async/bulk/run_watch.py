@@ -21,17 +21,20 @@ class RunWatch:
     Attributes:
         info: The run, for its observers.
         observers: The observers; `None` without any, and before the run starts.
+        sees_messages: Whether an observer sees the end of each message.
     """
 
     def __init__(self, *, messages: int | None, has_journal: bool) -> None:
         self.info = RunInfo(messages=messages, has_journal=has_journal)
         self.observers: Observers | None = None
+        self.sees_messages = False
         self._paused_at = 0.0
         self._has_ended = False
 
     def started(self, observers: Observers | None) -> None:
         """The run begins."""
         self.observers = observers
+        self.sees_messages = observers is not None and observers.seeing("message_ended") is not None
         self._notify("run_started")
 
     def paused(self) -> None:

@@ -411,7 +411,7 @@ class WorkerPool:
             self.duplicates += 1
         if self.results is not None:
             self.results[result.index] = result
-        if self._watch.observers is not None:
+        if self._watch.sees_messages:
             self._watch.message_ended(result)
 
 

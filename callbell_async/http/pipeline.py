@@ -18,7 +18,7 @@ from callbell_async.errors import (
     ResponseDecodeError,
 )
 from callbell_async.http.attempt_gate import AfterFailure, AttemptGate
-from callbell_async.http.call_watch import CallWatch, log_pause, log_retry
+from callbell_async.http.reports import call_info, log_pause, log_retry, report_attempt
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import Response
 from callbell_async.http.retry import MAX_PAUSE, RetryPolicy
@@ -27,7 +27,7 @@ from callbell_async.http.transport import Transport
 from callbell_async.limits.base import RateLimiter, TrackedSlot
 from callbell_async.logs import area_logger
 from callbell_async.models.unset import UNSET, Unset
-from callbell_async.observe import Observers, RunInfo
+from callbell_async.observe import CALL_MOMENTS, Observers
 
 __all__ = ["RequestPipeline"]
 
@@ -66,6 +66,7 @@ class RequestPipeline:
         self._rate_limit = self._shared.rate_limit
         self._base_url = base_url
         self.observers = observers
+        self._call_observers = None if observers is None else observers.seeing(*CALL_MOMENTS)
 
     def derive(
         self,
@@ -108,7 +109,6 @@ class RequestPipeline:
         *,
         limit_queue_time: bool = True,
         gate: AttemptGate | None = None,
-        watch: CallWatch | None = None,
     ) -> T:
         """Attempt the call as often as the policy allows, and return what `read` makes of the response.
 
@@ -121,13 +121,14 @@ class RequestPipeline:
                 timeout. If False, the call waits without limit, and that time does not count. A pause is
                 never longer than `MAX_PAUSE`.
             gate: Controls the attempts of the calls of one run. The time that a call waits at it does not count.
-            watch: Reports the call; made here if there are observers, or if attempts are logged.
 
         Raises:
             CallbellError: Whatever `read` and the transport raise, with the outcome and the attempts of the whole call.
         """
-        if watch is None and (self.observers is not None or _log.isEnabledFor(logging.DEBUG)):
-            return await self._run_watched(call, read, limit_queue_time=limit_queue_time, gate=gate)
+        observers = self._call_observers
+        if call.info is None and (observers is not None or _log.isEnabledFor(logging.DEBUG)):
+            return await self._run_reported(call, read, limit_queue_time=limit_queue_time, gate=gate)
+        info = call.info
         loop = asyncio.get_running_loop()
         limiter = self._rate_limit
         shared = self._shared
@@ -142,7 +143,7 @@ class RequestPipeline:
                 started += loop.time() - queued
             if shared.paused_until or not (limiter is None or limiter.try_acquire()):
                 queued = loop.time()
-                await self._wait_for_slot(call, started + self._retry.timeout if limit_queue_time else None, watch)
+                await self._wait_for_slot(call, started + self._retry.timeout if limit_queue_time else None)
                 if not limit_queue_time:
                     started += loop.time() - queued
             if gate is not None and gate.closed and not gate.admits(call):
@@ -155,8 +156,10 @@ class RequestPipeline:
                 slot = limiter.track_slot()
                 call.on_written = slot.written
             call.start_attempt()
-            if watch is not None:
-                watch.attempt_started(call.attempts)
+            if info is not None:
+                call.attempt_at = loop.time()
+                if observers is not None:
+                    observers.notify("attempt_started", info, call.attempts)
             try:
                 try:
                     response = await self._transport.exchange(call)
@@ -172,8 +175,9 @@ class RequestPipeline:
                     self._redact_token(error)
                 outcome = error.outcome
                 call.mark_failed(error)
-                if watch is not None:
-                    watch.attempt_ended(outcome, getattr(error, "status", None), error)
+                if info is not None:
+                    seconds = loop.time() - call.attempt_at
+                    report_attempt(observers, info, call, outcome, getattr(error, "status", None), error, seconds)
                 then = AfterFailure.POLICY if gate is None else gate.failed(call, error, outcome)
                 idempotent = call.request.idempotent
                 if then is AfterFailure.HOLD and self._retry.may_retry(error, attempts=1, idempotent=idempotent):
@@ -181,16 +185,17 @@ class RequestPipeline:
                     continue
                 attempts = call.attempts - held
                 wait = self._wait_after(
-                    call, error, watch, attempts=attempts, started=started, limit_queue_time=limit_queue_time
+                    call, error, attempts=attempts, started=started, limit_queue_time=limit_queue_time
                 )
                 if wait is None or then is AfterFailure.GIVE_UP:
                     raise
-                if watch is not None:
-                    watch.retry_scheduled(wait)
+                if info is not None and observers is not None:
+                    observers.notify("retry_scheduled", info, call.attempts, wait)
             else:
                 call.mark_accepted()
-                if watch is not None:
-                    watch.attempt_ended(Outcome.ACCEPTED, response.status, None)
+                if info is not None:
+                    seconds = loop.time() - call.attempt_at
+                    report_attempt(observers, info, call, Outcome.ACCEPTED, response.status, None, seconds)
                 if gate is not None and gate.failures:
                     gate.responded()
                 shared.budget.record_success()
@@ -205,7 +210,7 @@ class RequestPipeline:
         finally:
             await self._shared.close_limiter()
 
-    async def _run_watched(
+    async def _run_reported(
         self,
         call: CallState,
         read: Callable[[Request, Response], T],
@@ -214,29 +219,38 @@ class RequestPipeline:
         gate: AttemptGate | None,
     ) -> T:
         """Run the call, and report it to the log and to the observers."""
-        run: RunInfo | None = None if gate is None else gate.run
-        watch = CallWatch(call, self.observers, base_url=self._base_url, run=run)
-        watch.started()
+        observers = self._call_observers
+        call.info = info = call_info(call, self._base_url, None if gate is None else gate.run)
+        if observers is not None:
+            observers.notify("call_started", info)
+        name = None
         try:
-            value = await self.run(call, read, limit_queue_time=limit_queue_time, gate=gate, watch=watch)
+            return await self.run(call, read, limit_queue_time=limit_queue_time, gate=gate)
         except BaseException as error:
-            watch.ended(error)
+            name = type(error).__name__
+            if call.in_flight:
+                # Cancelled, or ended by an exception that is not one of this library's.
+                outcome = Outcome.UNKNOWN if call.written else Outcome.NEVER_SENT
+                seconds = asyncio.get_running_loop().time() - call.attempt_at
+                report_attempt(observers, info, call, outcome, None, error, seconds)
             raise
-        watch.ended(None)
-        return value
+        finally:
+            if observers is not None:
+                observers.notify("call_ended", info, call.outcome, call.attempts, name)
 
-    async def _wait_for_slot(self, call: CallState, deadline: float | None, watch: CallWatch | None) -> None:
+    async def _wait_for_slot(self, call: CallState, deadline: float | None) -> None:
         """Wait for the end of a pause and for a slot; raises `RequestTimeoutError` at the deadline."""
-        if watch is None:
+        observers = self._call_observers
+        if observers is None:
             await self._acquire_slot(call, deadline)
             return
         loop = asyncio.get_running_loop()
         started = loop.time()
-        watch.waiting_started()
+        observers.notify("waiting_started", call.info)
         try:
             await self._acquire_slot(call, deadline)
         finally:
-            watch.waiting_ended(loop.time() - started)
+            observers.notify("waiting_ended", call.info, loop.time() - started)
 
     async def _acquire_slot(self, call: CallState, deadline: float | None) -> None:
         shared = self._shared
@@ -273,7 +287,6 @@ class RequestPipeline:
         self,
         call: CallState,
         error: CallbellError,
-        watch: CallWatch | None,
         *,
         attempts: int,
         started: float,
@@ -287,7 +300,7 @@ class RequestPipeline:
             error, attempts=attempts, elapsed=now - started, idempotent=idempotent, jitter=jitter
         )
         if isinstance(error, RateLimitError):
-            self._pause(error, now, self._retry.backoff(attempts, jitter=jitter), watch)
+            self._pause(error, now, self._retry.backoff(attempts, jitter=jitter), call)
             if not limit_queue_time and self._retry.may_retry(error, attempts=attempts, idempotent=idempotent):
                 # The client's pause is this call's wait as well, and does not count.
                 return 0.0
@@ -304,12 +317,12 @@ class RequestPipeline:
         redacted = self._transport.redact_token(Response(error.status, error.headers, error.body))
         error.headers, error.body = dict(redacted.headers), redacted.body
 
-    def _pause(self, error: APIError, now: float, backoff: float, watch: CallWatch | None) -> None:
+    def _pause(self, error: APIError, now: float, backoff: float, call: CallState) -> None:
         asked = backoff if error.retry_after is None else error.retry_after
         longer = self._shared.pause(now, min(asked, MAX_PAUSE))
         log_pause(self._shared.paused_until - now)
-        if watch is not None:
-            watch.client_paused(longer)
+        if self._call_observers is not None:
+            self._call_observers.notify("client_paused", call.info, longer)
 
 
 def _release_slot(slot: RateLimiter | TrackedSlot, call: CallState, error: BaseException) -> None:

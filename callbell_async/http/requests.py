@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import attrs
 
 from callbell_async.errors import CallbellError, ConfigurationError, Outcome
+from callbell_async.observe import CallInfo
 from callbell_async.redaction import mask_path
 
 __all__ = ["CallState", "IdleWorkers", "Request", "build_path", "build_query"]
@@ -64,10 +65,22 @@ class CallState:
     `attempts` is the number of attempts started. `in_flight` is whether one has started and has not
     ended, and `written` whether it has begun to write its body. `on_written`, if any, is called by
     `mark_written`. The first start is counted in `idle_workers`, if any. `index` is that of the message in the
-    input of its run.
+    input of its run. `info` is the call as observers see it, if it is reported, and `attempt_at` the time at which its last attempt
+    started.
     """
 
-    __slots__ = ("_outcome", "attempts", "idle_workers", "in_flight", "index", "on_written", "request", "written")
+    __slots__ = (
+        "_outcome",
+        "attempt_at",
+        "attempts",
+        "idle_workers",
+        "in_flight",
+        "index",
+        "info",
+        "on_written",
+        "request",
+        "written",
+    )
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -77,6 +90,8 @@ class CallState:
         self.on_written: Callable[[], None] | None = None
         self.idle_workers: IdleWorkers | None = None
         self.index: int | None = None
+        self.info: CallInfo | None = None
+        self.attempt_at = 0.0
         self._outcome = Outcome.NEVER_SENT
 
     @property

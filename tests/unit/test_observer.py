@@ -22,8 +22,8 @@ from callbell_async import (
     TextMessage,
     TransportError,
 )
-from callbell_async.http.call_watch import route_of
 from callbell_async.http.pipeline import RequestPipeline
+from callbell_async.http.reports import route_of
 from callbell_async.http.requests import CallState
 from callbell_async.observe import MOMENTS, observers_from
 from callbell_async.sandbox import Sandbox
