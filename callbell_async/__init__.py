@@ -130,6 +130,7 @@ if TYPE_CHECKING:
         CallInfo as CallInfo,
         EventInfo as EventInfo,
         Observer as Observer,
+        RequestInfo as RequestInfo,
         RunInfo as RunInfo,
         RunSummary as RunSummary,
     )
@@ -258,7 +259,15 @@ else:
             "SendResult",
         ),
         "callbell_async.models.unset": ("UNSET",),
-        "callbell_async.observe": ("AttemptInfo", "CallInfo", "EventInfo", "Observer", "RunInfo", "RunSummary"),
+        "callbell_async.observe": (
+            "AttemptInfo",
+            "CallInfo",
+            "EventInfo",
+            "Observer",
+            "RequestInfo",
+            "RunInfo",
+            "RunSummary",
+        ),
     }
 
     __all__ = sorted(

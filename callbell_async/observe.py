@@ -22,6 +22,7 @@ __all__ = [
     "Observer",
     "Observers",
     "RefusalReason",
+    "RequestInfo",
     "RunInfo",
     "RunSummary",
     "observers_from",
@@ -53,30 +54,66 @@ class RunInfo:
     has_journal: bool
 
 
-@attrs.frozen(eq=False)
-class CallInfo:
-    """One call: a request with all its attempts. The same object is passed at each moment, and it can be the key of a dictionary.
+@attrs.frozen
+class RequestInfo:
+    """The request of a call: the part of `CallInfo` that equal requests share.
 
     Attributes:
-        method: The HTTP method, such as `POST`.
-        path: The path without the query, with `…` for each telephone number. It may hold the uuid of a contact or a message.
-        route: The path with `{}` for each value in it, such as `/contacts/{}/messages`.
+        method: The HTTP method.
+        path: The path without the query, with `…` for each telephone number.
+        route: The path with `{}` for each value in it.
         base_url: The base URL of the client.
-        run: The run of `send_many` to which the call belongs; `None` for other calls.
-        index: The index of the message in the input of the run; `None` for other calls.
     """
 
     method: str
     path: str
     route: str
     base_url: str
+
+
+@attrs.frozen(eq=False)
+class CallInfo:
+    """One call: a request with all its attempts. The same object is passed at each moment, and it can be the key of a dictionary.
+
+    Attributes:
+        request: The request, in one object.
+        run: The run of `send_many` to which the call belongs; `None` for other calls.
+        index: The index of the message in the input of the run; `None` for other calls.
+        method: The HTTP method, such as `POST`.
+        path: The path without the query, with `…` for each telephone number. It may hold the uuid of a contact or a message.
+        route: The path with `{}` for each value in it, such as `/contacts/{}/messages`.
+        base_url: The base URL of the client.
+        sends_message: Whether the call sends a message.
+    """
+
+    request: RequestInfo
     run: RunInfo | None = None
     index: int | None = None
 
     @property
+    def method(self) -> str:
+        """The HTTP method, such as `POST`."""
+        return self.request.method
+
+    @property
+    def path(self) -> str:
+        """The path without the query, with `…` for each telephone number."""
+        return self.request.path
+
+    @property
+    def route(self) -> str:
+        """The path with `{}` for each value in it."""
+        return self.request.route
+
+    @property
+    def base_url(self) -> str:
+        """The base URL of the client."""
+        return self.request.base_url
+
+    @property
     def sends_message(self) -> bool:
         """Whether the call sends a message."""
-        return self.route == "/messages/send" and self.method == "POST"
+        return self.request.route == "/messages/send" and self.request.method == "POST"
 
 
 @attrs.frozen
@@ -88,14 +125,12 @@ class AttemptInfo:
         outcome: The outcome of this attempt alone.
         status: The HTTP status of the response; `None` without a response.
         error: The name of the exception's class, such as `ServerError`; `None` for a success.
-        seconds: The length of the attempt in seconds, reading the response included.
     """
 
     number: int
     outcome: Outcome
     status: int | None
     error: str | None
-    seconds: float
 
 
 @attrs.frozen(kw_only=True)
@@ -169,8 +204,8 @@ class Observer:
     def attempt_started(self, call: CallInfo, number: int) -> None:
         """A request begins; `number` counts the attempts of the call from 1."""
 
-    def attempt_ended(self, call: CallInfo, attempt: AttemptInfo) -> None:
-        """A request has ended, with a response or without one."""
+    def attempt_ended(self, call: CallInfo, attempt: AttemptInfo, seconds: float) -> None:
+        """A request has ended after `seconds`, with a response that was read, or without one."""
 
     def retry_scheduled(self, call: CallInfo, attempt: int, wait: float) -> None:
         """The attempt with this number failed, and the next one begins after `wait` seconds, or when the client's pause ends."""

@@ -151,7 +151,7 @@ class OpenTelemetryObserver(Observer):
         self._attempts[call] = _Attempt(span, context.attach(trace.set_span_in_context(span)))
         self._in_flight.add(1)
 
-    def attempt_ended(self, call: CallInfo, attempt: AttemptInfo) -> None:
+    def attempt_ended(self, call: CallInfo, attempt: AttemptInfo, seconds: float) -> None:
         """End the span of an attempt, and record its length."""
         started = self._attempts.pop(call, None)
         if started is None:
@@ -163,7 +163,7 @@ class OpenTelemetryObserver(Observer):
             results["http.response.status_code"] = attempt.status
         if attempt.error is not None:
             results["error.type"] = attempt.error if attempt.status is None else str(attempt.status)
-        self._durations.record(attempt.seconds, {**_request_attributes(call), **results})
+        self._durations.record(seconds, {**_request_attributes(call), **results})
         span = started.span
         span.set_attributes({**results, "callbell.outcome": attempt.outcome.value})
         _end(span, attempt.error)

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from callbell_async.errors import Outcome
 from callbell_async.http.requests import CallState
 from callbell_async.logs import area_logger
-from callbell_async.observe import AttemptInfo, CallInfo, Observers, RunInfo
+from callbell_async.observe import AttemptInfo, CallInfo, Observers, RequestInfo, RunInfo
 from callbell_async.redaction import mask_path
 
 __all__ = ["call_info", "log_pause", "log_retry", "report_attempt", "route_of"]
@@ -47,21 +47,26 @@ _WORDS = frozenset(
 )
 """The words in the paths of Callbell's API; every other part of a path is a value."""
 
-shown_path = functools.lru_cache(maxsize=64)(mask_path)
-"""`mask_path`, which nearly always gets the same path: that of a message."""
+# A client makes nearly always the same request, and its attempts nearly always have the same end.
+attempt_info = functools.lru_cache(maxsize=64)(AttemptInfo)
 
 
-@functools.lru_cache(maxsize=64)
 def route_of(path: str) -> str:
     """Return a path without its query, and with `{}` for each part that is not a word of Callbell's API."""
     parts = path.partition("?")[0].split("/")
     return "/".join(part if not part or unquote(part) in _WORDS else "{}" for part in parts)
 
 
+@functools.lru_cache(maxsize=64)
+def request_info(method: str, path: str, base_url: str) -> RequestInfo:
+    """Return a request as observers see it."""
+    return RequestInfo(method, mask_path(path), route_of(path), base_url)
+
+
 def call_info(call: CallState, base_url: str, run: RunInfo | None) -> CallInfo:
     """Return a call as observers see it."""
     request = call.request
-    return CallInfo(request.method, shown_path(request.path), route_of(request.path), base_url, run, call.index)
+    return CallInfo(request_info(request.method, request.path, base_url), run, call.index)
 
 
 def report_attempt(
@@ -76,7 +81,7 @@ def report_attempt(
     """Report the end of an attempt to the observers and to the log."""
     name = None if error is None else type(error).__name__
     if observers is not None:
-        observers.notify("attempt_ended", info, AttemptInfo(call.attempts, outcome, status, name, seconds))
+        observers.notify("attempt_ended", info, attempt_info(call.attempts, outcome, status, name), seconds)
     if _log.isEnabledFor(logging.DEBUG):
         fields = _fields(info.method, info.path, call.attempts, error)
         fields["callbell.outcome"] = outcome.value
@@ -97,7 +102,7 @@ def report_attempt(
 
 def log_retry(call: CallState, error: Exception, wait: float) -> None:
     """Log that a failed attempt is followed by another one."""
-    method, path = call.request.method, shown_path(call.request.path)
+    method, path = call.request.method, mask_path(call.request.path)
     _log.info(
         "%s %s: attempt %d failed (%s), next in %.3f s",
         method,

@@ -25,11 +25,8 @@ EveryMoment: type[Observer] = type("EveryMoment", (Observer,), dict.fromkeys(MOM
 """Overrides every method by one that does nothing."""
 
 
-class TwoMoments(Observer):
-    """Overrides the two methods that count outcomes and measure requests, and does nothing in them."""
-
-    call_ended = _nothing
-    attempt_ended = _nothing
+TwoMoments: type[Observer] = type("TwoMoments", (Observer,), dict.fromkeys(("call_ended", "attempt_ended"), _nothing))
+"""Overrides the two methods that count outcomes and measure requests."""
 
 
 OBSERVERS: Mapping[str, type[Observer]] = {
@@ -75,10 +72,9 @@ def run(*, loops: Sequence[str], concurrency: int, seconds: float, slice_seconds
                     contender.observer = observer()
                     plan[label] = contender
                 found = measured(plan, slices, slice_seconds)
-                none = found.pop("none")
-                alone = Spread.of(one.cpu_us for one in none).median
-                for label, taken in found.items():
-                    ratio = paired(taken, none, lambda one: one.cpu_us)
+                alone = Spread.of(one.cpu_us for one in found["none"]).median
+                for label in OBSERVERS:
+                    ratio = paired(found[label], found["none"], lambda one: one.cpu_us)
                     rows.append((f"{name}, {loop} loop", f"{alone:.1f}", label, ratio.text(3)))
                     verdicts.append(f"aim: {name}, {loop} loop, {label}: {ratio.verdict(at_most=AIM)}")
     show(f"CPU microseconds per message, {slices} rounds, about {slice_seconds} s each, send_many at {concurrency}", "")

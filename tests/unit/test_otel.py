@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -63,9 +63,9 @@ class Telemetry:
             for point in metric.data.data_points
         ]
         return {
-            frozenset((point.attributes or {}).items()): getattr(point, "value", None)
-            if hasattr(point, "value")
-            else (point.count, point.sum)
+            frozenset((point.attributes or {}).items()): (point.count, point.sum)
+            if isinstance(point, HistogramDataPoint)
+            else getattr(point, "value", None)
             for point in points
         }
 
