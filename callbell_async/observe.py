@@ -1,4 +1,4 @@
-"""Observers: what a client, a journal and a webhook receiver do, moment by moment, without any personal data."""
+"""Observers of clients, journals and webhook receivers; they get no personal data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run reports to the log and to the observers."""
+"""The reports of a run to the log and to the observers."""
 
 from __future__ import annotations
 

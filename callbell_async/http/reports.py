@@ -1,4 +1,4 @@
-"""What a call reports to the log and to the observers."""
+"""The reports of a call to the log and to the observers."""
 
 from __future__ import annotations
 
