@@ -11,7 +11,6 @@ from callbell_async.errors import APIError, CallbellError, OutageError, Outcome,
 from callbell_async.http.attempt_gate import AfterFailure
 from callbell_async.http.requests import CallState
 from callbell_async.http.retry import MAX_PAUSE
-from callbell_async.observe import RunInfo
 
 __all__ = ["Outage", "OutageGate"]
 
@@ -98,6 +97,7 @@ class OutageGate:
         self._outage = Outage(timeout)
         self._stop = stop
         self._watch = watch
+        self.run = watch.info
         self._waiting: deque[tuple[CallState, asyncio.Future[None]]] = deque()
         self._probe: CallState | None = None
         self._probe_is_due = False
@@ -110,11 +110,6 @@ class OutageGate:
     def paused_since(self) -> float | None:
         """The loop's time at which the run paused; `None` while it does not pause."""
         return self._outage.since if self.closed else None
-
-    @property
-    def run(self) -> RunInfo | None:
-        """The run, for its observers."""
-        return self._watch.info
 
     async def wait(self, call: CallState) -> None:
         """Return when the gate is open, or when this call is the probe."""

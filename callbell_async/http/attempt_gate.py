@@ -30,15 +30,12 @@ class AttemptGate(Protocol):
         closed: Whether an attempt has to `wait` before it starts.
         failures: The number of failures since Callbell last responded. If it is not 0, `responded` is called
             after a successful attempt.
+        run: The run, for its observers.
     """
 
     closed: bool
     failures: int
-
-    @property
-    def run(self) -> RunInfo | None:
-        """The run, for its observers."""
-        ...
+    run: RunInfo
 
     async def wait(self, call: CallState) -> None:
         """Return when the call may make its next attempt."""
