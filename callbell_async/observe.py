@@ -193,31 +193,67 @@ class Observer:
     """
 
     def call_started(self, call: CallInfo) -> None:
-        """A call begins."""
+        """An attempt failed, and another one follows.
+
+        Args:
+            call: The call.
+            attempt: The number of the attempt that failed, from 1.
+            wait: The seconds before the next attempt; after a 429 the pause of the client may last longer.
+        """
 
     def waiting_started(self, call: CallInfo) -> None:
         """A call begins to wait for a slot of the rate limiter, or for the end of a pause after a 429."""
 
     def waiting_ended(self, call: CallInfo, seconds: float) -> None:
-        """A call has its slot, or gives up. It has waited for `seconds`."""
+        """A call has its slot, or gives up.
+
+        Args:
+            call: The call.
+            seconds: The length of the wait.
+        """
 
     def attempt_started(self, call: CallInfo, number: int) -> None:
-        """A request begins; `number` counts the attempts of the call from 1."""
+        """A request begins.
+
+        Args:
+            call: The call.
+            number: The number of the attempt, from 1.
+        """
 
     def attempt_ended(self, call: CallInfo, attempt: AttemptInfo, seconds: float) -> None:
-        """A request has ended after `seconds`, with a response that was read, or without one."""
+        """A request has ended: its response was read, or there is none.
+
+        Args:
+            call: The call.
+            attempt: The end of the attempt.
+            seconds: The length of the attempt, reading the response included.
+        """
 
     def retry_scheduled(self, call: CallInfo, attempt: int, wait: float) -> None:
-        """The attempt with this number failed, and the next one begins after `wait` seconds, or when the client's pause ends."""
+        """An attempt failed, and another one follows.
+
+        Args:
+            call: The call.
+            attempt: The number of the attempt that failed, from 1.
+            wait: The seconds before the next attempt; after a 429 the pause of the client may last longer.
+        """
 
     def client_paused(self, call: CallInfo, seconds: float) -> None:
-        """A 429 makes the pause of the whole client longer by `seconds`; 0 if the client pauses for longer already."""
+        """A 429 pauses the whole client.
+
+        Args:
+            call: The call that got the response.
+            seconds: The time by which the pause becomes longer; 0 if the client pauses for longer already. So the sum is the time of all pauses.
+        """
 
     def call_ended(self, call: CallInfo, outcome: Outcome, attempts: int, error: str | None) -> None:
         """A call has ended.
 
-        `outcome` is that of all attempts together, `attempts` their number, and `error` the name of the class of the exception that
-        the call raises, or `None`. A cancelled call ends with `CancelledError`.
+        Args:
+            call: The call.
+            outcome: The outcome of all attempts together.
+            attempts: The number of attempts.
+            error: The name of the class of the exception that the call raises, `CancelledError` if it was cancelled; `None` for a success.
         """
 
     def run_started(self, run: RunInfo) -> None:
@@ -227,25 +263,57 @@ class Observer:
         """A run pauses, because Callbell can't be reached."""
 
     def run_resumed(self, run: RunInfo, seconds: float) -> None:
-        """The pause of a run ends after `seconds`: Callbell has responded, or the run ends."""
+        """The pause of a run ends: Callbell has responded, or the run ends.
+
+        Args:
+            run: The run.
+            seconds: The length of the pause.
+        """
 
     def run_stopped(self, run: RunInfo, error: str) -> None:
-        """An error of this class stops a run: the rest of the input is `SKIPPED`."""
+        """An error stops a run: the rest of the input is `SKIPPED`.
+
+        Args:
+            run: The run.
+            error: The name of the class of the error.
+        """
 
     def message_ended(self, run: RunInfo, index: int, outcome: Outcome, attempts: int) -> None:
-        """A message of a run has its result, also without a call: a duplicate, a message that can't be sent, or a skipped one."""
+        """A message of a run has its result, also without a call: a duplicate, a message that can't be sent, or a skipped one.
+
+        Args:
+            run: The run.
+            index: The index of the message in the input, from 0.
+            outcome: Its outcome.
+            attempts: The number of attempts.
+        """
 
     def run_ended(self, run: RunInfo, summary: RunSummary) -> None:
-        """A run has ended, and each of its messages has a result."""
+        """A run has ended, and each of its messages has a result.
+
+        Args:
+            run: The run.
+            summary: The numbers of its results.
+        """
 
     def journal_written(self, entries: int, seconds: float) -> None:
-        """A journal has written a batch of `entries` claims, results and reports, which took `seconds`, the wait for its thread included."""
+        """A journal has written a batch.
+
+        Args:
+            entries: The number of claims, results and reports in it.
+            seconds: The time that it took, the wait for the journal's thread included.
+        """
 
     def event_received(self, event: EventInfo) -> None:
         """A webhook receiver puts a new event into its queue. Called in the task of the request."""
 
     def event_refused(self, reason: RefusalReason, status: int) -> None:
-        """A webhook request brings no event to the handler; `status` is that of the response. Called in the task of the request."""
+        """A webhook request brings no event to the handler. Called in the task of the request.
+
+        Args:
+            reason: The reason: `request`, `signature`, `unreadable`, `duplicate` or `unavailable`.
+            status: The status of the response.
+        """
 
     def event_started(self, event: EventInfo) -> None:
         """A handler begins. Called in the handler's task, which has the context variables of the request.
@@ -254,7 +322,13 @@ class Observer:
         """
 
     def event_handled(self, event: EventInfo, error: str | None, seconds: float) -> None:
-        """An event was handled, or not: then `error` is the name of an exception's class. `seconds` have passed since it was received."""
+        """An event was handled, or not.
+
+        Args:
+            event: The event.
+            error: The name of the class of the exception if it was not handled; `None` if it was.
+            seconds: The time since it was received.
+        """
 
 
 MOMENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))

@@ -124,17 +124,26 @@ class OpenTelemetryObserver(Observer):
     # --- calls --------------------------------------------------------------------------------------------------------
 
     def call_started(self, call: CallInfo) -> None:
-        """Start the span of a call; a call of a run has none, and its attempts are children of the run's span."""
+        """Start the span of a call; a call of a run has none, and its attempts are children of the run's span.
+
+        Takes the same arguments as `Observer.call_started` does.
+        """
         if call.run is None:
             name = "callbell.send" if call.sends_message else f"callbell {call.method} {call.route}"
             self._calls[call] = self._tracer.start_span(name, kind=SpanKind.INTERNAL)
 
     def waiting_ended(self, call: CallInfo, seconds: float) -> None:
-        """Record the wait for a slot."""
+        """Record the wait for a slot.
+
+        Takes the same arguments as `Observer.waiting_ended` does.
+        """
         self._waits.record(seconds)
 
     def attempt_started(self, call: CallInfo, number: int) -> None:
-        """Start the span of an attempt, and make it the current one: aiohttp's own instrumentation adds its spans to it."""
+        """Start the span of an attempt, and make it the current one: aiohttp's own instrumentation adds its spans to it.
+
+        Takes the same arguments as `Observer.attempt_started` does.
+        """
         attributes = {**_request_attributes(call), "url.full": call.base_url + call.path}
         if number > 1:
             attributes["http.request.resend_count"] = number - 1
@@ -152,7 +161,10 @@ class OpenTelemetryObserver(Observer):
         self._in_flight.add(1)
 
     def attempt_ended(self, call: CallInfo, attempt: AttemptInfo, seconds: float) -> None:
-        """End the span of an attempt, and record its length."""
+        """End the span of an attempt, and record its length.
+
+        Takes the same arguments as `Observer.attempt_ended` does.
+        """
         started = self._attempts.pop(call, None)
         if started is None:
             return
@@ -169,16 +181,25 @@ class OpenTelemetryObserver(Observer):
         _end(span, attempt.error)
 
     def retry_scheduled(self, call: CallInfo, attempt: int, wait: float) -> None:
-        """Add an event to the span of the call."""
+        """Add an event to the span of the call.
+
+        Takes the same arguments as `Observer.retry_scheduled` does.
+        """
         if (span := self._calls.get(call)) is not None:
             span.add_event("callbell.retry", {"callbell.attempt": attempt, "callbell.wait": wait})
 
     def client_paused(self, call: CallInfo, seconds: float) -> None:
-        """Count the time of the pause."""
+        """Count the time of the pause.
+
+        Takes the same arguments as `Observer.client_paused` does.
+        """
         self._pauses.add(seconds)
 
     def call_ended(self, call: CallInfo, outcome: Outcome, attempts: int, error: str | None) -> None:
-        """End the span of a call, and count its message."""
+        """End the span of a call, and count its message.
+
+        Takes the same arguments as `Observer.call_ended` does.
+        """
         if call.sends_message and call.run is None:
             self._messages.add(1, {"callbell.outcome": outcome.value})
         if (span := self._calls.pop(call, None)) is None:
@@ -191,33 +212,51 @@ class OpenTelemetryObserver(Observer):
     # --- runs ---------------------------------------------------------------------------------------------------------
 
     def run_started(self, run: RunInfo) -> None:
-        """Start the span of a run."""
+        """Start the span of a run.
+
+        Takes the same arguments as `Observer.run_started` does.
+        """
         attributes: dict[str, Any] = {"callbell.run.has_journal": run.has_journal}
         if run.messages is not None:
             attributes["callbell.run.messages"] = run.messages
         self._runs[run] = self._tracer.start_span("callbell.send_many", kind=SpanKind.INTERNAL, attributes=attributes)
 
     def run_paused(self, run: RunInfo) -> None:
-        """Add an event to the span of the run."""
+        """Add an event to the span of the run.
+
+        Takes the same arguments as `Observer.run_paused` does.
+        """
         if (span := self._runs.get(run)) is not None:
             span.add_event("callbell.run.paused")
 
     def run_resumed(self, run: RunInfo, seconds: float) -> None:
-        """Add an event to the span of the run."""
+        """Add an event to the span of the run.
+
+        Takes the same arguments as `Observer.run_resumed` does.
+        """
         if (span := self._runs.get(run)) is not None:
             span.add_event("callbell.run.resumed", {"callbell.wait": seconds})
 
     def run_stopped(self, run: RunInfo, error: str) -> None:
-        """Add an event to the span of the run."""
+        """Add an event to the span of the run.
+
+        Takes the same arguments as `Observer.run_stopped` does.
+        """
         if (span := self._runs.get(run)) is not None:
             span.add_event("callbell.run.stopped", {"error.type": error})
 
     def message_ended(self, run: RunInfo, index: int, outcome: Outcome, attempts: int) -> None:
-        """Count a message of a run."""
+        """Count a message of a run.
+
+        Takes the same arguments as `Observer.message_ended` does.
+        """
         self._messages.add(1, {"callbell.outcome": outcome.value})
 
     def run_ended(self, run: RunInfo, summary: RunSummary) -> None:
-        """End the span of a run, with the number of messages of each outcome."""
+        """End the span of a run, with the number of messages of each outcome.
+
+        Takes the same arguments as `Observer.run_ended` does.
+        """
         if (span := self._runs.pop(run, None)) is None:
             return
         for outcome in Outcome:
@@ -230,16 +269,25 @@ class OpenTelemetryObserver(Observer):
     # --- journals and webhooks ----------------------------------------------------------------------------------------
 
     def journal_written(self, entries: int, seconds: float) -> None:
-        """Record a batch of a journal."""
+        """Record a batch of a journal.
+
+        Takes the same arguments as `Observer.journal_written` does.
+        """
         self._batch_entries.record(entries)
         self._batch_seconds.record(seconds)
 
     def event_refused(self, reason: RefusalReason, status: int) -> None:
-        """Count a request that brings no event to the handler."""
+        """Count a request that brings no event to the handler.
+
+        Takes the same arguments as `Observer.event_refused` does.
+        """
         self._webhook_events.add(1, {"callbell.webhook.result": reason})
 
     def event_started(self, event: EventInfo) -> None:
-        """Start the span of a handler, and make it the current one: the context belongs to the handler's task alone."""
+        """Start the span of a handler, and make it the current one: the context belongs to the handler's task alone.
+
+        Takes the same arguments as `Observer.event_started` does.
+        """
         span = self._tracer.start_span(
             f"callbell.webhook {event.type}", kind=SpanKind.CONSUMER, attributes={"callbell.event.type": event.type}
         )
@@ -247,7 +295,10 @@ class OpenTelemetryObserver(Observer):
         context.attach(trace.set_span_in_context(span))
 
     def event_handled(self, event: EventInfo, error: str | None, seconds: float) -> None:
-        """End the span of a handler, and count its event."""
+        """End the span of a handler, and count its event.
+
+        Takes the same arguments as `Observer.event_handled` does.
+        """
         result = "handled" if error is None else "failed"
         self._webhook_events.add(1, {"callbell.webhook.result": result, "callbell.event.type": event.type})
         if (span := self._events.pop(event, None)) is None:
