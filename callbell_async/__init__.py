@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         InvalidMessageError as InvalidMessageError,
         JournalError as JournalError,
         NotFoundError as NotFoundError,
+        OptedOutError as OptedOutError,
         OutageError as OutageError,
         Outcome as Outcome,
         PaginationError as PaginationError,
@@ -143,6 +144,8 @@ if TYPE_CHECKING:
         RunInfo as RunInfo,
         RunSummary as RunSummary,
     )
+    from callbell_async.recipients.opt_outs import OptOutList as OptOutList
+    from callbell_async.recipients.parser import RecipientParser as RecipientParser
 else:
     _EXPORTS = {
         "callbell_async.bulk": ("SendRun",),
@@ -166,6 +169,7 @@ else:
             "InvalidMessageError",
             "JournalError",
             "NotFoundError",
+            "OptedOutError",
             "OutageError",
             "Outcome",
             "PaginationError",
@@ -282,6 +286,8 @@ else:
             "RunInfo",
             "RunSummary",
         ),
+        "callbell_async.recipients.opt_outs": ("OptOutList",),
+        "callbell_async.recipients.parser": ("RecipientParser",),
     }
 
     __all__ = sorted(

@@ -7,7 +7,7 @@ import copy
 import math
 import os
 import warnings
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -41,8 +41,7 @@ from callbell_async.endpoints.webhooks import WebhooksEndpoint
 from callbell_async.errors import ConfigurationError
 from callbell_async.http.connections import default_connections, open_file_limit, setup_warnings
 from callbell_async.http.options import TransportOptions, check_extra_headers, default_user_agent
-from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.pipeline_handle import ClientLife, PipelineHandle
+from callbell_async.http.pipeline import ClientLife, PipelineHandle, RequestPipeline
 from callbell_async.http.requests import CallState, Request, build_query
 from callbell_async.http.responses import read_any
 from callbell_async.http.retry import RetryPolicy
@@ -56,6 +55,7 @@ from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import Item, SendResult
 from callbell_async.models.unset import UNSET, Unset
 from callbell_async.observe import Observer, observers_from
+from callbell_async.recipients.opt_outs import OptOutList
 from callbell_async.wire import dump_json
 
 __all__ = ["DEFAULT_BASE_URL", "CallbellClient"]
@@ -324,6 +324,7 @@ class CallbellClient(CombinedCalls):
         stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
         shutdown_timeout: float = 10.0,
         outage_timeout: float = 600.0,
+        exclude: OptOutList | Collection[str] | None = None,
     ) -> SendRun:
         """Send any number of messages.
 
@@ -344,6 +345,7 @@ class CallbellClient(CombinedCalls):
             shutdown_timeout: The seconds that messages in flight have to end when the run is cancelled, 0 or more.
             outage_timeout: The seconds for which the run pauses while Callbell can't be reached; then it stops with an
                 `OutageError`, and the other messages are `SKIPPED`. With 0 it never pauses.
+            exclude: Recipients that get nothing: an `OptOutList`, or numbers in international form. Their messages are `SKIPPED`.
 
         Returns:
             The run. Await it for a `SendReport`, with the results in the order of the messages; or iterate over it for each
@@ -361,6 +363,7 @@ class CallbellClient(CombinedCalls):
             stop_on=stop_on,
             shutdown_timeout=shutdown_timeout,
             outage_timeout=outage_timeout,
+            exclude=exclude,
             runs=self._runs,
         )
 

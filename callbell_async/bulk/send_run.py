@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Sized
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Sized,
+)
 from typing import Any
 
 from callbell_async.arguments import check_count, check_seconds
 from callbell_async.asyncio_tools import CancellationShield
-from callbell_async.bulk.journal_source import JournalSource
 from callbell_async.bulk.pool_size import FIRST_WORKERS
 from callbell_async.bulk.result_queue import ResultQueue
 from callbell_async.bulk.run_watch import RunWatch
@@ -20,6 +28,7 @@ from callbell_async.errors import ClientClosedError, ConfigurationError, Outcome
 from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.journal import Journal
 from callbell_async.models.results import Item, SendReport, SendResult
+from callbell_async.recipients.opt_outs import OptOutList
 
 __all__ = ["SendRun"]
 
@@ -56,6 +65,7 @@ class SendRun:
         shutdown_timeout: float,
         outage_timeout: float,
         runs: set[SendRun],
+        exclude: OptOutList | Collection[str] | None = None,
     ) -> None:
         self._started = True  # Until the arguments are checked: no warning from `__del__`.
         if concurrency is not None:
@@ -73,17 +83,18 @@ class SendRun:
             raise ConfigurationError(
                 f'journal: must be a Journal, such as Journal("spring.db"), not {type(journal).__name__}'
             )
-        source = MessageSource(messages)
         length = len(messages) if isinstance(messages, Sized) else None
         self._watch = RunWatch(messages=length, has_journal=journal is not None)
         self._pool = WorkerPool(
-            source if journal is None else JournalSource(source, journal),
+            MessageSource(messages),
+            journal=journal,
             concurrency=concurrency,
             on_result=on_result,
             rules=StopRules(stop_on),
             outage_timeout=outage_timeout,
             shutdown_timeout=shutdown_timeout,
             watch=self._watch,
+            exclude=exclude if exclude is None or isinstance(exclude, OptOutList) else OptOutList(exclude),
         )
         self._pipeline = pipeline
         self._queue_size = concurrency or FIRST_WORKERS
@@ -122,6 +133,7 @@ class SendRun:
             results=tuple(map(results.__getitem__, sorted(results))),
             elapsed=ended_at - self._started_at,
             duplicates=pool.duplicates,
+            opted_out=pool.opted_out,
             **{outcome.value: pool.counts[outcome.value] for outcome in Outcome},
         )
 

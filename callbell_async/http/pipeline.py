@@ -12,6 +12,8 @@ from typing import TypeVar
 from callbell_async.errors import (
     APIError,
     CallbellError,
+    ClientClosedError,
+    ConfigurationError,
     Outcome,
     RateLimitError,
     RequestTimeoutError,
@@ -29,7 +31,7 @@ from callbell_async.logs import area_logger
 from callbell_async.models.unset import UNSET, Unset
 from callbell_async.observe import CALL_MOMENTS, Observers
 
-__all__ = ["RequestPipeline"]
+__all__ = ["ClientLife", "PipelineHandle", "RequestPipeline"]
 
 T = TypeVar("T")
 
@@ -198,7 +200,8 @@ class RequestPipeline:
                     report_attempt(observers, info, call, Outcome.ACCEPTED, response.status, None, seconds)
                 if gate is not None and gate.failures:
                     gate.responded()
-                shared.budget.record_success()
+                if shared.budget.spent:
+                    shared.budget.record_success()
                 return value
             await asyncio.sleep(wait)
 
@@ -323,6 +326,51 @@ class RequestPipeline:
         log_pause(self._shared.paused_until - now)
         if self._call_observers is not None:
             self._call_observers.notify("client_paused", call.info, longer)
+
+
+class ClientLife:
+    """Whether a client is open. It is the same for the clients that `with_options` derives.
+
+    Attributes:
+        loop: The event loop of the first call; `None` before it.
+        closed: Whether the client was closed.
+    """
+
+    __slots__ = ("closed", "loop")
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.closed = False
+
+
+class PipelineHandle:
+    """Provides a request pipeline while its client is open, on the event loop of its first call.
+
+    Holds no reference to the client, so that an unclosed client can be garbage-collected, and warn.
+    """
+
+    def __init__(self, pipeline: RequestPipeline, life: ClientLife) -> None:
+        self.pipeline = pipeline
+        self.life = life
+
+    def __call__(self) -> RequestPipeline:
+        """Return the pipeline; raises `ClientClosedError`, or `ConfigurationError` on another event loop than the first."""
+        life = self.life
+        if life.closed:
+            raise ClientClosedError("the client is closed; build a new one")
+        loop = asyncio.get_running_loop()
+        if life.loop is not loop:
+            if life.loop is not None:
+                raise ConfigurationError(
+                    "the client belongs to another event loop (that of its first call); build one client for each loop"
+                )
+            life.loop = loop
+        return self.pipeline
+
+    async def close(self) -> None:
+        """Close the pipeline; a call that is in flight ends at once."""
+        self.life.closed = True
+        await self.pipeline.close()
 
 
 def _release_slot(slot: RateLimiter | TrackedSlot, call: CallState, error: BaseException) -> None:

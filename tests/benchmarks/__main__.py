@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [throughput|send|import|retry-cost|observers|journal|kills|memory|million|rate|shared-rate|webhooks] [options]`, from the root of the repository."""
+"""`python -m tests.benchmarks [throughput|send|import|retry-cost|observers|journal|kills|memory|million|rate|shared-rate|webhooks|workers] [options]`, from the root of the repository."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tests.benchmarks import (
     shared_rate,
     throughput,
     webhooks,
+    workers,
 )
 from tests.benchmarks.report import machine, show
 
@@ -35,6 +36,7 @@ KINDS = (
     "rate",
     "shared-rate",
     "webhooks",
+    "workers",
 )
 
 IN_TURNS = {
@@ -107,6 +109,8 @@ def main() -> None:
                 shared_rate.run(seconds=options.seconds)
             case "webhooks":
                 webhooks.run(loops=loops, rounds=20, events=1_000)
+            case "workers":
+                workers.run(seconds=options.seconds)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ FLOORS: list[set[str]] = [
     {"errors"},
     {"arguments", "asyncio_tools", "logs"},
     {"models", "observe"},
+    {"recipients"},
     {"wire"},
     {"limits"},
     {"http"},

@@ -17,14 +17,14 @@ import pytest
 import callbell_async
 from callbell_async import CallbellClient, Journal, RetryPolicy, TemplateMessage, TextMessage
 from callbell_async.http import direct
-from callbell_async.limits.shared import RENEW_EVERY, SharedRateLimiter
+from callbell_async.limits.shared import RENEW_EVERY
 from callbell_async.sandbox import Sandbox, SandboxTemplate
 from callbell_async.sandbox.faults import close_after_reading, no_fault, respond
 from callbell_async.webhooks import WebhookReceiver
 from tests.support.calls import MESSAGE, NUMBER, TEXT, TOKEN, client_for, until
 from tests.support.clock import current_loop
 from tests.support.lost_responses import client_of, running_sandbox, send_without_response
-from tests.support.memory_lender import EngineState, MemoryLender
+from tests.support.memory_lender import EngineState, MemoryRateLimiter
 from tests.support.observers import RaisingObserver
 from tests.support.sandbox_factory import local_callbell
 from tests.support.webhooks import SECRET, message_body, post
@@ -189,7 +189,7 @@ async def a_template_that_can_not_be_read(path: Path, monkeypatch: pytest.Monkey
 async def a_shared_limiter(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine of a shared limiter is away, returns, and is away when the limiter closes."""
     state = EngineState()
-    limiter = SharedRateLimiter(300, MemoryLender(state))
+    limiter = MemoryRateLimiter(state, 300)
     loop = current_loop()
     await limiter.start()
     for reachable in (False, True):
