@@ -81,8 +81,12 @@ def _to_aiohttp(response: ReceiverResponse, *, close: bool = False) -> web.Respo
 
 
 async def _read(request: web.Request, receiver: WebhookReceiver) -> bytes | ReceiverResponse:
+    content = request.content
     try:
-        return await receiver.read_body(request.content.iter_any())
+        if content.is_eof():
+            # All of it has arrived, as small bodies do: it needs no limit of time, and `receive` checks its size.
+            return content.read_nowait()
+        return await receiver.read_body(content.iter_any())
     except (web.RequestPayloadError, ConnectionError):
         # Anybody can cause this error, so it must not get into the log of the server.
         return receiver.refuse(INCOMPLETE)

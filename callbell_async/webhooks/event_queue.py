@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import types
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 from callbell_async.errors import EventNotHandledError
@@ -29,6 +30,26 @@ def set_result(future: asyncio.Future[T], result: T) -> None:
     """Set a future's result, unless it is done or its event loop is closed."""
     if not future.done() and not future.get_loop().is_closed():
         future.set_result(result)
+
+
+@types.coroutine
+def _run(
+    handling: Coroutine[Any, Any, None], context: contextvars.Context, before_wait: Callable[[], None]
+) -> Generator[Any, Any, None]:
+    """Run a coroutine in the task that awaits this, in a context of its own; call `before_wait` whenever it has to wait."""
+    step: Callable[[Any], Any] = handling.send
+    value: Any = None
+    while True:
+        try:
+            future = context.run(step, value)
+        except StopIteration:
+            return
+        before_wait()
+        try:
+            value = yield future
+            step = handling.send
+        except BaseException as error:
+            value, step = error, handling.throw
 
 
 class EventQueue:
@@ -120,37 +141,54 @@ class EventQueue:
         if workers:
             await asyncio.wait(workers, timeout=_CANCEL_TIMEOUT)
 
-    def _start_worker(self, handle: Handle) -> None:
+    def _start_worker(self, handle: Handle, before: asyncio.Task[None] | None = None) -> None:
         # The slot is taken before the worker starts, because some loops start a task at once. It is free when no event is left.
         slot = object()
         self._slots.add(slot)
-        work = self._work(handle, slot)
+        work = self._work(handle, slot, before)
         worker = asyncio.get_running_loop().create_task(work, context=self._context.copy())
         self._workers.add(worker)
         worker.add_done_callback(functools.partial(self._worker_done, handle, slot))
 
-    async def _work(self, handle: Handle, slot: object) -> None:
+    async def _work(self, handle: Handle, slot: object, before: asyncio.Task[None] | None) -> None:
+        """Handle events, from the end of the worker `before` on.
+
+        Handlers that never wait run in this task, one after the other. The first one that waits, or that cancels this task, is its last: the
+        task is then that handler's own, so that a cancellation affects no other event, and another worker takes over the slot.
+        """
         loop, worker = asyncio.get_running_loop(), asyncio.current_task()
-        busy_until = loop.time() + _MAX_BUSY
+        assert worker is not None
+        has_slot = True
+
+        def hand_over() -> None:
+            nonlocal has_slot
+            if has_slot:
+                has_slot = False
+                self._slots.discard(slot)
+                self._start_worker(handle, worker)
+
         try:
-            while self._waiting and not (worker and worker.cancelling()):
+            if before is not None:
+                await asyncio.wait({before})
+            busy_until = loop.time() + _MAX_BUSY
+            while has_slot and self._waiting:
                 event = self._waiting.popleft()
                 try:
-                    # In its own task: a handler that cancels its task, or suppresses a cancellation, affects no other event.
-                    await loop.create_task(handle(event))
+                    await _run(handle(event), self._context.copy(), hand_over)
                 except Exception as error:
                     self._finish(event, error)
                 except BaseException as error:
                     failure = EventNotHandledError("its handler was cancelled")
                     failure.__cause__ = error
                     self._finish(event, failure)
-                    # A handler may be cancelled by itself or by something it awaits; a worker is cancelled only at the end.
-                    if not isinstance(error, asyncio.CancelledError) or (worker and worker.cancelling()):
+                    if not isinstance(error, asyncio.CancelledError):
                         raise
                 else:
                     self._finish(event, None)
-                # Handlers that never wait must not delay the responses to requests.
-                if loop.time() >= busy_until:
+                if worker.cancelling():
+                    hand_over()
+                elif has_slot and loop.time() >= busy_until:
+                    # Handlers that never wait must not delay the responses to requests.
                     await asyncio.sleep(0)
                     busy_until = loop.time() + _MAX_BUSY
         except GeneratorExit:
