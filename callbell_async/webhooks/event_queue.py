@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import types
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from callbell_async.errors import EventNotHandledError
 from callbell_async.models.events import Event
+from callbell_async.webhooks.started import Started
 
 __all__ = ["EventQueue", "Handle", "set_result"]
 
@@ -30,26 +30,6 @@ def set_result(future: asyncio.Future[T], result: T) -> None:
     """Set a future's result, unless it is done or its event loop is closed."""
     if not future.done() and not future.get_loop().is_closed():
         future.set_result(result)
-
-
-@types.coroutine
-def _run(
-    handling: Coroutine[Any, Any, None], context: contextvars.Context, before_wait: Callable[[], None]
-) -> Generator[Any, Any, None]:
-    """Run a coroutine in the task that awaits this, in a context of its own; call `before_wait` whenever it has to wait."""
-    step: Callable[[Any], Any] = handling.send
-    value: Any = None
-    while True:
-        try:
-            future = context.run(step, value)
-        except StopIteration:
-            return
-        before_wait()
-        try:
-            value = yield future
-            step = handling.send
-        except BaseException as error:
-            value, step = error, handling.throw
 
 
 class EventQueue:
@@ -157,24 +137,17 @@ class EventQueue:
         task is then that handler's own, so that a cancellation affects no other event, and another worker takes over the slot.
         """
         loop, worker = asyncio.get_running_loop(), asyncio.current_task()
-        assert worker is not None
-        has_slot = True
-
-        def hand_over() -> None:
-            nonlocal has_slot
-            if has_slot:
-                has_slot = False
-                self._slots.discard(slot)
-                self._start_worker(handle, worker)
-
         try:
             if before is not None:
                 await asyncio.wait({before})
             busy_until = loop.time() + _MAX_BUSY
-            while has_slot and self._waiting:
+            while self._waiting and slot in self._slots:
                 event = self._waiting.popleft()
                 try:
-                    await _run(handle(event), self._context.copy(), hand_over)
+                    handling = Started(handle(event), run=self._context.copy().run)
+                    if not handling.is_done:
+                        self._hand_over(handle, slot, worker)
+                        await handling
                 except Exception as error:
                     self._finish(event, error)
                 except BaseException as error:
@@ -185,9 +158,9 @@ class EventQueue:
                         raise
                 else:
                     self._finish(event, None)
-                if worker.cancelling():
-                    hand_over()
-                elif has_slot and loop.time() >= busy_until:
+                if worker and worker.cancelling():
+                    self._hand_over(handle, slot, worker)
+                elif loop.time() >= busy_until and slot in self._slots:
                     # Handlers that never wait must not delay the responses to requests.
                     await asyncio.sleep(0)
                     busy_until = loop.time() + _MAX_BUSY
@@ -197,6 +170,12 @@ class EventQueue:
             raise
         finally:
             self._slots.discard(slot)
+
+    def _hand_over(self, handle: Handle, slot: object, worker: asyncio.Task[None] | None) -> None:
+        """Replace a worker by a new one, which begins when it has ended; only the first time."""
+        if slot in self._slots:
+            self._slots.discard(slot)
+            self._start_worker(handle, worker)
 
     def _worker_done(self, handle: Handle, slot: object, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)

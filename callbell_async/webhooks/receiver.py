@@ -38,6 +38,7 @@ from callbell_async.webhooks.request import (
     check_head,
     decide,
 )
+from callbell_async.webhooks.started import Started
 
 __all__ = ["ReceiverStats", "WebhookReceiver"]
 
@@ -194,18 +195,25 @@ class WebhookReceiver:
 
     async def read_body(self, chunks: AsyncIterable[bytes]) -> bytes | ReceiverResponse:
         """Return the body that these chunks form, or the response to one that exceeds `max_body` (413) or `read_timeout` (408)."""
-        body = bytearray()
+        reading = Started(self._join(chunks))
+        if reading.is_done:
+            # All of it had arrived, as small bodies do: a limit of time would cost more than the reading.
+            return await reading
         limit = asyncio.timeout(self._read_timeout)
         try:
             async with limit:
-                async for chunk in chunks:
-                    body += chunk
-                    if len(body) > self._max_body:
-                        return self.refuse(TOO_LARGE)
+                return await reading
         except TimeoutError:
             if not limit.expired():
                 raise
             return self.refuse(TIMED_OUT)
+
+    async def _join(self, chunks: AsyncIterable[bytes]) -> bytes | ReceiverResponse:
+        body = bytearray()
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > self._max_body:
+                return self.refuse(TOO_LARGE)
         return bytes(body)
 
     def refuse(self, response: ReceiverResponse) -> ReceiverResponse:

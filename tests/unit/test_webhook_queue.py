@@ -140,7 +140,6 @@ async def test_a_handler_that_never_waits_does_not_block_the_loop() -> None:
     async with WebhookReceiver(busy, secret=SECRET) as receiver:
         for number in range(4):
             await post(receiver, message_body(str(number)))
-        await ticks(1)
         loop.call_soon(seen.append, "another")
     assert seen == ["0", "1", "another", "2", "3"]
 
