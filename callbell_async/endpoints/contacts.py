@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from callbell_async.arguments import check_string_list
 from callbell_async.endpoints.base import Endpoint
 from callbell_async.http.pagination import Paginator, load_page
 from callbell_async.models.account import DeletionResponse
@@ -51,7 +52,7 @@ class ContactsEndpoint(Endpoint):
             load=load_page(Contact, "contacts"),
             filters={
                 "source": source,
-                "tags": tags,
+                "tags": None if tags is None else check_string_list("tags", tags),
                 "team_uuid": team_uuid,
                 "include_field_types": include_field_types,
             },
@@ -154,7 +155,7 @@ class ContactsEndpoint(Endpoint):
                 "identifier": identifier,
                 "source": source,
                 "name": name,
-                "tags": tags,
+                "tags": UNSET if tags is UNSET else check_string_list("tags", tags),
                 "custom_fields": custom_fields,
                 "assigned_user": assigned_user,
                 "team_uuid": team_uuid,
@@ -205,7 +206,7 @@ class ContactsEndpoint(Endpoint):
             load=_contact,
             json={
                 "name": name,
-                "tags": tags,
+                "tags": UNSET if tags is UNSET else check_string_list("tags", tags),
                 "custom_fields": custom_fields,
                 "assigned_user": assigned_user,
                 "unassign_user": unassign_user,

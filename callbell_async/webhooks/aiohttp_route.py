@@ -25,6 +25,8 @@ def add_webhook_route(
     handler: Handler | None = None,
     *,
     secret: str | Sequence[str] | None = None,
+    url_secret: str | Sequence[str] | None = None,
+    header_secret: tuple[str, str | Sequence[str]] | None = None,
     **options: Unpack[ReceiverOptions],
 ) -> WebhookReceiver:
     """Add routes to an aiohttp application that receive Callbell's events at `path`.
@@ -34,6 +36,8 @@ def add_webhook_route(
         path: the path; POST, GET and HEAD are added for it.
         handler: as for `WebhookReceiver`.
         secret: as for `WebhookReceiver`.
+        url_secret: as for `WebhookReceiver`.
+        header_secret: as for `WebhookReceiver`.
         options: `unsigned`, `respond_after` and the other options of `WebhookReceiver`.
 
     Returns:
@@ -42,9 +46,11 @@ def add_webhook_route(
     Raises:
         ConfigurationError: an argument is wrong.
     """
-    given = Secret(secret)
-    del secret
-    receiver = WebhookReceiver(handler, secret=given.value, **options)
+    given = Secret(secret), Secret(url_secret), Secret(header_secret)
+    del secret, url_secret, header_secret
+    receiver = WebhookReceiver(
+        handler, secret=given[0].value, url_secret=given[1].value, header_secret=given[2].value, **options
+    )
 
     async def receive(request: web.Request) -> web.Response:
         headers = request.headers
@@ -61,7 +67,8 @@ def add_webhook_route(
                 request.content.feed_eof()
             # The rest of a body may still arrive, and is not the next request.
             return _to_aiohttp(found, close=request.body_exists)
-        return _to_aiohttp(await receiver.receive(found, ",".join(headers.getall(SIGNATURE_HEADER, ())) or None))
+        signature = ",".join(headers.getall(SIGNATURE_HEADER, ())) or None
+        return _to_aiohttp(await receiver.receive(found, signature, url=request.raw_path, headers=headers))
 
     async def close(app: web.Application) -> None:
         await receiver.close()

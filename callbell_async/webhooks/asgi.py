@@ -41,6 +41,8 @@ class WebhookApp:
     Args:
         handler: as for `WebhookReceiver`.
         secret: as for `WebhookReceiver`.
+        url_secret: as for `WebhookReceiver`.
+        header_secret: as for `WebhookReceiver`.
         path: the only path that is served, as the client requests it; other paths get 404. `None` for every path.
         options: `unsigned`, `respond_after` and the other options of `WebhookReceiver`.
 
@@ -56,12 +58,17 @@ class WebhookApp:
         handler: Handler | None = None,
         *,
         secret: str | Sequence[str] | None = None,
+        url_secret: str | Sequence[str] | None = None,
+        header_secret: tuple[str, str | Sequence[str]] | None = None,
         path: str | None = None,
         **options: Unpack[ReceiverOptions],
     ) -> None:
-        given = Secret(secret)
-        del secret
-        self.receiver = WebhookReceiver(handler, secret=given.value, **options)
+        self._needs_secrets = url_secret is not None or header_secret is not None
+        given = Secret(secret), Secret(url_secret), Secret(header_secret)
+        del secret, url_secret, header_secret
+        self.receiver = WebhookReceiver(
+            handler, secret=given[0].value, url_secret=given[1].value, header_secret=given[2].value, **options
+        )
         self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,7 +116,8 @@ class WebhookApp:
             found = await self.receiver.read_body(_Chunks(receive))
         if isinstance(found, ReceiverResponse):
             return found, method != "POST"
-        return await self.receiver.receive(found, signature), True
+        secrets = _read_secrets(scope) if self._needs_secrets else {}
+        return await self.receiver.receive(found, signature, **secrets), True
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -133,6 +141,14 @@ def _read_headers(scope: Scope) -> tuple[int | None, str | None, str | None]:
             # Python does not read numbers of thousands of digits.
             length = int(value) if len(value) <= _MAX_DIGITS else 10**_MAX_DIGITS
     return length, ",".join(encodings) or None, ",".join(signatures) or None
+
+
+def _read_secrets(scope: Scope) -> dict[str, Any]:
+    """Return the arguments of `WebhookReceiver.receive` that may hold a secret."""
+    return {
+        "url": f"{scope['path']}?{scope.get('query_string', b'').decode('latin-1')}",
+        "headers": {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+    }
 
 
 class _Chunks:

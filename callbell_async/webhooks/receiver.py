@@ -7,7 +7,7 @@ import functools
 import inspect
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
 
@@ -16,6 +16,7 @@ import attrs
 from callbell_async.arguments import Secret, check_count, check_seconds
 from callbell_async.errors import ConfigurationError, EventNotHandledError
 from callbell_async.models.events import Event
+from callbell_async.webhooks.credentials import read_credentials
 from callbell_async.webhooks.dedupe import SeenKeys
 from callbell_async.webhooks.event_queue import EventQueue, set_result
 from callbell_async.webhooks.options import (
@@ -23,7 +24,6 @@ from callbell_async.webhooks.options import (
     ErrorReporter,
     Handler,
     check_sync_function,
-    read_receiver_keys,
 )
 from callbell_async.webhooks.request import (
     FAILED,
@@ -78,8 +78,10 @@ class WebhookReceiver:
     Args:
         handler: takes an event: a coroutine function, or a plain function that does not block.
         secret: the webhook's secret, or several of which any may have signed. Blanks around it are removed.
-        unsigned: `True` instead of a secret if Callbell does not sign. Anybody who knows the URL can then send events: put a long random
-            string into it.
+        url_secret: a secret of your own that the URL must hold, or several of which it must hold one: as the parameter `secret` of its query,
+            or as the last part of its path. It consists of letters, digits and `- . _ ~`.
+        header_secret: the name of a header and the secret of your own that it must hold, for example from a proxy before your server.
+        unsigned: `True` instead of any secret if Callbell does not sign. Anybody who knows the URL can then send events.
         respond_after: `"enqueue"` responds when the event is in the queue, which is lost if the process dies; `"handler"` responds when the
             handler has returned: Callbell sends every other event again.
         queue_size: the number of events that may wait. If the queue is full, the response is 503, and Callbell sends the event again.
@@ -105,6 +107,8 @@ class WebhookReceiver:
         handler: Handler | None = None,
         *,
         secret: str | Sequence[str] | None = None,
+        url_secret: str | Sequence[str] | None = None,
+        header_secret: tuple[str, str | Sequence[str]] | None = None,
         unsigned: bool = False,
         respond_after: Literal["enqueue", "handler"] = "enqueue",
         queue_size: int = 1000,
@@ -119,9 +123,9 @@ class WebhookReceiver:
         drain_timeout: float = 10.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        given = Secret(secret)
+        given = Secret(secret), Secret(url_secret), Secret(header_secret)
         # Any other argument may be refused below, and a traceback shows the local variables of this frame.
-        del secret
+        del secret, url_secret, header_secret
         if handler is not None and not callable(handler):
             raise ConfigurationError(f"handler={handler!r}: must be a function that takes an event")
         if respond_after not in ("enqueue", "handler"):
@@ -135,7 +139,7 @@ class WebhookReceiver:
         check_seconds("dedupe_seconds", dedupe_seconds, endless=True)
         check_seconds("tolerance", tolerance, endless=True)
         check_seconds("drain_timeout", drain_timeout, endless=True)
-        self._keys = read_receiver_keys(given, unsigned=unsigned)
+        self._credentials = read_credentials(*given, unsigned=unsigned)
         self._tolerance = tolerance
         self._clock = clock
         self._max_body = max_body
@@ -223,17 +227,34 @@ class WebhookReceiver:
         self._reporter.log_refusal(f"{response.status} {response.body.decode()}")
         return response
 
-    async def receive(self, body: bytes, signature: str | None = None) -> ReceiverResponse:
+    async def receive(
+        self,
+        body: bytes,
+        signature: str | None = None,
+        *,
+        url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> ReceiverResponse:
         """Receive a POST, and return the response to it.
 
         Args:
             body: the raw body. It must not be decoded: refuse a request with a `Content-Encoding` before (`check_request`).
             signature: the `X-Callbell-Signature` header; `None` without one, joined by commas if there are several.
+            url: the request's URL, or its path and query; needed with a `url_secret`.
+            headers: the request's headers; needed with a `header_secret`.
         """
         if len(body) > self._max_body:
             return self.refuse(TOO_LARGE)
         self._received += 1
-        found = decide(body, signature, keys=self._keys, tolerance=self._tolerance, now=self._clock())
+        found = decide(
+            body,
+            signature,
+            credentials=self._credentials,
+            url=url,
+            headers=headers,
+            tolerance=self._tolerance,
+            now=self._clock(),
+        )
         if isinstance(found, Event):
             return await self._enqueue(found, len(body))
         if isinstance(found, Refused):

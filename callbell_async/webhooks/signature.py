@@ -94,12 +94,12 @@ def sign(body: bytes, secret: str, *, now: float | None = None) -> str:
     return f"t={sent},v1={_digest(body, _key(given), sent).hex()}"
 
 
-def read_keys(given: Secret[Any]) -> tuple[bytes, ...]:
-    """Return the keys of a secret or of several; raises `ConfigurationError` for a secret that can't be one."""
+def read_keys(given: Secret[Any], *, name: str = "webhook secret") -> tuple[bytes, ...]:
+    """Return the keys of a secret or of several; raises `ConfigurationError` with this name for a secret that can't be one."""
     several = isinstance(given.value, Iterable) and not isinstance(given.value, str | bytes)
-    keys = tuple(_key(one) for one in map(Secret, given.value)) if several else (_key(given),)
+    keys = tuple(_key(one, name) for one in map(Secret, given.value)) if several else (_key(given, name),)
     if not keys:
-        raise ConfigurationError("webhook secret: the list is empty; give the webhook's secret")
+        raise ConfigurationError(f"{name}: the list is empty; give the secret")
     return keys
 
 
@@ -107,8 +107,8 @@ def _digest(body: bytes, key: bytes, sent: str) -> bytes:
     return hmac.digest(key, b".".join((sent.encode(), body)), "sha256")
 
 
-def _key(given: Secret[Any]) -> bytes:
-    return check_secret("webhook secret", given.value).encode()
+def _key(given: Secret[Any], name: str = "webhook secret") -> bytes:
+    return check_secret(name, given.value).encode()
 
 
 def _read_header(header: str | None) -> tuple[str, list[bytes]]:

@@ -195,7 +195,8 @@ def _model_reader(cls: type[Any]) -> Load:
 
 def structure(value: Any, cls: type[T]) -> T:
     """Return a model from its JSON; raises `WireError` for JSON that is not an object."""
-    model: T = _model_reader(cls)(value, cls)
+    kind: Any = cls
+    model: T = _model_reader(kind)(value, cls)
     return model
 
 
