@@ -5,6 +5,7 @@ Source: the ASGI specification, "HTTP & WebSocket" 2.5 and "Lifespan" 2.0.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -95,12 +96,12 @@ class WebhookApp:
             response, was_read = await self._respond(scope, receive)
         except _DisconnectedError:
             return
-        headers = {**response.headers, "content-length": str(len(response.body))}
+        # A list of its own: middleware may change it.
+        headers = list(_encoded_headers(response))
         if not was_read and scope.get("http_version", "1.1").startswith("1"):
             # The rest of the body may still arrive. HTTP/2 has no such header, and needs none.
-            headers["connection"] = "close"
-        encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": response.status, "headers": encoded})
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
 
     async def _respond(self, scope: Scope, receive: Receive) -> tuple[ReceiverResponse, bool]:
@@ -127,6 +128,13 @@ class WebhookApp:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
             await send({"type": "lifespan.startup.complete"})
+
+
+@functools.cache
+def _encoded_headers(response: ReceiverResponse) -> tuple[tuple[bytes, bytes], ...]:
+    """Return a response's headers; there are only a few different responses."""
+    headers = {**response.headers, "content-length": str(len(response.body))}
+    return tuple((name.encode(), value.encode()) for name, value in headers.items())
 
 
 def _read_headers(scope: Scope) -> tuple[int | None, str | None, str | None]:

@@ -256,7 +256,9 @@ class WebhookReceiver:
             now=self._clock(),
         )
         if isinstance(found, Event):
-            return await self._enqueue(found, len(body))
+            response = self._enqueue(found, len(body))
+            # Shielded: of several requests with this event one may be cancelled while the others wait.
+            return response if isinstance(response, ReceiverResponse) else await asyncio.shield(response)
         if isinstance(found, Refused):
             self._refused += 1
             self._reporter.log_refusal(found.error)
@@ -307,7 +309,8 @@ class WebhookReceiver:
     ) -> None:
         await self.close()
 
-    async def _enqueue(self, event: Event, size: int) -> ReceiverResponse:
+    def _enqueue(self, event: Event, size: int) -> ReceiverResponse | asyncio.Future[ReceiverResponse]:
+        """Return the response to an event, or a future of it if it depends on the handler."""
         now = asyncio.get_running_loop().time()
         in_flight = self._in_flight.get(event.key)
         if in_flight is not None:
@@ -328,8 +331,7 @@ class WebhookReceiver:
             else:
                 self._seen.add(event.key, now)
             self._queue.put(event, size)
-        # Shielded: of several requests with this event one may be cancelled while the others wait.
-        return OK if in_flight is None else await asyncio.shield(in_flight)
+        return OK if in_flight is None else in_flight
 
     def _notify_observers(self, event: Event) -> None:
         for observer in self._observers:

@@ -19,6 +19,8 @@ __all__ = ["SIGNATURE_HEADER", "read_keys", "sign", "verify_signature", "verify_
 SIGNATURE_HEADER = "X-Callbell-Signature"
 """The name of the header with the signature."""
 
+_USUAL = re.compile(r"t=([0-9]{1,15}),v1=([0-9a-fA-F]{64})")
+"""The header as Callbell writes it; other forms are read part by part."""
 _TIME = re.compile(r"[0-9]{1,15}")
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -115,6 +117,8 @@ def _read_header(header: str | None) -> tuple[str, list[bytes]]:
     """Return the time and the signatures."""
     if header is None or not header.strip():
         raise SignatureError("the request has no signature")
+    if usual := _USUAL.fullmatch(header):
+        return usual[1], [bytes.fromhex(usual[2])]
     times, signatures = [], []
     for part in header.split(","):
         name, _, value = part.strip().partition("=")
