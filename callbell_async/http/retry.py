@@ -95,7 +95,16 @@ class RetryPolicy:
         return wait if elapsed + wait <= self.timeout else None
 
     def may_retry(self, error: CallbellError, *, attempts: int, idempotent: bool) -> bool:
-        """Return whether another attempt is allowed, whatever its wait."""
+        """Return whether another attempt is allowed, whatever its wait.
+
+        Args:
+            error: The failure of the last attempt.
+            attempts: The number of attempts so far.
+            idempotent: Whether sending the request twice has the same effect as sending it once.
+
+        Returns:
+            `True` if the policy allows another attempt.
+        """
         if attempts >= self.attempts or not isinstance(error, APIError | TransportError):
             return False
         resend_unknown = idempotent or self.resend_unknown
@@ -109,7 +118,15 @@ class RetryPolicy:
         return error.outcome is not Outcome.UNKNOWN or resend_unknown
 
     def backoff(self, attempts: int, *, jitter: float) -> float:
-        """Return the seconds to wait after this number of attempts if no response asks for more."""
+        """Return the wait before the next attempt, if no response asks for a longer one.
+
+        Args:
+            attempts: The number of attempts so far, 1 or more.
+            jitter: A random number in [0, 1).
+
+        Returns:
+            The time in seconds.
+        """
         # The exponent is bounded because 2.0 ** 1024 overflows; any wait_max is reached long before.
         return jitter * min(self.wait_max, self.wait_initial * 2.0 ** min(attempts - 1, 64))
 
