@@ -1,4 +1,4 @@
-"""What a request must hold so that a receiver accepts it: a signature, a secret in its URL, a secret in a header, or several of these."""
+"""The proof that a receiver demands of a request: a signature, a secret in its URL, a secret in a header, or several of these."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _HeaderSecret:
 
 @attrs.frozen(kw_only=True)
 class Credentials:
-    """What a receiver demands of every request with an event. Each is `None` if it is not demanded.
+    """The proof that a receiver demands of every request with an event. Each part is `None` if it is not demanded.
 
     Attributes:
         signature_keys: the secrets of which any may have signed.

@@ -38,7 +38,7 @@ def load_json(body: bytes) -> Any:
         problem = f"not JSON: {error.msg} at character {error.pos}"
     if problem:
         document = _load_repaired(body, problem)
-    # Only a body with so many brackets can be nested so deeply.
+    # A body with fewer brackets can't be nested too deeply.
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
         _check_depth(document)
     return document

@@ -111,7 +111,7 @@ KINDS = {
     "bare Starlette": lambda: _starlette(_bare_starlette),
     "WebhookApp": lambda: _starlette(_webhook_app),
 }
-"""What can be served."""
+"""The servers by name."""
 
 
 async def serve(kind: str) -> None:

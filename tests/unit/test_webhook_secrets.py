@@ -27,6 +27,7 @@ from tests.support.webhooks import OK, SECRET, Gate, message_body, post, texts
 
 OWN = "3Vf0-the_secret.of~mine"
 HEADER = ("X-Webhook-Secret", "the proxy's secret")
+HEADERS: dict[str, str] = dict([HEADER])
 
 GOOD_URLS = [
     f"/hook?secret={OWN}",
@@ -103,7 +104,7 @@ async def test_a_header_may_hold_the_secret(headers: dict[str, str] | None, stat
 async def test_all_that_is_given_must_be_right() -> None:
     """Beside a signature, each of the three is demanded."""
     gate = Gate(is_open=True)
-    right: dict[str, Any] = {"url": GOOD_URLS[0], "headers": dict([HEADER])}
+    right: dict[str, Any] = {"url": GOOD_URLS[0], "headers": HEADERS}
     async with WebhookReceiver(gate, secret=SECRET, url_secret=OWN, header_secret=HEADER) as receiver:
         assert (await receiver.receive(message_body(), None, **right)).status == 401
         for name, wrong in (("url", "/hook"), ("headers", {})):
@@ -267,8 +268,8 @@ async def test_both_secrets_over_http(serve: Any, path: str, good: str, bad: str
         aiohttp.ClientSession() as session,
     ):
         for target, headers, status in (
-            (good, dict([HEADER]), 200),
-            (bad, dict([HEADER]), 401),
+            (good, HEADERS, 200),
+            (bad, HEADERS, 401),
             (good, {}, 401),
         ):
             async with session.post(base + target, data=message_body(target), headers=headers) as response:
