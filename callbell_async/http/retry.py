@@ -136,31 +136,33 @@ class RetryBudget:
 
     A token bucket of `reserve` retries. Each success adds `share` of a retry, and time adds `per_second`. A retry that finds
     the bucket empty is delayed, not lost. A 429 does not count: it pauses the whole client already.
+
+    Attributes:
+        spent: The number of retries that are missing in the bucket. While it is 0, `record_success` has no effect.
     """
 
     def __init__(self, *, reserve: float = 100.0, share: float = 0.2, per_second: float = 10.0) -> None:
         self._reserve = reserve
         self._share = share
         self._per_second = per_second
-        self._tokens = reserve
+        self.spent = 0.0
         self._at = 0.0
 
     def record_success(self) -> None:
         """Add the share of a request that succeeded."""
-        if self._tokens < self._reserve:
-            self._tokens = min(self._reserve, self._tokens + self._share)
+        self.spent = max(0.0, self.spent - self._share)
 
     def delay(self, now: float) -> float:
         """Return the seconds until a retry requested at `now` may start."""
         self._fill(now)
-        return max(0.0, (1.0 - self._tokens) / self._per_second)
+        return max(0.0, (1.0 + self.spent - self._reserve) / self._per_second)
 
     def spend(self, now: float) -> None:
-        """Take the retry requested at `now` from the bucket. It may fall below zero: the next delay is longer."""
+        """Take the retry requested at `now` from the bucket. More may be taken than it has: the next delay is longer."""
         self._fill(now)
-        self._tokens -= 1.0
+        self.spent += 1.0
 
     def _fill(self, now: float) -> None:
         if now > self._at:
-            self._tokens = min(self._reserve, self._tokens + (now - self._at) * self._per_second)
+            self.spent = max(0.0, self.spent - (now - self._at) * self._per_second)
             self._at = now

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [throughput|send|import|retry-cost|journal|kills|memory|million|rate|shared-rate|webhooks] [options]`, from the root of the repository."""
+"""`python -m tests.benchmarks [throughput|send|import|retry-cost|journal|kills|memory|million|rate|shared-rate|webhooks|workers] [options]`, from the root of the repository."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.benchmarks import (
     shared_rate,
     throughput,
     webhooks,
+    workers,
 )
 from tests.benchmarks.report import machine, show
 
@@ -33,6 +34,7 @@ KINDS = (
     "rate",
     "shared-rate",
     "webhooks",
+    "workers",
 )
 
 IN_TURNS = {"throughput": (throughput.run, 0.1), "retry-cost": (retry_cost.run, 0.05), "journal": (journal.run, 0.4)}
@@ -98,6 +100,8 @@ def main() -> None:
                 shared_rate.run(seconds=options.seconds)
             case "webhooks":
                 webhooks.run(loops=loops, rounds=20, events=1_000)
+            case "workers":
+                workers.run(seconds=options.seconds)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Output files that hold telephone numbers: only their owner can read them, and they never replace another file unasked."""
+"""Paths that name one file, and output files that only their owner can read and that never replace another file unasked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TextIO
 
 from callbell_async.errors import ConfigurationError
 
-__all__ = ["open_private"]
+__all__ = ["are_same", "open_private"]
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -74,3 +74,11 @@ def _create(path: Path, option: str, may_replace: Callable[[], bool]) -> int:
     # A new file, because the old one may be readable by others, or have other names.
     path.unlink()
     return os.open(path, _CREATE, 0o600)
+
+
+def are_same(one: Path, other: Path) -> bool:
+    """Return whether two paths name one file, also by links, and also before the file exists."""
+    # Imported here: `--help` of a command needs no journal.
+    from callbell_async.journal.files import beside
+
+    return beside(one, "") == beside(other, "") or (one.exists() and other.exists() and one.samefile(other))
