@@ -13,6 +13,7 @@ from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.errors import ClientClosedError
 from callbell_async.http.addresses import is_any_address, is_public_address
 from callbell_async.http.download import Download, open_download
+from callbell_async.http.pipeline import PipelineHandle
 from callbell_async.journal import Journal
 from callbell_async.models.events import MessageCreated
 from callbell_async.models.message_parts import Attachment
@@ -31,6 +32,7 @@ class CombinedCalls(ABC):
     contacts: ContactsEndpoint
     messages: MessagesEndpoint
     _single_sends: SingleSends
+    _pipeline: PipelineHandle
 
     @property
     @abstractmethod
@@ -121,6 +123,7 @@ class CombinedCalls(ABC):
             contacts=self.contacts,
             messages=self.messages,
             sends=self._single_sends,
+            provider=self._pipeline,
             journal=journal,
         )
 

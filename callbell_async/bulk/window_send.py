@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import attrs
@@ -11,6 +12,7 @@ from callbell_async.endpoints.contact_search import find_contacts
 from callbell_async.endpoints.contacts import ContactsEndpoint
 from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.errors import APIError, InvalidMessageError, Outcome
+from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.journal import Journal, State, body_of
 from callbell_async.models.messages import WHATSAPP, Message, TemplateMessage
 from callbell_async.models.receipts import OUTSIDE_REPLY_WINDOW, WindowReceipt
@@ -59,6 +61,7 @@ async def send_in_window(
     contacts: ContactsEndpoint,
     messages: MessagesEndpoint,
     sends: SingleSends,
+    provider: Callable[[], RequestPipeline],
     journal: Journal | None,
 ) -> WindowReceipt:
     """Send the message or its fallback; see `CallbellClient.send_in_window`."""
@@ -70,7 +73,7 @@ async def send_in_window(
         if journal is None:
             return WindowReceipt.of(await messages.send(chosen), is_fallback=chosen is fallback)
         # The receipt may be that of an earlier or a concurrent call, which has sent the other one.
-        receipt, body = await sends.send(chosen, journal)
+        receipt, body = await sends.send(chosen, journal, provider)
         return WindowReceipt.of(receipt, is_fallback="template_uuid" in body_of(key, body))
 
     if journal is not None and (row := await sends.find(key, journal)) is not None and row.state is State.ACCEPTED:

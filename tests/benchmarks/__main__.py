@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [throughput|send|import|retry-cost|journal|kills|memory|million|rate|shared-rate|webhooks|workers] [options]`, from the root of the repository."""
+"""`python -m tests.benchmarks [throughput|send|import|retry-cost|observers|journal|kills|memory|million|rate|shared-rate|webhooks|workers] [options]`, from the root of the repository."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.benchmarks import (
     kills,
     memory,
     million,
+    observer_cost,
     rate,
     retry_cost,
     send_alone,
@@ -27,6 +28,7 @@ KINDS = (
     "send",
     "import",
     "retry-cost",
+    "observers",
     "journal",
     "kills",
     "memory",
@@ -37,7 +39,12 @@ KINDS = (
     "workers",
 )
 
-IN_TURNS = {"throughput": (throughput.run, 0.1), "retry-cost": (retry_cost.run, 0.05), "journal": (journal.run, 0.4)}
+IN_TURNS = {
+    "throughput": (throughput.run, 0.1),
+    "retry-cost": (retry_cost.run, 0.05),
+    "observers": (observer_cost.run, 0.05),
+    "journal": (journal.run, 0.4),
+}
 """The kinds whose contenders take turns, and the length of a turn in seconds."""
 
 
@@ -54,7 +61,9 @@ def main() -> None:
         help="seconds of measuring each contender, or of sending at the rate limit (default 10)",
     )
     parser.add_argument(
-        "--slice", type=float, help="seconds of a contender's turn (default 0.1; retry-cost 0.05; journal 0.4)"
+        "--slice",
+        type=float,
+        help="seconds of a contender's turn (default 0.1; retry-cost and observers 0.05; journal 0.4)",
     )
     parser.add_argument(
         "--messages",
@@ -76,7 +85,7 @@ def main() -> None:
     for kind in (options.kind,) if options.kind else KINDS:
         show("", f"== {kind}")
         match kind:
-            case "throughput" | "retry-cost" | "journal":
+            case "throughput" | "retry-cost" | "observers" | "journal":
                 run, slice_seconds = IN_TURNS[kind]
                 run(
                     loops=loops,

@@ -138,7 +138,7 @@ def run(*, loops: Sequence[str], concurrency: int, seconds: float, slice_seconds
             ):
                 setup = Setup(server.base_url, size, loop)
                 plan = {"direct": direct(setup), "retryable": retryable(setup), "limited": limited(setup)}
-                found = _measured(plan, slices, slice_seconds)
+                found = measured(plan, slices, slice_seconds)
                 dearer = {key: _dearer(taken, found["direct"]) for key, taken in found.items()}
                 alone = Spread.of(one.cpu_us for one in found["direct"]).median
                 where = f"{name}, {loop} loop"
@@ -154,7 +154,8 @@ def run(*, loops: Sequence[str], concurrency: int, seconds: float, slice_seconds
     show("differences are between slices of the same round: median ±its error (quartiles)", *verdicts)
 
 
-def _measured(plan: Mapping[str, Contender], slices: int, slice_seconds: float) -> Mapping[str, Sequence[Slice]]:
+def measured(plan: Mapping[str, Contender], slices: int, slice_seconds: float) -> Mapping[str, Sequence[Slice]]:
+    """Measure the contenders in turns, and return their slices; all send the same number of messages."""
     with contextlib.ExitStack() as stack:
         for contender in plan.values():
             contender.start()

@@ -341,6 +341,14 @@ async def test_a_message_that_was_sent_is_never_an_error(
     assert receipt.uuid in {message.uuid for message in sandbox.messages}
 
 
+async def test_options_of_the_client_apply(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
+    """A client of `with_options` sends with its own retry policy, with a journal too."""
+    patient = callbell.with_options(retry=RetryPolicy(attempts=2, wait_initial=0.0))
+    refuse(sandbox, faults.respond(429, headers={"Retry-After": "0"}))
+    receipt = await patient.send_in_window(TEXT, fallback=TEMPLATE, journal=journal)
+    assert receipt.uuid == sandbox.messages[0].uuid
+
+
 async def test_the_key_may_be_on_either(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
     """A key of one of the two is the key of both, and it is that of `send`, too."""
     template = TemplateMessage(
