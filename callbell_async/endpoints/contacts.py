@@ -241,7 +241,7 @@ class ContactsEndpoint(ConversationCalls):
             The contact as it was read last; it has the tags.
 
         Raises:
-            ContactConflictError: the contact did not have the tags after three writes.
+            ContactConflictError: the contact did not have the tags after three writes, or its present tags can't be read.
             NotFoundError: the contact does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came. The call can be made again, because it adds no tag twice.
@@ -259,7 +259,7 @@ class ContactsEndpoint(ConversationCalls):
             The contact as it was read last; it does not have the tags.
 
         Raises:
-            ContactConflictError: the contact still had the tags after three writes.
+            ContactConflictError: the contact still had the tags after three writes, or its present tags can't be read.
             NotFoundError: the contact does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came. The call can be made again.

@@ -155,6 +155,18 @@ async def test_writes_that_never_get_a_response(
     assert isinstance(caught.value.__cause__, ConnectionLostError)
 
 
+@pytest.mark.parametrize("tags", [["lead", None], ["lead", {"name": "vip"}], "lead", {"lead": True}])
+async def test_tags_that_cannot_be_read_are_kept(
+    callbell: CallbellClient, sandbox: Sandbox, contact: SandboxContact, tags: object
+) -> None:
+    """If a response has tags in another form, nothing is written: the tags that were not read would be deleted."""
+    document = {"contact": {"uuid": contact.uuid, "tags": tags}}
+    fail(sandbox, "GET", contact.uuid, faults.respond(200, document))
+    with pytest.raises(ContactConflictError, match="because some would be deleted"):
+        await callbell.contacts.add_tags(contact.uuid, "paid")
+    assert methods(sandbox) == ["GET"]
+
+
 async def test_a_refused_write_is_raised(callbell: CallbellClient, sandbox: Sandbox, contact: SandboxContact) -> None:
     """A write that Callbell refuses is not repeated."""
     fail(sandbox, "PATCH", contact.uuid, faults.token_revoked())
