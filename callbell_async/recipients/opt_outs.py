@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Self
 
-from callbell_async.errors import ConfigurationError, InvalidMessageError
+from callbell_async.errors import ConfigurationError, InvalidMessageError, OptedOutError
 from callbell_async.models.messages import WHATSAPP, Message
 from callbell_async.models.validation import check_string, normalize_recipient, number_variants
 from callbell_async.recipients.parser import RecipientParser
@@ -147,6 +147,11 @@ class OptOutList:
         if message.channel != self._channel:
             return False
         return (message.to is not None and message.to in self) or message.bsuid in self._recipients
+
+    def check(self, message: Message) -> None:
+        """Raise `OptedOutError` if the message is for one of the recipients."""
+        if self.excludes(message):
+            raise OptedOutError
 
     def __contains__(self, recipient: str) -> bool:
         return (normalize_recipient(recipient) if self._channel == WHATSAPP else recipient) in self._recipients

@@ -21,10 +21,11 @@ from callbell_async import (
     OptOutList,
     Outcome,
     RecipientParser,
+    RetryPolicy,
     TextMessage,
 )
 from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE, WRONG_USE
-from callbell_async.sandbox import Sandbox, faults
+from callbell_async.sandbox import Fault, Sandbox, SandboxRequest, faults
 from tests.support.command_line import json_lines, run
 
 ADA, GRACE, JOAN = "+34600000001", "+34600000002", "+34600000003"
@@ -239,6 +240,30 @@ async def test_an_opt_out_during_a_run_counts(tmp_path: Path) -> None:
         )
         report = await run
     assert (report.accepted, report.opted_out) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        (faults.respond(429, headers={"Retry-After": "0"}), Outcome.SKIPPED),
+        (faults.close_after_reading(), Outcome.UNKNOWN),
+    ],
+)
+async def test_an_opt_out_ends_the_retries_of_a_message(fault: Fault, outcome: Outcome) -> None:
+    """A recipient that is added while a message waits for a retry gets nothing; a message in doubt stays `UNKNOWN`."""
+    opt_outs = OptOutList()
+
+    def reply_stop(_: SandboxRequest) -> bool:
+        opt_outs.add(ADA)
+        return True
+
+    retry = RetryPolicy(wait_initial=0.0, resend_unknown=True)
+    async with Sandbox() as sandbox, CallbellClient(sandbox.token, base_url=sandbox.url, retry=retry) as callbell:
+        sandbox.inject(fault, when=reply_stop)
+        report = await callbell.send_many([text_to(ADA)], exclude=opt_outs)
+        assert len(sandbox.requests) == 1
+    assert report.results[0].outcome is outcome
+    assert isinstance(report.results[0].error, OptedOutError)
 
 
 async def test_a_message_in_doubt_stays_in_doubt(tmp_path: Path) -> None:
