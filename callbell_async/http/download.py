@@ -159,7 +159,7 @@ class Download:
         """Save the file: it appears under its name when it is complete, and nothing is left if it can't be completed.
 
         Args:
-            path: The file; or a folder that exists, in which the file gets the name `name`.
+            path: The file; or a folder that exists, in which the file gets the name `name`. A string that ends with a slash is a folder.
             overwrite: Whether a file that exists is replaced.
 
         Returns:
@@ -170,7 +170,7 @@ class Download:
             DownloadError: The connection broke, the time is over, or the file is larger than `max_bytes`.
             OSError: The folder does not exist, the disk is full, or the file can't be written for another reason.
         """
-        file = SavedFile(Path(path), self.name, overwrite=overwrite)
+        file = SavedFile(path, self.name, overwrite=overwrite)
         with _HiddenFrames():
             try:
                 await _in_thread(file.open)

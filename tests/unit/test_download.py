@@ -524,6 +524,19 @@ async def test_a_folder_that_does_not_exist(callbell: CallbellClient, sandbox: S
             await download.save(tmp_path / "missing" / "photo.jpg")
 
 
+async def test_a_path_that_ends_with_a_slash_is_a_folder(
+    callbell: CallbellClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """If the folder does not exist, that is an error, and no file gets its name."""
+    (tmp_path / "received").mkdir()
+    url = sandbox.add_file(PHOTO, name="beach.jpg")
+    async with callbell.download(url, allow_private_hosts=True) as download:
+        with pytest.raises(FileNotFoundError):
+            await download.save(f"{tmp_path}/missing/")
+        assert not (tmp_path / "missing").exists()
+        assert await download.save(f"{tmp_path}/received/") == tmp_path / "received" / "beach.jpg"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for the size of a file")
 async def test_a_disk_that_is_full_leaves_nothing(callbell: CallbellClient, sandbox: Sandbox, tmp_path: Path) -> None:
     """If the file can't be written to its end, the error of the disk is raised and nothing is left."""
