@@ -28,6 +28,11 @@ class Setup:
         """The URL of `POST /messages/send`."""
         return f"{self.base_url}/messages/send"
 
+    @property
+    def root(self) -> str:
+        """The URL of the server, without a path, for the libraries of other services."""
+        return self.base_url.removesuffix("/v1")
+
 
 def recipient(index: int) -> str:
     """Return a recipient that no other message has."""
