@@ -35,6 +35,15 @@ def ticks(largest: float) -> list[float]:
     return [step * index for index in range(math.ceil(round(largest / step, 9)) + 1)]
 
 
+def _scale(values: Sequence[tuple[float, float]], bound: float) -> list[float]:
+    """Return the positions on the axis of bars, which has a negative part only if there are negative values."""
+    highest = max([bound, *(median + error for median, error in values)])
+    lowest = min([0.0, *(median - error for median, error in values if median < 0)])
+    step = ticks(max(highest, -lowest))[1]
+    below, above = (math.ceil(round(value / step, 9)) for value in (-lowest, highest))
+    return [step * index for index in range(-below, above + 1)]
+
+
 def is_missed(value: float, chart: Chart, label: str) -> bool:
     """Return whether this value of a row misses the aim of the chart, if the aim applies to the row."""
     if chart.bound is None or label not in chart.judged:
@@ -66,11 +75,7 @@ def _bars(table: Table, chart: Chart) -> Iterator[str]:
     """Yield a bar for each row, with its label above it, so that long labels fit on a narrow screen."""
     values = [(row.label, row.values[chart.column]) for row in table.rows]
     shown = [(label, value) for label, value in values if value is not None]
-    low = min([0.0, *(value.median - value.error for _, value in shown)])
-    marks = ticks(max([chart.bound or 0.0, *(value.median + value.error for _, value in shown)]))
-    if low < 0:
-        step = marks[1]
-        marks = [-step * index for index in range(math.ceil(-low / step), 0, -1)] + marks
+    marks = _scale([(value.median, value.error) for _, value in shown], chart.bound or 0.0)
     first, last = marks[0], marks[-1]
     step_height = BAR + GAP + LABEL_GAP
     bottom = TOP + len(shown) * step_height
@@ -78,7 +83,8 @@ def _bars(table: Table, chart: Chart) -> Iterator[str]:
     def at(value: float) -> float:
         return 8 + (value - first) / (last - first) * (WIDTH - 110)
 
-    parts = []
+    # The texts are above all lines.
+    parts, texts = [], []
     for mark in marks:
         parts += [
             _line(at(mark), TOP, at(mark), bottom, "grid"),
@@ -89,16 +95,18 @@ def _bars(table: Table, chart: Chart) -> Iterator[str]:
         missed = is_missed(value.median, chart, label)
         kind = "missed" if missed else "ours" if label in chart.judged else "bar"
         left, right = sorted((at(0.0), at(value.median)))
-        end = max(right, at(value.median + value.error))
+        low, high = (at(max(first, value.median + error)) for error in (-value.error, value.error))
         parts += [
-            _text(8, y - 3, label, "label"),
             f'<rect class="{kind}" x="{left:.1f}" y="{y}" width="{right - left:.1f}" height="{BAR}"/>',
-            _line(at(value.median - value.error), y + BAR / 2, at(value.median + value.error), y + BAR / 2, "error"),
-            _text(end + 5, y + BAR - 2, f"{number(value.median)}{' missed' if missed else ''}", "value"),
+            _line(low, y + BAR / 2, high, y + BAR / 2, "error"),
+        ]
+        texts += [
+            _text(8, y - 3, label, "label"),
+            _text(max(right, high) + 5, y + BAR - 2, f"{number(value.median)}{' missed' if missed else ''}", "value"),
         ]
     if chart.bound is not None:
         parts.append(_line(at(chart.bound), TOP, at(chart.bound), bottom, "aim"))
-    parts += _caption(chart, bottom + 34)
+    parts += [*texts, *_caption(chart, bottom + 34)]
     yield from _svg(bottom + BOTTOM, table.title, parts)
 
 

@@ -28,6 +28,7 @@ th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--grid); text-align:
 th:first-child, td:first-child, .summary td, .summary th { text-align: left } td { white-space: nowrap }
 .summary td { white-space: normal } td.missed { color: var(--missed); font-weight: 600 }
 svg { width: 100%; height: auto; font: 12.5px system-ui, sans-serif } text { fill: var(--ink) } .axis { fill: var(--dim) }
+.label, .value { paint-order: stroke; stroke: var(--ground); stroke-width: 4px }
 .grid { stroke: var(--grid) } .error { stroke: var(--ink); stroke-width: 1.5 } .bar { fill: var(--bar) } .ours { fill: var(--ours) }
 rect.missed, circle.missed { fill: var(--missed) } .aim { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 5 4 }
 .line { fill: none; stroke-width: 2.5; stroke: var(--dim) } .mark { fill: var(--dim) }

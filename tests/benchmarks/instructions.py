@@ -49,7 +49,12 @@ def run(options: Options) -> Findings:
         f"instructions per message, by {name}, {options.concurrency} in flight",
         (Column("instructions, of the floor", "times", 2), Column("instructions", "thousands")),
         tuple(rows),
-        Chart("bars", "instructions per message, as a multiple of aiohttp alone", bound=AIM),
+        Chart(
+            "bars",
+            "instructions per message, as a multiple of aiohttp alone",
+            bound=AIM,
+            judged=tuple(f"send_many, {loop}" for loop in options.loops),
+        ),
     )
     return Findings((table,), tuple(aims))
 

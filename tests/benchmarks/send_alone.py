@@ -39,6 +39,11 @@ def run(options: Options) -> Findings:
         "one message at a time",
         (Column("CPU time, of session.post and read", "times", 2), Column("CPU time", "µs a message")),
         tuple(rows),
-        Chart("bars", "CPU time per message, as a multiple of session.post and read", bound=AIM),
+        Chart(
+            "bars",
+            "CPU time per message, as a multiple of session.post and read",
+            bound=AIM,
+            judged=tuple(f"send, {loop}" for loop in options.loops),
+        ),
     )
     return Findings((table,), tuple(aims))

@@ -214,7 +214,9 @@ def compare(count: int) -> Table:
         rows.append(Row.of("PostgresRateLimiter", *found.values))
     title = f"other libraries: four processes, {count} messages, responses in 0 to 50 ms"
     note = "The other libraries count a request when it is admitted, and not when the server receives it."
-    chart = Chart("bars", "requests in the fullest second", column=1, bound=LIMIT)
+    chart = Chart(
+        "bars", "requests in the fullest second", column=1, bound=LIMIT, judged=tuple(row.label for row in rows)
+    )
     return Table(title, COLUMNS, tuple(rows), chart, note)
 
 
