@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _answer(question: str, size: Options) -> Answer:
     load_before, *_ = os.getloadavg()
     findings = QUESTIONS[question].run(size)
-    loop = "" if len(size.loops) > 1 else f" --loop {size.loops[0]}"
+    loop = "" if len(size.loops) > 1 else f" --loop {''.join(size.loops)}"
     command = f"python -m tests.benchmarks {question} --seconds {size.seconds:g} --messages {size.messages}{loop}"
     return Answer(question, conditions(command, load_before), findings)
 

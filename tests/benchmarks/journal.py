@@ -56,7 +56,7 @@ def run(options: Options) -> Findings:
                     cpu_ratio(found[DURABLE], found[PLAIN]),
                     RATIO_AIM,
                     unit="times",
-                    cause="the journal has a fixed cost per message, and sending costs less than before",
+                    cause="a claim and a result in SQLite are a fixed cost, and sending costs less than before",
                 )
             )
         setup = Setup(server.base_url, options.concurrency)

@@ -195,7 +195,7 @@ def merged(old: Iterable[Answer], new: Iterable[Answer]) -> list[Answer]:
 
 
 def load(path: Path) -> list[Answer]:
-    """Return the answers in a JSON file; none if there is no file."""
+    """Return the answers in a JSON file; an empty list if the file does not exist."""
     if not path.exists():
         return []
     return cattrs.structure(json.loads(path.read_text(encoding="utf-8")), list[Answer])

@@ -95,7 +95,7 @@ def test_quantiles_of_latencies() -> None:
 
 
 def test_a_counter_of_instructions_without_support_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where perf reports that the processor does not count, it is not used; without any tool there is no counter."""
+    """Where perf reports that the processor does not count, it is not used; without any tool it returns `None`."""
     perf = tmp_path / "perf"
     perf.write_text("#!/bin/sh\necho '<not supported>,,instructions:u,0,100.00,,' >&2\n")
     perf.chmod(0o755)
