@@ -23,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if unknown := set(options.questions) - {*QUESTIONS, WEBHOOKS}:
         parser.error(f"no such question: {', '.join(sorted(unknown))}; use {', '.join([*QUESTIONS, WEBHOOKS])}")
+    if not (options.questions or options.all or options.html or options.page):
+        parser.error("name a question, or use --all; with --json, --html and --page draw figures again")
     questions = [*QUESTIONS, WEBHOOKS] if options.all else options.questions
     answers = report.load(options.json) if options.json else []
     # The measurement of the rate provokes 429s, and each would be logged.

@@ -254,6 +254,13 @@ def test_the_documentation_has_a_block_for_each_question() -> None:
     assert set(re.findall(r"<!-- figures: ([\w-]+) -->", page)) == {"summary", *QUESTIONS}
 
 
+def test_nothing_to_do_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a question and without a page to write, the command ends with an error that names the remedy."""
+    with pytest.raises(SystemExit):
+        main([])
+    assert "name a question, or use --all" in capsys.readouterr().err
+
+
 def test_an_unknown_question_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """A question that does not exist ends the command with an error that names those that do."""
     with pytest.raises(SystemExit):
