@@ -20,9 +20,12 @@ if TYPE_CHECKING:
         ConfigurationError as ConfigurationError,
         ConnectError as ConnectError,
         ConnectionLostError as ConnectionLostError,
+        ContactConflictError as ContactConflictError,
+        DownloadError as DownloadError,
         DuplicateMessageError as DuplicateMessageError,
         EventDecodeError as EventDecodeError,
         EventNotHandledError as EventNotHandledError,
+        HandOffError as HandOffError,
         InvalidMessageError as InvalidMessageError,
         JournalError as JournalError,
         NotFoundError as NotFoundError,
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
         TransportError as TransportError,
         UnprocessableEntityError as UnprocessableEntityError,
     )
+    from callbell_async.http.download import Download as Download
     from callbell_async.http.pagination import Page as Page, Paginator as Paginator
     from callbell_async.http.retry import RetryPolicy as RetryPolicy
     from callbell_async.journal import Journal as Journal
@@ -84,6 +88,7 @@ if TYPE_CHECKING:
         MembershipReason as MembershipReason,
         MessageCreated as MessageCreated,
         MessageStatusUpdated as MessageStatusUpdated,
+        ReplyFields as ReplyFields,
         SessionAction as SessionAction,
         TeamMembershipUpdated as TeamMembershipUpdated,
         UnknownEvent as UnknownEvent,
@@ -122,7 +127,11 @@ if TYPE_CHECKING:
         Video as Video,
         VideoMessage as VideoMessage,
     )
-    from callbell_async.models.receipts import MessageFailure as MessageFailure, MessageReceipt as MessageReceipt
+    from callbell_async.models.receipts import (
+        MessageFailure as MessageFailure,
+        MessageReceipt as MessageReceipt,
+        WindowReceipt as WindowReceipt,
+    )
     from callbell_async.models.results import SendReport as SendReport, SendResult as SendResult
     from callbell_async.models.unset import UNSET as UNSET
 else:
@@ -139,9 +148,12 @@ else:
             "ConfigurationError",
             "ConnectError",
             "ConnectionLostError",
+            "ContactConflictError",
+            "DownloadError",
             "DuplicateMessageError",
             "EventDecodeError",
             "EventNotHandledError",
+            "HandOffError",
             "InvalidMessageError",
             "JournalError",
             "NotFoundError",
@@ -160,6 +172,7 @@ else:
             "TransportError",
             "UnprocessableEntityError",
         ),
+        "callbell_async.http.download": ("Download",),
         "callbell_async.http.pagination": (
             "Page",
             "Paginator",
@@ -206,6 +219,7 @@ else:
             "MembershipReason",
             "MessageCreated",
             "MessageStatusUpdated",
+            "ReplyFields",
             "SessionAction",
             "TeamMembershipUpdated",
             "UnknownEvent",
@@ -244,7 +258,7 @@ else:
             "Video",
             "VideoMessage",
         ),
-        "callbell_async.models.receipts": ("MessageFailure", "MessageReceipt"),
+        "callbell_async.models.receipts": ("MessageFailure", "MessageReceipt", "WindowReceipt"),
         "callbell_async.models.results": (
             "SendReport",
             "SendResult",

@@ -25,6 +25,7 @@ from callbell_async.arguments import (
 )
 from callbell_async.asyncio_tools import run_shielded
 from callbell_async.bulk import DEFAULT_STOP_ON, FIRST_WORKERS, MAX_WORKERS, SendRun, SingleSends
+from callbell_async.combined_calls import CombinedCalls
 from callbell_async.endpoints.account import (
     AuthEndpoint,
     ChannelsEndpoint,
@@ -63,7 +64,7 @@ __all__ = ["DEFAULT_BASE_URL", "CallbellClient"]
 DEFAULT_BASE_URL = "https://api.callbell.eu/v1"
 
 
-class CallbellClient:
+class CallbellClient(CombinedCalls):
     """An asyncio-native client for the Callbell API.
 
     ```python

@@ -11,6 +11,9 @@ CallbellError
 ├── JournalError                        a journal that can't be used; nothing is sent that it has not recorded
 ├── RateLimiterError                    the engine of a shared rate limiter can't be used; nothing was sent
 ├── PaginationError                     a list that does not end
+├── ContactConflictError                a change of a contact that another program undoes
+├── HandOffError                        a conversation that was handed off in part
+├── DownloadError                       a file that can't be downloaded
 ├── StatusTimeoutError (TimeoutError)   a message did not reach a status in time
 ├── SignatureError                      a webhook request without a valid signature
 ├── EventDecodeError (ValueError)       a webhook request without an event
@@ -37,10 +40,10 @@ logged; the attributes of `APIError` and `ResponseDecodeError` hold the response
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from callbell_async.base_error import CallbellError, Outcome
 from callbell_async.redaction import mask_path
 
 __all__ = [
@@ -53,9 +56,12 @@ __all__ = [
     "ConfigurationError",
     "ConnectError",
     "ConnectionLostError",
+    "ContactConflictError",
+    "DownloadError",
     "DuplicateMessageError",
     "EventDecodeError",
     "EventNotHandledError",
+    "HandOffError",
     "InvalidMessageError",
     "JournalError",
     "NotFoundError",
@@ -74,49 +80,6 @@ __all__ = [
     "TransportError",
     "UnprocessableEntityError",
 ]
-
-
-class Outcome(StrEnum):
-    """The outcome of a message, as far as it is known.
-
-    Attributes:
-        ACCEPTED: Callbell accepted the message for sending (not: delivered it).
-        REJECTED: Callbell refused the message, or a gateway that did not reach Callbell did.
-        NEVER_SENT: The message did not leave this process: sending it again can't create a duplicate.
-        UNKNOWN: The message may have been accepted. It was written to the connection, and no readable response came, or
-            a gateway responded without knowing whether Callbell accepted it (502, 504, 520, 522, 524).
-        SKIPPED: The message was not attempted: the journal has it already, or the run stopped first.
-    """
-
-    ACCEPTED = "accepted"
-    REJECTED = "rejected"
-    NEVER_SENT = "never_sent"
-    UNKNOWN = "unknown"
-    SKIPPED = "skipped"
-
-
-def _rebuild(cls: type[CallbellError], args: tuple[Any, ...], state: dict[str, Any]) -> CallbellError:
-    error = cls.__new__(cls, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
-
-
-class CallbellError(Exception):
-    """The base class of every exception of this library.
-
-    Attributes:
-        outcome: The outcome of the message over all attempts: one whose first attempt may have been accepted stays
-            `UNKNOWN`, whatever the response to the second one. It has no meaning where no message is concerned.
-        attempts: The number of requests that were attempted; 0 or more.
-    """
-
-    outcome: Outcome = Outcome.NEVER_SENT
-    attempts: int = 0
-
-    def __reduce__(self) -> tuple[Callable[..., CallbellError], tuple[Any, ...]]:
-        # Exception's own __reduce__ calls the class with `args`, which fails for classes with keyword arguments.
-        return _rebuild, (type(self), self.args, self.__dict__)
 
 
 class InvalidMessageError(CallbellError, ValueError):
@@ -209,6 +172,52 @@ class PaginationError(CallbellError):
 
     Remedy: read the list again; if that does not help, report it to Callbell with the filters. The items received before remain valid.
     """
+
+
+class ContactConflictError(CallbellError):
+    """A contact did not have its change when it was read again, several times: another program changes it, or Callbell ignores the change.
+
+    Remedy: call again later. If there is a `__cause__`, the last change may not have been made.
+
+    Attributes:
+        contact: The `Contact` as it was read last.
+    """
+
+    def __init__(self, message: str, *, contact: Any) -> None:
+        super().__init__(message)
+        self.contact = contact
+
+
+class HandOffError(CallbellError):
+    """A step of `contacts.hand_off` failed, for the `__cause__`. Remedy: do the other steps with `update`, `add_note` and `set_bot`.
+
+    Attributes:
+        steps: The outcome of each step in its order: `assign`, `note`, `end_bot`. One that is `UNKNOWN` may have been done.
+    """
+
+    def __init__(self, steps: Mapping[str, Outcome]) -> None:
+        super().__init__(", ".join(f"{step}: {outcome.description}" for step, outcome in steps.items()))
+        self.steps = dict(steps)
+        self.outcome = next(outcome for outcome in self.steps.values() if outcome is not Outcome.ACCEPTED)
+
+
+class DownloadError(CallbellError):
+    """A file can't be downloaded; nothing of it was saved. Remedy: the text names the cause. If `expired`, no further attempt helps.
+
+    Attributes:
+        reason: The cause, in plain text, without the URL, which anyone could use.
+        status: The HTTP status of the response, if one came.
+    """
+
+    def __init__(self, reason: str, *, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+    @property
+    def expired(self) -> bool:
+        """Whether the link has expired, or the file was removed (status 403, 404 or 410)."""
+        return self.status in (403, 404, 410)
 
 
 class StatusTimeoutError(CallbellError, TimeoutError):
@@ -436,15 +445,6 @@ class ServerError(APIError):
     """
 
 
-_OUTCOME_TEXT = {
-    Outcome.ACCEPTED: "accepted",
-    Outcome.REJECTED: "refused",
-    Outcome.NEVER_SENT: "never sent",
-    Outcome.UNKNOWN: "may have been accepted",
-    Outcome.SKIPPED: "not attempted",
-}
-
-
 def _ending(error: CallbellError) -> str:
     attempts = f"; {error.attempts} attempts" if error.attempts > 1 else ""
-    return f"({_OUTCOME_TEXT[error.outcome]}{attempts})"
+    return f"({error.outcome.description}{attempts})"

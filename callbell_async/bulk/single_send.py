@@ -9,7 +9,7 @@ from callbell_async.bulk.journal_source import ClaimedMessage
 from callbell_async.endpoints.messages import read_receipt
 from callbell_async.errors import CallbellError, DuplicateMessageError, JournalError, Outcome
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.journal import ClaimRequest, Journal, claim_queue_of, duplicate_error, writer_of
+from callbell_async.journal import IN_FLIGHT, ClaimRequest, Journal, Row, claim_queue_of, duplicate_error, writer_of
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import SendResult
@@ -36,6 +36,26 @@ class SingleSends:
 
     async def send(self, message: Message, journal: Journal) -> MessageReceipt:
         """Send a message unless the journal has it, and return its receipt; see `CallbellClient.send`."""
+        pipeline = await self._open(journal)
+        self._active += 1
+        try:
+            return await _send_once(pipeline, message, journal)
+        finally:
+            self._active -= 1
+            if not self._active and self._idle is not None and not self._idle.done():
+                self._idle.set_result(None)
+
+    async def find(self, key: str, journal: Journal, *, with_result: bool) -> Row | None:
+        """Return the row of a message, or `None`; `with_result` waits for a result that is not written yet."""
+        await self._open(journal)
+        writer = writer_of(journal)
+        (row,) = await writer.find([key])
+        if with_result and row is not None and row.state in IN_FLIGHT:
+            (row,) = await writer.ask_flushed(lambda store: store.find([key]))
+        return row
+
+    async def _open(self, journal: Journal) -> RequestPipeline:
+        """Open a journal if it is not open, and return the pipeline of a client that is still open."""
         pipeline = self._pipeline()
         if journal not in self._journals:
             async with self._opening:
@@ -44,13 +64,7 @@ class SingleSends:
                 if journal not in self._journals:
                     await journal.open()
                     self._journals.add(journal)
-        self._active += 1
-        try:
-            return await _send_once(pipeline, message, journal)
-        finally:
-            self._active -= 1
-            if not self._active and self._idle is not None and not self._idle.done():
-                self._idle.set_result(None)
+        return pipeline
 
     async def close(self) -> None:
         """Wait for the calls, whose requests have ended, and close the journals; raises `JournalError`."""

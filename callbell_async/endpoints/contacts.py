@@ -1,14 +1,21 @@
-"""Contacts, their conversations, their history, and their bot."""
+"""Contacts, their tags, and their history."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import weakref
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
-from callbell_async.endpoints.base import Endpoint
+from callbell_async.endpoints.base import PipelineProvider
+from callbell_async.endpoints.contact_changes import change_tags, check_tags, run_steps, with_tags, without_tags
+from callbell_async.endpoints.conversations import ConversationCalls
+from callbell_async.errors import ConfigurationError
 from callbell_async.http.pagination import Paginator, load_page
 from callbell_async.models.account import DeletionResponse
-from callbell_async.models.contacts import Bot, Contact, HistoryMessage, ReplyWindow, SuccessResponse, reply_window
+from callbell_async.models.contacts import Contact, HistoryMessage, ReplyWindow, reply_window
 from callbell_async.models.messages import BotStatus
 from callbell_async.models.unset import UNSET, Unset
 from callbell_async.wire import load_one, load_whole
@@ -19,11 +26,14 @@ CustomFieldValue = str | Sequence[str] | None
 """A string for text, email, number, date (`YYYY-MM-DD`) and dropdown fields; a list of strings for a checkbox."""
 
 _contact = load_one(Contact, "contact")
-_bot = load_one(Bot, "bot")
 
 
-class ContactsEndpoint(Endpoint):
+class ContactsEndpoint(ConversationCalls):
     """Contacts: `callbell.contacts`. Source: Callbell's Contacts API."""
+
+    def __init__(self, pipeline: PipelineProvider) -> None:
+        super().__init__(pipeline)
+        self._tag_locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def list(
         self,
@@ -215,6 +225,97 @@ class ContactsEndpoint(Endpoint):
             },
         )
 
+    async def add_tags(self, uuid: str, *tags: str) -> Contact:
+        """Add tags to a contact, and keep its other tags.
+
+        Callbell replaces the whole list of tags, so the contact is read, changed, and read again to verify the change, up to three
+        times. Concurrent calls of one client for one contact wait for each other. A tag that another program adds between reading and
+        writing, which takes one request, is lost, because Callbell has no condition for a change.
+
+        Args:
+            uuid: the contact's identifier.
+            tags: the tags, one by one; upper and lower case are the same. A tag that the contact has already is not added.
+
+        Returns:
+            The contact as it was read last; it has the tags.
+
+        Raises:
+            ContactConflictError: the contact did not have the tags after three writes.
+            NotFoundError: the contact does not exist.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came. The call can be made again, because it adds no tag twice.
+        """
+        return await self._change_tags(uuid, tags, with_tags)
+
+    async def remove_tags(self, uuid: str, *tags: str) -> Contact:
+        """Remove tags from a contact, and keep its other tags; see `add_tags`.
+
+        Args:
+            uuid: the contact's identifier.
+            tags: the tags, one by one; upper and lower case are the same. Tags that the contact does not have are ignored.
+
+        Returns:
+            The contact as it was read last; it does not have the tags.
+
+        Raises:
+            ContactConflictError: the contact still had the tags after three writes.
+            NotFoundError: the contact does not exist.
+            APIError: Callbell refused the request.
+            TransportError: no readable response came. The call can be made again.
+        """
+        return await self._change_tags(uuid, tags, without_tags)
+
+    async def _change_tags(
+        self, uuid: str, tags: Sequence[str], change: Callable[[Sequence[str], Sequence[str]], Sequence[str]]
+    ) -> Contact:
+        check_tags(tags)
+        lock = self._tag_locks.setdefault(uuid, asyncio.Lock())
+        async with lock:
+            return await change_tags(
+                partial(self.get, uuid),
+                lambda changed: self.update(uuid, tags=changed),
+                lambda present: [*change(present, tags)],
+            )
+
+    async def hand_off(
+        self,
+        uuid: str,
+        *,
+        team: str | None = None,
+        assigned_user: str | None = None,
+        note: str | None = None,
+        end_bot: bool = True,
+    ) -> Contact:
+        """Hand a conversation over to people: assign it, add a note, and end the bot, in this order.
+
+        Args:
+            uuid: the contact's identifier.
+            team: the uuid of the team to assign; `team` or `assigned_user` is required.
+            assigned_user: the e-mail of the user to assign.
+            note: a note for the conversation, such as what the customer wants; `@` before a name tags a user.
+            end_bot: whether to end the contact's bot.
+
+        Returns:
+            The contact as it is after the assignment.
+
+        Raises:
+            HandOffError: a step failed. Its `steps` has the outcome of each step, and its `__cause__` is the error.
+            ConfigurationError: `uuid` or `note` is not valid, or neither `team` nor `assigned_user` is given; nothing was done.
+        """
+        if not team and not assigned_user:
+            raise ConfigurationError("team: give the uuid of a team, or assigned_user= with the e-mail of a user")
+        if note is not None and not (isinstance(note, str) and note.strip()):
+            raise ConfigurationError("note: must be a non-blank string; leave it out for no note")
+        steps: dict[str, Callable[[], Awaitable[Any]]] = {
+            "assign": partial(self.update, uuid, team_uuid=team or UNSET, assigned_user=assigned_user or UNSET)
+        }
+        if note is not None:
+            steps["note"] = partial(self.add_note, uuid, note)
+        if end_bot:
+            steps["end_bot"] = partial(self.set_bot, uuid, BotStatus.BOT_END)
+        contact: Contact = (await run_steps(steps))["assign"]
+        return contact
+
     async def delete(self, uuid: str) -> DeletionResponse:
         """Delete a contact. This can't be undone.
 
@@ -259,112 +360,3 @@ class ContactsEndpoint(Endpoint):
             TransportError: no readable response came.
         """
         return await reply_window(self.messages(uuid), now=datetime.now(UTC))
-
-    async def open_conversation(self, uuid: str) -> Contact:
-        """Open a contact's conversation.
-
-        Args:
-            uuid: the contact's identifier.
-
-        Returns:
-            The contact.
-
-        Raises:
-            NotFoundError: the contact does not exist.
-            APIError: Callbell refused the request.
-            TransportError: no readable response came; its `outcome` states whether the conversation may have been opened.
-        """
-        return await self._call("POST", "contacts", uuid, "conversation", "open", load=_contact, json={})
-
-    async def close_conversation(self, uuid: str) -> Contact:
-        """Close a contact's conversation.
-
-        Args:
-            uuid: the contact's identifier.
-
-        Returns:
-            The contact.
-
-        Raises:
-            NotFoundError: the contact does not exist.
-            APIError: Callbell refused the request.
-            TransportError: no readable response came; its `outcome` states whether the conversation may have been closed.
-        """
-        return await self._call("POST", "contacts", uuid, "conversation", "close", load=_contact, json={})
-
-    async def add_note(self, uuid: str, text: str) -> SuccessResponse:
-        """Add a note to a contact's conversation.
-
-        Args:
-            uuid: the contact's identifier.
-            text: the note; `@` before a name tags a user.
-
-        Returns:
-            Callbell's confirmation.
-
-        Raises:
-            NotFoundError: the contact does not exist.
-            APIError: Callbell refused the request.
-            TransportError: no readable response came; its `outcome` states whether the note may have been added.
-        """
-        return await self._call(
-            "POST", "contacts", uuid, "conversation", "note", load=load_whole(SuccessResponse), json={"text": text}
-        )
-
-    async def move_to_funnel(self, uuid: str, funnel_id: str) -> Contact:
-        """Move a contact to a funnel.
-
-        Args:
-            uuid: the contact's identifier.
-            funnel_id: the funnel's identifier.
-
-        Returns:
-            The contact.
-
-        Raises:
-            NotFoundError: the contact or the funnel does not exist.
-            APIError: Callbell refused the request.
-            TransportError: no readable response came; its `outcome` states whether the contact may have been moved.
-        """
-        return await self._call(
-            "PUT",
-            "contacts",
-            uuid,
-            "conversation",
-            "update_funnel",
-            load=_contact,
-            json={"funnel_id": funnel_id},
-        )
-
-    async def get_bot(self, uuid: str) -> Bot:
-        """Return the bot in a contact's conversation.
-
-        Args:
-            uuid: the contact's identifier.
-
-        Returns:
-            The bot.
-
-        Raises:
-            NotFoundError: the contact or its bot does not exist.
-            APIError: Callbell refused the request.
-            TransportError: no readable response came.
-        """
-        return await self._call("GET", "contacts", uuid, "bot", load=_bot)
-
-    async def set_bot(self, uuid: str, status: BotStatus | str) -> Bot:
-        """Start or end the bot in a contact's conversation.
-
-        Args:
-            uuid: the contact's identifier.
-            status: `bot_start` or `bot_end`.
-
-        Returns:
-            The bot.
-
-        Raises:
-            NotFoundError: the contact does not exist.
-            APIError: Callbell refused the request.
-            TransportError: no readable response came; its `outcome` states whether the change may have been made.
-        """
-        return await self._call("POST", "contacts", uuid, "bot", load=_bot, json={"status": status})

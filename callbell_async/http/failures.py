@@ -23,7 +23,7 @@ from callbell_async.errors import (
 )
 from callbell_async.http.requests import CallState
 
-__all__ = ["failure_from", "hide_frames"]
+__all__ = ["classify", "failure_from", "hide_frames"]
 
 
 def failure_from(
@@ -31,7 +31,7 @@ def failure_from(
 ) -> CallbellError:
     """Return the exception for an attempt in which aiohttp raised `error`, with the attempt's outcome."""
     outcome = Outcome.UNKNOWN if response_started or call.written else Outcome.NEVER_SENT
-    cls, reason = _classify(error, outcome, response_started=response_started, session_closed=session_closed)
+    cls, reason = classify(error, outcome, response_started=response_started, session_closed=session_closed)
     if not issubclass(cls, TransportError):
         refusal: CallbellError = cls(reason)
         refusal.outcome = outcome
@@ -100,7 +100,7 @@ def _safe_cause(error: BaseException, path: str) -> BaseException | None:
     return error.__cause__ if path in str(error) else error
 
 
-def _classify(
+def classify(
     error: BaseException, outcome: Outcome, *, response_started: bool, session_closed: bool
 ) -> tuple[type[Any], str]:
     """Return the exception's class, and a reason that quotes neither the token nor anything that was sent."""

@@ -3,12 +3,13 @@
 from callbell_async.journal.claim_queue import BATCH_SIZE, MOST_AHEAD, ClaimQueue
 from callbell_async.journal.journal import Journal, claim_queue_of, writer_of
 from callbell_async.journal.reconcile import reconcile, refresh
-from callbell_async.journal.states import State, StateEvent, next_state
+from callbell_async.journal.states import IN_FLIGHT, State, StateEvent, next_state
 from callbell_async.journal.store import Claim, ClaimRequest, Row
 from callbell_async.journal.writer import JournalWriter, duplicate_error, in_doubt
 
 __all__ = [
     "BATCH_SIZE",
+    "IN_FLIGHT",
     "MOST_AHEAD",
     "Claim",
     "ClaimQueue",

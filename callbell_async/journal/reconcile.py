@@ -8,9 +8,9 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from functools import partial
 from typing import TypeVar
 
+from callbell_async.endpoints.contact_search import find_contacts
 from callbell_async.endpoints.contacts import ContactsEndpoint
 from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.endpoints.templates import TemplatesEndpoint
@@ -20,7 +20,6 @@ from callbell_async.errors import (
     ClientClosedError,
     ConfigurationError,
     JournalError,
-    NotFoundError,
     Outcome,
 )
 from callbell_async.journal.journal import Journal, writer_of
@@ -35,11 +34,10 @@ from callbell_async.journal.matching import (
     match,
     recipient_of,
 )
-from callbell_async.models.contacts import Contact, HistoryMessage
+from callbell_async.models.contacts import HistoryMessage
 from callbell_async.models.journal import JournalEntry, ReconcileReport, RefreshReport, UnresolvedEntry
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.models.template_validation import fill_template
-from callbell_async.models.validation import number_variants
 from callbell_async.wire import load_json
 
 __all__ = ["reconcile", "refresh"]
@@ -285,26 +283,16 @@ def _state(entry: JournalEntry) -> _EntryState:
 
 async def _contact_uuids(contacts: ContactsEndpoint, recipient: Recipient) -> Collection[str]:
     """Return the uuids of all contacts under the bsuid, or under the number as it is written and in its other forms."""
-    found = set()
-    for lookup in _lookups(contacts, recipient):
-        with contextlib.suppress(NotFoundError):
-            found.add((await lookup()).uuid)
-    uuids = {uuid for uuid in found if uuid}
+    if recipient.to is not None and recipient.channel != "whatsapp":
+        raise _NoContactError(
+            f"Callbell can't look up a contact by an identifier of {recipient.channel}; the message may still have been sent"
+        )
+    found = find_contacts(contacts, to=recipient.to, bsuid=recipient.bsuid, channel_uuid=recipient.channel_uuid)
+    uuids = {uuid async for uuid in found}
     if not uuids:
         name = "this bsuid" if recipient.to is None else "this number or its other forms"
         raise _NoContactError(f"no contact was found under {name}; the message may still have been sent")
     return uuids
-
-
-def _lookups(contacts: ContactsEndpoint, recipient: Recipient) -> list[Callable[[], Awaitable[Contact]]]:
-    if recipient.to is None:
-        return [partial(contacts.get_by_bsuid, recipient.bsuid or "")]
-    if recipient.channel != "whatsapp":
-        raise _NoContactError(
-            f"Callbell can't look up a contact by an identifier of {recipient.channel}; the message may still have been sent"
-        )
-    numbers = (recipient.to, *number_variants(recipient.to))
-    return [partial(contacts.get_by_phone, number, channel_uuid=recipient.channel_uuid) for number in numbers]
 
 
 async def _history_since(contacts: ContactsEndpoint, contact_uuid: str, since: datetime) -> list[HistoryMessage]:

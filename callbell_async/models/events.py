@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 import attrs
 
-from callbell_async.models.account import Team, TeamMember
+from callbell_async.errors import InvalidMessageError
+from callbell_async.models.account import Channel, Team, TeamMember
 from callbell_async.models.contacts import Contact, Conversation
 from callbell_async.models.message_parts import (
     Attachment,
@@ -25,7 +26,9 @@ from callbell_async.models.message_parts import (
     item_count,
 )
 from callbell_async.models.message_status import MessageStatus
+from callbell_async.models.messages import WHATSAPP
 from callbell_async.models.receipts import MessageFailure, MessageReceipt, read_integration_status
+from callbell_async.models.validation import is_number
 
 __all__ = [
     "AgentSessionUpdated",
@@ -39,6 +42,7 @@ __all__ = [
     "MembershipReason",
     "MessageCreated",
     "MessageStatusUpdated",
+    "ReplyFields",
     "SessionAction",
     "TeamMembershipUpdated",
     "UnknownEvent",
@@ -75,6 +79,22 @@ class _BaseEvent:
     key: str
     sent_at: datetime | None = None
     raw: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
+
+
+class ReplyFields(TypedDict):
+    """The arguments with which any class of message becomes a reply: `ImageMessage(**event.reply_fields(), url=…)`.
+
+    Attributes:
+        to: the customer's number or identifier; `None` for a customer of whom only the `bsuid` is known.
+        bsuid: WhatsApp Business Suite User ID of that customer; `None` if `to` is known.
+        channel: type of the channel on which the customer wrote.
+        channel_uuid: the channel on which the customer wrote; `None` if the event does not name it.
+    """
+
+    to: str | None
+    bsuid: str | None
+    channel: str
+    channel_uuid: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -126,6 +146,36 @@ class MessageCreated(_BaseEvent):
     def is_incoming(self) -> bool:
         """Whether the customer sent the message."""
         return self.status == "received"
+
+    def reply_fields(self) -> ReplyFields:
+        """Return the arguments of a message that replies to this one, to its sender and on its channel.
+
+        Returns:
+            The recipient, the channel's type and the channel: `ImageMessage(**event.reply_fields(), url="https://…")`.
+
+        Raises:
+            InvalidMessageError: the customer did not send the message, or the event does not name the recipient or the channel.
+        """
+        if not self.is_incoming:
+            raise InvalidMessageError(
+                "event.status",
+                f"is {self.status!r}: the customer did not send this message; reply only to an event whose is_incoming is True",
+            )
+        contact = self.contact or Contact()
+        channel = self.channel or contact.source
+        if not channel:
+            raise InvalidMessageError("event.channel", "is missing; build the message with channel=")
+        to, bsuid = self.sender, None
+        if channel == WHATSAPP:
+            to = next((number for number in (self.sender, contact.phone_number) if is_number(number)), None)
+            bsuid = contact.bsuid if to is None else None
+        if not to and not bsuid:
+            raise InvalidMessageError(
+                "event.sender",
+                "does not name a recipient, and event.contact has none; find the customer in Callbell, and build the message with to=",
+            )
+        uuid = contact.channel.uuid if isinstance(contact.channel, Channel) else None
+        return ReplyFields(to=to, bsuid=bsuid, channel=channel, channel_uuid=uuid)
 
 
 @attrs.frozen(kw_only=True)

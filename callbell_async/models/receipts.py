@@ -11,9 +11,9 @@ from callbell_async.models.contacts import Contact, Conversation
 from callbell_async.models.message_parts import item_count
 from callbell_async.models.message_status import MessageStatus
 
-__all__ = ["MessageFailure", "MessageReceipt", "read_integration_status"]
+__all__ = ["OUTSIDE_REPLY_WINDOW", "MessageFailure", "MessageReceipt", "WindowReceipt", "read_integration_status"]
 
-_OUTSIDE_REPLY_WINDOW = frozenset({"131047", "470", "1004", "1005", "1006", "1007", "1008"})
+OUTSIDE_REPLY_WINDOW = frozenset({"131047", "470", "1004", "1005", "1006", "1007", "1008"})
 """The codes of the Cloud API, the on-premises API, and Gupshup (a user who is "inactive for session message")."""
 
 
@@ -37,7 +37,7 @@ class MessageFailure:
     @property
     def outside_reply_window(self) -> bool:
         """Whether the customer's last message was more than 24 hours old: only a template can be sent."""
-        return self.code in _OUTSIDE_REPLY_WINDOW
+        return self.code in OUTSIDE_REPLY_WINDOW
 
 
 @attrs.frozen
@@ -80,6 +80,30 @@ class MessageReceipt:
         It may be ahead of `status`, which is Callbell's.
         """
         return read_integration_status(self.status_payload)
+
+
+@attrs.frozen
+class WindowReceipt(MessageReceipt):
+    """The receipt of `CallbellClient.send_in_window`, which shows whether the message or its fallback was sent.
+
+    Attributes:
+        is_fallback: whether the fallback was sent; after a call with a journal, by this call or by an earlier one.
+        uuid: the message's identifier, for `messages.status`, `messages.wait` and webhook events.
+        status: the present status; a status that this library does not know is a plain string.
+        status_payload: the raw report of the integration, in the shape of Meta's Cloud API or of Gupshup.
+        contact: the contact; only when `fields` of the message asked for it.
+        conversation: the conversation; only when `fields` of the message asked for it.
+        metadata: the metadata with which the message was sent; empty in the receipts of a journal.
+        raw: the untouched JSON of the message.
+    """
+
+    is_fallback: bool = attrs.field(kw_only=True)
+
+    @classmethod
+    def of(cls, receipt: MessageReceipt, *, is_fallback: bool) -> WindowReceipt:
+        """Return the receipt of the message or of its fallback."""
+        values = {field.name: getattr(receipt, field.name) for field in attrs.fields(MessageReceipt)}
+        return cls(**values, is_fallback=is_fallback)
 
 
 def read_integration_status(payload: Any) -> str | None:

@@ -124,6 +124,15 @@ def check_number(field: str, value: object) -> str:
     return number
 
 
+def is_number(value: object) -> bool:
+    """Return whether a value is one telephone number in international form."""
+    try:
+        check_number("to", value)
+    except InvalidMessageError:
+        return False
+    return True
+
+
 def _without_punctuation(written: str) -> str:
     number = written.translate(_PUNCTUATION)
     return "+" + number[2:] if number.startswith("00") else number

@@ -37,6 +37,7 @@ from callbell_async.sandbox.control.records import add_records
 from callbell_async.sandbox.exchange import NOT_AUTHORIZED, TOO_MANY, SandboxRequest, SandboxResponse
 from callbell_async.sandbox.fault_rules import FaultRule, FaultRules
 from callbell_async.sandbox.faults import Fault
+from callbell_async.sandbox.files import FileStore
 from callbell_async.sandbox.message_lifecycle import DeliveryFailure, StatusTimings
 from callbell_async.sandbox.records import SandboxMessage
 from callbell_async.sandbox.webhook_sender import PostFunction, WebhookSender
@@ -98,6 +99,7 @@ class Sandbox(Assertions):
         self.requests: list[SandboxRequest] = []
         self._any_token = token is None
         self._port = port
+        self._files = FileStore()
         self._window = None if limit is None else _RequestWindow(limit, self._clock)
         self._tls = tls
         self.fault_rules = FaultRules(functools.partial(is_valid_message, self.account))
@@ -148,6 +150,23 @@ class Sandbox(Assertions):
         """
         return add_records(self.account, document)
 
+    def add_file(self, content: bytes, *, name: str = "photo.jpg", content_type: str = "image/jpeg") -> str:
+        """Add a file for `account.receive_message(attachments=[url])`. Its URL needs no token, and expires after 600 seconds of the clock.
+
+        Args:
+            content: The content of the file.
+            name: The last part of the URL.
+            content_type: The media type in the response.
+
+        Returns:
+            The URL.
+
+        Raises:
+            RuntimeError: The sandbox is not running.
+        """
+        path = self._files.add(content, name=name, content_type=content_type, now=self._clock())
+        return self.url.removesuffix("/v1") + path
+
     def advance(self, seconds: float) -> None:
         """Move the clock forward: dates, the limit, the 24 hours for replies, statuses and further attempts to deliver an event.
 
@@ -170,6 +189,7 @@ class Sandbox(Assertions):
         """
         self.remove_faults()
         self.requests.clear()
+        self._files.clear()
         await self.deliveries.reset()
         self.account.reset()
         self.seed(self._records)
@@ -364,6 +384,8 @@ class Sandbox(Assertions):
 
     def _admit(self, request: SandboxRequest) -> SandboxResponse | None:
         """Return the response to a request with a wrong token, or beyond the limit."""
+        if self._files.serves(request):
+            return None
         authorization = request.headers.get("authorization", "")
         has_token = authorization.startswith("Bearer ") if self._any_token else authorization == f"Bearer {self.token}"
         if not has_token:
@@ -371,6 +393,8 @@ class Sandbox(Assertions):
         return None if self._window is None or self._window.take() else TOO_MANY
 
     def _execute(self, request: SandboxRequest, failure: DeliveryFailure | None) -> SandboxResponse:
+        if self._files.serves(request):
+            return self._files.respond(request, now=self._clock())
         before = len(self.messages)
         response = route(self.account, request)
         if failure is not None and len(self.messages) > before:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, assert_never, assert_type
 
 import aiohttp
@@ -14,6 +15,7 @@ from callbell_async import (
     AgentStatusUpdated,
     APIError,
     Attachment,
+    AttachmentKind,
     AudioMessage,
     AuthenticationError,
     BotStatus,
@@ -21,6 +23,7 @@ from callbell_async import (
     CallbellClient,
     CallbellError,
     Contact,
+    ContactConflictError,
     ContactCreated,
     ContactDeleted,
     ContactUpdated,
@@ -30,7 +33,10 @@ from callbell_async import (
     CustomMessage,
     Document,
     DocumentMessage,
+    Download,
+    DownloadError,
     Event,
+    HandOffError,
     Image,
     ImageMessage,
     InvalidMessageError,
@@ -49,6 +55,7 @@ from callbell_async import (
     RateLimitError,
     ReconcileReport,
     RefreshReport,
+    ReplyFields,
     ResponseDecodeError,
     RetryPolicy,
     SendReport,
@@ -62,6 +69,7 @@ from callbell_async import (
     Video,
     VideoMessage,
     WindowRateLimiter,
+    WindowReceipt,
 )
 from callbell_async.webhooks import (
     MessageTracker,
@@ -109,6 +117,62 @@ def build_messages() -> list[Message]:
         TemplateMessage(to=TO, template_uuid="a"),  # type: ignore[call-arg]
         AudioMessage(to=TO, url=URL, type="video"),  # type: ignore[arg-type]
     ]
+
+
+async def reply_to(callbell: CallbellClient, event: MessageCreated, other: ContactCreated, journal: Journal) -> None:
+    """The fields of a reply are arguments of every class of message, and only a message gets a reply."""
+    assert_type(event.reply_fields(), ReplyFields)
+    fields = event.reply_fields()
+    messages: list[Message] = [
+        TextMessage(**fields, text="Hello!"),
+        ImageMessage(**fields, url=URL, key="a"),
+        DocumentMessage(**fields, url=URL),
+        AudioMessage(**fields, url=URL),
+        VideoMessage(**fields, url=URL),
+        TemplateMessage(**fields, template_uuid="a", optin_contact=True),
+        CustomMessage(**fields, type="location", content={"latitude": 52.37}),
+        TextMessage(**fields, text="Hello!", to=TO),  # type: ignore[misc]
+    ]
+    assert_type(await callbell.send(messages[0]), MessageReceipt)
+    assert_type(await callbell.reply(event, text="Hello!", key="a", journal=journal), MessageReceipt)
+    await callbell.reply(other, text="Hello!")  # type: ignore[arg-type]
+    await callbell.reply(event, "Hello!")  # type: ignore[call-arg]
+
+
+async def send_or_fall_back(callbell: CallbellClient, text: TextMessage, template: TemplateMessage) -> None:
+    """The fallback is a template, and the receipt shows which of the two was sent."""
+    receipt = await callbell.send_in_window(text, fallback=template, contact_uuid="a", journal=None)
+    assert_type(receipt, WindowReceipt)
+    assert_type(receipt.is_fallback, bool)
+    assert_type(receipt.uuid, str)
+    await callbell.send_in_window(text, fallback=text)  # type: ignore[arg-type]
+
+
+async def download_files(callbell: CallbellClient, event: MessageCreated) -> None:
+    """An attachment or a URL is downloaded; the download is read in one of three ways."""
+    async with callbell.download(event.attachments[0], max_bytes=1000, timeout=5) as download:
+        assert_type(download, Download)
+        assert_type(await download.read(), bytes)
+        assert_type(download.kind, AttachmentKind | None)
+    async with callbell.download("https://example.com/a.jpg") as download:
+        assert_type(await download.save("received", overwrite=True), Path)
+        async for piece in download:
+            assert_type(piece, bytes)
+
+
+async def change_contacts(callbell: CallbellClient) -> None:
+    """Tags are given one by one, and a hand-off returns the contact."""
+    assert_type(await callbell.contacts.add_tags("a", "vip", "paid"), Contact)
+    assert_type(await callbell.contacts.remove_tags("a", "vip"), Contact)
+    await callbell.contacts.add_tags("a", ["vip"])  # type: ignore[arg-type]
+    try:
+        assert_type(await callbell.contacts.hand_off("a", team="b", note="c", end_bot=False), Contact)
+    except HandOffError as error:
+        assert_type(error.steps, dict[str, Outcome])
+    except ContactConflictError:
+        pass
+    except DownloadError as error:
+        assert_type(error.expired, bool)
 
 
 def read_a_message(message: TextMessage, template: TemplateMessage) -> None:

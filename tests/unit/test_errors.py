@@ -21,9 +21,13 @@ from callbell_async import (
     ConfigurationError,
     ConnectError,
     ConnectionLostError,
+    Contact,
+    ContactConflictError,
+    DownloadError,
     DuplicateMessageError,
     EventDecodeError,
     EventNotHandledError,
+    HandOffError,
     InvalidMessageError,
     JournalEntry,
     JournalError,
@@ -74,6 +78,9 @@ TREE: dict[type[CallbellError], tuple[type[BaseException], ...]] = {
     JournalError: (CallbellError,),
     RateLimiterError: (CallbellError,),
     PaginationError: (CallbellError,),
+    ContactConflictError: (CallbellError,),
+    HandOffError: (CallbellError,),
+    DownloadError: (CallbellError,),
     StatusTimeoutError: (CallbellError, TimeoutError),
     SignatureError: (CallbellError,),
     EventDecodeError: (CallbellError, ValueError),
@@ -105,6 +112,9 @@ BUILT: dict[type[CallbellError], CallbellError] = {
     JournalError: JournalError("spring.db: is in use"),
     RateLimiterError: RateLimiterError("the rate limiter's Redis at 127.0.0.1: refused"),
     PaginationError: PaginationError("a cursor came a second time"),
+    ContactConflictError: ContactConflictError("tags: not kept", contact=Contact(uuid="u")),
+    HandOffError: HandOffError({"assign": Outcome.ACCEPTED, "note": Outcome.UNKNOWN, "end_bot": Outcome.SKIPPED}),
+    DownloadError: DownloadError("the link has expired", status=403),
     SignatureError: SignatureError("signed too long ago"),
     EventDecodeError: EventDecodeError("no event: not JSON"),
     EventNotHandledError: EventNotHandledError("the receiver ended before it was handled"),
@@ -157,6 +167,13 @@ def test_the_tree_is_complete() -> None:
     assert set(BUILT) == set(TREE)
 
 
+def test_a_hand_off_that_failed_names_every_step() -> None:
+    """The text has the outcome of each step, and the error's own outcome is that of the step that failed."""
+    error = BUILT[HandOffError]
+    assert str(error) == "assign: accepted, note: may have been accepted, end_bot: not attempted"
+    assert error.outcome is Outcome.UNKNOWN
+
+
 def test_a_wrong_message_is_a_value_error() -> None:
     """Code that does not know this library can catch the exception as a `ValueError`."""
     with pytest.raises(ValueError, match=r"^text: must not be blank$") as caught:
@@ -206,6 +223,7 @@ def test_the_default_outcome_is_never_sent(kind: type[CallbellError]) -> None:
         OutageError: Outcome.SKIPPED,
         ResponseDecodeError: Outcome.UNKNOWN,
         StatusTimeoutError: Outcome.ACCEPTED,
+        HandOffError: Outcome.UNKNOWN,
     }
     default = Outcome.REJECTED if issubclass(kind, APIError) else Outcome.NEVER_SENT
     assert (BUILT[kind].outcome, BUILT[kind].attempts) == (expected.get(kind, default), 0)
