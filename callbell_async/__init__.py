@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         InvalidMessageError as InvalidMessageError,
         JournalError as JournalError,
         NotFoundError as NotFoundError,
+        OptedOutError as OptedOutError,
         OutageError as OutageError,
         Outcome as Outcome,
         PaginationError as PaginationError,
@@ -134,6 +135,8 @@ if TYPE_CHECKING:
     )
     from callbell_async.models.results import SendReport as SendReport, SendResult as SendResult
     from callbell_async.models.unset import UNSET as UNSET
+    from callbell_async.recipients.opt_outs import OptOutList as OptOutList
+    from callbell_async.recipients.parser import RecipientParser as RecipientParser
 else:
     _EXPORTS = {
         "callbell_async.bulk": ("SendRun",),
@@ -157,6 +160,7 @@ else:
             "InvalidMessageError",
             "JournalError",
             "NotFoundError",
+            "OptedOutError",
             "OutageError",
             "Outcome",
             "PaginationError",
@@ -264,6 +268,8 @@ else:
             "SendResult",
         ),
         "callbell_async.models.unset": ("UNSET",),
+        "callbell_async.recipients.opt_outs": ("OptOutList",),
+        "callbell_async.recipients.parser": ("RecipientParser",),
     }
 
     __all__ = sorted(

@@ -1,14 +1,20 @@
-"""Waiting for work that must end although the task that waits for it is cancelled."""
+"""Work that must end although the task that waits for it is cancelled, or although the interpreter ends."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import threading
+import weakref
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from concurrent.futures import Executor, Future
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["CancellationShield", "run_shielded", "run_uncancelled", "wait_uncancelled"]
+__all__ = ["CancellationShield", "SerialThread", "run_shielded", "run_uncancelled", "wait_uncancelled"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _CANCEL_SCOPE = re.compile(r"Cancelled (?:via|by) cancel scope ([0-9a-f]+)")
@@ -106,6 +112,57 @@ async def run_uncancelled(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         await wait_uncancelled(task)
         if not task.cancelled():
             return task.result()
+
+
+class SerialThread(Executor):
+    """Runs calls one after the other in a thread of its own.
+
+    It also works in functions of `atexit`: `ThreadPoolExecutor` refuses calls before these begin.
+
+    Args:
+        name: The name of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._is_shut_down = False
+        # The thread keeps the queue alive, and not this object.
+        self._thread = threading.Thread(target=_run_calls, args=(self._calls,), name=name, daemon=True)
+        self._thread.start()
+        weakref.finalize(self, self._calls.put, None).atexit = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run a call after those before it, and return its future."""
+        if self._is_shut_down:
+            raise RuntimeError("the thread was shut down")
+        future: Future[T] = Future()
+        self._calls.put(partial(_run_call, future, partial(fn, *args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the thread after the calls that were submitted."""
+        self._is_shut_down = True
+        self._calls.put(None)
+        if wait:
+            self._thread.join()
+
+
+def _run_calls(calls: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (call := calls.get()) is not None:
+        call()
+        # Not while the next one is waited for: it holds its result.
+        del call
+
+
+def _run_call(future: Future[T], call: Callable[[], T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 def _scope(error: BaseException) -> str | None:

@@ -1,4 +1,4 @@
-"""The outcome of a message, and the base class of every exception."""
+"""The outcome of a message, the base class of every exception, and the exceptions of wrong input."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["CallbellError", "Outcome"]
+__all__ = ["CallbellError", "ConfigurationError", "InvalidMessageError", "Outcome"]
 
 
 class Outcome(StrEnum):
@@ -18,7 +18,8 @@ class Outcome(StrEnum):
         NEVER_SENT: The message did not leave this process: sending it again can't create a duplicate.
         UNKNOWN: The message may have been accepted. It was written to the connection, and no readable response came, or
             a gateway responded without knowing whether Callbell accepted it (502, 504, 520, 522, 524).
-        SKIPPED: The message was not attempted: the journal has it already, or the run stopped first.
+        SKIPPED: The message was not attempted: the journal has it already, the recipient has opted out, or the run
+            stopped first.
     """
 
     ACCEPTED = "accepted"
@@ -64,3 +65,23 @@ class CallbellError(Exception):
     def __reduce__(self) -> tuple[Callable[..., CallbellError], tuple[Any, ...]]:
         # Exception's own __reduce__ calls the class with `args`, which fails for classes with keyword arguments.
         return _rebuild, (type(self), self.args, self.__dict__)
+
+
+class InvalidMessageError(CallbellError, ValueError):
+    """A message can't be built, because a field is not valid. Nothing was sent.
+
+    Remedy: correct the field as `reason` describes. In a run, yield the exception in place of the message to have it in the report.
+
+    Attributes:
+        field: The name of the field, such as `to` or `values[1]`.
+        reason: The fault, and how to correct it.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class ConfigurationError(CallbellError, ValueError):
+    """An argument, a setting or a call is not valid. Nothing was sent. Remedy: the text names it and its valid values."""

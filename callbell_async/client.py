@@ -6,7 +6,7 @@ import asyncio
 import math
 import os
 import warnings
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -52,6 +52,7 @@ from callbell_async.models.journal import ReconcileReport, RefreshReport
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import Item, SendResult
+from callbell_async.recipients.opt_outs import OptOutList
 from callbell_async.wire import dump_json
 
 try:
@@ -251,6 +252,7 @@ class CallbellClient(CombinedCalls):
         stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
         shutdown_timeout: float = 10.0,
         outage_timeout: float = 600.0,
+        exclude: OptOutList | Collection[str] | None = None,
     ) -> SendRun:
         """Send any number of messages.
 
@@ -271,6 +273,7 @@ class CallbellClient(CombinedCalls):
             shutdown_timeout: The seconds that messages in flight have to end when the run is cancelled, 0 or more.
             outage_timeout: The seconds for which the run pauses while Callbell can't be reached; then it stops with an
                 `OutageError`, and the other messages are `SKIPPED`. With 0 it never pauses.
+            exclude: Recipients that get nothing: an `OptOutList`, or numbers in international form. Their messages are `SKIPPED`.
 
         Returns:
             The run. Await it for a `SendReport`, with the results in the order of the messages; or iterate over it for each
@@ -288,6 +291,7 @@ class CallbellClient(CombinedCalls):
             stop_on=stop_on,
             shutdown_timeout=shutdown_timeout,
             outage_timeout=outage_timeout,
+            exclude=exclude,
             runs=self._runs,
         )
 

@@ -7,6 +7,7 @@ CallbellError
 ├── ClientClosedError (RuntimeError)    the client was closed before this call; nothing was sent
 ├── BulkSendError                       raised by SendReport.raise_for_failures()
 ├── DuplicateMessageError               a message that the journal has already, or that was given twice
+├── OptedOutError                       a recipient that the run excludes
 ├── OutageError                         a run stopped because Callbell could not be reached
 ├── JournalError                        a journal that can't be used; nothing is sent that it has not recorded
 ├── RateLimiterError                    the engine of a shared rate limiter can't be used; nothing was sent
@@ -43,7 +44,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from callbell_async.base_error import CallbellError, Outcome
+from callbell_async.base_error import CallbellError, ConfigurationError, InvalidMessageError, Outcome
 from callbell_async.redaction import mask_path
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "InvalidMessageError",
     "JournalError",
     "NotFoundError",
+    "OptedOutError",
     "OutageError",
     "Outcome",
     "PaginationError",
@@ -80,26 +82,6 @@ __all__ = [
     "TransportError",
     "UnprocessableEntityError",
 ]
-
-
-class InvalidMessageError(CallbellError, ValueError):
-    """A message can't be built, because a field is not valid. Nothing was sent.
-
-    Remedy: correct the field as `reason` describes. In a run, yield the exception in place of the message to have it in the report.
-
-    Attributes:
-        field: The name of the field, such as `to` or `values[1]`.
-        reason: The fault, and how to correct it.
-    """
-
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(f"{field}: {reason}")
-        self.field = field
-        self.reason = reason
-
-
-class ConfigurationError(CallbellError, ValueError):
-    """An argument, a setting or a call is not valid. Nothing was sent. Remedy: the text names it and its valid values."""
 
 
 class ClientClosedError(CallbellError, RuntimeError):
@@ -141,6 +123,15 @@ class DuplicateMessageError(CallbellError):
         self.key = key
         self.entry = entry
         self.first_index = first_index
+
+
+class OptedOutError(CallbellError):
+    """The recipient is in the run's `exclude`, so nothing was sent. Remedy: none; to send later, remove it there and run again."""
+
+    outcome: Outcome = Outcome.SKIPPED
+
+    def __init__(self, message: str = "the recipient has opted out") -> None:
+        super().__init__(message)
 
 
 class OutageError(CallbellError):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from callbell_async.asyncio_tools import wait_uncancelled
 from callbell_async.bulk.source import MessageSource
-from callbell_async.endpoints.messages import send_request
 from callbell_async.errors import Outcome
-from callbell_async.http.requests import CallState
+from callbell_async.http.requests import Countdown
 from callbell_async.journal import (
     BATCH_SIZE,
     MOST_AHEAD,
@@ -33,22 +32,15 @@ from callbell_async.wire import dump_keyed_message
 __all__ = ["ClaimedMessage", "JournalSource"]
 
 
-class ClaimedMessage(CallState):
-    """A message that the journal lets this run send, and its call."""
+class ClaimedMessage(NamedTuple):
+    """A message that the journal lets this run send."""
 
-    __slots__ = ("_on_start", "claim", "message")
+    message: Message
+    claim: Claim
 
-    def __init__(self, message: Message, claim: Claim, on_start: Callable[[], None]) -> None:
-        super().__init__(send_request(claim.row.body))
-        self.message = message
-        self.claim = claim
-        self._on_start = on_start
-
-    def start_attempt(self) -> None:
-        """Start a further attempt."""
-        super().start_attempt()
-        if self.attempts == 1:
-            self._on_start()
+    def __repr__(self) -> str:
+        # A traceback may show local variables, and the claim's row holds the recipient and the text.
+        return f"<{type(self).__name__} {self.message!r}>"
 
 
 class JournalSource:
@@ -57,6 +49,9 @@ class JournalSource:
     It returns a `ClaimedMessage` for a message that this run sends, a `SendResult` for one that it must not send, and anything
     that is not a message as it is. Claims follow what is in flight: a batch is claimed only when earlier messages have started, so
     that messages which wait for the rate limiter hold the others back.
+
+    Attributes:
+        ahead: Counts the messages that are claimed, or found to be duplicates, and have neither started nor a result.
     """
 
     def __init__(self, source: MessageSource, journal: Journal) -> None:
@@ -64,26 +59,16 @@ class JournalSource:
         self._journal = journal
         self._writer = writer_of(journal)
         self._run = 0
-        # Claimed, and not started.
-        self._ahead = 0
         # Read from the input; then claimed, or found to be duplicates.
         self._read: deque[tuple[int, Any]] = deque()
         self._ready: deque[tuple[int, Any]] = deque()
+        # Set when the reader may read on, and when there may be something to claim.
         self._space, self._wakeup = asyncio.Event(), asyncio.Event()
+        self.ahead = Countdown(mark=MOST_AHEAD - BATCH_SIZE, on_mark=self._wakeup.set)
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._reading: asyncio.Task[None] | None = None
         self._claiming: asyncio.Task[None] | None = None
         self._draining = self._stopping = self._opened = False
-
-    @property
-    def size_hint(self) -> int | None:
-        """The number of messages, at least 1, if it is known."""
-        return self._source.size_hint
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it returns nothing more."""
-        return self._source.stopped
 
     def start(self) -> None:
         """Start to read and to claim; needs `stop_writing` and `close`."""
@@ -97,23 +82,23 @@ class JournalSource:
         """Return the next item with its index, or `None` at the end; raises what the input or the journal raises."""
         while not self._source.stopped:
             if self._ready:
-                item = self._ready.popleft()
-                self._wake_claim_loop()
-                return item
+                return self._ready.popleft()
             if self._claiming is None or self._claiming.done():
                 self._raise_failure()
                 return None
+            if not self._waiting:
+                # A batch that is not full is claimed when a worker waits for it.
+                self._wakeup.set()
             waiting = asyncio.get_running_loop().create_future()
             self._waiting.append(waiting)
-            self._wake_claim_loop()
             await waiting
         return None
 
-    def record_result(self, claimed: ClaimedMessage, result: SendResult) -> SendResult:
-        """Record the result of a claimed message, and return what is true of the message."""
-        if not claimed.attempts:
-            self._on_start()
-        return self._writer.record_result(claimed.claim, result)
+    def record_result(self, item: Any, result: SendResult) -> SendResult:
+        """Record the result of an item that `get` or `remaining` has returned, and return what is true of the message."""
+        if not result.attempts:
+            self.ahead.step()
+        return self._writer.record_result(item.claim, result) if isinstance(item, ClaimedMessage) else result
 
     def stop(self) -> None:
         """Return nothing more, even if the input is being waited for."""
@@ -123,12 +108,11 @@ class JournalSource:
 
     def in_flight(self) -> set[asyncio.Task[None]]:
         """Return the task that still waits for the input; it ends after `stop`, unless the input does not."""
-        return set() if self._reading is None or self._all_read() else {self._reading}
+        return set() if self._reading is None or self._reading.done() else {self._reading}
 
     def drain(self, timeout: float) -> None:
         """From now on look messages up instead of claiming them, and stop when the input takes more than `timeout` seconds."""
         self._draining = True
-        self._wakeup.set()
         self._source.drain(timeout)
 
     async def stop_writing(self) -> None:
@@ -152,44 +136,35 @@ class JournalSource:
             await self._writer.close(for_run=True)
 
     async def _read_loop(self) -> None:
-        source = self._source
+        source, read = self._source, self._read
         while True:
-            while not source.stopped and len(self._read) >= BATCH_SIZE:
+            while not source.stopped and len(read) >= BATCH_SIZE:
                 self._space.clear()
                 await self._space.wait()
-            item = source.get_nowait() if source.immediate else await source.get()
-            if item is None:
+            if source.immediate:
+                if not source.read_into(read, BATCH_SIZE - len(read)):
+                    return
+            elif (item := await source.get()) is not None:
+                read.append(item)
+            else:
                 return
-            self._read.append(item)
-            self._wake_claim_loop()
+            self._wakeup.set()
 
     async def _claim_loop(self, reading: asyncio.Task[None]) -> None:
         await self._writer.open(for_run=True)
         self._opened = True
         self._run = await self._writer.begin_run()
         while not self._stopping:
-            if self._can_claim():
-                batch = tuple(self._read)
-                await self._claim(batch)
-                self._wake(len(batch))
-            elif reading.done() and not self._read:
+            read = len(self._read)
+            is_batch = read >= BATCH_SIZE or bool(read and (self._waiting or reading.done()))
+            if is_batch and self.ahead.count <= self.ahead.mark:
+                await self._claim(tuple(self._read))
+                self._wake(read)
+            elif reading.done() and not read:
                 return
             else:
                 self._wakeup.clear()
                 await self._wakeup.wait()
-
-    def _can_claim(self) -> bool:
-        """Return whether there is something to claim, and room for a whole batch before the workers."""
-        read = len(self._read)
-        is_batch = read >= BATCH_SIZE or bool(read and (self._waiting or self._all_read()))
-        return is_batch and max(len(self._ready), 0 if self._draining else self._ahead) <= MOST_AHEAD - BATCH_SIZE
-
-    def _all_read(self) -> bool:
-        return self._reading is not None and self._reading.done()
-
-    def _wake_claim_loop(self) -> None:
-        if self._can_claim():
-            self._wakeup.set()
 
     async def _claim(self, batch: Sequence[tuple[int, Any]]) -> None:
         """Claim a batch and make it ready, cancelled or not; after `drain` only look it up."""
@@ -205,10 +180,8 @@ class JournalSource:
                 except Exception as error:
                     # About this message only, as without a journal.
                     if not draining:
-                        items[position] = (
-                            index,
-                            SendResult(index, item, Outcome.NEVER_SENT, error=error, key=item.key),
-                        )
+                        result = SendResult(index, item, Outcome.NEVER_SENT, error=error, key=item.key)
+                        items[position] = index, result
                 else:
                     requests.append(ClaimRequest(key, body, index))
                     positions.append(position)
@@ -220,22 +193,23 @@ class JournalSource:
             else:
                 writing = self._writer.claim(requests, run=self._run)
             cancelled = await wait_uncancelled(writing)
-            take: Callable[[int, Message, Any], Any] = self._found if draining else self._claimed
-            for position, decision in zip(positions, writing.result(), strict=True):
+            found: Any
+            for position, found in zip(positions, writing.result(), strict=True):
                 index, message = items[position]
-                items[position] = (index, take(index, message, decision))
+                if draining:
+                    item = self._found(index, message, found)
+                elif found.granted:
+                    item = ClaimedMessage(message, found)
+                else:
+                    item = self._duplicate(index, message, found.row)
+                items[position] = index, item
         for _ in batch:
             self._read.popleft()
         self._ready.extend(items)
+        self.ahead.count += len(items)
         self._space.set()
         if cancelled is not None:
             raise cancelled
-
-    def _claimed(self, index: int, message: Message, claim: Claim) -> ClaimedMessage | SendResult:
-        if not claim.granted:
-            return self._duplicate(index, message, claim.row)
-        self._ahead += 1
-        return ClaimedMessage(message, claim, self._on_start)
 
     def _found(self, index: int, message: Message, row: Row | None) -> SendResult | Message:
         if row is None:
@@ -250,10 +224,6 @@ class JournalSource:
     def _duplicate(self, index: int, message: Message, row: Row) -> SendResult:
         error = duplicate_error(row, this_run=row.run == self._run)
         return SendResult(index, message, Outcome.SKIPPED, error.entry.receipt, error, key=row.key)
-
-    def _on_start(self) -> None:
-        self._ahead -= 1
-        self._wake_claim_loop()
 
     def _raise_failure(self) -> None:
         for task in (self._claiming, self._reading):

@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable
 
-from callbell_async.http.requests import IdleWorkers
+from callbell_async.http.requests import Countdown
 
 __all__ = ["FIRST_WORKERS", "MAX_WORKERS", "PoolGrowth", "worker_range", "workers_to_add"]
 
@@ -66,7 +66,7 @@ class PoolGrowth:
 
     def __init__(
         self,
-        idle: IdleWorkers,
+        idle: Countdown,
         *,
         add_worker: Callable[[], None],
         may_add: Callable[[], bool],
@@ -86,7 +86,7 @@ class PoolGrowth:
 
     def stop(self) -> None:
         """Add no further worker."""
-        self._idle.on_none = None
+        self._idle.on_mark = None
         if self._timer is not None:
             self._timer.cancel()
 
@@ -95,11 +95,11 @@ class PoolGrowth:
             self._add_worker()
         self._workers += count
         self._idle.count += count
-        self._idle.on_none = self._wait if self._workers < self._most else None
+        self._idle.on_mark = self._wait if self._workers < self._most else None
 
     def _wait(self) -> None:
         """The last idle worker has started a call: look in a while whether all of them are busy still."""
-        self._idle.on_none = None
+        self._idle.on_mark = None
         self._timer = asyncio.get_running_loop().call_later(LOOK_AFTER, self._look, self._results())
 
     def _look(self, results_before: int) -> None:

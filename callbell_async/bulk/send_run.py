@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Generator, Iterable
 from typing import Any
 
 from callbell_async.arguments import check_count, check_seconds
 from callbell_async.asyncio_tools import CancellationShield
-from callbell_async.bulk.journal_source import JournalSource
 from callbell_async.bulk.pool_size import FIRST_WORKERS
 from callbell_async.bulk.result_queue import ResultQueue
 from callbell_async.bulk.source import MessageSource
@@ -19,6 +18,7 @@ from callbell_async.errors import ClientClosedError, ConfigurationError, Outcome
 from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.journal import Journal
 from callbell_async.models.results import Item, SendReport, SendResult
+from callbell_async.recipients.opt_outs import OptOutList
 
 __all__ = ["SendRun"]
 
@@ -55,6 +55,7 @@ class SendRun:
         shutdown_timeout: float,
         outage_timeout: float,
         runs: set[SendRun],
+        exclude: OptOutList | Collection[str] | None = None,
     ) -> None:
         self._started = True  # Until the arguments are checked: no warning from `__del__`.
         if concurrency is not None:
@@ -72,14 +73,15 @@ class SendRun:
             raise ConfigurationError(
                 f'journal: must be a Journal, such as Journal("spring.db"), not {type(journal).__name__}'
             )
-        source = MessageSource(messages)
         self._pool = WorkerPool(
-            source if journal is None else JournalSource(source, journal),
+            MessageSource(messages),
+            journal=journal,
             concurrency=concurrency,
             on_result=on_result,
             rules=StopRules(stop_on),
             outage_timeout=outage_timeout,
             shutdown_timeout=shutdown_timeout,
+            exclude=exclude if exclude is None or isinstance(exclude, OptOutList) else OptOutList(exclude),
         )
         self._pipeline = pipeline
         self._queue_size = concurrency or FIRST_WORKERS
@@ -118,6 +120,7 @@ class SendRun:
             results=tuple(map(results.__getitem__, sorted(results))),
             elapsed=ended_at - self._started_at,
             duplicates=pool.duplicates,
+            opted_out=pool.opted_out,
             **{outcome.value: pool.counts[outcome.value] for outcome in Outcome},
         )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from callbell_async.bulk.journal_source import ClaimedMessage
-from callbell_async.endpoints.messages import read_receipt
+from callbell_async.endpoints.messages import read_receipt, send_request
 from callbell_async.errors import CallbellError, DuplicateMessageError, JournalError, Outcome
 from callbell_async.http.pipeline import RequestPipeline
+from callbell_async.http.requests import CallState
 from callbell_async.journal import IN_FLIGHT, ClaimRequest, Journal, Row, claim_queue_of, duplicate_error, writer_of
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
@@ -115,14 +115,15 @@ async def _send(pipeline: RequestPipeline, message: Message, journal: Journal, r
         if error.entry.outcome is Outcome.ACCEPTED and receipt is not None:
             return receipt
         raise error
-    call = ClaimedMessage(message, claim, queue.started)
+    call = CallState(send_request(claim.row.body))
+    call.countdowns = (queue.ahead,)
     try:
         if cancelled is not None:
             raise cancelled
         receipt = await pipeline.run(call, read_receipt)
     except BaseException as error:
         if not call.attempts:
-            queue.started()
+            call.countdowns[0].step()
         outcome = Outcome.SKIPPED if cancelled is not None else call.outcome
         reason = error if isinstance(error, Exception) else JournalError("the call was cancelled")
         result = writer.record_result(claim, SendResult(0, message, outcome, error=reason, attempts=call.attempts))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterable, Iterable, Sized
+from itertools import islice
 from typing import Any
 
 from callbell_async.errors import ConfigurationError
@@ -23,25 +25,23 @@ class MessageSource:
         ConfigurationError: `messages` is not iterable, or is a single message.
 
     Attributes:
-        immediate: Whether `get_nowait` reads the input; otherwise `get` does.
+        immediate: Whether `get_nowait` and `read_into` read the input; otherwise `get` does.
         size_hint: The number of messages, but at least 1; `None` for an input without a length.
         stopped: Whether the source returns no further message.
     """
-
-    _END = object()
 
     def __init__(self, messages: Iterable[Item] | AsyncIterable[Item]) -> None:
         if isinstance(messages, Message) or not isinstance(messages, Iterable | AsyncIterable):
             raise ConfigurationError(
                 "messages: must be an iterable or an async iterable of messages; for one message use send()"
             )
-        self._sync = iter(messages) if isinstance(messages, Iterable) else None
+        self._sync = enumerate(messages) if isinstance(messages, Iterable) else None
         self._async = aiter(messages) if isinstance(messages, AsyncIterable) and self._sync is None else None
         self.immediate = self._sync is not None
         self._sized = isinstance(messages, Sized)
         self.size_hint = max(1, len(messages)) if isinstance(messages, Sized) else None
         self.stopped = False
-        self._index = 0
+        self._read = 0
         # An async iterator must not be asked for two items at once.
         self._lock = asyncio.Lock()
         self._reader: asyncio.Task[Any] | None = None
@@ -50,7 +50,21 @@ class MessageSource:
 
     def get_nowait(self) -> tuple[int, Item] | None:
         """Return the next message with its index, or `None` at the end and after `stop`; raises what the input raises."""
-        return None if self.stopped or self._sync is None else self._numbered(next(self._sync, self._END))
+        if self.stopped or self._sync is None:
+            return None
+        numbered = next(self._sync, None)
+        if numbered is None:
+            self._sync = None
+        return numbered
+
+    def read_into(self, items: deque[tuple[int, Any]], count: int) -> bool:
+        """Append at most `count` messages with their indexes; return whether there may be more, and raise what the input raises."""
+        for numbered in islice(self._sync or (), 0 if self.stopped else count):
+            items.append(numbered)
+            count -= 1
+            if self.stopped:
+                break
+        return not (count or self.stopped)
 
     async def get(self) -> tuple[int, Item] | None:
         """Return the same for an async input."""
@@ -60,11 +74,16 @@ class MessageSource:
             self._reader = asyncio.current_task()
             self._limit_wait()
             try:
-                return self._numbered(await anext(self._async, self._END))
+                item = await anext(self._async)
+            except StopAsyncIteration:
+                self._async = None
+                return None
             finally:
                 self._reader = None
                 if self._timer is not None:
                     self._timer.cancel()
+            self._read += 1
+            return self._read - 1, item
 
     def stop(self) -> None:
         """Return no further message, and cancel the wait for one."""
@@ -81,21 +100,14 @@ class MessageSource:
         """Read the messages that no worker got, if the input has a length: another input may have no end."""
         while self._sized and self._sync is not None:
             try:
-                numbered = self._numbered(next(self._sync, self._END))
+                numbered = next(self._sync, None)
             except Exception:
                 # The run has ended already: an unreadable message is not in its report.
                 return
-            if numbered is not None:
-                yield numbered
+            if numbered is None:
+                return
+            yield numbered
 
     def _limit_wait(self) -> None:
         if self._reader is not None and self._drain_timeout is not None:
             self._timer = asyncio.get_running_loop().call_later(self._drain_timeout, self.stop)
-
-    def _numbered(self, item: Any) -> tuple[int, Item] | None:
-        if item is self._END:
-            self._sync = self._async = None
-            return None
-        index = self._index
-        self._index += 1
-        return index, item

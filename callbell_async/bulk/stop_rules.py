@@ -6,6 +6,7 @@ from callbell_async.errors import (
     APIError,
     AuthenticationError,
     DuplicateMessageError,
+    OptedOutError,
     PaymentRequiredError,
     RateLimiterError,
 )
@@ -27,7 +28,7 @@ class StopRules:
     - after a response that asks for a longer pause than `MAX_PAUSE`,
     - if its first three responses show that requests do not reach Callbell's API: a wrong base URL, a redirect, a firewall.
 
-    A duplicate never stops a run, however wide `stop_on` is: a second run over the same journal would send nothing.
+    A duplicate and an opted-out recipient never stop a run, however wide `stop_on` is: a second run over the same journal would send nothing.
     """
 
     def __init__(self, stop_on: tuple[type[BaseException], ...]) -> None:
@@ -37,7 +38,7 @@ class StopRules:
 
     def stops(self, error: BaseException, *, accepted: int) -> bool:
         """Whether the error stops the run; `accepted` is the number of messages that Callbell has accepted in it."""
-        if isinstance(error, self._stop_on) and not isinstance(error, DuplicateMessageError):
+        if isinstance(error, self._stop_on) and not isinstance(error, DuplicateMessageError | OptedOutError):
             return True
         if isinstance(error, APIError) and (error.retry_after or 0.0) > MAX_PAUSE:
             return True

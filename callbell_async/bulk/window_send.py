@@ -11,11 +11,11 @@ from callbell_async.bulk.single_send import SingleSends
 from callbell_async.endpoints.contact_search import find_contacts
 from callbell_async.endpoints.contacts import ContactsEndpoint
 from callbell_async.errors import APIError, InvalidMessageError, Outcome
-from callbell_async.journal import Journal, State
+from callbell_async.journal import Journal, State, body_of
 from callbell_async.models.messages import WHATSAPP, Message, TemplateMessage
 from callbell_async.models.receipts import OUTSIDE_REPLY_WINDOW, MessageReceipt, WindowReceipt
 from callbell_async.models.validation import is_same_recipient
-from callbell_async.wire import dump_keyed_message, load_json
+from callbell_async.wire import dump_keyed_message
 
 __all__ = ["MARGIN", "check_pair", "send_in_window"]
 
@@ -77,7 +77,7 @@ async def send_in_window(
         receipt = await _send_one(message, fallback, contact_uuid, contacts, send)
     # The receipt may be that of an earlier or a concurrent call, which has sent the other one.
     row = await sends.find(key, journal, with_result=False)
-    is_fallback = row is not None and "template_uuid" in load_json(row.body)
+    is_fallback = row is not None and "template_uuid" in body_of(row.key, row.body)
     return WindowReceipt.of(receipt, is_fallback=is_fallback)
 
 

@@ -17,11 +17,13 @@ from callbell_async.bulk.result_queue import ResultQueue
 from callbell_async.bulk.source import MessageSource
 from callbell_async.bulk.stop_rules import StopRules
 from callbell_async.endpoints.messages import read_receipt, send_request
-from callbell_async.errors import InvalidMessageError, JournalError, Outcome, TransportError
+from callbell_async.errors import InvalidMessageError, JournalError, OptedOutError, Outcome, TransportError
 from callbell_async.http.pipeline import RequestPipeline
-from callbell_async.http.requests import CallState, IdleWorkers
+from callbell_async.http.requests import CallState, Countdown
+from callbell_async.journal import Journal
 from callbell_async.models.messages import Message
 from callbell_async.models.results import SendResult
+from callbell_async.recipients.opt_outs import OptOutList
 from callbell_async.wire import dump_message
 
 __all__ = ["WorkerPool"]
@@ -54,16 +56,19 @@ class WorkerPool:
 
     Args:
         source: The input.
+        journal: Records every message, if given.
         concurrency: The number of workers; fewer if the input has fewer messages. With `None` the pool grows
             from `FIRST_WORKERS` to `MAX_WORKERS` as needed.
         on_result: Called with each result.
         rules: Decides which error stops the run.
         outage_timeout: The seconds that the run pauses at the most while Callbell can't be reached.
         shutdown_timeout: The seconds that requests in flight have when the run is cancelled.
+        exclude: The recipients that get nothing.
 
     Attributes:
         counts: The number of results by outcome.
         duplicates: The number of `SKIPPED` results that are duplicates.
+        opted_out: The number of `SKIPPED` results whose recipients are excluded.
         results: The results by index, if they are kept.
         stop_error: The error that stopped the run.
         failure: The exception that the run raises at its end.
@@ -74,23 +79,30 @@ class WorkerPool:
 
     def __init__(
         self,
-        source: MessageSource | JournalSource,
+        source: MessageSource,
         *,
+        journal: Journal | None,
         concurrency: int | None,
         on_result: Callable[[SendResult], Any] | None,
         rules: StopRules,
         outage_timeout: float,
         shutdown_timeout: float,
+        exclude: OptOutList | None = None,
     ) -> None:
-        self._source = source
-        self._journal_source = source if isinstance(source, JournalSource) else None
+        self._input = source
+        self._journal_source = None if journal is None else JournalSource(source, journal)
+        self._source = self._journal_source or source
         self._concurrency = concurrency
         self._on_result = on_result
         self._rules = rules
+        self._exclude = exclude
         self._shutdown_timeout = shutdown_timeout
         self._queue: ResultQueue | None = None
         self._workers: list[_Worker] = []
-        self._idle_workers = IdleWorkers()
+        self._idle_workers = Countdown()
+        self._countdowns: tuple[Countdown, ...] = (self._idle_workers,)
+        if self._journal_source is not None:
+            self._countdowns += (self._journal_source.ahead,)
         self._growth: PoolGrowth | None = None
         # The tasks that the end of the run waits for: the workers, and the reader of a journalled run.
         self._busy: set[asyncio.Task[Any]] = set()
@@ -100,7 +112,7 @@ class WorkerPool:
         self._cancelled = self._impatient = False
         self._further_failures = 0
         self.counts: Counter[str] = Counter()
-        self.duplicates = 0
+        self.duplicates = self.opted_out = 0
         self.results: dict[int, SendResult] | None = None
         self.stop_error: BaseException | None = None
         self.failure: BaseException | None = None
@@ -129,7 +141,7 @@ class WorkerPool:
         self._growth.start(
             *worker_range(
                 self._concurrency,
-                messages=self._source.size_hint,
+                messages=self._input.size_hint,
                 connections=pipeline.max_connections,
                 has_rate_limit=pipeline.has_rate_limit,
             )
@@ -234,7 +246,9 @@ class WorkerPool:
         _reporting.set(self)
         calls: set[asyncio.Future[Any]] = set()
         for count, (index, item) in enumerate(self._source.remaining(), 1):
-            result = self._journal_result(item, item if isinstance(item, SendResult) else self._skipped(index, item))
+            result = item if isinstance(item, SendResult) else self._skipped(index, item)
+            if self._journal_source is not None:
+                result = self._journal_source.record_result(item, result)
             self._count(result)
             if (call := self._call_on_result(result)) is not None:
                 calls.add(call)
@@ -294,17 +308,22 @@ class WorkerPool:
 
     def _may_add_worker(self) -> bool:
         # While Callbell can't be reached, more workers would only use up more messages.
-        return not (self.gate.closed or self.gate.failures or self._source.stopped)
+        return not (self.gate.closed or self.gate.failures or self._input.stopped)
 
     async def _work(self, worker: _Worker, pipeline: RequestPipeline) -> None:
         """Send one message after the other. An exception of the input or of `on_result` ends the run, not only this worker."""
-        source = self._source
+        source = self._input
+        # An input that never waits is read without a coroutine.
+        immediate = self._journal_source is None and source.immediate
         try:
-            # An input that never waits is read without a coroutine.
-            immediate = source if isinstance(source, MessageSource) and source.immediate else None
-            while (given := await source.get() if immediate is None else immediate.get_nowait()) is not None:
+            while (given := source.get_nowait() if immediate else await self._source.get()) is not None:
                 index, item = given
-                if isinstance(item, _SENDABLE) and self.stop_error is None and not source.stopped:
+                if (
+                    isinstance(item, _SENDABLE)
+                    and self.stop_error is None
+                    and not source.stopped
+                    and not (self._exclude is not None and self._is_excluded(item))
+                ):
                     result = await self._send(worker, pipeline, index, item)
                 else:
                     result = self._not_sent(index, item)
@@ -339,22 +358,27 @@ class WorkerPool:
 
     def _skipped(self, index: int, item: Any) -> SendResult:
         message, key = (item.message, item.claim.row.key) if isinstance(item, ClaimedMessage) else (item, None)
-        return SendResult(index, message, Outcome.SKIPPED, error=self.stop_error, key=key)
+        error = OptedOutError() if self._is_excluded(item) else self.stop_error
+        return SendResult(index, message, Outcome.SKIPPED, error=error, key=key)
+
+    def _is_excluded(self, item: Any) -> bool:
+        message = item.message if isinstance(item, ClaimedMessage) else item
+        return self._exclude is not None and isinstance(message, Message) and self._exclude.excludes(message)
 
     async def _send(
         self, worker: _Worker, pipeline: RequestPipeline, index: int, item: Message | ClaimedMessage
     ) -> SendResult:
         # Any exception here, also one of a limiter or a session, concerns this message only.
-        call: CallState
         if isinstance(item, ClaimedMessage):
-            call, message, key = item, item.message, item.claim.row.key
+            message, key = item.message, item.claim.row.key
+            call = CallState(send_request(item.claim.row.body))
         else:
             message, key = item, None
             try:
                 call = CallState(send_request(dump_message(item)))
             except Exception as error:
                 return SendResult(index, message, Outcome.NEVER_SENT, error=error)
-        call.idle_workers = self._idle_workers
+        call.countdowns = self._countdowns
         worker.call = call
         try:
             try:
@@ -382,7 +406,7 @@ class WorkerPool:
 
     async def _finish(self, item: Any, result: SendResult) -> None:
         if self._journal_source is not None:
-            result = self._journal_result(item, result)
+            result = self._journal_source.record_result(item, result)
         self._count(result)
         # Before `on_result`, which may raise: the consumer gets every result that is counted.
         full = self._queue is not None and not self._queue.put(result)
@@ -393,16 +417,11 @@ class WorkerPool:
         if full and self._queue is not None:
             await self._queue.wait_for_space()
 
-    def _journal_result(self, item: Any, result: SendResult) -> SendResult:
-        """Record the result of a journalled message; returns the result with what earlier attempts came to."""
-        if self._journal_source is None or not isinstance(item, ClaimedMessage):
-            return result
-        return self._journal_source.record_result(item, result)
-
     def _count(self, result: SendResult) -> None:
         self.counts[result.outcome.value] += 1
-        if result.outcome is Outcome.SKIPPED and result.is_duplicate:
-            self.duplicates += 1
+        if result.outcome is Outcome.SKIPPED:
+            self.duplicates += result.is_duplicate
+            self.opted_out += result.is_opted_out
         if self.results is not None:
             self.results[result.index] = result
 

@@ -10,26 +10,35 @@ from contextlib import AsyncExitStack
 import attrs
 
 from callbell_async.bulk import SendRun
-from callbell_async.cli.addresses import same_address
-from callbell_async.cli.connection import Connection
+from callbell_async.cli.connection import Connection, same_address
 from callbell_async.cli.duplicates import DuplicateRowError, DuplicateRows
 from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
 from callbell_async.cli.failed_rows import FailedRows, Outputs
 from callbell_async.cli.input_rows import Row, RowFile, read_in_thread
-from callbell_async.cli.journal_place import JournalPlace
-from callbell_async.cli.message_form import MessagePlan, plan_for_rows
+from callbell_async.cli.message_form import MessagePlan, check_template, plan_for_rows
+from callbell_async.cli.options import DEFAULT_OUTAGE_TIMEOUT
 from callbell_async.cli.output import OUTPUT_FAILED, info, result_json
+from callbell_async.cli.places import JournalPlace
 from callbell_async.cli.progress import View, view_for
-from callbell_async.cli.row_results import Counts, RowResult, error_text, row_result
-from callbell_async.cli.saved_run import DEFAULT_OUTAGE_TIMEOUT, SendJob, allow_resend, attach_journal
+from callbell_async.cli.results import (
+    Counts,
+    Rest,
+    RowResult,
+    error_text,
+    explain_no_rows,
+    explain_rest,
+    explain_withheld,
+    row_result,
+    write_counts,
+)
+from callbell_async.cli.saved_run import SendJob, allow_resend, attach_journal
 from callbell_async.cli.signals import ShutdownSignals
-from callbell_async.cli.summary import Rest, explain_no_rows, explain_rest, explain_withheld, write_counts
-from callbell_async.cli.template_check import check_template
 from callbell_async.client import CallbellClient
 from callbell_async.errors import JournalError, Outcome
 from callbell_async.journal import Journal
 from callbell_async.models.messages import Message
 from callbell_async.models.results import Item, SendReport, SendResult
+from callbell_async.recipients.opt_outs import OptOutList
 from callbell_async.wire import dump_keyed_message
 
 __all__ = ["SHOWN_FAILURES", "Campaign", "open_input", "run_campaign"]
@@ -47,7 +56,7 @@ SHUTDOWN_TIMEOUT = 30.0
 def open_input(job: SendJob) -> tuple[RowFile, MessagePlan]:
     """The rows of a job, and how each becomes a message; raises `ConfigurationError` for options that contradict each other."""
     plan = plan_for_rows(job.form, to_column=job.to_column, bsuid_column=job.bsuid_column, key_column=job.key_column)
-    rows = RowFile(job.file, encoding=job.encoding, delimiter=job.delimiter)
+    rows = RowFile(job.file, encoding=job.encoding, delimiter=job.delimiter, sheet=job.sheet)
     for option, columns in plan.required_columns():
         rows.require(columns, option)
     return rows, plan
@@ -65,6 +74,7 @@ def run_campaign(
     rows, plan = open_input(job)
     connection = attrs.evolve(connection, sandbox=job.sandbox, base_url=job.base_url).ready()
     failed = outputs.failed_rows(rows, journal=journal)
+    exclude = job.opt_outs()
     total = rows.count()
     with ShutdownSignals() as signals:
         campaign = Campaign(
@@ -74,6 +84,7 @@ def run_campaign(
             signals=signals,
             total=total,
             failed=failed,
+            exclude=exclude,
             as_json=outputs.as_json,
         )
         try:
@@ -99,6 +110,7 @@ def run_campaign(
                     failed_to=outputs.failed_to,
                     journal=journal,
                     base_url=None if same_address(job.base_url, None) else job.base_url,
+                    rate_limiter=connection.rate_limiter,
                 )
                 explain_rest(reason, rest)
     if campaign.input_exhausted and not campaign.counts.total:
@@ -137,6 +149,7 @@ class Campaign:
         signals: ShutdownSignals,
         total: int | None = None,
         failed: FailedRows | None = None,
+        exclude: OptOutList | None = None,
         as_json: bool = False,
     ) -> None:
         self._rows = rows
@@ -145,6 +158,7 @@ class Campaign:
         self._signals = signals
         self._total = total
         self._failed = failed
+        self._exclude = exclude
         self._duplicates: DuplicateRows | None = None
         self._as_json = as_json
         self._journal: Journal | None = None
@@ -199,6 +213,7 @@ class Campaign:
             on_result=self._on_result,
             shutdown_timeout=SHUTDOWN_TIMEOUT,
             outage_timeout=outage_timeout,
+            exclude=self._exclude,
         )
         showing = asyncio.create_task(self._show_progress(run))
         try:
@@ -262,7 +277,9 @@ class Campaign:
         if untried and result.key is None and self._journal is not None:
             return self._add_untried(row, found, result.message, self._journal)
         self._add(row, found)
-        if not found.complete and not untried:
+        if found.opted_out:
+            self._show(found, "opt-outs")
+        elif not found.complete and not untried:
             self._show(found, "failures")
         return None
 

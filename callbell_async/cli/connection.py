@@ -16,25 +16,26 @@ import attrs
 import click
 from click.core import ParameterSource
 
-from callbell_async.arguments import check_token
-from callbell_async.cli.addresses import address_for_journal, check_encrypted, full_address, same_address
-from callbell_async.cli.option_groups import option
+from callbell_async.arguments import check_base_url, check_token, is_insecure
+from callbell_async.cli.options import DEFAULT_RATE, option
 from callbell_async.cli.output import info, is_terminal, warn
+from callbell_async.cli.places import RATE_LIMITER, RateLimiterPlace
 from callbell_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from callbell_async.client import CallbellClient
+    from callbell_async.limits import RateLimiter
 
 __all__ = [
-    "DEFAULT_RATE",
     "Connection",
+    "address_for_journal",
     "connection_options",
+    "full_address",
     "read_secret",
+    "same_address",
 ]
 
 Command = Callable[..., Any]
-
-DEFAULT_RATE = 300
 
 _LONGEST_TOKEN = 4096
 """Characters; an API key has some dozens, and anything longer is another file."""
@@ -49,6 +50,7 @@ class Connection:
     base_url: str | None = None
     sandbox: bool = False
     offers_sandbox: bool = True
+    rate_limiter: RateLimiterPlace | None = None
 
     def ready(self) -> Connection:
         """The same connection with the token: from the file, the option or the environment, or asked for at a terminal.
@@ -93,19 +95,28 @@ class Connection:
 
     @asynccontextmanager
     async def open(self, *, rate: int = DEFAULT_RATE, concurrency: int | None = None) -> AsyncIterator[CallbellClient]:
-        """A client, open until the block is left."""
+        """A client, open until the block is left.
+
+        With a rate limiter `rate` is the limit of all processes together. Raises `RateLimiterError` if its engine can't be used.
+        """
         from callbell_async.client import CallbellClient
 
         token, base_url = self.token, self.base_url
+        limit: int | RateLimiter = rate
         async with AsyncExitStack() as stack:
             if self.sandbox:
                 from callbell_async.sandbox import Sandbox
 
                 local = await stack.enter_async_context(Sandbox(start=datetime.now(UTC)))
                 token, base_url = local.token, local.url
+            elif self.rate_limiter is not None:
+                limit = shared = self.rate_limiter.limiter(rate)
+                # Otherwise the first message would fail, and each one after it.
+                await shared.start()
+                stack.push_async_callback(shared.aclose)
             with warnings.catch_warnings(record=True) as risks:
                 warnings.simplefilter("always")
-                callbell = CallbellClient(token, base_url=base_url, rate_limit=rate, max_connections=concurrency)
+                callbell = CallbellClient(token, base_url=base_url, rate_limit=limit, max_connections=concurrency)
             for risk in risks:
                 # Users of the command line know the client's argument as an option.
                 warn(str(risk.message).replace("max_connections", "--concurrency"))
@@ -129,12 +140,21 @@ def connection_options(*, sandbox: bool = True) -> Callable[[Command], Command]:
             help="The API key. Other users can see it in the list of processes: prefer --token-file.",
         )
         @option("--base-url", envvar="CALLBELL_BASE_URL", group="Connection", help="Another base URL of the API.")
+        @option(
+            "--rate-limiter",
+            type=RATE_LIMITER,
+            envvar="CALLBELL_RATE_LIMITER",
+            metavar="URL",
+            group="Connection",
+            help="Redis or PostgreSQL over which all processes with this URL share one rate limit.",
+        )
         @functools.wraps(command)
         def with_connection(
             *,
             token: str | None,
             token_file: Path | None,
             base_url: str | None,
+            rate_limiter: RateLimiterPlace | None,
             sandbox: bool | None = None,
             **options: Any,
         ) -> Any:
@@ -146,6 +166,7 @@ def connection_options(*, sandbox: bool = True) -> Callable[[Command], Command]:
                 base_url=base_url or None,
                 sandbox=bool(sandbox),
                 offers_sandbox=sandbox is not None,
+                rate_limiter=rate_limiter,
             )
             return command(connection=connection, **options)
 
@@ -164,7 +185,7 @@ def connection_options(*, sandbox: bool = True) -> Callable[[Command], Command]:
 def _check_sandbox_alone() -> None:
     """Raise `ConfigurationError` for an option that contradicts `--sandbox`; the environment may be meant for other commands."""
     context = click.get_current_context()
-    for name in ("token", "token_file", "base_url"):
+    for name in ("token", "token_file", "base_url", "rate_limiter"):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise ConfigurationError(f"--sandbox: can't be used together with --{name.replace('_', '-')}")
 
@@ -201,3 +222,50 @@ def read_secret(path: Path, name: str) -> str:
     if stat.S_ISREG(mode) and mode & stat.S_IROTH and sys.platform != "win32":
         warn(f"{name}: other users can read {path}; run chmod 600 {path}")
     return secret
+
+
+# --- addresses ---------------------------------------------------------------------------------------------------------
+
+
+def full_address(base_url: str | None) -> str:
+    """A base URL in its usual form; `None` is Callbell's own."""
+    # Imported here: `--help` of a command needs no HTTP client.
+    from callbell_async.client import DEFAULT_BASE_URL
+
+    return (base_url or DEFAULT_BASE_URL).strip().rstrip("/")
+
+
+def same_address(one: str | None, other: str | None) -> bool:
+    """Whether two base URLs are the same; `None` is Callbell's own."""
+    return full_address(one) == full_address(other)
+
+
+def check_encrypted(base_url: str | None) -> None:
+    """Raise `ConfigurationError` where the token would go to another machine without encryption."""
+    address = check_base_url(full_address(base_url), example=full_address(None))
+    if is_insecure(address):
+        raise ConfigurationError(
+            f"--base-url: {address} is another machine, and http would send the API key to it unencrypted; use https"
+        )
+
+
+def address_for_journal(options: Mapping[str, Any], given: str | None) -> str | None:
+    """The base URL for the messages of a journal, from the options stored in it and the one that the user gave.
+
+    The stored one only confirms what the user gave: a journal from elsewhere must not decide where the token goes.
+
+    Raises:
+        ConfigurationError: The messages were sent to another address than Callbell's, and the user gave none, or they were sent to
+            a sandbox, which ended with its run.
+    """
+    if options.get("sandbox"):
+        raise ConfigurationError(
+            "the journal's messages were sent with --sandbox, and that mock Callbell server ended with the run; "
+            "to try this out, start `callbell-async sandbox` and send with its --base-url"
+        )
+    stored: str | None = options.get("base_url")
+    if given is None and not same_address(stored, None):
+        raise ConfigurationError(
+            f"the journal's messages were sent to {stored}, not to Callbell; to send the API key there, give --base-url {stored}"
+        )
+    return given

@@ -1,4 +1,4 @@
-"""The exit statuses; docs/reference/command-line.md lists them for users."""
+"""The exit statuses; docs/reference/exit-codes.md lists them for users."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from typing import Any, Self
 import attrs
 import click
 
-from callbell_async.cli.option_groups import option
+from callbell_async.cli.files import open_private
+from callbell_async.cli.options import option
 from callbell_async.cli.output import csv_text, escape_control, is_terminal, json_text, write
-from callbell_async.cli.safe_files import open_private
 from callbell_async.errors import ConfigurationError
 
 __all__ = ["ExportOptions", "RecordWriter", "export_options", "neutralize_cell", "restore_cell"]

@@ -12,17 +12,18 @@ from typing import Self, TextIO
 
 import attrs
 
+from callbell_async.cli.files import are_same, open_private
 from callbell_async.cli.input_rows import ADDED_COLUMNS, Row, RowFile
 from callbell_async.cli.input_text import BOM
-from callbell_async.cli.journal_place import JournalPlace
 from callbell_async.cli.output import csv_text, json_text
-from callbell_async.cli.paths import are_same
-from callbell_async.cli.row_results import RowResult
-from callbell_async.cli.safe_files import open_private
+from callbell_async.cli.places import JournalPlace
+from callbell_async.cli.results import RowResult
 from callbell_async.errors import ConfigurationError, Outcome
 
 __all__ = ["FailedRows", "Outputs"]
 
+_FORMS = {".csv", ".jsonl", ".ndjson", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"}
+"""The ends of names that promise a form."""
 _OUTCOMES = {outcome.value for outcome in Outcome}
 _ADDED_TO_JSON = re.compile(r'(, )?"outcome": "[a-z_]+", "reason": "(?:[^"\\]|\\.)*"\}$')
 """The end of an object to which an earlier run has added its outcome and reason."""
@@ -30,7 +31,7 @@ _ADDED_TO_HEADER = re.compile(r"(?:^|.)outcome(.)reason$")
 
 
 class FailedRows:
-    """Writes rows with their outcomes to a file in the form of the input: CSV or JSONL, encoding, byte order mark and delimiter.
+    """Writes rows with their outcomes to a file in the form of the input: CSV (also of a spreadsheet) or JSONL, encoding, byte order mark and delimiter.
 
     Cells are written exactly as in the input, because the file is an input itself. A row that may have been accepted is left out unless
     `unknown` is set, so that it is not sent twice by accident.
@@ -50,9 +51,9 @@ class FailedRows:
 
     def __init__(self, path: Path, rows: RowFile, *, unknown: bool = False, force: bool = False) -> None:
         form = ".jsonl" if rows.columns is None else ".csv"
-        if path.suffix.lower() in {".csv", ".jsonl", ".ndjson"} - {form, ".ndjson" if form == ".jsonl" else form}:
+        if path.suffix.lower() in _FORMS - {form, ".ndjson" if form == ".jsonl" else form}:
             raise ConfigurationError(
-                f"--failed-to: the rows are written in the form of the input; name the file {path.stem}{form}"
+                f"--failed-to: the rows are written in the form of the input, those of a spreadsheet as CSV; name the file {path.stem}{form}"
             )
         self._path = path
         self._rows = rows

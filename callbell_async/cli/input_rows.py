@@ -1,4 +1,4 @@
-"""The rows of a CSV or JSONL file, or of standard input, read one at a time."""
+"""The rows of a CSV or JSONL file, of a spreadsheet, or of standard input, read one at a time."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import attrs
 from callbell_async.cli.input_text import STANDARD_INPUT, TextLines, checked_encoding
 from callbell_async.cli.output import pluralize
 from callbell_async.errors import ConfigurationError
+from callbell_async.recipients.sheets import Sheet, is_spreadsheet
 
 __all__ = ["ADDED_COLUMNS", "Row", "RowFile", "read_in_thread", "repeated"]
 
@@ -43,9 +44,9 @@ class Row:
     """One row of the input.
 
     Attributes:
-        line: The line of the file on which the row begins, from 1.
+        line: The line of the file on which the row begins, or the row of the sheet, from 1.
         cells: The cells by column, without blanks around them.
-        original: The row as in the file: the cells of CSV, or the one line of JSONL.
+        original: The row as in the file: the cells of CSV or of a sheet, or the one line of JSONL.
         error: The fault in the row's form, `None` for a good row.
     """
 
@@ -56,7 +57,7 @@ class Row:
 
 
 class RowFile:
-    """A CSV file with a header row, or a JSONL file (one object on each line). Empty lines are skipped.
+    """A CSV file or a spreadsheet with a header row, or a JSONL file (one object on each line). Empty lines are skipped.
 
     A name that ends in `.jsonl` or `.ndjson`, or a first line that begins with `{`, makes it JSONL. Everything else is CSV.
 
@@ -64,6 +65,7 @@ class RowFile:
         path: The file; `-` is standard input.
         encoding: The file's encoding. The default is UTF-8, with or without a byte order mark.
         delimiter: The character between the cells of CSV. By default it is found in the header row: comma, semicolon or tab.
+        sheet: The name of the sheet of a spreadsheet. By default the first one that is not hidden.
 
     Attributes:
         name: The file's name in errors.
@@ -76,12 +78,15 @@ class RowFile:
         ConfigurationError: The file can't be read, or has no header row.
     """
 
-    def __init__(self, path: Path, *, encoding: str | None = None, delimiter: str | None = None) -> None:
+    def __init__(
+        self, path: Path, *, encoding: str | None = None, delimiter: str | None = None, sheet: str | None = None
+    ) -> None:
         self._text = TextLines(path, None if encoding is None else checked_encoding(encoding))
         self._given_delimiter = None if delimiter is None else _checked_delimiter(delimiter, "--delimiter")
         self.path = path
         self.name = self._text.name
         self.is_stream = path == STANDARD_INPUT or (path.exists() and not path.is_file() and not path.is_dir())
+        self._sheet = self._open_sheet(sheet, {"--encoding": encoding, "--delimiter": delimiter})
         self.delimiter = ","
         self.has_sep_line = False
         self.columns: list[str] | None = None
@@ -95,8 +100,8 @@ class RowFile:
 
     @property
     def has_bom(self) -> bool:
-        """Whether the file begins with a byte order mark."""
-        return self._text.has_bom
+        """Whether the file begins with a byte order mark, or is a spreadsheet: its program needs one to recognize CSV in UTF-8."""
+        return self._sheet is not None or self._text.has_bom
 
     def require(self, columns: Iterable[str], option: str) -> None:
         """Raise `ConfigurationError` unless the file has all `columns`, which `option` names. JSONL is checked row by row instead."""
@@ -113,7 +118,19 @@ class RowFile:
         """Read the whole file and return the number of its rows; `None` for a stream."""
         return None if self.is_stream else sum(1 for _ in self.rows())
 
+    def _open_sheet(self, name: str | None, options: Mapping[str, object]) -> Sheet | None:
+        if self.is_stream or not is_spreadsheet(self.path):
+            if name is not None:
+                raise ConfigurationError(f"--sheet: {self.name} is not a spreadsheet; leave the option out")
+            return None
+        for option, given in options.items():
+            if given is not None:
+                raise ConfigurationError(f"{option}: {self.name} is a spreadsheet; leave the option out")
+        return Sheet(self.path, name)
+
     def _begin(self) -> Iterator[Row]:
+        if self._sheet is not None:
+            return self._table_rows(self._sheet.rows())
         lines = iter(self._text)
         first, line = _next_line(lines, 0)
         if first is None:
@@ -133,10 +150,10 @@ class RowFile:
                 raise self._empty()
         unquoted = _QUOTED.sub("", first)
         self.delimiter = delimiter or max(_DELIMITERS, key=unquoted.count)
-        return self._csv_rows(itertools.chain([first], lines), line)
+        reader = csv.reader(itertools.chain([first], lines), delimiter=self.delimiter, strict=True)
+        return self._table_rows(self._records(reader, line))
 
-    def _csv_rows(self, lines: Iterable[str], first_line: int) -> Iterator[Row]:
-        records = self._records(csv.reader(lines, delimiter=self.delimiter, strict=True), first_line)
+    def _table_rows(self, records: Iterator[tuple[int, list[str]]]) -> Iterator[Row]:
         _, names = next(records, (0, None))
         if names is None:
             raise self._empty()
@@ -144,7 +161,7 @@ class RowFile:
         # Spreadsheets fill up short lines with delimiters: columns without a name may repeat.
         if twice := repeated(filter(None, columns)):
             raise ConfigurationError(f"{self.name}: two columns have the same name{_listed(': ', twice)}")
-        return (_csv_row(line, columns, cells) for line, cells in records)
+        return (_table_row(line, columns, cells) for line, cells in records)
 
     def _empty(self) -> ConfigurationError:
         return ConfigurationError(f"{self.name}: is empty; its first line must name the columns, such as: to,name")
@@ -208,7 +225,7 @@ def _listed(introduction: str, columns: Iterable[str]) -> str:
     return introduction + ", ".join(names[:MAX_NAMED_COLUMNS]) + (f" and {more} more" if more > 0 else "")
 
 
-def _csv_row(line: int, columns: list[str], cells: list[str]) -> Row:
+def _table_row(line: int, columns: list[str], cells: list[str]) -> Row:
     error = None
     if len(cells) != len(columns):
         error = f"has {pluralize(len(cells), 'cell')}, and the header row has {len(columns)}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from callbell_async.errors import ConfigurationError
+from callbell_async.recipients.sheets import SPREADSHEET_STARTS
 
 __all__ = ["BOM", "STANDARD_INPUT", "TextLines", "checked_encoding"]
 
@@ -17,8 +18,6 @@ BOM = "\ufeff"
 
 _BOM_IN_CP1252 = "ï»¿"
 """A UTF-8 byte order mark that was read as cp1252 or Latin-1."""
-_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-"""The first bytes of a zip file (.xlsx, .ods, .numbers) and of an old .xls file."""
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 _SAVE_AS = 'save it as "CSV UTF-8"'
@@ -69,7 +68,7 @@ class TextLines:
     def _checked(self, text: str, line: int) -> str:
         if "\0" not in text:
             return text
-        if line == 1 and text.startswith(_SPREADSHEETS[0].decode()):
+        if line == 1 and text.startswith(SPREADSHEET_STARTS[0].decode()):
             raise ConfigurationError(f"{self.name}: {_not_text()}")
         raise ConfigurationError(
             f"{self.name}: has a NUL character in line {line}, which UTF-16 text and binary files have; {_SAVE_AS}, "
@@ -79,7 +78,7 @@ class TextLines:
     def _advice(self, error: UnicodeError, line: int) -> str:
         # The file is decoded in blocks: `line` lines came before this block, and the good lines of the block follow.
         block, start = (error.object, error.start) if isinstance(error, UnicodeDecodeError) else (b"", 0)
-        if line == 0 and block.startswith(_SPREADSHEETS):
+        if line == 0 and block.startswith(SPREADSHEET_STARTS):
             return _not_text()
         if line == 0 and block.startswith(_UTF_16) and not self._is_given:
             return f"is UTF-16; {_SAVE_AS}, or give --encoding utf-16"

@@ -1,4 +1,4 @@
-"""From the options of the command line and the cells of a row to a message; no input and no output."""
+"""From the options of the command line and the cells of a row to a message, and the check of its template."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -14,6 +14,7 @@ from callbell_async.cli.input_rows import Row
 from callbell_async.cli.placeholders import ColumnRef, Literal, RowValue, TextTemplate, split_values
 from callbell_async.errors import ConfigurationError, InvalidMessageError
 from callbell_async.models.messages import (
+    WHATSAPP,
     AudioMessage,
     Document,
     DocumentMessage,
@@ -28,8 +29,12 @@ from callbell_async.models.messages import (
 )
 from callbell_async.models.results import Item
 from callbell_async.models.template_validation import check_message
+from callbell_async.recipients.parser import RecipientParser
 
-__all__ = ["MessageForm", "MessagePlan", "message_to", "plan_for_rows"]
+if TYPE_CHECKING:
+    from callbell_async.client import CallbellClient
+
+__all__ = ["MessageForm", "MessagePlan", "check_template", "message_to", "plan_for_rows", "recipient_parser"]
 
 _FIELDS = {
     "text": "text",
@@ -72,7 +77,9 @@ class MessageForm:
     audio: str | None = None
     video: str | None = None
     caption: str | None = None
-    channel: str = "whatsapp"
+    channel: str = WHATSAPP
+    region: str | None = None
+    strict: bool = False
     channel_uuid: str | None = None
     team: str | None = None
     assigned_user: str | None = None
@@ -100,6 +107,7 @@ class MessagePlan:
         self._kind, self._media_kind = _kinds_of(form)
         _check_combination(form, self._kind, self._media_kind)
         self._channel = form.channel
+        self._parse = recipient_parser(form)
         self._to = to
         self._bsuid = bsuid
         self._key = key
@@ -211,7 +219,7 @@ class MessagePlan:
 
     def _recipient(self, cells: Mapping[str, str]) -> dict[str, str]:
         if self._bsuid is None:
-            return {"to": self._to.fill(cells)}
+            return {"to": self._parsed(self._to.fill(cells))}
         # One of the two is enough, and a JSON object may lack the other.
         found = {"to": cells.get(self._to.columns[0], ""), "bsuid": cells.get(self._bsuid.columns[0], "")}
         if not any(map(str.strip, found.values())):
@@ -219,7 +227,13 @@ class MessagePlan:
                 f"{self._to.source} and {self._bsuid.source}",
                 "are both empty; give a telephone number or a WhatsApp user ID",
             )
-        return {name: cell for name, cell in found.items() if cell.strip()}
+        recipient = {name: cell for name, cell in found.items() if cell.strip()}
+        if "to" in recipient:
+            recipient["to"] = self._parsed(recipient["to"])
+        return recipient
+
+    def _parsed(self, to: str) -> str:
+        return to if self._parse is None else self._parse(to)
 
     def _media(self, cells: Mapping[str, str]) -> Media | None:
         if self._media_kind is None:
@@ -254,6 +268,19 @@ def message_to(to: str, form: MessageForm) -> Message:
             raise ConfigurationError("--metadata: write NAME=VALUE")
         metadata[name] = Literal(value, "--metadata")
     return MessagePlan(form, to=Literal(to, "TO"), metadata=metadata, read=Literal).message({})
+
+
+def recipient_parser(form: MessageForm, *, landlines: bool = False) -> RecipientParser | None:
+    """Return what reads the recipients; `None` where they need no reading. Raises `ConfigurationError`, which names the option."""
+    if form.region is None and not form.strict:
+        return None
+    option = "--strict" if form.region is None else "--region"
+    if form.channel != WHATSAPP:
+        raise ConfigurationError(f"{option}: requires --channel whatsapp; other channels have no telephone numbers")
+    try:
+        return RecipientParser(form.region, strict=form.strict, landlines=landlines)
+    except (ConfigurationError, ModuleNotFoundError) as error:
+        raise ConfigurationError(f"{option}: {str(error).removeprefix(option[2:]).lstrip('=: ')}") from None
 
 
 def _number_remedy(number: str) -> str | None:
@@ -316,3 +343,53 @@ def _pair(given: str) -> tuple[str, str | None]:
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+# --- the template ------------------------------------------------------------------------------------------------------
+
+_TEMPLATE_OPTIONS = {
+    "template_uuid": "--template",
+    "values": "--values",
+    "media": "--image, --document or --video",
+}
+_NO_CHECK = "--no-check skips this check"
+
+
+async def check_template(callbell: CallbellClient, plan: MessagePlan, *, by_title: bool) -> MessagePlan:
+    """Return the plan once it is known that Callbell would send its template: it exists, is approved, and the values and media fit.
+
+    A plan without a template, or with another template for each row, is returned unchecked.
+
+    Args:
+        callbell: The client that asks for the template.
+        plan: The plan of the run.
+        by_title: Accept the title of a template in place of its UUID.
+
+    Raises:
+        ConfigurationError: The template would be refused; the error names the option.
+        CallbellError: Callbell can't be asked.
+    """
+    try:
+        sample = plan.template_sample()
+        if sample is None:
+            return plan
+        if by_title:
+            plan = plan.with_template(await _uuid_of(callbell, sample.template_uuid))
+            sample = plan.template_sample() or sample
+        await callbell.templates.check(sample)
+    except InvalidMessageError as error:
+        option = _TEMPLATE_OPTIONS.get(error.field, error.field)
+        raise ConfigurationError(f"{option}: {error.reason} ({_NO_CHECK})") from None
+    return plan
+
+
+async def _uuid_of(callbell: CallbellClient, name: str) -> str:
+    """The UUID of the template with this UUID or title."""
+    titles = []
+    async for template in callbell.templates.list():
+        if name in (template.uuid, template.title):
+            return template.uuid or name
+        titles.append(repr(template.title))
+    raise ConfigurationError(
+        f"--template: there is no template {name!r}; there is {', '.join(titles) or 'none'} ({_NO_CHECK})"
+    )

@@ -1,4 +1,4 @@
-"""The options that several commands share."""
+"""The options that several commands share, in groups, so that the help of a command with many options can be read."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from typing import Any
 import attrs
 import click
 
-from callbell_async.cli.connection import DEFAULT_RATE
 from callbell_async.cli.message_form import MessageForm
-from callbell_async.cli.option_groups import option
-from callbell_async.cli.saved_run import DEFAULT_OUTAGE_TIMEOUT
+from callbell_async.models.messages import WHATSAPP
+from callbell_async.recipients.parser import can_check_numbers
 
 __all__ = [
+    "DEFAULT_OUTAGE_TIMEOUT",
+    "DEFAULT_RATE",
     "FILE",
     "MAX_CONCURRENCY",
+    "GroupedCommand",
     "all_options",
     "concurrency_range",
+    "exclude_option",
     "json_option",
     "message_options",
+    "option",
     "output_options",
     "run_options",
 ]
@@ -29,6 +33,12 @@ __all__ = [
 Command = Callable[..., Any]
 
 FILE = click.Path(path_type=Path)
+
+DEFAULT_RATE = 300
+"""Requests per second."""
+
+DEFAULT_OUTAGE_TIMEOUT = 600
+"""Seconds for which a run waits for Callbell to come back."""
 
 MAX_CONCURRENCY = 10_000
 """The most messages in flight at once: each needs memory, and Callbell's rate limit keeps far fewer of them busy."""
@@ -39,6 +49,43 @@ CHANNELS = ("whatsapp", "facebook", "instagram", "telegram")
 """The kinds of channel that Callbell has."""
 
 _NAMES = [field.name for field in attrs.fields(MessageForm)]
+
+
+# --- groups ------------------------------------------------------------------------------------------------------------
+
+_OTHER = "Other"
+
+
+class _GroupedOption(click.Option):
+    """An option that belongs to a group of the help."""
+
+    def __init__(self, *arguments: Any, group: str, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.group = group
+
+
+def option(*names: str, group: str, **attributes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`click.option` in a group of the help; in a plain `click.Command` the group is not shown."""
+    return click.option(*names, cls=_GroupedOption, group=group, **attributes)
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists its options by group, in the order in which the groups first appear."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each group with its title; `--help` and options without a group come last."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None:
+                groups.setdefault(getattr(param, "group", _OTHER), []).append(record)
+        other = groups.pop(_OTHER, [])
+        for title, records in [*groups.items(), (_OTHER, other)]:
+            with formatter.section(f"{title} options"):
+                formatter.write_dl(records)
+
+
+# --- options -----------------------------------------------------------------------------------------------------------
 
 
 def message_options(command: Command) -> Command:
@@ -70,12 +117,26 @@ def message_options(command: Command) -> Command:
         option(
             "--channel-uuid", metavar="UUID", group="Message", help="Channel to send from, if it is not the main one."
         ),
+        option(
+            "--region",
+            metavar="XX",
+            group="Message",
+            help="Region of numbers without + or 00, such as ES; needs the extra phone.",
+        ),
+        option(
+            "--strict/--no-strict",
+            default=None,
+            group="Message",
+            help="Refuse numbers that do not exist, and landlines; the default if the extra phone is installed.",
+        ),
         option("--team", metavar="UUID", group="Message", help="Team to assign the conversation to."),
         option("--assigned-user", metavar="EMAIL", group="Message", help="User to assign the conversation to."),
     )
     @functools.wraps(command)
     def with_form(*, metadata: tuple[str, ...], **options: Any) -> Any:
         given = {name: options.pop(name) for name in _NAMES if name in options}
+        if given["strict"] is None:
+            given["strict"] = given["channel"] == WHATSAPP and can_check_numbers()
         return command(form=MessageForm(metadata=metadata, **given), **options)
 
     return with_form
@@ -108,6 +169,15 @@ def run_options(command: Command) -> Command:
             help="How long a run waits during an outage before it stops; 0 never waits.",
         ),
     )(command)
+
+
+exclude_option = option(
+    "--exclude",
+    type=FILE,
+    multiple=True,
+    group="Input",
+    help="File with recipients that get nothing: CSV, a spreadsheet, or one on each line; repeatable.",
+)
 
 
 def output_options(command: Command) -> Command:

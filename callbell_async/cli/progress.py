@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from callbell_async.cli.output import escape_control, info, is_terminal, pluralize
-from callbell_async.cli.row_results import Counts
+from callbell_async.cli.results import Counts
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -10,18 +10,19 @@ from typing import Any
 
 import attrs
 
-from callbell_async.cli.addresses import full_address, same_address
+from callbell_async.cli.connection import full_address, same_address
 from callbell_async.cli.export_writer import restore_cell
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.cli.input_text import STANDARD_INPUT
-from callbell_async.cli.journal_place import JournalPlace
-from callbell_async.cli.message_form import MessageForm
+from callbell_async.cli.message_form import MessageForm, recipient_parser
+from callbell_async.cli.options import DEFAULT_OUTAGE_TIMEOUT
 from callbell_async.cli.output import info, pluralize
+from callbell_async.cli.places import JournalPlace
 from callbell_async.errors import ConfigurationError, JournalError, Outcome
 from callbell_async.journal import Journal
+from callbell_async.recipients.opt_outs import OptOutList
 
 __all__ = [
-    "DEFAULT_OUTAGE_TIMEOUT",
     "SendJob",
     "allow_resend",
     "attach_journal",
@@ -30,9 +31,6 @@ __all__ = [
     "saved_job",
     "saved_options",
 ]
-
-DEFAULT_OUTAGE_TIMEOUT = 600
-"""Seconds for which a run waits for Callbell to come back."""
 
 _FORMAT = "1"
 
@@ -48,6 +46,8 @@ class SendJob:
     key_column: str | None = None
     encoding: str | None = None
     delimiter: str | None = None
+    sheet: str | None = None
+    exclude: tuple[Path, ...] = ()
     duplicates: str = "skip"
     check_template: bool = True
     sandbox: bool = False
@@ -62,6 +62,7 @@ class SendJob:
         is_stream = self.file == STANDARD_INPUT
         file = self.file if is_stream else self.file.absolute()
         options = attrs.asdict(self, filter=attrs.filters.exclude("file", "digest"))
+        options["exclude"] = [str(path.absolute()) for path in self.exclude]
         return {
             "send-many": _FORMAT,
             "file": str(file),
@@ -72,6 +73,19 @@ class SendJob:
     def with_digest(self) -> SendJob:
         """The same job with the digest of its file; a stream has none."""
         return attrs.evolve(self, digest=_digest(self.file) if self.file.is_file() else None)
+
+    def opt_outs(self) -> OptOutList | None:
+        """The recipients in the files of `--exclude`; `None` without any. Raises `ConfigurationError`, which names the line."""
+        if not self.exclude:
+            return None
+        parser = recipient_parser(self.form, landlines=True)
+        found = OptOutList(channel=self.form.channel, parser=parser)
+        for path in self.exclude:
+            try:
+                found.update(OptOutList.read(path, column=self.to_column, channel=self.form.channel, parser=parser))
+            except ConfigurationError as error:
+                raise ConfigurationError(f"--exclude: {error}") from None
+        return found
 
 
 def saved_job(notes: Mapping[str, str], journal: JournalPlace) -> SendJob:
@@ -87,6 +101,7 @@ def saved_job(notes: Mapping[str, str], journal: JournalPlace) -> SendJob:
         )
     options = saved_options(notes)
     try:
+        options["exclude"] = tuple(map(Path, options.get("exclude", ())))
         return SendJob(file=file, digest=notes["digest"], **{**options, "form": MessageForm(**options["form"])})
     except (KeyError, TypeError):
         raise ConfigurationError(

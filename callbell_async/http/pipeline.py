@@ -137,7 +137,8 @@ class RequestPipeline:
                 call.mark_accepted()
                 if gate is not None and gate.failures:
                     gate.responded()
-                self._budget.record_success()
+                if self._budget.spent:
+                    self._budget.record_success()
                 return value
             await asyncio.sleep(wait)
 

@@ -12,7 +12,7 @@ import attrs
 from callbell_async.errors import CallbellError, ConfigurationError, Outcome
 from callbell_async.redaction import mask_path
 
-__all__ = ["CallState", "IdleWorkers", "Request", "build_path", "build_query"]
+__all__ = ["CallState", "Countdown", "Request", "build_path", "build_query"]
 
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """RFC 9110, section 9.2.2. Callbell's POST and PATCH have no idempotency key."""
@@ -43,19 +43,27 @@ class Request:
 _SEVERITY = (Outcome.NEVER_SENT, Outcome.REJECTED, Outcome.UNKNOWN)
 
 
-class IdleWorkers:
-    """The number of workers of one run without a started call. Calls count here when they start, which costs no function call.
+class Countdown:
+    """Counts what waits for the start of a call, such as the idle workers of a run.
 
     Attributes:
-        count: The number of idle workers.
-        on_none: Called when the last idle worker has started a call; `None` if nothing follows from that.
+        count: The present number.
+        mark: The number at which `on_mark` is called.
+        on_mark: Called when the number falls to `mark`; `None` if nothing follows from that.
     """
 
-    __slots__ = ("count", "on_none")
+    __slots__ = ("count", "mark", "on_mark")
 
-    def __init__(self) -> None:
+    def __init__(self, *, mark: int = 0, on_mark: Callable[[], None] | None = None) -> None:
         self.count = 0
-        self.on_none: Callable[[], None] | None = None
+        self.mark = mark
+        self.on_mark = on_mark
+
+    def step(self) -> None:
+        """Count one less."""
+        self.count -= 1
+        if self.count == self.mark and self.on_mark is not None:
+            self.on_mark()
 
 
 class CallState:
@@ -63,10 +71,10 @@ class CallState:
 
     `attempts` is the number of attempts started. `in_flight` is whether one has started and has not
     ended, and `written` whether it has begun to write its body. `on_written`, if any, is called by
-    `mark_written`. The first start is counted in `idle_workers`, if any.
+    `mark_written`. The first start is a step of each of the `countdowns`.
     """
 
-    __slots__ = ("_outcome", "attempts", "idle_workers", "in_flight", "on_written", "request", "written")
+    __slots__ = ("_outcome", "attempts", "countdowns", "in_flight", "on_written", "request", "written")
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -74,7 +82,7 @@ class CallState:
         self.in_flight = False
         self.written = False
         self.on_written: Callable[[], None] | None = None
-        self.idle_workers: IdleWorkers | None = None
+        self.countdowns: tuple[Countdown, ...] = ()
         self._outcome = Outcome.NEVER_SENT
 
     @property
@@ -87,10 +95,9 @@ class CallState:
         self.attempts += 1
         self.in_flight = True
         self.written = False
-        if (idle := self.idle_workers) is not None and self.attempts == 1:
-            idle.count -= 1
-            if not idle.count and idle.on_none is not None:
-                idle.on_none()
+        if self.attempts == 1:
+            for countdown in self.countdowns:
+                countdown.step()
 
     def mark_written(self) -> None:
         """Record that the current attempt begins to write its body; called in the same step as the write."""

@@ -95,7 +95,16 @@ class RetryPolicy:
         return wait if elapsed + wait <= self.timeout else None
 
     def may_retry(self, error: CallbellError, *, attempts: int, idempotent: bool) -> bool:
-        """Return whether another attempt is allowed, whatever its wait."""
+        """Return whether another attempt is allowed, whatever its wait.
+
+        Args:
+            error: The failure of the last attempt.
+            attempts: The number of attempts so far.
+            idempotent: Whether sending the request twice has the same effect as sending it once.
+
+        Returns:
+            `True` if the policy allows another attempt.
+        """
         if attempts >= self.attempts or not isinstance(error, APIError | TransportError):
             return False
         resend_unknown = idempotent or self.resend_unknown
@@ -109,7 +118,15 @@ class RetryPolicy:
         return error.outcome is not Outcome.UNKNOWN or resend_unknown
 
     def backoff(self, attempts: int, *, jitter: float) -> float:
-        """Return the seconds to wait after this number of attempts if no response asks for more."""
+        """Return the wait before the next attempt, if no response asks for a longer one.
+
+        Args:
+            attempts: The number of attempts so far, 1 or more.
+            jitter: A random number in [0, 1).
+
+        Returns:
+            The time in seconds.
+        """
         # The exponent is bounded because 2.0 ** 1024 overflows; any wait_max is reached long before.
         return jitter * min(self.wait_max, self.wait_initial * 2.0 ** min(attempts - 1, 64))
 
@@ -119,31 +136,33 @@ class RetryBudget:
 
     A token bucket of `reserve` retries. Each success adds `share` of a retry, and time adds `per_second`. A retry that finds
     the bucket empty is delayed, not lost. A 429 does not count: it pauses the whole client already.
+
+    Attributes:
+        spent: The number of retries that are missing in the bucket. While it is 0, `record_success` has no effect.
     """
 
     def __init__(self, *, reserve: float = 100.0, share: float = 0.2, per_second: float = 10.0) -> None:
         self._reserve = reserve
         self._share = share
         self._per_second = per_second
-        self._tokens = reserve
+        self.spent = 0.0
         self._at = 0.0
 
     def record_success(self) -> None:
         """Add the share of a request that succeeded."""
-        if self._tokens < self._reserve:
-            self._tokens = min(self._reserve, self._tokens + self._share)
+        self.spent = max(0.0, self.spent - self._share)
 
     def delay(self, now: float) -> float:
         """Return the seconds until a retry requested at `now` may start."""
         self._fill(now)
-        return max(0.0, (1.0 - self._tokens) / self._per_second)
+        return max(0.0, (1.0 + self.spent - self._reserve) / self._per_second)
 
     def spend(self, now: float) -> None:
-        """Take the retry requested at `now` from the bucket. It may fall below zero: the next delay is longer."""
+        """Take the retry requested at `now` from the bucket. More may be taken than it has: the next delay is longer."""
         self._fill(now)
-        self._tokens -= 1.0
+        self.spent += 1.0
 
     def _fill(self, now: float) -> None:
         if now > self._at:
-            self._tokens = min(self._reserve, self._tokens + (now - self._at) * self._per_second)
+            self.spent = max(0.0, self.spent - (now - self._at) * self._per_second)
             self._at = now

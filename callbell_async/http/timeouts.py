@@ -6,31 +6,21 @@ import asyncio
 import math
 from types import TracebackType
 
-__all__ = ["SharedTimeout"]
+__all__ = ["RequestTimeout", "SharedTimeout"]
 
 
 class SharedTimeout:
-    """Starts timeouts that all last `seconds` (`None`: no limit).
+    """The time limit that many requests share: `seconds` for each, or `None` for no limit.
 
-    They expire in the order in which they started, so one timer, set for the oldest, serves them all. A timer for
-    each request, as aiohttp and `asyncio.timeout` set it, costs about a twelfth of the whole request.
+    Their timeouts expire in the order in which they started, so one timer, set for the oldest, serves them all. A timer
+    for each request, as aiohttp and `asyncio.timeout` set it, costs about a twelfth of the whole request.
     """
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
         # A dict keeps the order, and a timeout that ends early is removed from any position.
-        self._running: dict[_Timeout, None] = {}
+        self._running: dict[RequestTimeout, None] = {}
         self._timer: asyncio.TimerHandle | None = None
-
-    def start(self) -> _Timeout:
-        """Return a timeout for the current task, to be used as a context at once; it raises `TimeoutError`."""
-        loop = asyncio.get_running_loop()
-        at = math.inf if self._seconds is None else loop.time() + self._seconds
-        timeout = _Timeout(asyncio.current_task(loop), at, self._running)
-        self._running[timeout] = None
-        if self._timer is None and self._seconds is not None:
-            self._timer = loop.call_at(at, self._expire)
-        return timeout
 
     def close(self) -> None:
         """Let all running timeouts expire now, also those without a limit."""
@@ -51,17 +41,14 @@ class SharedTimeout:
             timeout.expire()
 
 
-class _Timeout:
-    """The timeout of one request; follows the rules of `asyncio.timeout`."""
+class RequestTimeout:
+    """The timeout of one request, as a context that raises `TimeoutError`; follows the rules of `asyncio.timeout`."""
 
-    __slots__ = ("_cancellations", "_expired", "_running", "_task", "at")
+    __slots__ = ("_cancellations", "_expired", "_shared", "_task", "at")
 
-    def __init__(self, task: asyncio.Task[object] | None, at: float, running: dict[_Timeout, None]) -> None:
-        self._task = task
-        self.at = at
-        self._running = running
+    def __init__(self, shared: SharedTimeout) -> None:
+        self._shared = shared
         self._expired = False
-        self._cancellations = 0 if task is None else task.cancelling()
 
     def expire(self) -> None:
         """Interrupt the task."""
@@ -70,13 +57,19 @@ class _Timeout:
             self._task.cancel()
 
     def __enter__(self) -> None:
-        return
+        shared, loop = self._shared, asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        self._cancellations = 0 if self._task is None else self._task.cancelling()
+        self.at = math.inf if shared._seconds is None else loop.time() + shared._seconds
+        shared._running[self] = None
+        if shared._timer is None and shared._seconds is not None:
+            shared._timer = loop.call_at(self.at, shared._expire)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if not self._expired:
-            self._running.pop(self, None)
+            self._shared._running.pop(self, None)
         # Somebody else's cancellation at the same moment has priority.
         elif self._task and self._task.uncancel() <= self._cancellations and kind is asyncio.CancelledError:
             raise TimeoutError from error

@@ -20,7 +20,7 @@ from callbell_async.http.options import MAX_HEADER, MAX_HEADERS, TransportOption
 from callbell_async.http.payload import CONTENT_TYPE, JSON_TYPE, TrackedPayload
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import KEPT_BODY, SUCCESS, Response
-from callbell_async.http.timeouts import SharedTimeout
+from callbell_async.http.timeouts import RequestTimeout, SharedTimeout
 
 __all__ = ["Transport"]
 
@@ -68,7 +68,7 @@ class Transport:
         payload: TrackedPayload | None = None
         response: aiohttp.ClientResponse | DirectResponse | None = None
         try:
-            with self._timeouts.start():
+            with RequestTimeout(self._timeouts):
                 url = self._url(call.request.path)
                 if self._direct is not None and self._direct.serves(call.request.method):
                     response = await self._direct.request(call, url)

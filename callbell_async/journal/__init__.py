@@ -2,6 +2,7 @@
 
 from callbell_async.journal.claim_queue import BATCH_SIZE, MOST_AHEAD, ClaimQueue
 from callbell_async.journal.journal import Journal, claim_queue_of, writer_of
+from callbell_async.journal.matching import body_of
 from callbell_async.journal.reconcile import reconcile, refresh
 from callbell_async.journal.states import IN_FLIGHT, State, StateEvent, next_state
 from callbell_async.journal.store import Claim, ClaimRequest, Row
@@ -19,6 +20,7 @@ __all__ = [
     "Row",
     "State",
     "StateEvent",
+    "body_of",
     "claim_queue_of",
     "duplicate_error",
     "in_doubt",

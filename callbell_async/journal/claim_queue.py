@@ -7,6 +7,7 @@ from collections import deque
 
 from callbell_async.asyncio_tools import CancellationShield
 from callbell_async.errors import JournalError
+from callbell_async.http.requests import Countdown
 from callbell_async.journal.store import Claim, ClaimRequest
 from callbell_async.journal.writer import JournalWriter
 from callbell_async.models.receipts import MessageReceipt
@@ -23,6 +24,9 @@ class ClaimQueue:
     """Collects the claims of concurrent calls, and writes them in batches: one transaction for many messages.
 
     All calls of one journal object share it, whatever their clients.
+
+    Attributes:
+        ahead: Counts the messages that are claimed and have not started.
     """
 
     def __init__(self, writer: JournalWriter) -> None:
@@ -30,8 +34,7 @@ class ClaimQueue:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[tuple[ClaimRequest, asyncio.Future[Claim]]] = deque()
         self._is_writing = False
-        # Claimed, and not started.
-        self._ahead = 0
+        self.ahead = self._new_countdown()
         self._sending: dict[str, asyncio.Future[MessageReceipt | BaseException | None]] = {}
 
     def sending_by_key(self) -> dict[str, asyncio.Future[MessageReceipt | BaseException | None]]:
@@ -66,14 +69,12 @@ class ClaimQueue:
             raise shield.error
         return claiming.result(), shield.error
 
-    def started(self) -> None:
-        """Count a claimed message that has started, or never will."""
-        self._ahead -= 1
-        self._write_soon()
+    def _new_countdown(self) -> Countdown:
+        return Countdown(mark=MOST_AHEAD - BATCH_SIZE, on_mark=self._write_soon)
 
     def _write_soon(self) -> None:
         # In the next round of the loop, so that all calls of this round are in one batch.
-        if self._waiting and not self._is_writing and self._ahead <= MOST_AHEAD - BATCH_SIZE:
+        if self._waiting and not self._is_writing and self.ahead.count <= self.ahead.mark:
             self._is_writing = True
             asyncio.get_running_loop().call_soon(self._write)
 
@@ -95,7 +96,7 @@ class ClaimQueue:
                 self._end_batch(batch, error)
             else:
                 for (_, claiming), claim in zip(batch, writing.result(), strict=True):
-                    self._ahead += claim.granted
+                    self.ahead.count += claim.granted
                     claiming.set_result(claim)
                 self._is_writing = False
                 self._write_soon()
@@ -114,6 +115,6 @@ class ClaimQueue:
         # The futures of a loop that has ended belong to it.
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self._loop, self._is_writing, self._ahead = loop, False, 0
+            self._loop, self._is_writing, self.ahead = loop, False, self._new_countdown()
             self._waiting.clear()
             self._sending.clear()

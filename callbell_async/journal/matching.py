@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -9,11 +10,11 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from callbell_async.errors import Outcome
+from callbell_async.errors import JournalError, Outcome
 from callbell_async.models.contacts import HistoryMessage
 from callbell_async.models.journal import JournalEntry
 from callbell_async.models.validation import normalize_recipient, number_variants
-from callbell_async.wire import load_json
+from callbell_async.wire import WireError, load_json
 
 __all__ = [
     "ContactGroup",
@@ -21,6 +22,7 @@ __all__ = [
     "Matches",
     "OtherMessages",
     "Recipient",
+    "body_of",
     "group_by_contact",
     "is_open",
     "match",
@@ -33,6 +35,7 @@ EntryText = tuple[JournalEntry, str]
 RecipientName = tuple[bool, str]
 """Whether the recipient is a bsuid, and the one form of it that all its spellings share."""
 
+_TEXTS = ("to", "bsuid", "channel_uuid", "template_uuid")
 NOT_CONTENT = ("to", "bsuid", "metadata")
 """The fields in which two messages may differ and still be the same message for a customer who receives both."""
 
@@ -54,9 +57,28 @@ class Recipient:
         return False, min([normalize_recipient(self.to), *number_variants(self.to)])
 
 
+def body_of(key: str, body: bytes) -> Mapping[str, Any]:
+    """Return the stored body of a message, an object whose texts are strings.
+
+    Raises `JournalError` for any other body: the library writes none, but a crafted file may have one.
+    """
+    document = None
+    with contextlib.suppress(WireError):
+        document = load_json(body)
+    if isinstance(document, dict) and isinstance(document.get("from"), str):
+        texts = [document[name] for name in _TEXTS if document.get(name) is not None]
+        values = document.get("template_values", [])
+        if isinstance(values, list) and all(isinstance(text, str) for text in [*texts, *values]):
+            return document
+    raise JournalError(
+        f"the message with the key {key!r} has a body that is not a message; the journal was changed by another"
+        " program: restore a good copy"
+    )
+
+
 def recipient_of(entry: JournalEntry) -> Recipient:
     """Return the recipient of a message."""
-    body = load_json(entry.message_body)
+    body = body_of(entry.key, entry.message_body)
     return Recipient(body["from"], body.get("to"), body.get("bsuid"), body.get("channel_uuid"))
 
 
@@ -66,7 +88,7 @@ def is_open(entry: JournalEntry) -> bool:
 
 
 def _content(entry: JournalEntry) -> Mapping[str, Any]:
-    return {name: value for name, value in load_json(entry.message_body).items() if name not in NOT_CONTENT}
+    return {name: value for name, value in body_of(entry.key, entry.message_body).items() if name not in NOT_CONTENT}
 
 
 # --- one group of contacts --------------------------------------------------------------------------------------------

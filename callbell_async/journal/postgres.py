@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from callbell_async.errors import JournalError
 from callbell_async.journal import postgres_sql as sql
 from callbell_async.journal.postgres_url import JournalAddress
-from callbell_async.journal.states import IN_FLIGHT, State, StateEvent, next_state
+from callbell_async.journal.states import IN_FLIGHT, State
 from callbell_async.journal.store import (
     Claim,
     ClaimRequest,
@@ -20,6 +20,8 @@ from callbell_async.journal.store import (
     claimed,
     crashed,
     reported,
+    resendable,
+    row_from,
     with_result,
 )
 
@@ -58,7 +60,6 @@ ATTEMPTS = 5
 """The most attempts at a transaction that the server ended because of another one. It has written nothing then."""
 
 _RETRIED = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
-_STATE = Row._fields.index("state")
 _SCHEMA_PAGE = "docs/reference/journal-schema.md has the SQL"
 
 
@@ -229,14 +230,9 @@ class PostgresStore:
 
         def write() -> list[str]:
             self._recover()
-            changed = {
-                row.key: row._replace(state=state, reason="to be sent again")
-                for row in self._select(sql.BY_KEYS_LOCKED, list(keys))
-                if (state := next_state(row.state, StateEvent.ALLOW_RESEND)) is not None
-            }
-            wrong = [key for key in keys if key not in changed]
+            changed, wrong = resendable(self._select(sql.BY_KEYS_LOCKED, list(keys)), keys)
             if not wrong:
-                self._save([*changed.values()])
+                self._save(changed)
             return wrong
 
         return self._write(write)
@@ -291,10 +287,7 @@ class PostgresStore:
         return found
 
     def _select(self, query: str, *values: object) -> list[Row]:
-        return [
-            Row._make((*found[:_STATE], State(found[_STATE]), *found[_STATE + 1 :]))
-            for found in self._execute(query, self._name, *values)
-        ]
+        return [*map(row_from, self._execute(query, self._name, *values))]
 
     def _settled(self, query: str, *values: object) -> list[Row]:
         """Return rows, of which those in flight are in flight indeed; a journal for reading shows what is stored."""

@@ -29,6 +29,7 @@ from callbell_async.journal.matching import (
     Matches,
     OtherMessages,
     Recipient,
+    body_of,
     group_by_contact,
     is_open,
     match,
@@ -38,7 +39,6 @@ from callbell_async.models.contacts import HistoryMessage
 from callbell_async.models.journal import JournalEntry, ReconcileReport, RefreshReport, UnresolvedEntry
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.models.template_validation import fill_template
-from callbell_async.wire import load_json
 
 __all__ = ["reconcile", "refresh"]
 
@@ -144,20 +144,16 @@ class _Reconciliation:
         others = await self._other_messages() if self._matches else OtherMessages()
         for found, matches in self._matches:
             # A run may have sent the same text to the same contact since then: each message that was found may be that one.
-            if any(others.could_match(entry, text) for entry, text in found) or await self._any_has_uuid(matches):
+            has_match = any(others.could_match(entry, text) for entry, text in found)
+            if has_match or any([await self._writer.has_uuid(uuid) for uuid in matches.candidates]):
                 self._give_up([entry for entry, _ in found], OTHER_MESSAGE)
                 continue
             for key, uuid in matches.found.items():
                 # The reason if the journal leaves the message unresolved: an event may have given its uuid to another entry.
                 self._reasons[key] = OTHER_MESSAGE
-                self._writer.resolve(key, uuid)
+                # Without a uuid if several messages could be it.
+                self._writer.record_report(key, uuid, confirmed_by="history")
         await self._journal.flush()
-
-    async def _any_has_uuid(self, matches: Matches) -> bool:
-        for uuid in matches.candidates:
-            if await self._writer.has_uuid(uuid):
-                return True
-        return False
 
     async def _other_messages(self) -> OtherMessages:
         """Return the messages without a uuid that may have been accepted, and were not searched in their present state."""
@@ -246,16 +242,17 @@ class MessageTexts:
 
     async def get(self, entry: JournalEntry) -> str:
         """Return the text of a message; empty if it has none."""
-        body = load_json(entry.message_body)
+        body = body_of(entry.key, entry.message_body)
         content = body.get("content")
         text = content.get("text") if isinstance(content, dict) else None
+        text = text if isinstance(text, str) else ""
         template = body.get("template_uuid")
         if template is None:
-            return text if isinstance(text, str) else ""
+            return text
         async with self._lock:
             if template not in self._known:
                 self._known[template] = (await self._templates.get(template)).text or ""
-        return fill_template(self._known[template], body.get("template_values") or [text or ""])
+        return fill_template(self._known[template], body.get("template_values") or [text])
 
 
 async def _entries_to_find(journal: Journal) -> Mapping[Recipient, Collection[JournalEntry]]:

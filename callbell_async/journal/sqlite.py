@@ -15,8 +15,9 @@ from typing import Any
 from callbell_async.errors import JournalError
 from callbell_async.journal import files
 from callbell_async.journal import sqlite_rows as sql
-from callbell_async.journal.states import IN_FLIGHT, State, StateEvent, next_state
+from callbell_async.journal.states import IN_FLIGHT, State
 from callbell_async.journal.store import (
+    STATE,
     Claim,
     ClaimRequest,
     ResultRow,
@@ -25,6 +26,8 @@ from callbell_async.journal.store import (
     claimed,
     crashed,
     reported,
+    resendable,
+    row_from,
     with_result,
 )
 
@@ -241,14 +244,9 @@ class SQLiteStore:
     def allow_resend(self, keys: Sequence[str]) -> list[str]:
         """Let the next run send these messages again, all or none; return the keys for which it is not allowed."""
         with self._transaction():
-            changed = {
-                row.key: row._replace(state=state, reason="to be sent again")
-                for row in self._select(sql.BY_KEY, json.dumps(keys))
-                if (state := next_state(row.state, StateEvent.ALLOW_RESEND)) is not None
-            }
-            wrong = [key for key in keys if key not in changed]
+            changed, wrong = resendable(self._select(sql.BY_KEY, json.dumps(keys)), keys)
             if not wrong:
-                self._save([*changed.values()])
+                self._save(changed)
         return wrong
 
     def write_notes(self, notes: Mapping[str, str]) -> None:
@@ -287,7 +285,7 @@ class SQLiteStore:
         """Return the number of messages by state."""
         with self._translated_errors():
             found = self._execute("SELECT state, count(*) FROM messages GROUP BY state").fetchall()
-        return {sql.STATES[state]: count for state, count in found}
+        return {State(state): count for state, count in found}
 
     def statuses(self) -> dict[str | None, int]:
         """Return the number of accepted messages by status."""
@@ -323,17 +321,14 @@ class SQLiteStore:
 
     def _select(self, query: str, *values: object) -> list[Row]:
         # The values were checked when the journal was opened.
-        return [
-            Row._make((*found[: sql.STATE], sql.STATES[found[sql.STATE]], *found[sql.STATE + 1 :]))
-            for found in self._execute(query, *values)
-        ]
+        return [*map(row_from, self._execute(query, *values))]
 
     def _save(self, rows: Sequence[Row]) -> list[Row]:
         """Insert new rows, and update others; return them as they are stored."""
         new, known, stored = [], [], []
         for row in rows:
             values: list[Any] = [*row]
-            values[sql.STATE] = row.state.value
+            values[STATE] = row.state.value
             version = values[-1] = sql.row_checksum(values)
             self._total += version - row.version
             stored.append(Row._make((*row[:-1], version)))

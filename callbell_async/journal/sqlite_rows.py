@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from callbell_async.journal.states import State
-from callbell_async.journal.store import LATEST, Row
+from callbell_async.journal.store import LATEST, STATE, Row
 from callbell_async.models.journal import Confirmation
 
 APPLICATION_ID = 0x43424A31
@@ -40,8 +40,8 @@ BY_UUID_INDEX = "CREATE INDEX messages_by_uuid ON messages (uuid) WHERE uuid IS 
 """Created when it is first needed: a run without events does not pay for it."""
 SAVE_JOURNAL = "UPDATE journal SET id = ?, runs = ?, commits = ?, total = ?, closed = ?, checksum = ?"
 
-BODY, STATE = Row._fields.index("body"), Row._fields.index("state")
-STATES = {state.value: state for state in State}
+BODY = Row._fields.index("body")
+_STATES = frozenset(state.value for state in State)
 _TYPES: tuple[tuple[type, ...], ...] = (
     *((int,), (str,), (bytes,), (int,), (int,), (str,), (float,), (int,), (float, type(None))),
     *((str, type(None)),) * 3,
@@ -67,7 +67,7 @@ def is_valid(values: tuple[Any, ...]) -> bool:
         return False
     tried_at, finished_at, confirmed_by = values[6], values[8], values[13]
     return (
-        values[STATE] in STATES
+        values[STATE] in _STATES
         and 0 <= tried_at <= LATEST
         and (finished_at is None or 0 <= finished_at <= LATEST)
         and confirmed_by in (None, *get_args(Confirmation))

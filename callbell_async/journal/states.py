@@ -20,7 +20,7 @@ from enum import StrEnum
 
 from callbell_async.errors import Outcome
 
-__all__ = ["CLAIMABLE", "IN_FLIGHT", "State", "StateEvent", "finished", "next_state", "outcome_of", "states_of"]
+__all__ = ["CLAIMABLE", "IN_FLIGHT", "TRANSITIONS", "State", "StateEvent", "next_state", "outcome_of", "states_of"]
 
 
 class State(StrEnum):
@@ -51,7 +51,7 @@ class StateEvent(StrEnum):
 
 IN_FLIGHT = (State.SENDING, State.RESENDING)
 
-_TRANSITIONS: Mapping[tuple[State | None, StateEvent | Outcome], State] = {
+TRANSITIONS: Mapping[tuple[State | None, StateEvent | Outcome], State] = {
     (None, StateEvent.CLAIM): State.SENDING,
     (State.REJECTED, StateEvent.CLAIM): State.SENDING,
     (State.NEVER_SENT, StateEvent.CLAIM): State.SENDING,
@@ -70,18 +70,13 @@ _TRANSITIONS: Mapping[tuple[State | None, StateEvent | Outcome], State] = {
 }
 
 
-CLAIMABLE = tuple(state for state in State if (state, StateEvent.CLAIM) in _TRANSITIONS)
+CLAIMABLE = tuple(state for state in State if (state, StateEvent.CLAIM) in TRANSITIONS)
 """The states of a known message that a run may send."""
 
 
 def next_state(state: State | None, event: StateEvent | Outcome) -> State | None:
     """Return the state after an event or an outcome; `None` if it is not allowed. A new message has no state."""
-    return _TRANSITIONS.get((state, event))
-
-
-def finished(state: State, outcome: Outcome) -> State:
-    """Return the state after an attempt that began in `SENDING` or `RESENDING`."""
-    return _TRANSITIONS[state, outcome]
+    return TRANSITIONS.get((state, event))
 
 
 def outcome_of(state: State) -> Outcome:

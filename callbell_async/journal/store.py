@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from callbell_async.errors import JournalError
 from callbell_async.journal.states import State, StateEvent, next_state, outcome_of
@@ -13,6 +13,7 @@ from callbell_async.models.message_status import MessageStatus, supersedes
 
 __all__ = [
     "LATEST",
+    "STATE",
     "Claim",
     "ClaimRequest",
     "JournalStore",
@@ -24,6 +25,8 @@ __all__ = [
     "entry_from",
     "known_status",
     "reported",
+    "resendable",
+    "row_from",
     "with_result",
 ]
 
@@ -50,6 +53,9 @@ class Row(NamedTuple):
     confirmed_by: Confirmation | None = None
     version: int = 0
     """The store's mark of these values; 0 for a row that is not stored yet."""
+
+
+STATE = Row._fields.index("state")
 
 
 class ClaimRequest(NamedTuple):
@@ -235,6 +241,22 @@ def _with_report(row: Row, report: StatusReport) -> Row:
         # The code of a failure may come later than the failure.
         return row._replace(reason=report.reason)
     return row
+
+
+def resendable(rows: Sequence[Row], keys: Sequence[str]) -> tuple[list[Row], list[str]]:
+    """Return the rows after the user has allowed their messages to be sent again, and the keys for which that is not allowed."""
+    changed = [
+        row._replace(state=state, reason="to be sent again")
+        for row in rows
+        if (state := next_state(row.state, StateEvent.ALLOW_RESEND)) is not None
+    ]
+    allowed = {row.key for row in changed}
+    return changed, [key for key in keys if key not in allowed]
+
+
+def row_from(values: Sequence[Any]) -> Row:
+    """Return the row with these stored values."""
+    return Row._make((*values[:STATE], State(values[STATE]), *values[STATE + 1 :]))
 
 
 def entry_from(row: Row) -> JournalEntry:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import attrs
 
-from callbell_async.asyncio_tools import wait_uncancelled
+from callbell_async.asyncio_tools import SerialThread, wait_uncancelled
 from callbell_async.errors import ConfigurationError, DuplicateMessageError, JournalError, Outcome
-from callbell_async.journal.states import State, finished, outcome_of
+from callbell_async.journal.states import TRANSITIONS, State
 from callbell_async.journal.store import (
     LATEST,
     Claim,
@@ -56,7 +55,7 @@ class JournalWriter:
         self._process = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lifecycle = asyncio.Lock()
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: SerialThread | None = None
         self._store: JournalStore | None = None
         self._last_id: str | None = None
         self._results: list[ResultRow] = []
@@ -97,7 +96,7 @@ class JournalWriter:
         if not 0 <= (now := self._clock()) <= LATEST:
             raise ConfigurationError(f"clock: must return seconds since 1970, not {now!r}")
         self._now = now
-        thread = ThreadPoolExecutor(1, thread_name_prefix="callbell-journal")
+        thread = SerialThread("callbell-journal")
         opening = asyncio.get_running_loop().run_in_executor(thread, self._connect)
         try:
             store = await asyncio.shield(opening)
@@ -186,7 +185,7 @@ class JournalWriter:
             self._restart_at = 0.0
         return self._lifecycle
 
-    def _open_store(self) -> tuple[JournalStore, ThreadPoolExecutor]:
+    def _open_store(self) -> tuple[JournalStore, SerialThread]:
         if self._store is None or self._thread is None:
             raise JournalError(f"{self._name}: is not open; use `async with journal:`")
         self._check_process()
@@ -274,18 +273,18 @@ class JournalWriter:
         After `allow_resend` the first attempt stays in doubt: only `ACCEPTED` makes the message accepted.
         """
         row, receipt, error = claim.row, result.receipt, result.error
-        state = finished(row.state, result.outcome)
+        state = TRANSITIONS[row.state, result.outcome]
         uuid = status = None
         if receipt is not None:
             uuid, status = receipt.uuid, None if receipt.status is None else str(receipt.status)
         # An exception's text may hold what is not UTF-8, and must not keep other results from being written.
         reason = None if error is None else str(error).encode(errors="replace").decode().replace("\0", "?")
-        outcome = outcome_of(state)
-        if row.state is State.RESENDING and outcome is not Outcome.ACCEPTED:
+        if row.state is State.RESENDING and state is not State.ACCEPTED:
             reason = f"an earlier attempt may have been accepted; this one: {reason or 'was not made'}"
             result = in_doubt(result)
         self._results.append(ResultRow(row, state, result.attempts, self.now(), uuid, status, reason))
-        self._schedule_flush()
+        if self._timer is None or self._loop is not asyncio.get_running_loop():
+            self._schedule_flush()
         return result
 
     def record_report(
@@ -311,10 +310,6 @@ class JournalWriter:
         if is_text(f"{key}{uuid}{status}"):
             self._reports.append(StatusReport(key, uuid, status, self.now(), reason, confirmed_by))
             self._schedule_flush()
-
-    def resolve(self, key: str, uuid: str | None) -> None:
-        """Record that the contact's history shows a message to be accepted; `uuid` is `None` if several messages could be it."""
-        self.record_report(key, uuid, confirmed_by="history")
 
     async def flush(self) -> None:
         """Write everything before it returns, cancelled or not; raises `JournalError` if that fails, or has failed before."""

@@ -38,15 +38,6 @@ else:
         return sorted(__all__)
 
 
-_SCHEMES = {
-    "redis": ("callbell_async.limits.redis", "RedisRateLimiter"),
-    "rediss": ("callbell_async.limits.redis", "RedisRateLimiter"),
-    "unix": ("callbell_async.limits.redis", "RedisRateLimiter"),
-    "postgres": ("callbell_async.limits.postgres", "PostgresRateLimiter"),
-    "postgresql": ("callbell_async.limits.postgres", "PostgresRateLimiter"),
-}
-
-
 def from_url(url: str, *, limit: int = 300, **options: Any) -> "SharedRateLimiter":
     """Return the rate limiter for a URL: `redis://`, `rediss://` or `unix://` for Redis, `postgresql://` for PostgreSQL.
 
@@ -62,10 +53,13 @@ def from_url(url: str, *, limit: int = 300, **options: Any) -> "SharedRateLimite
         ConfigurationError: The URL names no engine, or an argument is not valid.
         ModuleNotFoundError: The extra `redis` or `postgres` is not installed.
     """
+    redis = ("callbell_async.limits.redis", "RedisRateLimiter")
+    postgres = ("callbell_async.limits.postgres", "PostgresRateLimiter")
+    engines = {"redis": redis, "rediss": redis, "unix": redis, "postgres": postgres, "postgresql": postgres}
     scheme = url.partition("://")[0] if isinstance(url, str) and "://" in url else ""
-    if scheme not in _SCHEMES:
+    if scheme not in engines:
         # Without its text: it may hold a password.
         raise ConfigurationError("url: must begin with redis://, rediss://, unix:// or postgresql://")
-    module, name = _SCHEMES[scheme]
+    module, name = engines[scheme]
     limiter: SharedRateLimiter = getattr(import_module(module), name)(url, limit=limit, **options)
     return limiter

@@ -109,7 +109,7 @@ class PostgresRateLimiter(SharedRateLimiter):
     Args:
         url: The database, as a URL `postgresql://[user[:password]@]host[:port]/database` or in another form of libpq.
         limit: The number of requests in any second, of all processes together: 1 or more. Each process must be given the same one.
-        name: The name of the limit, one for each Callbell account.
+        name: The name of the limit, one for each Callbell account; not empty.
         period: The length of the window in seconds, more than 0.
         unanswered: The seconds for which the slot of a request without a response is held beyond `period`, 0 or more.
         jitter: As for `WindowRateLimiter`: a number of seconds for the paced rule, `None` for the strict one.
@@ -120,25 +120,8 @@ class PostgresRateLimiter(SharedRateLimiter):
         ModuleNotFoundError: The extra `postgres` is not installed.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        limit: int = 300,
-        name: str = "callbell",
-        period: float = 1.0,
-        unanswered: float = 10.0,
-        jitter: float | None = None,
-        request_timeout: float = 30.0,
-    ) -> None:
-        super().__init__(
-            limit,
-            _PostgresLender(url, name),
-            period=period,
-            unanswered=unanswered,
-            jitter=jitter,
-            request_timeout=request_timeout,
-        )
+    def _new_lender(self, url: str, name: str) -> SlotLender:
+        return _PostgresLender(url, name)
 
 
 class _PostgresLender(SlotLender):
@@ -152,8 +135,6 @@ class _PostgresLender(SlotLender):
             valid = True
         if not valid:
             raise ConfigurationError("url: must be a URL such as postgresql://user:password@host/database")
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(f"name={name!r}: must be a text that is not empty")
         self._url = url
         self._name = name
         self._broken = False

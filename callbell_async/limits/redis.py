@@ -102,7 +102,7 @@ class RedisRateLimiter(SharedRateLimiter):
     Args:
         url: The address of the server, as `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS, or `unix://path`.
         limit: The number of requests in any second, of all processes together: 1 or more. Each process must be given the same one.
-        name: The name of the limit, one for each Callbell account.
+        name: The name of the limit, one for each Callbell account; not empty.
         period: The length of the window in seconds, more than 0.
         unanswered: The seconds for which the slot of a request without a response is held beyond `period`, 0 or more.
         jitter: As for `WindowRateLimiter`: a number of seconds for the paced rule, `None` for the strict one.
@@ -113,33 +113,14 @@ class RedisRateLimiter(SharedRateLimiter):
         ModuleNotFoundError: The extra `redis` is not installed.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        limit: int = 300,
-        name: str = "callbell",
-        period: float = 1.0,
-        unanswered: float = 10.0,
-        jitter: float | None = None,
-        request_timeout: float = 30.0,
-    ) -> None:
-        super().__init__(
-            limit,
-            _RedisLender(url, name),
-            period=period,
-            unanswered=unanswered,
-            jitter=jitter,
-            request_timeout=request_timeout,
-        )
+    def _new_lender(self, url: str, name: str) -> SlotLender:
+        return _RedisLender(url, name)
 
 
 class _RedisLender(SlotLender):
     def __init__(self, url: str, name: str) -> None:
         if not isinstance(url, str) or not url.startswith(("redis://", "rediss://", "unix://")):
             raise ConfigurationError("url: must begin with redis://, rediss:// or unix://")
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(f"name={name!r}: must be a text that is not empty")
         self._url = url
         self._key = f"callbell-async:rate-limiter:{name}"
         self._client: Redis | None = None

@@ -78,20 +78,25 @@ class SharedRateLimiter(WindowRateLimiter):
     Use `RedisRateLimiter` or `PostgresRateLimiter`.
 
     Args:
-        limit: The number of slots of all processes together. Each process must be given the same one.
-        lender: The engine.
+        url: The address of the engine.
+        limit: The number of requests in any second, of all processes together: 1 or more. Each process must be given the same one.
+        name: The name of the limit, one for each Callbell account; not empty.
         period: The length of the window in seconds, more than 0.
         unanswered: The seconds for which the slot of a request without a response is held beyond `period`, 0 or more.
-        jitter: As for `WindowRateLimiter`.
+        jitter: As for `WindowRateLimiter`: a number of seconds for the paced rule, `None` for the strict one.
         request_timeout: The longest time that a request takes, in seconds: at least the `timeout` of the clients. The slots of a process
             that was killed are lent again after the lease, `request_timeout`, `unanswered` and `period`.
+
+    Raises:
+        ConfigurationError: An argument has another type or is out of range.
     """
 
     def __init__(
         self,
-        limit: int,
-        lender: SlotLender,
+        url: str,
         *,
+        limit: int = 300,
+        name: str = "callbell",
         period: float = 1.0,
         unanswered: float = 10.0,
         jitter: float | None = None,
@@ -99,8 +104,10 @@ class SharedRateLimiter(WindowRateLimiter):
     ) -> None:
         super().__init__(limit, period=period, unanswered=unanswered, jitter=jitter)
         check_seconds("request_timeout", request_timeout, positive=True)
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(f"name={name!r}: must be a text that is not empty")
         self._limit = limit
-        self._lender = lender
+        self._lender = self._new_lender(url, name)
         self._terms = LendingTerms(
             lease=LEASE, keep=LEASE + request_timeout + unanswered + period, quiet=LEASE + 2 * period
         )
@@ -111,6 +118,10 @@ class SharedRateLimiter(WindowRateLimiter):
         self._life_cycle = asyncio.Lock()
         self._reported_at = -math.inf
         self._reset()
+
+    @abstractmethod
+    def _new_lender(self, url: str, name: str) -> SlotLender:
+        """Return the engine at a URL, for the limit with a name."""
 
     def _reset(self) -> None:
         self._owner = secrets.token_hex(8)

@@ -32,7 +32,14 @@ __all__ = [
 
 
 class TemplateType(StrEnum):
-    """The content of a template. A type that Callbell adds later is a plain string."""
+    """The content of a template. A type that Callbell adds later is a plain string.
+
+    Attributes:
+        TEXT: Text alone.
+        IMAGE: Text with an image.
+        VIDEO: Text with a video.
+        DOCUMENT: Text with a document.
+    """
 
     TEXT = "text"
     IMAGE = "image"
@@ -41,7 +48,21 @@ class TemplateType(StrEnum):
 
 
 class TemplateStatus(StrEnum):
-    """WhatsApp's status of a template; only an `APPROVED` one can be sent. A status that Callbell adds later is a plain string."""
+    """WhatsApp's status of a template. A status that Callbell adds later is a plain string.
+
+    Attributes:
+        APPROVED: It can be sent; with every other status it can't.
+        PENDING: WhatsApp has not decided yet.
+        REJECTED: WhatsApp refused it.
+        PAUSED: WhatsApp paused it.
+        FAILED: The integration reports a failure.
+        DISABLED: WhatsApp disabled it.
+        DEACTIVATED: It was deactivated.
+        DELETED: It was deleted.
+        IN_APPEAL: The refusal is being reviewed.
+        LIMIT_EXCEEDED: The account has too many templates.
+        PENDING_DELETION: It will be deleted.
+    """
 
     APPROVED = "approved"
     PENDING = "pending"

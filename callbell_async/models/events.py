@@ -50,7 +50,13 @@ __all__ = [
 
 
 class SessionAction(StrEnum):
-    """The action of a user's session. An action that Callbell adds later is a plain string."""
+    """The action of a user's session. An action that Callbell adds later is a plain string.
+
+    Attributes:
+        USER_LOGGED_IN: The user logged in.
+        USER_LOGGED_OUT: The user logged out.
+        SYSTEM_LOGGED_OUT: Callbell logged the user out.
+    """
 
     USER_LOGGED_IN = "user_logged_in"
     USER_LOGGED_OUT = "user_logged_out"
@@ -58,7 +64,12 @@ class SessionAction(StrEnum):
 
 
 class MembershipReason(StrEnum):
-    """The reason of a change in a team's members. A reason that Callbell adds later is a plain string."""
+    """The reason of a change in a team's members. A reason that Callbell adds later is a plain string.
+
+    Attributes:
+        AGENT_ADDED: The user joined the team.
+        AGENT_REMOVED: The user left the team.
+    """
 
     AGENT_ADDED = "agent_added"
     AGENT_REMOVED = "agent_removed"

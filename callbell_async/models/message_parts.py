@@ -31,7 +31,14 @@ def item_count(values: Sized) -> str:
 
 
 class AttachmentKind(StrEnum):
-    """The kind of an attachment, from the suffix of its URL's path; a sticker is an `IMAGE`, a voice note is `AUDIO`."""
+    """The kind of an attachment, from the suffix of its URL's path.
+
+    Attributes:
+        IMAGE: A picture, or a sticker.
+        AUDIO: A sound, or a voice note.
+        VIDEO: A film.
+        DOCUMENT: Any other kind of file.
+    """
 
     IMAGE = "image"
     AUDIO = "audio"

@@ -101,7 +101,15 @@ class WindowReceipt(MessageReceipt):
 
     @classmethod
     def of(cls, receipt: MessageReceipt, *, is_fallback: bool) -> WindowReceipt:
-        """Return the receipt of the message or of its fallback."""
+        """Return the receipt of the message or of its fallback.
+
+        Args:
+            receipt: The receipt of the one that was sent.
+            is_fallback: Whether it is that of the fallback.
+
+        Returns:
+            The same receipt, which shows it.
+        """
         values = {field.name: getattr(receipt, field.name) for field in attrs.fields(MessageReceipt)}
         return cls(**values, is_fallback=is_fallback)
 

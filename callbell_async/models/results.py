@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from callbell_async.errors import BulkSendError, DuplicateMessageError, InvalidMessageError, Outcome
+from callbell_async.errors import BulkSendError, DuplicateMessageError, InvalidMessageError, OptedOutError, Outcome
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
 
@@ -26,7 +26,7 @@ class SendResult:
         outcome: The outcome, as far as it is known.
         receipt: Callbell's receipt if the outcome is `ACCEPTED`, also for a duplicate that was accepted in an earlier run.
         error: The exception if the outcome is not `ACCEPTED`. For `SKIPPED`: the error that stopped the run, the
-            `DuplicateMessageError` of a duplicate, or `None` if the run was cancelled or closed.
+            `DuplicateMessageError` of a duplicate, an `OptedOutError`, or `None` if the run was cancelled or closed.
         attempts: The number of requests made for this message in this run.
         key: With a journal, the key of the message in it. A message that is resent after `Journal.allow_resend` is `ACCEPTED` or
             `UNKNOWN`, whatever `error` this attempt has.
@@ -48,6 +48,11 @@ class SendResult:
             error.first_index is not None or error.entry.outcome is Outcome.ACCEPTED
         )
 
+    @property
+    def is_opted_out(self) -> bool:
+        """Whether the message was not sent because its recipient is in the run's `exclude`."""
+        return self.outcome is Outcome.SKIPPED and isinstance(self.error, OptedOutError)
+
 
 @attrs.frozen(kw_only=True)
 class SendReport:
@@ -62,6 +67,7 @@ class SendReport:
         skipped: The number of messages that were not attempted, duplicates included.
         elapsed: The duration of the run, in seconds.
         duplicates: The number of skipped messages that need no sending: accepted in an earlier run, or given twice.
+        opted_out: The number of skipped messages whose recipient is in the run's `exclude`.
     """
 
     # Reports are logged, and may have very many results.
@@ -73,6 +79,7 @@ class SendReport:
     skipped: int
     elapsed: float
     duplicates: int = 0
+    opted_out: int = 0
 
     @property
     def total(self) -> int:
@@ -85,20 +92,25 @@ class SendReport:
         return (self.total - self.skipped) / self.elapsed if self.elapsed else 0.0
 
     def raise_for_failures(self) -> None:
-        """Raise an exception unless every message is accepted or a duplicate.
+        """Raise an exception unless every message is accepted, a duplicate, or opted out.
 
         Raises:
             BulkSendError: Its `outcome` is the worst in the report: `UNKNOWN`, then `REJECTED`, `NEVER_SENT`, `SKIPPED`.
                 Its `__cause__` is the error of the first message with that outcome.
         """
         counts = {outcome: int(getattr(self, outcome.value)) for outcome in _WORST_FIRST}
-        counts[Outcome.SKIPPED] -= self.duplicates
+        counts[Outcome.SKIPPED] -= self.duplicates + self.opted_out
         worst = next((outcome for outcome, count in counts.items() if count), None)
         if worst is None:
             return
         summary = ", ".join(f"{count} {outcome.value}" for outcome, count in counts.items() if count)
         cause = next(
-            (result.error for result in self.results if result.outcome is worst and not result.is_duplicate), None
+            (
+                result.error
+                for result in self.results
+                if result.outcome is worst and not (result.is_duplicate or result.is_opted_out)
+            ),
+            None,
         )
         raise BulkSendError(
             f"{sum(counts.values())} of {self.total} messages were not accepted: {summary}",

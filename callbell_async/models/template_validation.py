@@ -106,7 +106,7 @@ def check_template(message: TemplateMessage, template: Template) -> None:
         if len(message.values) != expected:
             raise InvalidMessageError(
                 "values",
-                f"the template has {expected} placeholders, but {len(message.values)} values are given; give {expected}",
+                f"the template has {_counted(expected, 'placeholder')}, and the message has {_counted(len(message.values), 'value')}; give {expected}",
             )
     if template.template_type == TemplateType.TEXT and message.media is not None:
         raise InvalidMessageError("media", "the template has text only; leave media out")
@@ -115,6 +115,10 @@ def check_template(message: TemplateMessage, template: Template) -> None:
         raise InvalidMessageError("media", f"the template needs {kind.__name__}(url)")
     for fault in check_message(message):
         raise fault
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def fill_template(text: str, values: Sequence[str]) -> str:

@@ -39,6 +39,11 @@ _CODES_BEFORE_ZERO = "22[5679]|24[127]|26[78]|378|39|47|50[17]|67[69]|687|80[08]
 
 # E.164: at most 15 digits that begin with the country code; the shortest numbers in use have 7.
 _E164 = re.compile(r"\+?[1-9][0-9]{6,14}")
+_NOT_INTERNATIONAL = (
+    "is not a telephone number; write it in international form: 7 to 15 digits that begin with the country code "
+    "(which never begins with 0), such as +31612345678"
+)
+_DIGITS = re.compile(r"\+?[0-9]{2,20}")
 _DIALLABLE = re.compile(rf"\+?(?=[0-9]{{7,15}}\Z)(?:(?:{_COUNTRY_CODES})[1-9]|(?:{_CODES_BEFORE_ZERO})0)[0-9]*")
 _WITH_COUNTRY_CODE = re.compile(rf"\+?(?:{_COUNTRY_CODES})[0-9]*")
 _SEVERAL_NUMBERS = re.compile(r"[0-9]{7,15}[^0-9]+[0-9]{7,15}")
@@ -97,20 +102,7 @@ def check_number(field: str, value: object) -> str:
     """
     if isinstance(value, str) and _DIALLABLE.fullmatch(value):
         return value
-    written = check_string(field, value)
-    if _holds_several_numbers(written):
-        raise InvalidMessageError(field, "holds more than one telephone number; give one, and build a message for each")
-    number = _without_punctuation(written)
-    if not _E164.fullmatch(number):
-        raise InvalidMessageError(
-            field,
-            "is not a telephone number; write it in international form: 7 to 15 digits that begin with the country code "
-            "(which never begins with 0), such as +31612345678",
-        )
-    if _DECIMAL.fullmatch(written):
-        raise InvalidMessageError(
-            field, "looks like a decimal number, as a spreadsheet writes it; write the telephone number as text"
-        )
+    written, number = _digits_of(field, value, _E164, _NOT_INTERNATIONAL)
     if not _WITH_COUNTRY_CODE.fullmatch(number):
         raise InvalidMessageError(
             field,
@@ -122,6 +114,29 @@ def check_number(field: str, value: object) -> str:
             "has a 0 that is not dialled from abroad; write the number as it is dialled from another country, such as +442079460958",
         )
     return number
+
+
+def check_digits(field: str, value: object) -> str:
+    """Return the digits of a telephone number in national or international form, with a `+` before the latter.
+
+    Refused are the same values as in `check_number`, apart from those whose country code or first 0 is not as it is dialled from abroad.
+    """
+    return _digits_of(field, value, _DIGITS, "is not a telephone number; write its digits, such as 612 345 678")[1]
+
+
+def _digits_of(field: str, value: object, form: re.Pattern[str], reason: str) -> tuple[str, str]:
+    """Return a number as it is written, and without punctuation; the latter has the form, or is refused for the reason."""
+    written = check_string(field, value)
+    if _holds_several_numbers(written):
+        raise InvalidMessageError(field, "holds more than one telephone number; give one, and build a message for each")
+    number = _without_punctuation(written)
+    if not form.fullmatch(number):
+        raise InvalidMessageError(field, reason)
+    if _DECIMAL.fullmatch(written):
+        raise InvalidMessageError(
+            field, "looks like a decimal number, as a spreadsheet writes it; write the telephone number as text"
+        )
+    return written, number
 
 
 def is_number(value: object) -> bool:
@@ -181,6 +196,29 @@ def number_variants(number: str) -> tuple[str, ...]:
     return tuple(
         dict.fromkeys(match.expand(other) for form, other in _CORRECTIONS if (match := form.fullmatch(written)))
     )
+
+
+# For each country above, the form that is dialled today. In Brazil only numbers of mobile telephones: others have never got a ninth digit.
+_CURRENT_FORMS = (
+    (re.compile(r"\+55([1-9]{2})([6-9][0-9]{7})"), r"+55\g<1>9\g<2>"),
+    (re.compile(r"\+521([0-9]{10})"), r"+52\g<1>"),
+    (re.compile(r"\+54([0-9]{10})"), r"+549\g<1>"),
+)
+_HAS_OTHER_FORMS = ("+55", "+52", "+54")
+
+
+def recipient_identity(recipient: str) -> str:
+    """Return what two recipients have in common if a message to both reaches one person: the one form of a number.
+
+    It is as `normalize_recipient` returns it, in the form that is dialled today where WhatsApp corrects numbers: in Brazil with the ninth
+    digit, in Mexico without the 1, in Argentina with the 9. `number_variants` goes further: it also has forms that are only possible.
+    """
+    number = recipient if recipient[:1] == "+" else normalize_recipient(recipient)
+    if number.startswith(_HAS_OTHER_FORMS):
+        for form, current in _CURRENT_FORMS:
+            if match := form.fullmatch(number):
+                return match.expand(current)
+    return number
 
 
 def check_url(field: str, value: object) -> str:

@@ -187,7 +187,12 @@ class SandboxAccount:
         return record
 
     def emit(self, event: str, record: SandboxContact | SandboxUser | HistoryItem) -> None:
-        """Report an event about a record to `on_event`."""
+        """Report an event about a record to `on_event`.
+
+        Args:
+            event: The name of the event.
+            record: The record that changed.
+        """
         self.revision += 1
         if self.on_event is not None:
             self.on_event(event, record)
@@ -214,7 +219,15 @@ class SandboxAccount:
     # --- messages ---------------------------------------------------------------------------------------------------------
 
     def accept(self, body: Mapping[str, Any], request: SandboxRequest) -> SandboxMessage:
-        """Accept a valid message: enqueue it and add it to the history of its contact, which is created if needed."""
+        """Accept a valid message: enqueue it and add it to the history of its contact, which is created if needed.
+
+        Args:
+            body: The JSON of the request.
+            request: The request.
+
+        Returns:
+            The message.
+        """
         contact = self._contact_of(body)
         message = SandboxMessage(uuid=new_id(), body=body, request=request, contact=contact, at=self.calendar.elapsed())
         replied = contact.last_reply
@@ -277,7 +290,16 @@ class SandboxAccount:
         return (MessageStatus.DELETED if message.deleted else status), report
 
     def report(self, message: SandboxMessage, status: MessageStatus, after: float) -> dict[str, Any] | None:
-        """Return the integration's report of a status that was reached `after` seconds after the acceptance."""
+        """Return the integration's report of a status.
+
+        Args:
+            message: The message.
+            status: The status that the message reached.
+            after: The seconds from the acceptance to the status.
+
+        Returns:
+            The report; `None` if the integration reports nothing for this status.
+        """
         return render_report(
             status,
             uuid=message.uuid,
@@ -298,6 +320,14 @@ class SandboxAccount:
         """Add a note of a colleague, or of the system, to a contact's history.
 
         A system note has no uuid, and its `from` equals its `to`.
+
+        Args:
+            contact: The contact.
+            text: The text of the note.
+            system: Whether it is a note of the system.
+
+        Returns:
+            The note.
         """
         return self._add_to_history(contact, text, "note", uuid=None if system else new_id())
 
@@ -315,7 +345,12 @@ class SandboxAccount:
             self.emit("conversation_closed", contact)
 
     def set_bot(self, contact: SandboxContact, bot_status: str | None) -> None:
-        """Start or end the contact's bot; `None` changes nothing."""
+        """Start or end the contact's bot.
+
+        Args:
+            contact: The contact.
+            bot_status: `bot_start` or `bot_end`; `None` changes nothing.
+        """
         if bot_status is not None:
             contact.bot = attrs.evolve(contact.bot, running=bot_status == "bot_start", at=self.calendar.elapsed())
 

@@ -65,7 +65,15 @@ class FaultRule:
         return asks and not fault.before_reading and not self.over
 
     def take(self, request: SandboxRequest, is_valid_message: Predicate) -> Fault | None:
-        """Return the fault for this request and count it; `None` if the rule does not apply."""
+        """Return the fault for a request, and count it.
+
+        Args:
+            request: The request.
+            is_valid_message: A function that returns whether the request is a message that would be accepted.
+
+        Returns:
+            The fault; `None` if the rule does not apply.
+        """
         fault = self.next_fault
         conditions = (fault.applies_to, self._when, is_valid_message if fault.valid_messages_only else None)
         if self.over or not all(condition(request) for condition in conditions if condition is not None):

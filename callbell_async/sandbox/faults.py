@@ -115,7 +115,13 @@ def respond(
 def html(
     status: int = 502, page: bytes = b"<html><body><h1>Bad Gateway</h1></body></html>", *, accept: bool = False
 ) -> Fault:
-    """Return a fault that sends an HTML page, as a proxy does; `accept`: whether the request is executed first."""
+    """Return a fault that sends an HTML page, as a proxy does.
+
+    Args:
+        status: The HTTP status.
+        page: The body.
+        accept: Whether the request is executed first.
+    """
     return attrs.evolve(respond(status, page, {"Content-Type": "text/html"}, accept=accept), name=f"HTML {status}")
 
 
@@ -223,7 +229,13 @@ def slow_response(response: SandboxResponse | None = None, *, every: float = 0.0
 
 
 def oversized_response(size: int, status: int = 200, *, piece: bytes = b"x" * 65536) -> Fault:
-    """Return a fault that sends a response of `size` bytes, made of copies of `piece`, as fast as the client reads."""
+    """Return a fault that sends a large response, as fast as the client reads.
+
+    Args:
+        size: The bytes of the body.
+        status: The HTTP status.
+        piece: The bytes that are repeated.
+    """
 
     async def act(exchange: Exchange) -> None:
         await exchange.write(response_head(SandboxResponse(status, None, {"Content-Type": "text/html"}), size))
@@ -300,7 +312,12 @@ def truncated_response(response: SandboxResponse | None = None, *, reset: bool =
 
 
 def raw(data: bytes, *, read: bool = True) -> Fault:
-    """Return a fault that sends any bytes and closes the connection; `read`: whether the request is read first."""
+    """Return a fault that sends any bytes and closes the connection.
+
+    Args:
+        data: The bytes.
+        read: Whether the request is read first.
+    """
 
     async def act(exchange: Exchange) -> None:
         await exchange.write(data)

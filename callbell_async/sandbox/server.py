@@ -53,7 +53,7 @@ class Sandbox(Assertions):
         ...
     ```
 
-    docs/how-to/sandbox.md lists what it assumes where Callbell's documentation is silent.
+    docs/reference/sandbox-assumptions.md lists what it assumes where Callbell's documentation is silent.
 
     Args:
         token: The only accepted token (default `"sandbox"`); `None` accepts any.

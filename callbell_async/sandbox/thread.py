@@ -112,6 +112,11 @@ class SandboxThread(Assertions):
     def call(self, function: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call a function, or a coroutine function, in the sandbox's thread.
 
+        Args:
+            function: The function.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments.
+
         Returns:
             Its result.
 

@@ -105,7 +105,12 @@ class WebhookSender:
         return self._statuses.messages
 
     def duplicate(self, probability: float = 1.0, *, seed: int = 0) -> None:
-        """Deliver each further event twice, with this probability drawn from `seed`; 0 ends it."""
+        """Deliver further events twice.
+
+        Args:
+            probability: The probability that an event is delivered twice, 0 to 1; 0 ends it.
+            seed: The seed of the random numbers.
+        """
         self._duplicate_probability = probability
         self._draws = random.Random(seed)  # noqa: S311 - as above
 
@@ -116,7 +121,12 @@ class WebhookSender:
             self._account.seed(SandboxWebhook(url="http://127.0.0.1/", subscriptions=list(EVENTS)))
 
     def emit(self, event: str, payload: Any) -> None:
-        """Deliver an event with this payload (any JSON value), if the sandbox runs and a webhook is subscribed to it."""
+        """Deliver an event, if the sandbox runs and a webhook is subscribed to it.
+
+        Args:
+            event: The name of the event.
+            payload: Its payload, any JSON value.
+        """
         if self._is_wanted(event):
             self._send(event, payload)
 

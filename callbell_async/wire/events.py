@@ -32,6 +32,7 @@ from callbell_async.wire.lenient import (
     fields_reader,
     payload_reader,
     read_date,
+    read_metadata,
     read_object,
     read_text,
     response_model_reader,
@@ -44,7 +45,6 @@ from callbell_async.wire.message_parts import (
     read_forwarded,
     read_interactive_list,
     read_location,
-    read_metadata,
     read_reply_button,
     read_report,
 )

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from callbell_async.wire.converter import reader, structure
-from callbell_async.wire.json_text import WireError, load_json
+from callbell_async.wire.json_text import WireError, dump_json, load_json
 
 __all__ = [
     "FieldsReader",
@@ -16,6 +16,7 @@ __all__ = [
     "model_reader",
     "payload_reader",
     "read_date",
+    "read_metadata",
     "read_object",
     "read_text",
     "response_model_reader",
@@ -42,6 +43,17 @@ def read_object(value: Any) -> dict[str, Any] | None:
         except WireError:
             return None
     return value if isinstance(value, dict) else None
+
+
+def read_metadata(value: Any) -> dict[str, str]:
+    """Return pairs of strings; any other value becomes its JSON text."""
+    pairs = {}
+    for key, item in (read_object(value) or {}).items():
+        if isinstance(item, str):
+            pairs[key] = item
+        elif item is not None:
+            pairs[key] = dump_json(item, field="metadata", canonical=True).decode()
+    return pairs
 
 
 def tuple_reader(read: Reader) -> Reader:

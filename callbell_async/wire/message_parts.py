@@ -17,7 +17,6 @@ from callbell_async.models.message_parts import (
     ReplyButton,
     ReplyOption,
 )
-from callbell_async.wire.json_text import dump_json
 from callbell_async.wire.lenient import fields_reader, model_reader, read_date, read_object, read_text, tuple_reader
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "read_forwarded",
     "read_interactive_list",
     "read_location",
-    "read_metadata",
     "read_reply_button",
     "read_report",
 ]
@@ -41,17 +39,6 @@ def _degrees(value: Any) -> float | None:
     except ValueError:
         return None
     return degrees if math.isfinite(degrees) else None
-
-
-def read_metadata(value: Any) -> dict[str, str]:
-    """Return pairs of strings; any other value becomes its JSON text."""
-    pairs = {}
-    for key, item in (read_object(value) or {}).items():
-        if isinstance(item, str):
-            pairs[key] = item
-        elif item is not None:
-            pairs[key] = dump_json(item, field="metadata", canonical=True).decode()
-    return pairs
 
 
 def read_report(value: Any) -> Any:

@@ -25,7 +25,7 @@ from callbell_async.models.messages import (
     Video,
     VideoMessage,
 )
-from callbell_async.models.validation import MAX_METADATA_PAIRS, normalize_recipient
+from callbell_async.models.validation import MAX_METADATA_PAIRS, recipient_identity
 from callbell_async.wire.converter import converter
 from callbell_async.wire.json_text import dump_json
 
@@ -37,8 +37,8 @@ JOURNAL_IN_METADATA = "callbell_async_journal"
 message they are about. The journal's identifier is needed because another journal may use the same key for another message.
 """
 
-_OWN_FIELDS = ("text", "url", "caption", "type", "content", "values", "media")
-"""The fields that a kind of message adds to the shared ones; the functions below write them into `type` and `content`."""
+_OWN_FIELDS = ("text", "url", "caption", "type", "content", "values", "media", "metadata")
+"""The fields that the functions below write: those that a kind of message adds to the shared ones, and the metadata."""
 
 _MEDIA_TYPES: dict[type, str] = {Image: "image", Document: "document", Video: "video"}
 
@@ -121,6 +121,8 @@ def _writer(cls: type[Message]) -> Callable[[Any], dict[str, Any]]:
         body["type"], body["content"] = own_body(message)
         if several_values and len(message.values) > 1:
             body["template_values"] = message.values
+        if message.metadata:
+            body["metadata"] = dict(message.metadata)
         return body
 
     return write
@@ -144,7 +146,8 @@ def dump_keyed_message(message: Message, *, journal: str | None) -> tuple[str, b
     """Return a message's key, and its JSON body with the key and the journal's identifier in its metadata.
 
     A message without a key gets one of 32 hex digits, computed from the body. Equal messages have equal keys, in later versions too, because
-    one journal may be used by several versions. A telephone number is the same with and without its `+`.
+    one journal may be used by several versions. A telephone number is the same with and without its `+`, and in all forms to which
+    WhatsApp corrects it (`recipient_identity`).
 
     Args:
         message: the message.
@@ -159,11 +162,11 @@ def dump_keyed_message(message: Message, *, journal: str | None) -> tuple[str, b
     key = message.key
     if key is None:
         named = body
-        if message.channel == WHATSAPP and message.to is not None and message.to[0] != "+":
+        to = message.to
+        if message.channel == WHATSAPP and to is not None and (identity := recipient_identity(to)) != to:
             # A spreadsheet drops the + of a whole column when it saves. The keys are sorted: the last "to" is the recipient.
             before, name, after = body.rpartition(b'"to":"')
-            to = normalize_recipient(message.to).encode()
-            named = b"%b%b%b%b" % (before, name, to, after[len(message.to) :])
+            named = b"%b%b%b%b" % (before, name, identity.encode(), after[len(to) :])
         key = hashlib.blake2b(named, digest_size=16).hexdigest()
     if journal is None or len(message.metadata) + 2 > MAX_METADATA_PAIRS:
         return key, body

@@ -27,7 +27,7 @@ from callbell_async.models.message_status import MessageStatus
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.wire.converter import register_response, structure
 from callbell_async.wire.json_text import WireError
-from callbell_async.wire.message_parts import read_metadata
+from callbell_async.wire.lenient import read_metadata
 
 __all__ = ["load_items", "load_one", "load_receipt", "load_user_status", "load_whole"]
 

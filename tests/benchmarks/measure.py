@@ -114,12 +114,17 @@ def rounds(
     found: dict[K, list[Slice]] = {key: [] for key in contenders}
     keys = list(contenders)
     order = random.Random(1)
-    for number in range(slices + 1):
-        order.shuffle(keys)
-        for key in keys:
-            taken = measure(counts[key], contenders[key].send)
-            if number:
-                found[key].append(taken)
+    # The many objects of one library would make every garbage collection slow, also those of the others.
+    gc.freeze()
+    try:
+        for number in range(slices + 1):
+            order.shuffle(keys)
+            for key in keys:
+                taken = measure(counts[key], contenders[key].send)
+                if number:
+                    found[key].append(taken)
+    finally:
+        gc.unfreeze()
     return found
 
 

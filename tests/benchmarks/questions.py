@@ -20,6 +20,7 @@ from tests.benchmarks import (
     scale,
     send_alone,
     shared_rate,
+    workers,
 )
 from tests.benchmarks.measure import Options
 from tests.benchmarks.report import Answer, Findings
@@ -48,6 +49,7 @@ QUESTIONS: Mapping[str, Question] = {
     "kills": Question("Killed runs", kills.run),
     "rate": Question("The rate limit", rate.run),
     "shared-rate": Question("A rate limit that processes share", shared_rate.run),
+    "workers": Question("Workers that share a limit and a journal", workers.run),
     "import": Question("The time of the import", import_time.run),
 }
 

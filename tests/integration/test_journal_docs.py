@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from callbell_async import CallbellClient, Journal, Outcome, TextMessage
+from callbell_async import CallbellClient, Outcome
 from callbell_async.journal import Row, State
 from callbell_async.journal.postgres_sql import SCHEMA
 from callbell_async.sandbox import Sandbox
@@ -31,15 +31,12 @@ async def test_the_example_sends_each_message_once(
     postgres_service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two processes that run the example of the page send each message once between them."""
-    page = (DOCS / "how-to" / "campaigns.md").read_text(encoding="utf-8").split("## A journal for several processes")[1]
+    page = (DOCS / "how-to" / "shared-journal.md").read_text(encoding="utf-8")
     found = re.search(r"```python\n(.*?)```", page, re.DOTALL)
     assert found is not None
     code = found[1].replace('"spring"', repr(secrets.token_hex(4)))
 
-    def messages() -> list[TextMessage]:
-        return [TextMessage(to=f"+4477009{number:05}", text="We open at nine.") for number in range(100)]
-
-    example: dict[str, Any] = {"CallbellClient": CallbellClient, "Journal": Journal, "messages": messages}
+    example: dict[str, Any] = {}
     exec(code, example)
     async with Sandbox(limit=None) as sandbox:
         monkeypatch.setenv("CALLBELL_BASE_URL", sandbox.url)

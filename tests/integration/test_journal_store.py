@@ -15,7 +15,7 @@ from callbell_async import JournalError, Outcome
 from callbell_async.journal import Claim, ClaimRequest, Row, State
 from callbell_async.journal.postgres_url import parse_journal_url
 from callbell_async.journal.sqlite import SQLiteStore
-from callbell_async.journal.states import CLAIMABLE, finished
+from callbell_async.journal.states import CLAIMABLE, TRANSITIONS
 from callbell_async.journal.store import JournalStore, ResultRow, StatusReport
 from tests.support.services import Service
 
@@ -63,7 +63,7 @@ def claim(store: JournalStore, *keys: str, run: int | None = None, single: bool 
 
 def result_of(claim: Claim, outcome: Outcome, *, uuid: str | None = None, reason: str | None = None) -> ResultRow:
     """Return the result of a claim."""
-    state = finished(claim.row.state, outcome)
+    state = TRANSITIONS[claim.row.state, outcome]
     return ResultRow(claim.row, state, 1, 1001.0, uuid, "enqueued" if uuid else None, reason)
 
 

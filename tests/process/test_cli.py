@@ -14,7 +14,7 @@ import pytest
 from callbell_async import __version__
 from callbell_async.cli import main
 from callbell_async.cli.progress import LINE_EVERY, LineView, view_for
-from callbell_async.cli.row_results import Counts, RowResult
+from callbell_async.cli.results import Counts, RowResult
 from callbell_async.errors import Outcome
 from callbell_async.sandbox import Sandbox, faults
 from tests.support.command_line import (
@@ -46,7 +46,7 @@ def served_sandbox() -> Iterator[Sandbox]:
 
 def test_sends_to_each_recipient_of_the_file(csv_file: Path) -> None:
     """Each row is sent through the sandbox; the counts end the output, and the status is 0."""
-    csv_file.write_text("to,name\n+447700900001,Ada\n00447700900002,Grace\n")
+    csv_file.write_text("to,name\n+34600000001,Ada\n0034600000002,Grace\n")
     result = run("send-many", csv_file, "--text", "Hello {name}!", "--sandbox")
     assert result.exit_code == 0
     assert " ".join(result.stdout.split()).startswith("accepted 2 rejected 0 never_sent 0 unknown 0 skipped 0 total 2")
@@ -62,7 +62,7 @@ def test_the_documented_file_is_sent_whole() -> None:
 
 def test_a_bad_row_is_reported_by_line_and_reason(csv_file: Path) -> None:
     """A row that can't be sent is reported by its line; the others are sent, and the status is 1."""
-    csv_file.write_text("to,name\n+447700900001,Ada\n\nnobody,Grace\n+447700900003\n+447700900004,Joan\n")
+    csv_file.write_text("to,name\n+34600000001,Ada\n\nnobody,Grace\n+34600000003\n+34600000004,Joan\n")
     result = run("send-many", csv_file, "--text", "Hello {name}!", "--sandbox")
     assert result.exit_code == 1
     assert "line 4: never_sent: column 'to': is not a telephone number" in result.stderr
@@ -81,15 +81,15 @@ def test_many_failures_do_not_bury_the_reason(csv_file: Path) -> None:
 
 def test_the_same_command_with_a_token_talks_to_the_api(csv_file: Path, served_sandbox: Sandbox) -> None:
     """Without `--sandbox` the messages go to the API's address with the token of the environment."""
-    csv_file.write_text("to\n+447700900001\n")
+    csv_file.write_text("to\n+34600000001\n")
     result = run("send-many", csv_file, "--text", "Hello!", environment=environment_for(served_sandbox))
     assert result.exit_code == 0
-    assert [message.body["to"] for message in served_sandbox.messages] == ["+447700900001"]
+    assert [message.body["to"] for message in served_sandbox.messages] == ["+34600000001"]
 
 
 def test_a_refused_token_stops_the_run(csv_file: Path, served_sandbox: Sandbox) -> None:
     """A wrong token ends the run with the remedy, sends nothing, and is not shown."""
-    csv_file.write_text("to\n" + "+447700900001\n" * 300)
+    csv_file.write_text("to\n" + "+34600000001\n" * 300)
     result = run(
         "send-many",
         csv_file,
@@ -111,10 +111,10 @@ def test_a_refused_token_stops_the_run(csv_file: Path, served_sandbox: Sandbox) 
 @pytest.mark.parametrize(
     ("content", "arguments", "said"),
     [
-        ("to\n+447700900001\n", ["--text", "Hi {nme}", "--sandbox"], "--text: there is no column 'nme'"),
-        ("phone\n+447700900001\n", ["--text", "Hi", "--sandbox"], "--to-column: there is no column 'to'"),
-        ("to\n+447700900001\n", ["--text", "Hi {to", "--sandbox"], "--text: has a lone brace"),
-        ("to\n+447700900001\n", ["--text", "Hi"], "no token; set CALLBELL_TOKEN"),
+        ("to\n+34600000001\n", ["--text", "Hi {nme}", "--sandbox"], "--text: there is no column 'nme'"),
+        ("phone\n+34600000001\n", ["--text", "Hi", "--sandbox"], "--to-column: there is no column 'to'"),
+        ("to\n+34600000001\n", ["--text", "Hi {to", "--sandbox"], "--text: has a lone brace"),
+        ("to\n+34600000001\n", ["--text", "Hi"], "no token; set CALLBELL_TOKEN"),
         ("", ["--text", "Hi", "--sandbox"], "is empty"),
         ("to,to\n1,2\n", ["--text", "Hi", "--sandbox"], "two columns have the same name: to"),
     ],
@@ -159,7 +159,7 @@ def test_the_overview_is_not_cut() -> None:
 
 def test_a_closed_output_ends_it_quietly(csv_file: Path) -> None:
     """When nobody reads the results any more (`| head`), the run ends without a traceback."""
-    csv_file.write_text("to\n" + "+447700900001\n" * 1_000)
+    csv_file.write_text("to\n" + "+34600000001\n" * 1_000)
     with started("send-many", csv_file, "--text", "Hi", "--sandbox", "--json") as process:
         err = leave_after_a_line(process)
         assert process.wait() == 1
@@ -225,7 +225,7 @@ def test_the_rate_is_never_above_the_limit() -> None:
 
 def test_an_outage_ends_a_run_after_its_timeout(csv_file: Path, served_sandbox: Sandbox, tmp_path: Path) -> None:
     """While nothing reaches Callbell the run pauses; after `--outage-timeout` it stops with one line, and the rest is in `--failed-to`."""
-    csv_file.write_text("to\n" + "".join(f"+44770090{number:04}\n" for number in range(50)))
+    csv_file.write_text("to\n" + "".join(f"+3460000{number:04}\n" for number in range(50)))
     failed = tmp_path / "failed.csv"
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -241,7 +241,7 @@ def test_an_outage_ends_a_run_after_its_timeout(csv_file: Path, served_sandbox: 
 
 def test_a_long_retry_after_ends_a_run(csv_file: Path, served_sandbox: Sandbox) -> None:
     """A response that asks for a pause of a day stops the run at once, and the last lines have the reason and the rest."""
-    csv_file.write_text("to\n" + "".join(f"+44770090{number:04}\n" for number in range(50)))
+    csv_file.write_text("to\n" + "".join(f"+3460000{number:04}\n" for number in range(50)))
     served_sandbox.inject(faults.respond(429, {"error": "later"}, {"Retry-After": "86400"}))
     result = run(
         "send-many", csv_file, "--text", "Hi", "--concurrency", "1", environment=environment_for(served_sandbox)
@@ -290,7 +290,7 @@ def test_a_bar_has_rate_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_terminal_gets_a_bar(csv_file: Path) -> None:
     """On a terminal a bar is drawn that ends full, with the failures above it."""
-    csv_file.write_text("to\n+447700900001\nnobody\n")
+    csv_file.write_text("to\n+34600000001\nnobody\n")
     environment = {"TERM": "xterm", "COLUMNS": "100"}
     with started_in_terminal("send-many", csv_file, "--text", "Hi", "--sandbox", environment=environment) as (
         process,
@@ -320,7 +320,7 @@ def test_an_interrupt_ends_with_the_counts(csv_file: Path) -> None:
 
 def test_a_closed_terminal_ends_a_run_in_order(csv_file: Path, tmp_path: Path, served_sandbox: Sandbox) -> None:
     """SIGHUP ends a run as SIGTERM does, though the terminal takes no output any more: the rest is in `--failed-to`, the status is 129."""
-    numbers = [f"+44770090{place:04}" for place in range(500)]
+    numbers = [f"+3460000{place:04}" for place in range(500)]
     csv_file.write_text("to\n" + "".join(f"{number}\n" for number in numbers))
     failed = tmp_path / "failed.csv"
     environment = {**environment_for(served_sandbox), "TERM": "xterm", "COLUMNS": "100"}

@@ -23,7 +23,7 @@ from tests.support.command_line import environment_for, json_lines, run, started
 from tests.support.threaded_sandbox import sandbox_in_a_thread
 
 TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
-NUMBER = "+447700900001"
+NUMBER = "+34600000001"
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.support.command_line import environment_for, json_lines, run, started
 from tests.support.threaded_sandbox import sandbox_in_a_thread
 
 TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
-NUMBER = "+447700900001"
+NUMBER = "+34600000001"
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def sandbox() -> Iterator[Sandbox]:
 def test_contacts_are_exported_page_after_page(sandbox: Sandbox, tmp_path: Path) -> None:
     """All contacts as CSV, by cursor: tags with commas, custom fields as JSON, and names with any character."""
     for number in range(44):
-        sandbox.account.seed(SandboxContact(identifier=f"+44770091{number:04}", name=str(number)))
+        sandbox.account.seed(SandboxContact(identifier=f"+3460001{number:04}", name=str(number)))
     sandbox.account.seed(
         SandboxContact(identifier=NUMBER, name='Zoë "Z",\nSmith', tags=["a", "b"], custom_fields={"Größe": "7"})
     )
@@ -62,7 +62,7 @@ def test_filters_go_to_callbell(sandbox: Sandbox) -> None:
 def test_what_was_written_stays(sandbox: Sandbox) -> None:
     """When Callbell breaks off, the pages until then are written, and the status is 1."""
     for number in range(30):
-        sandbox.account.seed(SandboxContact(identifier=f"+44770091{number:04}", name=str(number)))
+        sandbox.account.seed(SandboxContact(identifier=f"+3460001{number:04}", name=str(number)))
     sandbox.inject(faults.respond(403, {"error": "no"}), when=lambda request: "after" in request.query)
     result = run("contacts", "export", environment=environment_for(sandbox))
     assert result.exit_code == 1
@@ -108,7 +108,7 @@ FORMULAS = ["=1+1", "@SUM(A1)", "-1", "+1-2", "\t=1", "\r=1", "＝1", "'=1"]
 def test_a_formula_in_a_name_is_neutralized(sandbox: Sandbox, raw: bool) -> None:
     """A cell that a spreadsheet takes for a formula gets an apostrophe; numbers stay as they are, and `--raw` leaves everything unchanged."""
     for index, name in enumerate(FORMULAS):
-        sandbox.account.seed(SandboxContact(identifier=f"+44770091{index:04}", name=name))
+        sandbox.account.seed(SandboxContact(identifier=f"+3460001{index:04}", name=name))
     result = run("contacts", "export", *(["--raw"] if raw else []), environment=environment_for(sandbox))
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert sorted(row["name"] for row in rows) == sorted(FORMULAS if raw else [f"'{name}" for name in FORMULAS])

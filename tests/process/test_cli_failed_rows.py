@@ -125,7 +125,7 @@ def test_failed_objects_are_unchanged(tmp_path: Path) -> None:
     ("target", "error"),
     [
         ("recipients.csv", "is the input file; give another file"),
-        ("failed.jsonl", "the rows are written in the form of the input; name the file failed.csv"),
+        ("failed.jsonl", "those of a spreadsheet as CSV; name the file failed.csv"),
         ("none/failed.csv", "can't be written (No such file or directory)"),
     ],
 )

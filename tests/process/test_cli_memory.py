@@ -77,7 +77,7 @@ class Generated:
     def rows(self) -> Iterator[Row]:
         """The rows, one in fifty of them bad."""
         for number in range(self.count):
-            to = "nobody" if number % 50 == 0 else "+447700900001"
+            to = "nobody" if number % 50 == 0 else "+34600000001"
             yield Row(number + 2, {"to": to, "name": str(number)}, [to, str(number)])
 
 

@@ -92,6 +92,7 @@ def test_json_has_an_object_a_result(file: Path, sandbox: Sandbox) -> None:
         "unknown": 0,
         "skipped": 0,
         "duplicates": 0,
+        "opted_out": 0,
     }
 
 
@@ -123,7 +124,7 @@ def test_too_few_file_descriptors_are_a_warning(file: Path, sandbox: Sandbox) ->
 
 def test_rows_are_not_lost_when_nobody_reads_the_results(tmp_path: Path, sandbox: Sandbox) -> None:
     """When the reader of `--json` closes the pipe, the status is 1, standard error has the counts, and each row was accepted or is in `--failed-to`."""
-    numbers = [f"+44770090{place:04}" for place in range(2_000)]
+    numbers = [f"+3460000{place:04}" for place in range(2_000)]
     file, failed = tmp_path / "in.csv", tmp_path / "failed.csv"
     file.write_text("to\n" + "".join(f"{number}\n" for number in numbers))
     refused = set(numbers[::7])
@@ -202,7 +203,7 @@ def test_concurrency_has_a_bound(command: list[str]) -> None:
 @pytest.mark.parametrize("failed_to", [False, True])
 def test_two_interrupts_count_the_rows_that_were_not_sent(file: Path, sandbox: Sandbox, failed_to: bool) -> None:
     """A row that waited for the rate limiter and was never sent is counted as not sent."""
-    file.write_text("to\n" + "".join(f"+44770090{place:04}\n" for place in range(200)))
+    file.write_text("to\n" + "".join(f"+3460000{place:04}\n" for place in range(200)))
     taken = threading.Semaphore(0)
     sandbox.inject(faults.no_response(taken.release, accept=True))
     more = ["--failed-to", file.with_name("failed.csv")] if failed_to else []

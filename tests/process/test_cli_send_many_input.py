@@ -270,7 +270,7 @@ def test_resume_reads_the_file_as_before(tmp_path: Path, sandbox: Sandbox) -> No
 def repeating(tmp_path: Path) -> Path:
     """One recipient three times, in different spellings, and once with another text."""
     path = tmp_path / "repeating.csv"
-    path.write_text(f"to,name\n{ADA},Ada\n{GRACE},Grace\n{ADA[1:]},Ada\n{ADA},Countess\n+44 7700 900-001,Ada\n")
+    path.write_text(f"to,name\n{ADA},Ada\n{GRACE},Grace\n{ADA[1:]},Ada\n{ADA},Countess\n+34 600 000-001,Ada\n")
     return path
 
 
@@ -380,8 +380,11 @@ TEMPLATE = "d980fb66fd5043d3ace1aa06ba044342"
             "--template: the template does not exist; check its identifier (--no-check skips this check)",
         ),
         (["--template", "Template title"], "--template: the template does not exist"),
-        (["--template", TEMPLATE], "--values: the template has 1 placeholders, but 0 values are given"),
-        (["--template", TEMPLATE, "--values", "{name},b"], "--values: the template has 1 placeholders, but 2 values"),
+        (["--template", TEMPLATE], "--values: the template has 1 placeholder, and the message has 0 values"),
+        (
+            ["--template", TEMPLATE, "--values", "{name},b"],
+            "--values: the template has 1 placeholder, and the message has 2 values",
+        ),
         (
             ["--template", TEMPLATE, "--values", "a", "--image", "https://example.com/a.png"],
             "--image, --document or --video: the template has text only",

@@ -19,8 +19,8 @@ from callbell_async.cli.failed_rows import FailedRows
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.cli.message_form import MessageForm, plan_for_rows
 from callbell_async.cli.progress import LineView
+from callbell_async.cli.results import Rest, explain_rest
 from callbell_async.cli.signals import ShutdownSignals, exit_on_signals
-from callbell_async.cli.summary import Rest, explain_rest
 from callbell_async.errors import Outcome
 from callbell_async.journal import Journal
 from tests.support.calls import until
@@ -190,7 +190,7 @@ def test_a_signal_during_start_up_is_an_exit_status(number: signal.Signals, stat
 def test_a_second_signal_does_not_read_the_file_to_its_end(tmp_path: Path) -> None:
     """After the second signal requests in flight are cancelled, and the rest of the file is not read; its first line is known."""
     file, target = tmp_path / "in.csv", tmp_path / "failed.csv"
-    file.write_text("to,name\n" + "+447700900001,0\n" * 100)
+    file.write_text("to,name\n" + "+34600000001,0\n" * 100)
 
     def fate(number: int, attempt: int) -> Fate:
         if signals.count == 0:
@@ -251,7 +251,7 @@ class Broken(io.StringIO):
 def test_an_output_that_breaks_loses_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When results can't be written any more, requests in flight end and the rest is written to `--failed-to`; no result is written twice."""
     file, target = tmp_path / "in.csv", tmp_path / "failed.csv"
-    numbers = [f"+4477009000{place:02}" for place in range(50)]
+    numbers = [f"+346000000{place:02}" for place in range(50)]
     file.write_text("to,name\n" + "".join(f"{number},0\n" for number in numbers))
 
     def fate(number: int, attempt: int) -> Fate:
@@ -278,7 +278,7 @@ def test_an_output_that_breaks_loses_no_row(tmp_path: Path, monkeypatch: pytest.
 def test_a_row_that_can_not_be_looked_up_is_withheld(tmp_path: Path) -> None:
     """Where the journal itself has failed, a row that was not tried in this run may have been before: it is not among the failed ones."""
     file, target = tmp_path / "in.csv", tmp_path / "failed.csv"
-    file.write_text("to,name\n" + "".join(f"+4477009000{place:02},0\n" for place in range(50)))
+    file.write_text("to,name\n" + "".join(f"+346000000{place:02},0\n" for place in range(50)))
 
     def fate(number: int, attempt: int) -> Fate:
         if signals.count == 0:
@@ -303,7 +303,7 @@ def test_a_row_that_can_not_be_looked_up_is_withheld(tmp_path: Path) -> None:
 def test_a_cancellation_of_another_kind_comes_out(tmp_path: Path) -> None:
     """A cancellation without a signal is raised."""
     file = tmp_path / "in.csv"
-    file.write_text("to,name\n" + "+447700900001,0\n" * 10)
+    file.write_text("to,name\n" + "+34600000001,0\n" * 10)
     rows = RowFile(file)
 
     async def main() -> None:

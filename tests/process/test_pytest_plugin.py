@@ -67,12 +67,17 @@ def test_a_user_s_project(project: pytest.Pytester, mode: str) -> None:
     result.assert_outcomes(passed=3)
 
 
-PAGE = (ROOT / "docs" / "how-to" / "sandbox.md").read_text(encoding="utf-8")
-RECIPES = [code for code in re.findall(r"```python\n(.+?)```", PAGE, re.DOTALL) if "def test_" in code]
+PAGES = [ROOT / "docs" / "how-to" / name for name in ("testing.md", "testing-web-applications.md")]
+RECIPES = [
+    code
+    for page in PAGES
+    for code in re.findall(r"```python\n(.+?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    if "def test_" in code
+]
 
 
-def test_the_tests_on_the_page_pass(project: pytest.Pytester) -> None:
-    """Each example of a test in docs/how-to/sandbox.md passes as it is, without a warning: pytest alone, FastAPI, httpx, aiohttp."""
+def test_the_tests_on_the_pages_pass(project: pytest.Pytester) -> None:
+    """Each example of a test in the docs passes as it is, without a warning: pytest alone, FastAPI, httpx, aiohttp."""
     assert len(RECIPES) == 4
     project.makepyfile(**{f"test_{place}": code for place, code in enumerate(RECIPES)})
     # Two warnings are about the test clients: pytest collects classes named Test…, and Starlette prefers another httpx.

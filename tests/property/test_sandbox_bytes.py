@@ -34,7 +34,7 @@ class Received:
 
     @property
     def is_documented(self) -> bool:
-        """Whether it has a form that Callbell or docs/how-to/sandbox.md documents."""
+        """Whether it has a form that Callbell or docs/reference/sandbox-assumptions.md documents."""
         if self.by_the_parser:
             return self.status == 400
         if self.status in (401, 413):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -29,6 +29,7 @@ from callbell_async.http.requests import CallState
 from callbell_async.http.responses import Response
 from callbell_async.http.transport import Transport
 from callbell_async.journal import Journal
+from callbell_async.recipients.opt_outs import OptOutList
 
 __all__ = ["FakeCallbell", "Fate", "begin", "cancel", "consume", "new_run", "slow_response", "texts"]
 
@@ -151,6 +152,7 @@ def new_run(
     stop_on: tuple[type[BaseException], ...] = DEFAULT_STOP_ON,
     shutdown_timeout: float = 10.0,
     outage_timeout: float = 0.0,
+    exclude: OptOutList | Collection[str] | None = None,
     runs: set[SendRun] | None = None,
 ) -> SendRun:
     """Return a run over this transport. By default it neither retries nor pauses."""
@@ -164,6 +166,7 @@ def new_run(
         stop_on=stop_on,
         shutdown_timeout=shutdown_timeout,
         outage_timeout=outage_timeout,
+        exclude=exclude,
         runs=set() if runs is None else runs,
     )
 

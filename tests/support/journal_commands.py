@@ -11,7 +11,7 @@ from tests.support.command_line import environment_for, run
 __all__ = ["NUMBERS", "TOKEN", "recipients", "send"]
 
 TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
-NUMBERS = [f"+4477009000{place:02}" for place in range(10)]
+NUMBERS = [f"+346000000{place:02}" for place in range(10)]
 
 
 def recipients(sandbox: Sandbox) -> list[str]:

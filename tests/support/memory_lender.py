@@ -8,9 +8,9 @@ import attrs
 
 from callbell_async import RateLimiterError
 from callbell_async.limits.lending import LendingTerms, SlotGrant, SlotReport
-from callbell_async.limits.shared import SlotLender
+from callbell_async.limits.shared import SharedRateLimiter, SlotLender
 
-__all__ = ["EngineState", "MemoryLender", "lend"]
+__all__ = ["EngineState", "MemoryLender", "MemoryRateLimiter", "lend"]
 
 
 @attrs.define
@@ -118,3 +118,14 @@ class MemoryLender(SlotLender):
     async def close(self) -> None:
         """Disconnect."""
         self._connected = False
+
+
+class MemoryRateLimiter(SharedRateLimiter):
+    """One limit for all limiters with the same state."""
+
+    def __init__(self, state: EngineState, limit: int = 300, *, request_timeout: float = 30.0) -> None:
+        self._state = state
+        super().__init__("memory://", limit=limit, request_timeout=request_timeout)
+
+    def _new_lender(self, url: str, name: str) -> SlotLender:
+        return MemoryLender(self._state)

@@ -9,7 +9,7 @@ from callbell_async.sandbox import Sandbox
 __all__ = ["ADA", "GRACE", "JOAN", "TOKEN", "recipients", "write_recipients"]
 
 TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
-ADA, GRACE, JOAN = "+447700900001", "+447700900002", "+447700900003"
+ADA, GRACE, JOAN = "+34600000001", "+34600000002", "+34600000003"
 
 
 def write_recipients(folder: Path) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import shutil
 import signal
@@ -20,10 +21,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-__all__ = ["Service", "postgres_server", "redis_server"]
+__all__ = ["Service", "need_package", "postgres_server", "redis_server"]
 
 REQUIRED = "CALLBELL_REQUIRE_SERVICES"
 """The environment variable that, set to 1, makes a missing server a failure instead of a skip."""
@@ -179,9 +181,19 @@ def _find(program: str, directory: str | None) -> str:
     if found is None and directory is not None:
         versions = [path for path in Path(directory).glob(f"*/bin/{program}") if path.parts[-3].isdigit()]
         found = str(max(versions, key=lambda path: int(path.parts[-3]))) if versions else None
-    if found is not None:
-        return found
-    reason = f"{program} is not installed"
+    if found is None:
+        skip_or_fail(f"{program} is not installed")
+    return found
+
+
+def need_package(name: str) -> None:
+    """Skip the test, or fail it, if this Python package is not installed."""
+    if importlib.util.find_spec(name) is None:
+        skip_or_fail(f"{name} is not installed")
+
+
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip the test for this reason, or fail it where nothing may be skipped."""
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(f"{reason}, and {REQUIRED}=1")
     pytest.skip(reason)
@@ -195,10 +207,7 @@ def _postgres_user() -> int | None:
     try:
         return pwd.getpwnam("postgres").pw_uid
     except KeyError:
-        reason = "PostgreSQL does not run as root, and there is no user postgres"
-        if os.environ.get(REQUIRED) == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        skip_or_fail("PostgreSQL does not run as root, and there is no user postgres")
 
 
 def _free_port() -> int:

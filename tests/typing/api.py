@@ -48,11 +48,13 @@ from callbell_async import (
     MessageReceipt,
     MessageStatus,
     MessageStatusUpdated,
+    OptOutList,
     Outcome,
     Page,
     Paginator,
     RateLimiter,
     RateLimitError,
+    RecipientParser,
     ReconcileReport,
     RefreshReport,
     ReplyFields,
@@ -245,6 +247,9 @@ async def send_many(callbell: CallbellClient, messages: Sequence[TextMessage], r
     assert_type(report.accepted, int)
     assert_type(report.rate, float)
     assert_type(report.results, tuple[SendResult, ...])
+    opt_outs = OptOutList.read("opt-outs.csv", parser=RecipientParser(region="ES", strict=True))
+    assert_type((await callbell.send_many(messages, exclude=opt_outs)).opted_out, int)
+    assert_type(await callbell.send_many(messages, exclude=["+31612345678"]), SendReport)
     async for result in callbell.send_many(rows, on_result=print):
         assert_type(result, SendResult)
         assert_type(result.index, int)

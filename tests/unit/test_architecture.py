@@ -25,6 +25,7 @@ FLOORS: list[set[str]] = [
     {"errors"},
     {"arguments", "asyncio_tools"},
     {"models"},
+    {"recipients"},
     {"wire"},
     {"limits"},
     {"http"},

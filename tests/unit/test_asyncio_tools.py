@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 
 import anyio
 import pytest
 
-from callbell_async.asyncio_tools import CancellationShield, run_shielded, run_uncancelled, wait_uncancelled
+from callbell_async.asyncio_tools import (
+    CancellationShield,
+    SerialThread,
+    run_shielded,
+    run_uncancelled,
+    wait_uncancelled,
+)
 
 
 async def rounds(count: int = 10) -> None:
@@ -240,3 +250,57 @@ async def test_shielded_work_that_ends(cancelled: bool) -> None:
             await task
     else:
         assert await task == "done"
+
+
+# --- a thread ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_thread_runs_its_calls_in_order() -> None:
+    """The calls of a thread run one after the other in it, and their results and errors come back."""
+    thread = SerialThread("calls")
+    order: list[int] = []
+    futures = [thread.submit(order.append, number) for number in range(100)]
+    assert thread.submit(threading.current_thread).result().name == "calls"
+    assert [future.result() for future in futures] == [None] * 100
+    assert order == list(range(100))
+    with pytest.raises(ZeroDivisionError):
+        thread.submit(divmod, 1, 0).result()
+    thread.shutdown()
+    with pytest.raises(RuntimeError, match="was shut down"):
+        thread.submit(order.append, 1)
+
+
+def test_a_call_that_was_cancelled_does_not_run() -> None:
+    """A call that is cancelled before its turn is left out; one that was submitted before `shutdown` still runs."""
+    thread = SerialThread("calls")
+    order: list[int] = []
+    gate = threading.Event()
+    thread.submit(gate.wait)
+    cancelled, last = (thread.submit(order.append, number) for number in (1, 2))
+    assert cancelled.cancel()
+    thread.shutdown(wait=False)
+    gate.set()
+    last.result()
+    assert order == [2]
+
+
+def test_a_thread_ends_with_its_object() -> None:
+    """A thread that nobody has shut down ends when its object is deleted."""
+    thread = SerialThread("calls")
+    running = thread.submit(threading.current_thread).result()
+    del thread
+    gc.collect()
+    running.join(timeout=60)
+    assert not running.is_alive()
+
+
+def test_a_thread_works_while_the_interpreter_ends() -> None:
+    """A function of `atexit` may still call it."""
+    code = """
+import atexit
+from callbell_async.asyncio_tools import SerialThread
+thread = SerialThread("calls")
+atexit.register(lambda: print(thread.submit(sum, [1, 2]).result()))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout == "3\n"

@@ -11,7 +11,7 @@ import pytest
 from callbell_async import ConfigurationError
 from callbell_async.cli.input_rows import RowFile, repeated
 
-NUMBER = "+447700900001"
+NUMBER = "+34600000001"
 
 
 @pytest.fixture
@@ -60,9 +60,12 @@ SAVE_AS = 'save it as "CSV UTF-8"'
         ("to\n1\n".encode("utf-16"), f"is UTF-16; {SAVE_AS}, or give --encoding utf-16"),
         ("to\n1\n".encode("utf-16-be"), "has a NUL character in line 1, which UTF-16 text and binary files have;"),
         (b"to,name\n1,A\0a\n", "has a NUL character in line 2, which"),
-        (b"PK\x03\x04\x14\x00\x06\x00\x08", "is a spreadsheet or a zip file, not text; open it in a spreadsheet"),
-        (b"PK\x03\x04\x2d\xff\xfe", "is a spreadsheet or a zip file, not text;"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "is a spreadsheet or a zip file, not text;"),
+        (
+            b"PK\x03\x04\x14\x00\x06\x00\x08",
+            "is a spreadsheet or a zip file that can't be read (Cannot detect file format); save it as .xlsx or as",
+        ),
+        (b"PK\x03\x04\x2d\xff\xfe", "is a spreadsheet or a zip file that can't be read"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "is a spreadsheet or a zip file that can't be read"),
         (b'to\n1\n"1\n2\n', "is not CSV from line 3 on (a quotation mark is never closed)"),
         (b'to\n1\n"1"x\n', "is not CSV from line 3 on (characters follow a closing quotation mark; double the"),
         (b"to\n" + b"x" * 140_000, "is not CSV from line 2 on (a cell has more than 131072 characters, or a"),
@@ -219,7 +222,7 @@ def test_columns_without_a_name_may_be_many(csv_file: Path) -> None:
 @pytest.mark.parametrize("header", [f"{NUMBER},Ada", f"{NUMBER},{NUMBER}"])
 def test_a_missing_header_row_shows_no_recipient(csv_file: Path, header: str) -> None:
     """Where the first line is a recipient, the error asks for a header row and does not show the number."""
-    csv_file.write_text(f"{header}\n+447700900002,Grace\n")
+    csv_file.write_text(f"{header}\n+34600000002,Grace\n")
     with pytest.raises(ConfigurationError, match=r"its first line must name the columns, such as: to,name$") as raised:
         RowFile(csv_file).require(["to"], "--to-column")
     assert NUMBER not in str(raised.value)

@@ -28,7 +28,7 @@ from callbell_async.cli.message_form import MessageForm, message_to, plan_for_ro
 from callbell_async.cli.placeholders import TextTemplate, split_values
 from tests.fixtures.strategies import quick
 
-NUMBER = "+447700900001"
+NUMBER = "+34600000001"
 
 
 @pytest.fixture
@@ -49,14 +49,14 @@ def test_a_template_fills_columns_and_keeps_double_braces() -> None:
     [
         ('{"to": ', "row: is not JSON"),
         ("[" * 100_000, "row: is not JSON"),
-        ('["+447700900001"]', "row: is not a JSON object"),
+        ('["+34600000001"]', "row: is not a JSON object"),
         (f'{{"to": "{NUMBER}", "name": NaN}}', "row: has NaN, which is not JSON; write a string, or null"),
         (f'{{"to": "{NUMBER}", "name": "Ada", "x": [-Infinity]}}', "row: has -Infinity, which is not JSON"),
         (f'{{"to": "{NUMBER}", "name": "Ada", "name": "Bob"}}', "row: has the same key twice: name"),
         (f'{{"to": "{NUMBER}", "name": "Ada", "x": {{"{NUMBER}": 1, "{NUMBER}": 2}}}}', "row: has the same key twice"),
-        ('{"to": 447700900001.0, "name": "Ada"}', "column 'to': looks like a decimal number"),
+        ('{"to": 34600000001.0, "name": "Ada"}', "column 'to': looks like a decimal number"),
         ('{"name": "Ada"}', "column 'to': is missing, or is not a string, number or boolean"),
-        ('{"to": ["+447700900001"], "name": "Ada"}', "column 'to': is missing, or is not a string, number or boolean"),
+        ('{"to": ["+34600000001"], "name": "Ada"}', "column 'to': is missing, or is not a string, number or boolean"),
     ],
 )
 def test_a_bad_object_is_one_bad_row(jsonl_file: Path, line: str, error: str) -> None:
@@ -262,7 +262,7 @@ def test_a_message_that_whatsapp_would_refuse_is_an_error(form: MessageForm, cel
         ("4E10", "is in scientific notation"),
         (f"'{NUMBER}", "begins with an apostrophe, by which a spreadsheet marks text; remove the apostrophe"),
         (f"\N{RIGHT SINGLE QUOTATION MARK}{NUMBER}", "begins with an apostrophe"),
-        ("447700900001.0", "looks like a decimal number"),
+        ("34600000001.0", "looks like a decimal number"),
     ],
 )
 def test_a_number_that_a_spreadsheet_changed_has_its_remedy(number: str, remedy: str) -> None:

@@ -37,7 +37,7 @@ def test_the_tutorial_does_what_it_promises(
     assert (first, second) == ("20 accepted now, 0 accepted before", "0 accepted now, 20 accepted before")
     assert len(served_sandbox.messages) == 22
 
-    (tmp_path / "recipients.csv").write_text("to,name\n+31612345678,Ada\n+447700900001,Grace\n", encoding="utf-8")
+    (tmp_path / "recipients.csv").write_text("to,name\n+31612345678,Ada\n+34600000001,Grace\n", encoding="utf-8")
     assert [command[0] for command in commands(TUTORIAL)] == ["status", "export", "send-many"]
     for command in commands(TUTORIAL):
         subprocess.run([sys.executable, "-m", "callbell_async", *command], check=True, capture_output=True, timeout=60)
@@ -46,6 +46,6 @@ def test_the_tutorial_does_what_it_promises(
 
 def test_the_readers_file_is_the_tested_one() -> None:
     """The file that the tutorial's last command sends has the rows that the test above writes."""
-    assert r"printf 'to,name\n+31612345678,Ada\n+447700900001,Grace\n' > recipients.csv" in TUTORIAL.read_text(
+    assert r"printf 'to,name\n+31612345678,Ada\n+34600000001,Grace\n' > recipients.csv" in TUTORIAL.read_text(
         encoding="utf-8"
     )

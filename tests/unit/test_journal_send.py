@@ -200,7 +200,7 @@ async def test_an_inferred_message_without_a_receipt_is_named(
     async with Journal(path) as journal:
         writer = writer_of(journal)
         await writer.claim([ClaimRequest("order-1", b"{}", 0)], run=await writer.begin_run())
-        writer.resolve("order-1", None)
+        writer.record_report("order-1", None, confirmed_by="history")
         with pytest.raises(DuplicateMessageError) as raised:
             await callbell.send(MESSAGE, journal=journal)
     assert raised.value.entry.outcome is Outcome.ACCEPTED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callbell_async import Outcome
-from callbell_async.journal.states import State, StateEvent, finished, next_state, outcome_of, states_of
+from callbell_async.journal.states import State, StateEvent, next_state, outcome_of, states_of
 
 EVENTS = (*StateEvent, *Outcome)
 
@@ -41,13 +41,6 @@ def test_each_event_leads_to_its_state(pair: tuple[str, str], after: str) -> Non
     state = None if pair[0] == "(new)" else State(pair[0])
     event = next(event for event in EVENTS if event.value == pair[1])
     assert next_state(state, event) == (None if after == "-" else State(after))
-
-
-@pytest.mark.parametrize("outcome", Outcome)
-@pytest.mark.parametrize("state", [State.SENDING, State.RESENDING])
-def test_an_attempt_finishes_as_in_the_table(state: State, outcome: Outcome) -> None:
-    """`finished` follows the same table, for the two states of an attempt in flight."""
-    assert finished(state, outcome) is next_state(state, outcome)
 
 
 def test_a_user_sees_an_outcome() -> None:

@@ -31,7 +31,7 @@ def entry(
     """An open entry; `accepted` without a uuid; sent `again` and accepted with a uuid. Times are seconds after `TRIED`."""
     return JournalEntry(
         key=key,
-        message_body=json.dumps(body).encode(),
+        message_body=json.dumps({"from": "whatsapp", **body}).encode(),
         outcome=Outcome.ACCEPTED if accepted or again else Outcome.UNKNOWN,
         uuid="of the second attempt" if again and not accepted else None,
         resent=again,

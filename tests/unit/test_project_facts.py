@@ -9,8 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 NUMBER = re.compile(r"\+[0-9][0-9 ()./-]{7,}[0-9]|(?<![\w.-])[1-9][0-9]{10,14}(?![\w.-])")
 INVENTED = re.compile(
-    # Runs of digits that nobody has, numbers that Ofcom keeps for drama, those of Callbell's documentation, and a time in milliseconds.
-    r"1234|2345|4321|0000|9999999|7700900|2079460|11223344|44332211|1122336699|784111777000"
+    # Runs of digits that nobody has, numbers that Ofcom and the NANP keep for drama, those of Callbell's documentation, and a time in milliseconds.
+    r"1234|2345|4321|0000|9999999|7700900|55501|2079460|11223344|44332211|1122336699|784111777000"
 )
 
 

@@ -16,7 +16,9 @@ from callbell_async import (
     Image,
     ImageMessage,
     Journal,
+    JournalError,
     Outcome,
+    SendResult,
     TemplateMessage,
     TextMessage,
 )
@@ -216,3 +218,46 @@ async def test_a_wrong_clock_skew_is_refused(callbell: CallbellClient, journal: 
     """The clock skew is 0 to 86,400 seconds; the error names the argument."""
     with pytest.raises(ConfigurationError, match=r"clock_skew=.*: must be seconds, 0 to 86400"):
         await callbell.reconcile(journal, clock_skew=clock_skew)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no JSON",
+        b"\xff",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"from":1}',
+        b'{"from":"whatsapp","to":31612345678}',
+        b'{"from":"whatsapp","bsuid":["NL.1"]}',
+        b'{"from":"whatsapp","to":"+31612345678","template_uuid":{}}',
+        b'{"from":"whatsapp","to":"+31612345678","template_uuid":"t","template_values":[1]}',
+        b'{"from":"whatsapp","to":"+31612345678","template_uuid":"t","template_values":"one"}',
+    ],
+)
+@pytest.mark.parametrize("outcome", [Outcome.UNKNOWN, Outcome.ACCEPTED])
+async def test_a_crafted_body_is_one_clear_error(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal, body: bytes, outcome: Outcome
+) -> None:
+    """A body that the library can't have written is an error that names the message's key and the remedy."""
+    await send_without_response(callbell, sandbox, journal, text(0))
+    writer = writer_of(journal)
+    (claim,) = await writer.claim([ClaimRequest("order-7", body, 0)], run=await writer.begin_run())
+    writer.record_result(claim, SendResult(0, text(7), outcome))
+    with pytest.raises(JournalError, match=r"key 'order-7' has a body that is not a message; .* restore a good copy"):
+        await callbell.reconcile(journal)
+
+
+async def test_a_crafted_content_counts_as_an_empty_text(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """A template's body whose `content` has no text is searched with an empty value, and stays `UNKNOWN`."""
+    one = sandbox.account.seed(SandboxTemplate(title="one", text="Hi {{1}}!"))
+    await callbell.send(text(0))
+    writer = writer_of(journal)
+    body = f'{{"from":"whatsapp","to":"{text(0).to}","template_uuid":"{one.uuid}","content":{{"text":5}}}}'.encode()
+    (claim,) = await writer.claim([ClaimRequest("order-7", body, 0)], run=await writer.begin_run())
+    writer.record_result(claim, SendResult(0, text(7), Outcome.UNKNOWN))
+    report = await callbell.reconcile(journal)
+    assert [(item.entry.key, item.reason) for item in report.unresolved] == [("order-7", NOT_IN_HISTORY)]

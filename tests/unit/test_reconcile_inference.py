@@ -167,7 +167,7 @@ async def test_a_confirmed_message_gets_no_inferred_uuid(
     """A message that an event confirmed without a uuid, just before its message was found, keeps no inferred uuid."""
     await send_without_response(callbell, sandbox, journal, text())
     journal.handle_event(created(sandbox, "k0", None))
-    writer_of(journal).resolve("k0", sandbox.messages[0].uuid)
+    writer_of(journal).record_report("k0", sandbox.messages[0].uuid, confirmed_by="history")
     entry = await entry_of(journal, "k0")
     assert (entry.outcome, entry.uuid, entry.confirmed_by) == (Outcome.ACCEPTED, None, "event")
 
@@ -178,7 +178,7 @@ async def test_a_uuid_of_another_message_resolves_nothing(
     """A message whose uuid an event gave to another entry, just before it was to be resolved, stays `UNKNOWN`."""
     await send_without_response(callbell, sandbox, journal, text(0), text(1))
     journal.handle_event(created(sandbox, "k1", "one-uuid"))
-    writer_of(journal).resolve("k0", "one-uuid")
+    writer_of(journal).record_report("k0", "one-uuid", confirmed_by="history")
     entries = [await entry_of(journal, key) for key in ("k0", "k1")]
     assert [(entry.outcome, entry.uuid) for entry in entries] == [
         (Outcome.UNKNOWN, None),

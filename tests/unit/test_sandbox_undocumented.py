@@ -1,4 +1,4 @@
-"""The assumptions in docs/how-to/sandbox.md where Callbell's documentation is silent, as far as other tests do not cover them."""
+"""The assumptions in docs/reference/sandbox-assumptions.md where Callbell's documentation is silent, as far as other tests do not cover them."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ ASSUMED = {
 
 @pytest.mark.parametrize("assumed", ASSUMED.values(), ids=ASSUMED)
 async def test_responds_as_assumed(sandbox: Sandbox, assumed: Assumed) -> None:
-    """Each request gets the response that docs/how-to/sandbox.md describes."""
+    """Each request gets the response that docs/reference/sandbox-assumptions.md describes."""
     options = {} if assumed.json is None else {"json": assumed.json}
     status, document = await ask(sandbox, assumed.method, assumed.path, **options)
     assert status == assumed.status, document

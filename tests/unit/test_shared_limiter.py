@@ -20,7 +20,7 @@ from callbell_async import (
 from callbell_async.limits.shared import SharedRateLimiter
 from tests.support.clock import VirtualTimeLoop
 from tests.support.fake_callbell import FakeCallbell, Fate, new_run, texts
-from tests.support.memory_lender import EngineState, MemoryLender
+from tests.support.memory_lender import EngineState, MemoryLender, MemoryRateLimiter
 from tests.support.scripted_transport import OK, pipeline_for, responding, send
 from tests.support.strict_server import fullest_window
 
@@ -38,7 +38,7 @@ class World:
 
     def limiter(self, **options: float) -> SharedRateLimiter:
         """A further process's limiter."""
-        limiter = SharedRateLimiter(self.limit, MemoryLender(self.state), **options)
+        limiter = MemoryRateLimiter(self.state, self.limit, **options)
         self.limiters.append(limiter)
         return limiter
 
@@ -101,7 +101,9 @@ async def requests_alone(fate: Fate) -> int:
 
 
 @pytest.mark.virtual_time
-@pytest.mark.parametrize(("processes", "delay"), [(1, 0.0), (2, 0.3), (4, 0.0), (4, 0.05), (8, 0.3), (30, 0.05)])
+@pytest.mark.parametrize(
+    ("processes", "delay"), [(1, 0.0), (2, 0.3), (4, 0.0), (4, 0.05), (8, 0.0), (8, 0.05), (8, 0.3), (30, 0.05)]
+)
 async def test_processes_share_the_limit(processes: int, delay: float) -> None:
     """Busy processes together never exceed the limit, and send at least 93 % of what one process alone sends."""
     fate = Fate(leaving=delay / 2, answering=delay / 2)
@@ -116,9 +118,10 @@ async def test_processes_share_the_limit(processes: int, delay: float) -> None:
 
 
 @pytest.mark.virtual_time
-async def test_one_busy_process_gets_nearly_all() -> None:
+@pytest.mark.parametrize("delay", [0.0, 0.05])
+async def test_one_busy_process_gets_nearly_all(delay: float) -> None:
     """One busy process among four gets at least 90 % of what it gets alone, as the others are idle."""
-    fate = Fate(answering=0.05)
+    fate = Fate(answering=delay)
     async with world() as made:
         busy, *idle = [made.limiter() for _ in range(4)]
         for limiter in (busy, *idle):
@@ -429,7 +432,7 @@ async def test_a_call_without_a_lease_names_the_engine() -> None:
 def test_a_limiter_serves_one_event_loop_after_the_other() -> None:
     """A limiter that was left open when its event loop ended can be started on another one."""
     state = EngineState(known_run=1)
-    limiter = SharedRateLimiter(300, MemoryLender(state))
+    limiter = MemoryRateLimiter(state)
     for _ in range(2):
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
             runner.run(limiter.start())

@@ -151,7 +151,7 @@ async def test_requests_the_message_s_template() -> None:
         recorder.answer({"template": {"uuid": "t", "status": "approved", "text": "Hello {{1}}"}})
         assert (await callbell.templates.check(message(values=["Ada"]))).uuid == "t"
         with pytest.raises(
-            InvalidMessageError, match="the template has 1 placeholders, but 0 values are given; give 1"
+            InvalidMessageError, match="the template has 1 placeholder, and the message has 0 values; give 1"
         ):
             await callbell.templates.check(message())
         with pytest.raises(InvalidMessageError, match=r"values\[0\]: has a line break"):

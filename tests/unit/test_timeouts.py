@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from callbell_async.http.timeouts import SharedTimeout
+from callbell_async.http.timeouts import RequestTimeout, SharedTimeout
 
 pytestmark = pytest.mark.virtual_time
 
@@ -28,7 +28,7 @@ def pending_timers() -> int:
 
 async def limited(timeouts: SharedTimeout, waiting: Awaitable[Any]) -> None:
     """Wait within a timeout."""
-    with timeouts.start():
+    with RequestTimeout(timeouts):
         await waiting
 
 
@@ -67,7 +67,7 @@ async def test_no_limit_never_expires() -> None:
     """`None` means no limit, and needs no timer."""
     timeouts = SharedTimeout(None)
     started = now()
-    with timeouts.start():
+    with RequestTimeout(timeouts):
         before = pending_timers()
         await asyncio.sleep(1_000_000)
     assert now() - started == pytest.approx(1_000_000)

@@ -10,8 +10,7 @@ import click
 
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.exit_codes import DONE
-from callbell_async.cli.option_groups import GroupedCommand
-from callbell_async.cli.options import json_option
+from callbell_async.cli.options import GroupedCommand, json_option
 from callbell_async.cli.output import result, result_json, result_table
 
 if TYPE_CHECKING:

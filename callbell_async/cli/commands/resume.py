@@ -11,9 +11,16 @@ import click
 from callbell_async.cli.campaign import run_campaign
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.failed_rows import Outputs
-from callbell_async.cli.journal_place import JOURNAL, JournalPlace
-from callbell_async.cli.option_groups import GroupedCommand, option
-from callbell_async.cli.options import FILE, MAX_CONCURRENCY, concurrency_range, output_options
+from callbell_async.cli.options import (
+    FILE,
+    MAX_CONCURRENCY,
+    GroupedCommand,
+    concurrency_range,
+    exclude_option,
+    option,
+    output_options,
+)
+from callbell_async.cli.places import JOURNAL, JournalPlace
 from callbell_async.cli.saved_run import SendJob, check_unchanged, read_keys, saved_job
 from callbell_async.errors import ConfigurationError
 
@@ -52,6 +59,7 @@ __all__ = ["resume"]
     group="Run",
     help="How long the run waits during an outage before it stops; as before by default.",
 )
+@exclude_option
 @output_options
 @connection_options()
 def resume(
@@ -61,6 +69,7 @@ def resume(
     concurrency: int | None,
     rate: int | None,
     outage_timeout: int | None,
+    exclude: tuple[Path, ...],
     as_json: bool,
     failed_to: Path | None,
     failed_unknown: bool,
@@ -90,6 +99,7 @@ def resume(
         concurrency=None if most is None else min(most, MAX_CONCURRENCY),
         outage_timeout=job.outage_timeout if outage_timeout is None else outage_timeout,
         base_url=base_url,
+        exclude=tuple(dict.fromkeys((*job.exclude, *exclude))),
     )
     return run_campaign(job, connection, outputs, journal=journal, resend=tuple(keys))
 

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from callbell_async.cli.campaign import open_input, run_campaign
-from callbell_async.cli.commands.dry_run import dry_run as check_only
 from callbell_async.cli.connection import Connection, connection_options
+from callbell_async.cli.duplicates import DuplicateRowError, DuplicateRows
+from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
 from callbell_async.cli.failed_rows import Outputs
-from callbell_async.cli.journal_place import JOURNAL, JournalPlace
-from callbell_async.cli.message_form import MessageForm
-from callbell_async.cli.option_groups import GroupedCommand, option
-from callbell_async.cli.options import FILE, message_options, output_options, run_options
-from callbell_async.cli.paths import are_same
+from callbell_async.cli.files import are_same
+from callbell_async.cli.input_rows import RowFile
+from callbell_async.cli.message_form import MessageForm, MessagePlan
+from callbell_async.cli.options import (
+    FILE,
+    GroupedCommand,
+    exclude_option,
+    message_options,
+    option,
+    output_options,
+    run_options,
+)
+from callbell_async.cli.output import info, result, result_json
+from callbell_async.cli.places import JOURNAL, JournalPlace
+from callbell_async.cli.results import explain_no_rows, opted_out_row, unsendable_row
 from callbell_async.cli.saved_run import SendJob
 from callbell_async.errors import ConfigurationError
+from callbell_async.models.messages import Message
+from callbell_async.recipients.opt_outs import OptOutList
+from callbell_async.wire import dump_message, load_json
 
 __all__ = ["send_many"]
 
@@ -60,6 +75,10 @@ DUPLICATES = ("skip", "send")
     group="Input",
     help="Character between the cells of CSV, such as '|', or tab; by default found in the header row.",
 )
+@option(
+    "--sheet", metavar="NAME", group="Input", help="Sheet of a spreadsheet; by default the first that is not hidden."
+)
+@exclude_option
 @option("--allow-empty", is_flag=True, group="Input", help="Send texts in which a cell is empty.")
 @option(
     "--duplicates",
@@ -89,6 +108,8 @@ def send_many(
     key_column: str | None,
     encoding: str | None,
     delimiter: str | None,
+    sheet: str | None,
+    exclude: tuple[Path, ...],
     duplicates: str,
     no_check: bool,
     journal: JournalPlace | None,
@@ -102,7 +123,7 @@ def send_many(
     outage_timeout: int,
     connection: Connection,
 ) -> int:
-    """Send a message to each row of FILE: CSV with a header row, JSONL, or - for standard input.
+    """Send a message to each row of FILE: CSV or a spreadsheet with a header row, JSONL, or - for standard input.
 
     In the message options, {column} is replaced with the cell of the row.
 
@@ -122,6 +143,8 @@ def send_many(
         key_column=key_column,
         encoding=encoding,
         delimiter=delimiter,
+        sheet=sheet,
+        exclude=exclude,
         duplicates=duplicates,
         check_template=not no_check,
         sandbox=connection.sandbox,
@@ -132,7 +155,69 @@ def send_many(
     )
     outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown, force=force)
     if dry_run:
-        return check_only(*open_input(job), outputs, skip_duplicates=duplicates == "skip")
+        return _check_rows(*open_input(job), outputs, skip_duplicates=duplicates == "skip", exclude=job.opt_outs())
     if journal is not None:
         job = job.with_digest()
     return run_campaign(job, connection, outputs, journal=journal)
+
+
+# --- --dry-run ---------------------------------------------------------------------------------------------------------
+
+SHOWN_BODIES = 5
+"""The number of messages that are shown: enough to check the placeholders."""
+
+
+def _check_rows(
+    rows: RowFile,
+    plan: MessagePlan,
+    outputs: Outputs,
+    *,
+    skip_duplicates: bool = True,
+    exclude: OptOutList | None = None,
+) -> int:
+    """Check every row, print all errors, duplicates and opt-outs, and return the exit status."""
+    counts = {"good": 0, "bad": 0, "duplicates": 0, **({} if exclude is None else {"opted_out": 0})}
+    with ExitStack() as stack:
+        writer = outputs.failed_rows(rows)
+        failed = None if writer is None else stack.enter_context(writer)
+        duplicates = stack.enter_context(DuplicateRows()) if skip_duplicates else None
+        for row in rows.rows():
+            item = plan.item(row)
+            if duplicates is not None:
+                item = duplicates.checked(item, row.line)
+            if isinstance(item, Message) and exclude is not None and exclude.excludes(item):
+                counts["opted_out"] += 1
+                found = opted_out_row(row.line)
+            elif isinstance(item, Message):
+                counts["good"] += 1
+                if counts["good"] <= SHOWN_BODIES:
+                    _show_body(row.line, dump_message(item), as_json=outputs.as_json)
+                continue
+            else:
+                counts["duplicates" if isinstance(item, DuplicateRowError) else "bad"] += 1
+                found = unsendable_row(row.line, item)
+            if failed is not None:
+                failed.add(row, found)
+            if outputs.as_json:
+                result_json(found.as_json())
+            else:
+                info(f"line {row.line}: {found.outcome.value}: {found.reason}")
+    total = sum(counts.values())
+    if outputs.as_json:
+        result_json({"total": total, **counts})
+    else:
+        for name, count in counts.items():
+            result(f"{name.replace('_', ' '):<12}{count}")
+    if not total:
+        explain_no_rows(rows.name)
+        return NOT_ALL_DONE
+    if not outputs.as_json:
+        info("dry run: nothing was sent")
+    return NOT_ALL_DONE if counts["bad"] else DONE
+
+
+def _show_body(line: int, body: bytes, *, as_json: bool) -> None:
+    if as_json:
+        result_json({"line": line, "body": load_json(body)})
+    else:
+        result(f"line {line}: {body.decode()}")

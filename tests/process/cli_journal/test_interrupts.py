@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +14,8 @@ import pytest
 from callbell_async import Journal, TextMessage
 from callbell_async.sandbox import Sandbox, faults
 from tests.support.command_line import environment_for, json_lines, read_until, run, started
+from tests.support.gate import Gate
 from tests.support.journal_commands import NUMBERS, TOKEN, recipients, send
-
-
-class Gate:
-    """Holds the responses to all messages after the first five until it is opened."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._read = threading.Semaphore(0)
-        self._open = asyncio.Event()
-        self._loops: list[asyncio.AbstractEventLoop] = []
-        sandbox.inject(
-            faults.no_response(self._note, until=self._open), when=lambda request: len(sandbox.messages) >= 5
-        )
-
-    def wait_for(self, count: int) -> None:
-        """Return when this number of messages wait for their response."""
-        for _ in range(count):
-            self._read.acquire()
-
-    def open(self) -> None:
-        """Send these responses and all further ones."""
-        self._loops[0].call_soon_threadsafe(self._open.set)
-
-    def _note(self) -> None:
-        self._loops.append(asyncio.get_running_loop())
-        self._read.release()
 
 
 def interrupt_once(process: subprocess.Popen[str], gate: Gate, number: signal.Signals) -> tuple[list[Any], list[str]]:
@@ -61,9 +36,9 @@ def test_one_signal_waits_for_requests_in_flight(
     file: Path, journal: Path, sandbox: Sandbox, number: signal.Signals
 ) -> None:
     """After the first signal no further row is sent, and requests in flight end; the command on the last line sends the rest."""
-    file.write_text("to,name\n" + "".join(f"+44770090{place:04},Ada\n" for place in range(200)))
+    file.write_text("to,name\n" + "".join(f"+3460000{place:04},Ada\n" for place in range(200)))
     arguments = ["send-many", file, "--text", "Hi", "--journal", journal, "--concurrency", "5", "--json"]
-    gate = Gate(sandbox)
+    gate = Gate(sandbox, after=5)
     with started(*arguments, environment=environment_for(sandbox)) as process:
         (*results, counts), lines = interrupt_once(process, gate, number)
         assert process.returncode == 128 + number
@@ -119,11 +94,11 @@ def test_an_interrupt_while_the_run_waits_for_input(journal: Path, sandbox: Sand
 
 def test_an_interrupt_leaves_the_rest_among_the_failed_rows(file: Path, sandbox: Sandbox) -> None:
     """Without a journal the rows that were not sent are written to `--failed-to`: no row is lost, and none is sent twice."""
-    numbers = [f"+44770090{place:04}" for place in range(200)]
+    numbers = [f"+3460000{place:04}" for place in range(200)]
     file.write_text("to,name\n" + "".join(f"{number},Ada\n" for number in numbers))
     failed = file.with_name("failed.csv")
     arguments = ["send-many", file, "--text", "Hi", "--failed-to", failed, "--concurrency", "5", "--json"]
-    gate = Gate(sandbox)
+    gate = Gate(sandbox, after=5)
     with started(*arguments, environment=environment_for(sandbox)) as process:
         _, lines = interrupt_once(process, gate, signal.SIGINT)
         assert process.returncode == 130
@@ -176,7 +151,7 @@ def test_an_interrupted_run_accounts_for_every_row(
     file: Path, journal: Path, sandbox: Sandbox, with_journal: bool
 ) -> None:
     """After an interrupt, each row was accepted or is in `--failed-to`, and has a result."""
-    numbers = [f"+44770090{place:04}" for place in range(200)]
+    numbers = [f"+3460000{place:04}" for place in range(200)]
     file.write_text("to,name\n" + "".join(f"{number},Ada\n" for number in numbers))
     failed = file.with_name("failed.csv")
     at_once = asyncio.Event()
@@ -202,7 +177,7 @@ def test_an_interrupted_stream_has_a_remedy(journal: Path, sandbox: Sandbox) -> 
     at_once.set()
     interrupt = faults.no_response(lambda: os.kill(os.getpid(), signal.SIGINT), until=at_once)
     sandbox.inject(interrupt, when=lambda request: len(sandbox.messages) == 5, times=1)
-    rows = "to,name\n" + "".join(f"+44770090{place:04},Ada\n" for place in range(500))
+    rows = "to,name\n" + "".join(f"+3460000{place:04},Ada\n" for place in range(500))
     result = send("-", journal, sandbox, stdin=rows)
     assert result.exit_code == 130
     assert f"run the same command with the same input and --journal '{journal}'" in result.stderr

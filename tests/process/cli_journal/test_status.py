@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from callbell_async import ConfigurationError
-from callbell_async.cli.addresses import check_encrypted
 from callbell_async.cli.commands.journal import funnel_stages
+from callbell_async.cli.connection import check_encrypted
 from callbell_async.sandbox import Sandbox, faults
 from tests.support.command_line import environment_for, json_lines, run, started_in_terminal
 from tests.support.journal_commands import NUMBERS, TOKEN, send

@@ -1,0 +1,104 @@
+"""The cells of spreadsheets, as text. Reading one needs the extra `xlsx`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from callbell_async.errors import ConfigurationError
+
+__all__ = ["SPREADSHEET_STARTS", "Sheet", "is_spreadsheet"]
+
+SPREADSHEET_STARTS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""The first bytes of a zip file (.xlsx, .xlsb, .ods, .numbers) and of an old .xls file."""
+
+_LARGEST_WHOLE = 1e15
+"""A spreadsheet has 15 digits; those after them are lost."""
+
+
+def is_spreadsheet(path: Path) -> bool:
+    """Return whether a file begins as spreadsheets and zip files do; a pipe does not, because it can be read only once."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) in SPREADSHEET_STARTS
+
+
+class Sheet:
+    """One sheet of an .xlsx, .xlsm, .xlsb, .xls or .ods file. The whole sheet is in memory, about 90 bytes for each cell.
+
+    Args:
+        path: The file.
+        name: The name of the sheet. By default the first one that is not hidden.
+
+    Raises:
+        ConfigurationError: The extra `xlsx` is not installed, the file can't be read, or it has no such sheet.
+    """
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        try:
+            calamine: Any = import_module("python_calamine")
+        except ModuleNotFoundError:
+            raise ConfigurationError(
+                f"{path}: is a spreadsheet; save it as \"CSV UTF-8\", or install the extra: pip install 'callbell-async[xlsx]'"
+            ) from None
+        try:
+            workbook = calamine.CalamineWorkbook.from_path(str(path))
+            sheets = [one for one in workbook.sheets_metadata if one.typ == calamine.SheetTypeEnum.WorkSheet]
+            shown = [one for one in sheets if one.visible == calamine.SheetVisibleEnum.Visible]
+            names = [one.name for one in sheets]
+            if name is not None and name not in names:
+                raise ConfigurationError(
+                    f"there is no sheet {name!r} in {path}; it has {', '.join(map(repr, names)) or 'none'}"
+                )
+            if name is None and not shown:
+                raise ConfigurationError(f"{path}: has no sheet that is shown; name a hidden one")
+            self._sheet = workbook.get_sheet_by_name(name or shown[0].name)
+        except calamine.PasswordError:
+            raise ConfigurationError(f"{path}: is protected by a password; save it without one") from None
+        except calamine.CalamineError as error:
+            raise ConfigurationError(
+                f'{path}: is a spreadsheet or a zip file that can\'t be read ({error}); save it as .xlsx or as "CSV UTF-8"'
+            ) from None
+        except OSError as error:
+            raise ConfigurationError(f"{path}: can't be read ({error})") from None
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Return the rows that are not empty, each with its number in the sheet, from 1. All have the same number of cells."""
+        for number, values in enumerate(self._sheet.iter_rows(), 1):
+            cells = [cell_text(value) for value in values]
+            if any(cell.strip() for cell in cells):
+                yield number, cells
+
+
+def cell_text(value: object) -> str:
+    """Return the text of a cell: numbers as short as they are exact, dates and times in ISO 8601, without the format of the sheet."""
+    match value:
+        case str():
+            return value
+        case bool():
+            return "TRUE" if value else "FALSE"
+        case float() if not (value.is_integer() and abs(value) < _LARGEST_WHOLE):
+            # As a spreadsheet shows it: 0.1 + 0.2 is 0.3.
+            return f"{value:.15G}"
+        case int() | float():
+            return str(int(value))
+        case datetime():
+            return _on_seconds(value).isoformat(" ", "seconds" if _on_seconds(value).second else "minutes")
+        case date():
+            return value.isoformat()
+        case time():
+            return cell_text(datetime.combine(date(2000, 1, 1), value)).partition(" ")[2]
+        case timedelta():
+            minutes, seconds = divmod(round(value.total_seconds()), 60)
+            return f"{minutes // 60}:{minutes % 60:02}" + (f":{seconds:02}" if seconds else "")
+        case _:
+            return ""
+
+
+def _on_seconds(moment: datetime) -> datetime:
+    # A spreadsheet stores a moment as a fraction of days, which is not exact.
+    return (moment + timedelta(microseconds=500_000)).replace(microsecond=0)

@@ -1,0 +1,81 @@
+"""The path of a message through the package: few functions, in few modules."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import callbell_async
+from callbell_async import CallbellClient, Journal, TextMessage
+from callbell_async.sandbox import Sandbox, SandboxThread
+
+PACKAGE = str(Path(callbell_async.__file__).parent)
+COUNT = 300
+
+
+@contextmanager
+def counted_calls() -> Iterator[Counter[str]]:
+    """Count the calls of the package's functions in this thread by file, each resumption of a coroutine as a call."""
+    calls: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            calls[frame.f_code.co_filename] += 1
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(before)
+
+
+@pytest.fixture
+async def callbell() -> AsyncIterator[CallbellClient]:
+    """A client that has a connection already, of a sandbox in another thread."""
+    with SandboxThread(Sandbox(limit=None)) as sandbox:
+        async with CallbellClient(sandbox.token, base_url=sandbox.url, rate_limit=10**6) as client:
+            await client.send(TextMessage(to="+31612345678", text="first"))
+            yield client
+
+
+async def send_alone(callbell: CallbellClient, messages: Sequence[TextMessage], path: Path) -> None:
+    """Send each message with a call of its own."""
+    for message in messages:
+        await callbell.send(message)
+
+
+async def send_many(callbell: CallbellClient, messages: Sequence[TextMessage], path: Path) -> None:
+    """Send the messages in one run."""
+    assert (await callbell.send_many(messages, concurrency=20)).accepted == COUNT
+
+
+async def send_with_a_journal(callbell: CallbellClient, messages: Sequence[TextMessage], path: Path) -> None:
+    """Send the messages in one run with a journal."""
+    assert (await callbell.send_many(messages, concurrency=20, journal=Journal(path))).accepted == COUNT
+
+
+@pytest.mark.parametrize(
+    ("send", "most_calls", "most_modules"),
+    [(send_alone, 36, 12), (send_many, 40, 13), (send_with_a_journal, 51, 15)],
+)
+async def test_a_message_passes_through_few_functions(
+    callbell: CallbellClient,
+    tmp_path: Path,
+    send: Callable[[CallbellClient, Sequence[TextMessage], Path], Awaitable[Any]],
+    most_calls: int,
+    most_modules: int,
+) -> None:
+    """The package makes at most this number of Python calls for a message, in at most this number of modules."""
+    messages = [TextMessage(to="+31612345678", text=f"text {number}") for number in range(COUNT)]
+    with counted_calls() as calls:
+        await send(callbell, messages, tmp_path / "spring.db")
+    assert calls.total() / COUNT <= most_calls
+    assert sum(count > 0.9 * COUNT for count in calls.values()) <= most_modules
