@@ -64,7 +64,7 @@ def counter() -> tuple[str, Counter] | None:
     if shutil.which("perf"):
         try:
             _perf(["true"])
-        except ValueError:
+        except (ValueError, subprocess.CalledProcessError):
             pass
         else:
             return "perf stat", _perf
@@ -87,7 +87,7 @@ def _callgrind(command: Sequence[str]) -> int:
 
 def _output(command: Sequence[str]) -> str:
     """Return what a command writes to standard error."""
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=CHILD_SECONDS)
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=CHILD_SECONDS)
     return done.stderr
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import aiohttp
@@ -103,10 +104,11 @@ async def _latencies(send_one: SendOne, rate: int) -> list[float]:
 
     async def timed(called: float) -> float:
         await send_one()
-        return (loop.time() - called) * 1e6
+        # The time of uvloop's loop is in whole milliseconds.
+        return (time.perf_counter() - called) * 1e6
 
     for index in range(round(rate * SLICE_SECONDS)):
         if (wait := begin + index / rate - loop.time()) > 0:
             await asyncio.sleep(wait)
-        tasks.append(asyncio.create_task(timed(loop.time())))
+        tasks.append(asyncio.create_task(timed(time.perf_counter())))
     return await asyncio.gather(*tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -94,12 +95,29 @@ def test_quantiles_of_latencies() -> None:
     assert Quantiles.of(range(101)) == Quantiles(50.0, 99.0)
 
 
+def test_a_failed_run_is_not_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The instructions of a command that fails are an error, and no figure."""
+    valgrind = tmp_path / "valgrind"
+    valgrind.write_text("#!/bin/sh\necho '==1== Collected : 1234' >&2\nexit $CODE\n")
+    valgrind.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = instructions.counter()
+    assert found is not None
+    monkeypatch.setenv("CODE", "0")
+    assert found[1](["true"]) == 1234
+    monkeypatch.setenv("CODE", "1")
+    with pytest.raises(subprocess.CalledProcessError):
+        found[1](["false"])
+
+
 def test_a_counter_of_instructions_without_support_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where perf reports that the processor does not count, it is not used; without any tool it returns `None`."""
     perf = tmp_path / "perf"
     perf.write_text("#!/bin/sh\necho '<not supported>,,instructions:u,0,100.00,,' >&2\n")
     perf.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
+    assert instructions.counter() is None
+    perf.write_text("#!/bin/sh\nexit 255\n")
     assert instructions.counter() is None
     perf.write_text("#!/bin/sh\necho '1234,,instructions:u,0,100.00,,' >&2\n")
     found = instructions.counter()
