@@ -35,8 +35,8 @@ class Setup:
 
 
 def recipient(index: int) -> str:
-    """Return a recipient that no other message has."""
-    return f"+316{index % 100_000_000:08d}"
+    """Return a recipient that no other message has: a mobile number that could exist."""
+    return f"+316{10_000_000 + index % 40_000_000}"
 
 
 def text(index: int) -> str:
