@@ -39,7 +39,7 @@ def _scale(values: Sequence[tuple[float, float]], bound: float) -> list[float]:
     """Return the positions on the axis of bars, which has a negative part only if there are negative values."""
     highest = max([bound, *(median + error for median, error in values)])
     lowest = min([0.0, *(median - error for median, error in values if median < 0)])
-    step = ticks(max(highest, -lowest))[1]
+    step = ticks(highest - lowest)[1]
     below, above = (math.ceil(round(value / step, 9)) for value in (-lowest, highest))
     return [step * index for index in range(-below, above + 1)]
 

@@ -30,7 +30,7 @@ def filled(page: str, answers: Sequence[Answer]) -> str:
     def fill(match: re.Match[str]) -> str:
         begin, name, end = match.groups()
         lines = list(_summary(answers) if name == "summary" else _question(name, answers))
-        return "\n".join([begin, *lines, "", end]) if lines else match[0]
+        return begin + "\n".join([*lines, "", end]) if lines else match[0]
 
     return _BLOCK.sub(fill, page)
 
