@@ -43,7 +43,14 @@ def parse_error_body(body: bytes) -> ErrorBody:
             message = "; ".join(f"{field} {', '.join(lines)}" for field, lines in errors.items())
     else:
         message = ", ".join(json_scalars(detail))
-    return ErrorBody(code if isinstance(code, str) else None, message or None, errors)
+    return ErrorBody(_code(code), message or None, errors)
+
+
+def _code(value: object) -> str | None:
+    # A gateway may write WhatsApp's code, such as 131047, as a number.
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else None
 
 
 _KNOWN_CODES = frozenset({"whatsapp_wallet_depleted_credit"})

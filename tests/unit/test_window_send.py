@@ -71,9 +71,9 @@ def refuse(sandbox: Sandbox, *refusals: Fault) -> FaultRule:
     return sandbox.inject(*refusals, times=len(refusals), when=is_send)
 
 
-def closed_window() -> Fault:
+def closed_window(code: str | int = "131047") -> Fault:
     """The refusal with the code of a closed window."""
-    return faults.respond(400, {"error": "outside the 24 hours", "code": "131047"})
+    return faults.respond(400, {"error": "outside the 24 hours", "code": code})
 
 
 def kinds(sandbox: Sandbox) -> list[str]:
@@ -163,9 +163,10 @@ async def test_an_unknown_window_sends_nothing(callbell: CallbellClient, sandbox
 # --- the fallback -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_refusal_because_of_the_window(callbell: CallbellClient, sandbox: Sandbox) -> None:
-    """A message that is refused with the code of a closed window is followed by the template."""
-    refuse(sandbox, closed_window())
+@pytest.mark.parametrize("code", ["131047", 131047])
+async def test_a_refusal_because_of_the_window(callbell: CallbellClient, sandbox: Sandbox, code: str | int) -> None:
+    """A message that is refused with the code of a closed window, text or number, is followed by the template."""
+    refuse(sandbox, closed_window(code))
     assert (await callbell.send_in_window(TEXT, fallback=TEMPLATE)).is_fallback
     assert kinds(sandbox) == ["template"]
 

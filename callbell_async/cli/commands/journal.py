@@ -16,9 +16,9 @@ from callbell_async.cli.output import bar, info, pluralize, result, result_json
 from callbell_async.cli.places import JOURNAL, JournalPlace
 from callbell_async.cli.saved_run import saved_options
 from callbell_async.errors import ConfigurationError, Outcome
+from callbell_async.journal import body_of
 from callbell_async.models.journal import JournalEntry, ReconcileReport
 from callbell_async.models.message_status import MessageStatus
-from callbell_async.wire import load_json
 
 __all__ = ["export", "funnel_stages", "reconcile", "status"]
 
@@ -184,7 +184,7 @@ async def _export(place: JournalPlace, outcomes: tuple[Outcome, ...], writer: Re
 
 def record_of(entry: JournalEntry, *, as_json: bool) -> dict[str, Any]:
     """An entry as a record: `body` is an object in JSON, and JSON text in CSV."""
-    body = load_json(entry.message_body)
+    body = body_of(entry.key, entry.message_body)
     record = {name: getattr(entry, name) for name in COLUMNS if name not in ("to", "body")}
     record["to"] = body.get("to") or body.get("bsuid")
     record["body"] = body if as_json else entry.message_body.decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from contextlib import nullcontext
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from callbell_async import ConfigurationError
+from callbell_async import ConfigurationError, Journal
 from callbell_async.cli.commands.journal import funnel_stages
 from callbell_async.cli.connection import check_encrypted
+from callbell_async.journal import ClaimRequest, writer_of
 from callbell_async.sandbox import Sandbox, faults
 from tests.support.command_line import environment_for, json_lines, run, started_in_terminal
 from tests.support.journal_commands import NUMBERS, TOKEN, send
@@ -117,6 +119,18 @@ def test_export_writes_every_entry(sent: Path, tmp_path: Path) -> None:
     assert entry["body"]["content"] == {"text": "Hi Ada"}
     assert entry["attempts"] == 1
     assert "400" in entry["reason"]
+
+
+async def test_export_refuses_a_body_that_is_not_a_message(tmp_path: Path) -> None:
+    """A body that another program wrote into the journal is one line with the key and the remedy."""
+    async with Journal(tmp_path / "spring.db") as journal:
+        writer = writer_of(journal)
+        await writer.claim([ClaimRequest("order-7", b"[1]", 0)], run=await writer.begin_run())
+    result = await asyncio.to_thread(run, "export", tmp_path / "spring.db")
+    assert result.exit_code == 3
+    assert "'order-7' has a body that is not a message" in result.stderr
+    assert "restore a good copy" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
