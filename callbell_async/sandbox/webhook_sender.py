@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import attrs
 import orjson
 
+from callbell_async.logs import area_logger
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api.validation import EVENTS, is_loopback
@@ -31,7 +31,7 @@ from callbell_async.webhooks.signature import SIGNATURE_HEADER, sign
 
 __all__ = ["PostFunction", "WebhookSender"]
 
-_log = logging.getLogger("callbell_async.sandbox")
+_log = area_logger("sandbox")
 
 PostFunction = Callable[[bytes, Mapping[str, str]], Awaitable[int]]
 """Called with the body and the headers of a post; returns the status of the response."""
@@ -256,6 +256,8 @@ class WebhookSender:
         if webhook.enabled and self.disable_after is not None and webhook.failed_events >= self.disable_after:
             webhook.enabled = False
             webhook.disabled_at = self._account.calendar.now()
+            failed = webhook.failed_events
+            _log.warning("a webhook was disabled after %d failed events", failed, extra={"callbell.events": failed})
 
     async def _post(self, webhook: SandboxWebhook, body: bytes) -> Response | None:
         headers = {"Content-Type": "application/json"}

@@ -52,8 +52,8 @@ class EventQueue:
         self._concurrency = concurrency
         self._on_done = on_done
         self._waiting: deque[Event] = deque()
-        # By identity, because equal events are different ones here; with the size of each body.
-        self._pending: dict[int, tuple[Event, int]] = {}
+        # By identity, because equal events are different ones here; with the size of each body, and the context of its request.
+        self._pending: dict[int, tuple[Event, int, contextvars.Context]] = {}
         self._pending_bytes = 0
         self._workers: set[asyncio.Task[None]] = set()
         self._slots: set[object] = set()
@@ -76,9 +76,9 @@ class EventQueue:
         return not self._closing and len(self._waiting) < self._size and self._pending_bytes + size <= self._max_bytes
 
     def put(self, event: Event, size: int) -> None:
-        """Add an event for which the queue `has_room`."""
+        """Add an event for which the queue `has_room`. Its handler runs in a copy of the present context."""
         self._waiting.append(event)
-        self._pending[id(event)] = event, size
+        self._pending[id(event)] = event, size, contextvars.copy_context()
         self._pending_bytes += size
         if self._handle is None:
             self._wake_waiters()
@@ -110,7 +110,7 @@ class EventQueue:
         finally:
             # Also when the closing itself is cancelled.
             self._waiting.clear()
-            for event, _ in list(self._pending.values()):
+            for event, _, _ in list(self._pending.values()):
                 self._finish(event, EventNotHandledError("the receiver was closed before it was handled"))
             workers = set(self._workers)
             for worker in workers:
@@ -135,9 +135,10 @@ class EventQueue:
         try:
             while self._waiting and not (worker and worker.cancelling()):
                 event = self._waiting.popleft()
+                context = self._pending[id(event)][2]
                 try:
                     # In its own task: a handler that cancels its task, or suppresses a cancellation, affects no other event.
-                    await loop.create_task(handle(event))
+                    await loop.create_task(handle(event), context=context)
                 except Exception as error:
                     self._finish(event, error)
                 except BaseException as error:

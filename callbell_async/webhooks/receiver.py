@@ -16,6 +16,7 @@ import attrs
 from callbell_async.arguments import Secret, check_count, check_seconds
 from callbell_async.errors import ConfigurationError, EventNotHandledError
 from callbell_async.models.events import Event
+from callbell_async.observe import EventInfo, Observer, RefusalReason, observers_from
 from callbell_async.webhooks.dedupe import SeenKeys
 from callbell_async.webhooks.event_queue import EventQueue, set_result
 from callbell_async.webhooks.options import (
@@ -94,6 +95,8 @@ class WebhookReceiver:
         tolerance: the age of a signature, in seconds, up to which it is accepted.
         drain_timeout: how long `close` waits for the events that are not handled yet, in seconds.
         clock: returns unix time in seconds, for signatures. All other times are the event loop's.
+        observer: an `Observer` of the requests and of the handler, or a sequence of them. It gets no event; see `observe` for a function
+            that does.
 
     Raises:
         ConfigurationError: an argument is wrong; the text names it, and never quotes a secret.
@@ -117,6 +120,7 @@ class WebhookReceiver:
         tolerance: float = 300.0,
         drain_timeout: float = 10.0,
         clock: Callable[[], float] = time.time,
+        observer: Observer | Sequence[Observer] | None = None,
     ) -> None:
         given = Secret(secret)
         # Any other argument may be refused below, and a traceback shows the local variables of this frame.
@@ -146,8 +150,12 @@ class WebhookReceiver:
         self._seen = SeenKeys(dedupe_size, dedupe_seconds)
         self._in_flight: dict[str, asyncio.Future[ReceiverResponse]] = {}
         self._observers: list[Callable[[Event], object]] = []
+        self._watchers = observers_from(observer)
+        # By identity: equal events are different ones here. With the loop's time of the receipt.
+        self._watched: dict[int, tuple[EventInfo, float]] = {}
+        call = _call if self._watchers is None else self._call_watched
         self._queue = EventQueue(
-            None if handler is None else functools.partial(_call, handler),
+            None if handler is None else functools.partial(call, handler),
             size=queue_size,
             max_bytes=max_queue_bytes,
             concurrency=concurrency,
@@ -212,6 +220,7 @@ class WebhookReceiver:
         """Count and log a request that is refused without being received, and return its response."""
         self._received += 1
         self._refused += 1
+        self._watch_refusal("request", response)
         self._reporter.log_refusal(f"{response.status} {response.body.decode()}")
         return response
 
@@ -230,10 +239,12 @@ class WebhookReceiver:
             return await self._enqueue(found, len(body))
         if isinstance(found, Refused):
             self._refused += 1
+            self._watch_refusal("signature", UNAUTHORIZED)
             self._reporter.log_refusal(found.error)
             return UNAUTHORIZED
         if isinstance(found, Unreadable):
             self._unreadable += 1
+            self._watch_refusal("unreadable", OK)
             self._reporter.report("a webhook request can't be read", found.error)
         return OK
 
@@ -283,8 +294,10 @@ class WebhookReceiver:
         in_flight = self._in_flight.get(event.key)
         if in_flight is not None:
             self._duplicates += 1
+            self._watch_refusal("duplicate", OK)
         elif self._seen.holds(event.key, now):
             self._duplicates += 1
+            self._watch_refusal("duplicate", OK)
             return OK
         else:
             has_room = self._queue.has_room(size)
@@ -293,11 +306,15 @@ class WebhookReceiver:
                 self._notify_observers(event)
             if not has_room:
                 self._unavailable += 1
+                self._watch_refusal("unavailable", UNAVAILABLE)
                 return UNAVAILABLE
             if self._responds_after_handler:
                 in_flight = self._in_flight[event.key] = asyncio.get_running_loop().create_future()
             else:
                 self._seen.add(event.key, now)
+            if self._watchers is not None:
+                info, _ = self._watched[id(event)] = EventInfo(type(event).__name__), now
+                self._watchers.notify("event_received", info)
             self._queue.put(event, size)
         # Shielded: of several requests with this event one may be cancelled while the others wait.
         return OK if in_flight is None else await asyncio.shield(in_flight)
@@ -315,10 +332,24 @@ class WebhookReceiver:
         else:
             self._failed += 1
             self._reporter.report("a webhook event was not handled", error, event)
+        if self._watchers is not None and (watched := self._watched.pop(id(event), None)) is not None:
+            seconds = asyncio.get_running_loop().time() - watched[1]
+            name = None if error is None else type(error).__name__
+            self._watchers.notify("event_handled", watched[0], name, seconds)
         if in_flight := self._in_flight.pop(event.key, None):
             if error is None:
                 self._seen.add(event.key, asyncio.get_running_loop().time())
             set_result(in_flight, _response_after(error))
+
+    async def _call_watched(self, handler: Handler, event: Event) -> None:
+        watched = self._watched.get(id(event))
+        if self._watchers is not None and watched is not None:
+            self._watchers.notify("event_started", watched[0])
+        await _call(handler, event)
+
+    def _watch_refusal(self, reason: RefusalReason, response: ReceiverResponse) -> None:
+        if self._watchers is not None:
+            self._watchers.notify("event_refused", reason, response.status)
 
 
 async def _call(handler: Handler, event: Event) -> None:

@@ -18,7 +18,7 @@ LOOPS = ("plain", "uvloop") if importlib.util.find_spec("uvloop") else ("plain",
 FEW = Options(seconds=0.1, messages=300, concurrency=10, loops=("plain",))
 """Enough for one slice of each contender."""
 
-LONG = {"scale", "latency", "journal", "kills", "rate", "shared-rate", "workers", "instructions"}
+LONG = {"observers", "scale", "latency", "journal", "kills", "rate", "shared-rate", "workers", "instructions"}
 """The questions whose smallest measurement takes many seconds, or needs a program that may not be installed."""
 
 

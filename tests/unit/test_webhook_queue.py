@@ -166,12 +166,17 @@ async def test_eager_tasks_do_not_block_the_loop() -> None:
     assert seen == ["0", "1", "another", "2", "3"]
 
 
-async def test_a_handler_does_not_run_in_the_request_s_context() -> None:
-    """A handler has the context variables of the receiver, not those of a request."""
-    variable = contextvars.ContextVar("variable", default="the receiver's")
+async def test_a_handler_runs_in_the_context_of_its_request() -> None:
+    """A handler has the context variables of the request that brought its event, and changes them for no other handler."""
+    variable = contextvars.ContextVar("variable", default="none")
     seen: list[str] = []
-    receiver = WebhookReceiver(lambda event: seen.append(variable.get()), secret=SECRET)
-    variable.set("the request's")
-    await post(receiver, message_body())
-    await receiver.close()
-    assert seen == ["the receiver's"]
+
+    async def handler(event: Event) -> None:
+        seen.append(variable.get())
+        variable.set("a handler's")
+
+    async with WebhookReceiver(handler, secret=SECRET) as receiver:
+        for number in range(3):
+            variable.set(f"request {number}")
+            await post(receiver, message_body(str(number)))
+    assert seen == ["request 0", "request 1", "request 2"]
