@@ -137,6 +137,7 @@ def run(options: Options) -> Findings:
                         AIM,
                         at_least=True,
                         unit="times",
+                        digits=3,
                         cause="a response that the load of the machine delays holds its slot longer",
                     )
                 )
