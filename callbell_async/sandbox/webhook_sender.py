@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import orjson
 
+from callbell_async.arguments import Secret
 from callbell_async.logs import area_logger
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.sandbox.account import SandboxAccount
@@ -61,8 +62,8 @@ class WebhookSender:
         given_up: The number of events whose last attempt failed.
     """
 
-    def __init__(self, account: SandboxAccount, *, secret: str | None, now: Callable[[], float]) -> None:
-        self.secret = secret
+    def __init__(self, account: SandboxAccount, *, secret: Secret[str | None], now: Callable[[], float]) -> None:
+        self.secret = secret.value
         self.retry_delays: Sequence[float] = RETRY_DELAYS
         self.timeout = 10.0
         self.concurrency = 50
@@ -89,10 +90,12 @@ class WebhookSender:
 
     @secret.setter
     def secret(self, secret: str | None) -> None:
-        if secret is not None:
+        given = Secret(secret)
+        del secret
+        if given.value is not None:
             # A blank secret fails here, and not in the background.
-            sign(b"", secret, now=0)
-        self._secret = secret
+            sign(b"", given.value, now=0)
+        self._secret = given.value
 
     @property
     def waiting(self) -> int:

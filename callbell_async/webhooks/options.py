@@ -5,16 +5,14 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
-from callbell_async.arguments import Secret, check_flag
 from callbell_async.errors import ConfigurationError, SignatureError
 from callbell_async.logs import area_logger
 from callbell_async.models.events import Event
 from callbell_async.observe import Observer
-from callbell_async.webhooks.signature import read_keys
 
-__all__ = ["ErrorHook", "ErrorReporter", "Handler", "ReceiverOptions", "check_sync_function", "read_receiver_keys"]
+__all__ = ["ErrorHook", "ErrorReporter", "Handler", "ReceiverOptions", "check_sync_function"]
 
 Handler = Callable[[Event], object]
 """Takes an event: a coroutine function, or a plain function that does not block."""
@@ -26,7 +24,7 @@ _log = area_logger("webhooks")
 
 
 class ReceiverOptions(TypedDict, total=False):
-    """The options of `WebhookReceiver` besides the handler and the secret; its docstring has their meanings and defaults."""
+    """The options of `WebhookReceiver` besides the handler and the secrets; its docstring has their meanings and defaults."""
 
     unsigned: bool
     respond_after: Literal["enqueue", "handler"]
@@ -42,24 +40,6 @@ class ReceiverOptions(TypedDict, total=False):
     drain_timeout: float
     clock: Callable[[], float]
     observer: Observer | Sequence[Observer] | None
-
-
-def read_receiver_keys(given: Secret[Any], *, unsigned: bool) -> tuple[bytes, ...] | None:
-    """Return the keys of a receiver's secrets, or `None` if `unsigned`; raises `ConfigurationError` unless exactly one of both is given.
-
-    A missing secret is an error: the variable of `os.environ.get(…)` may not be set.
-    """
-    check_flag("unsigned", unsigned)
-    if unsigned:
-        if given.value is not None:
-            raise ConfigurationError("unsigned=True: does not go with a secret; give one of them")
-        return None
-    if given.value is None:
-        raise ConfigurationError(
-            "webhook secret: is missing; without one anybody could send events. Give the webhook's secret (is its environment variable set?), or "
-            "unsigned=True if Callbell does not sign"
-        )
-    return read_keys(given)
 
 
 def check_sync_function(name: str, function: object) -> None:

@@ -9,23 +9,21 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks import docs_page, html_page, report, webhooks
+from tests.benchmarks import docs_page, html_page, report
 from tests.benchmarks.measure import Options
 from tests.benchmarks.questions import QUESTIONS
 from tests.benchmarks.report import Answer, conditions, show
-
-WEBHOOKS = "webhooks"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the answers to the questions, and write the results where the options ask for them."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if unknown := set(options.questions) - {*QUESTIONS, WEBHOOKS}:
-        parser.error(f"no such question: {', '.join(sorted(unknown))}; use {', '.join([*QUESTIONS, WEBHOOKS])}")
+    if unknown := set(options.questions) - QUESTIONS.keys():
+        parser.error(f"no such question: {', '.join(sorted(unknown))}; use {', '.join(QUESTIONS)}")
     if not (options.questions or options.all or options.html or options.page):
         parser.error("name a question, or use --all; with --json, --html and --page draw figures again")
-    questions = [*QUESTIONS, WEBHOOKS] if options.all else options.questions
+    questions = list(QUESTIONS) if options.all else options.questions
     answers = report.load(options.json) if options.json else []
     # The measurement of the rate provokes 429s, and each would be logged.
     logging.getLogger("callbell_async").setLevel(logging.ERROR)
@@ -34,9 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         show(report.machine())
     for question in questions:
         show("", f"== {question}")
-        if question == WEBHOOKS:
-            webhooks.run(loops=size.loops, rounds=20, events=1_000)
-            continue
         answer = _answer(question, size)
         show(*report.text(answer.findings))
         answers = report.merged(answers, [answer])
@@ -69,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks", description="Speed, memory and rate on loopback."
     )
-    parser.add_argument("questions", nargs="*", metavar="QUESTION", help=", ".join([*QUESTIONS, WEBHOOKS]))
+    parser.add_argument("questions", nargs="*", metavar="QUESTION", help=", ".join(QUESTIONS))
     parser.add_argument("--all", action="store_true", help="measure the answers to all questions")
     parser.add_argument("--seconds", type=float, default=10.0, help="seconds of measuring each contender (default 10)")
     parser.add_argument("--messages", type=int, default=100_000, help="messages in the longest run (default 100000)")

@@ -21,6 +21,7 @@ from tests.benchmarks import (
     scale,
     send_alone,
     shared_rate,
+    webhooks,
     workers,
 )
 from tests.benchmarks.measure import Options
@@ -51,6 +52,7 @@ QUESTIONS: Mapping[str, Question] = {
     "kills": Question("Killed runs", kills.run),
     "rate": Question("The rate limit", rate.run),
     "shared-rate": Question("A rate limit that processes share", shared_rate.run),
+    "webhooks": Question("The cost of a webhook event", webhooks.run),
     "workers": Question("Workers that share a limit and a journal", workers.run),
     "import": Question("The time of the import", import_time.run),
 }

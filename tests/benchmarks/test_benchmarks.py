@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import rate, report, shared_rate, webhooks
+from tests.benchmarks import rate, report, shared_rate
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.measure import Options
 from tests.benchmarks.questions import QUESTIONS
@@ -18,7 +18,18 @@ LOOPS = ("plain", "uvloop") if importlib.util.find_spec("uvloop") else ("plain",
 FEW = Options(seconds=0.1, messages=300, concurrency=10, loops=("plain",))
 """Enough for one slice of each contender."""
 
-LONG = {"observers", "scale", "latency", "journal", "kills", "rate", "shared-rate", "workers", "instructions"}
+LONG = {
+    "observers",
+    "scale",
+    "latency",
+    "journal",
+    "kills",
+    "rate",
+    "shared-rate",
+    "webhooks",
+    "workers",
+    "instructions",
+}
 """The questions whose smallest measurement takes many seconds, or needs a program that may not be installed."""
 
 
@@ -72,9 +83,3 @@ def test_shared_rate() -> None:
     assert found.accepted == 900
     assert found.refused == 0
     assert found.fullest <= shared_rate.LIMIT
-
-
-@pytest.mark.benchmark
-def test_webhooks() -> None:
-    """A route and a bare handler accept every event, and their difference is printed."""
-    webhooks.run(loops=("plain",), rounds=2, events=200)
