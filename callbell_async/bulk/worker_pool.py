@@ -324,8 +324,9 @@ class WorkerPool:
         try:
             while (given := source.get_nowait() if immediate else await self._source.get()) is not None:
                 index, item = given
-                may_send = isinstance(item, _SENDABLE) and self.stop_error is None and not source.stopped
-                if may_send and (self._exclude is None or not self._is_excluded(item)):
+                may_send = self.stop_error is None and not source.stopped
+                may_send = may_send and (self._exclude is None or not self._is_excluded(item))
+                if may_send and isinstance(item, _SENDABLE):
                     result = await self._send(worker, pipeline, index, item)
                 else:
                     result = self._not_sent(index, item)

@@ -66,9 +66,10 @@ def test_a_cell_becomes_text(tmp_path: Path, value: object, text: str) -> None:
 def test_a_duration_that_is_out_of_range_is_a_clear_error(tmp_path: Path) -> None:
     """A number that is too large for the format of its cell is an error with the row, before anything is sent."""
     workbook = Workbook()
-    workbook.active.append(["to", "time"])
-    workbook.active.append([34600000001, 1e12])
-    workbook.active["B2"].number_format = "[h]:mm"
+    sheet = workbook.create_sheet("Times", 0)
+    sheet.append(["to", "time"])
+    sheet.append([34600000001, 1e12])
+    sheet["B2"].number_format = "[h]:mm"
     file = tmp_path / "people.xlsx"
     workbook.save(file)
     result = run("send-many", file, "--text", "Hi", "--sandbox")

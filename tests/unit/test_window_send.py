@@ -331,7 +331,7 @@ async def test_a_message_that_was_sent_is_never_an_error(
     await until(lambda: sum(map(is_send, sandbox.requests)) == 1)
     sending = asyncio.create_task(callbell.send_in_window(TEXT, fallback=TEMPLATE, journal=journal))
     await until(lambda: sum(map(is_send, sandbox.requests)) == 2)
-    # It waits for the run, and until then a call that is in flight goes on.
+    # It waits for the run, and until then a call that is in flight is not ended.
     closing = asyncio.create_task(callbell.close())
     await ticks()
     responds.set()
