@@ -13,6 +13,7 @@ from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.errors import ClientClosedError
 from callbell_async.http.addresses import is_any_address, is_public_address
 from callbell_async.http.download import Download, open_download
+from callbell_async.http.failures import HiddenFrames
 from callbell_async.http.pipeline import PipelineHandle
 from callbell_async.journal import Journal
 from callbell_async.models.events import MessageCreated
@@ -70,13 +71,13 @@ class CombinedCalls(ABC):
             JournalError: The journal can't be used; the reply was not sent.
         """
         check_instance("event", event, MessageCreated, "reply to the event of a received message")
-        fields = event.reply_fields()
-        if journal is not None and key is None:
-            # The text is not checked yet.
-            named = f"{event.key}\n{text}".encode(errors="surrogatepass")
-            key = hashlib.blake2b(named, digest_size=16).hexdigest()
-        message = TextMessage(**fields, text=text, key=key)
-        return await self.send(message, journal=journal)
+        with HiddenFrames():
+            if journal is not None and key is None:
+                # The text is not checked yet.
+                named = f"{event.key}\n{text}".encode(errors="surrogatepass")
+                key = hashlib.blake2b(named, digest_size=16).hexdigest()
+            message = TextMessage(**event.reply_fields(), text=text, key=key)
+            return await self.send(message, journal=journal)
 
     async def send_in_window(
         self,
@@ -116,16 +117,17 @@ class CombinedCalls(ABC):
         check_pair(message, fallback)
         if journal is not None:
             check_instance("journal", journal, Journal, 'pass Journal("messages.db")')
-        return await send_in_window(
-            message,
-            fallback,
-            contact_uuid=contact_uuid,
-            contacts=self.contacts,
-            messages=self.messages,
-            sends=self._single_sends,
-            provider=self._pipeline,
-            journal=journal,
-        )
+        with HiddenFrames():
+            return await send_in_window(
+                message,
+                fallback,
+                contact_uuid=contact_uuid,
+                contacts=self.contacts,
+                messages=self.messages,
+                sends=self._single_sends,
+                provider=self._pipeline,
+                journal=journal,
+            )
 
     def download(
         self,

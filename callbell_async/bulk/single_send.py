@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from callbell_async.endpoints.messages import read_receipt, send_request
 from callbell_async.errors import CallbellError, DuplicateMessageError, JournalError, Outcome
+from callbell_async.http.failures import HiddenFrames
 from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.requests import CallState
 from callbell_async.journal import IN_FLIGHT, ClaimRequest, Journal, Row, claim_queue_of, duplicate_error, writer_of
@@ -44,7 +45,8 @@ class SingleSends:
         pipeline = await self._open(journal, provider or self._pipeline)
         self._active += 1
         try:
-            return await _send_once(pipeline, message, journal)
+            with HiddenFrames():
+                return await _send_once(pipeline, message, journal)
         finally:
             self._active -= 1
             if not self._active and self._idle is not None and not self._idle.done():

@@ -14,6 +14,7 @@ from callbell_async.endpoints.base import PipelineProvider
 from callbell_async.endpoints.contact_changes import change_tags, check_tags, run_steps, with_tags, without_tags
 from callbell_async.endpoints.conversations import ConversationCalls
 from callbell_async.errors import ConfigurationError
+from callbell_async.http.failures import HiddenFrames
 from callbell_async.http.pagination import Paginator, load_page
 from callbell_async.models.account import DeletionResponse
 from callbell_async.models.contacts import Contact, HistoryMessage, ReplyWindow, reply_window
@@ -104,7 +105,9 @@ class ContactsEndpoint(ConversationCalls):
             APIError: Callbell refused the request.
             TransportError: no readable response came.
         """
-        return await self._call("GET", "contacts", "phone", number, load=_contact, query={"channel_uuid": channel_uuid})
+        with HiddenFrames():
+            query = {"channel_uuid": channel_uuid}
+            return await self._call("GET", "contacts", "phone", number, load=_contact, query=query)
 
     async def get_by_bsuid(self, bsuid: str) -> Contact:
         """Return the contact with a WhatsApp Business Suite User ID.

@@ -16,7 +16,7 @@ from yarl import URL
 
 from callbell_async.asyncio_tools import wait_uncancelled
 from callbell_async.errors import ConfigurationError, DownloadError, Outcome
-from callbell_async.http.failures import classify, hide_frames
+from callbell_async.http.failures import HiddenFrames, classify, hide_frames
 from callbell_async.http.inflate import PIECE, Inflater
 from callbell_async.http.options import MAX_HEADER, MAX_HEADERS, default_user_agent
 from callbell_async.http.saved_file import SavedFile
@@ -83,17 +83,6 @@ class _Deadline:
         return classify(error, Outcome.UNKNOWN, response_started=response_started, session_closed=False)[1]
 
 
-class _HiddenFrames:
-    """Takes the frames of this package out of an error's traceback: their local variables hold the URL, and pieces of the file."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if error is not None:
-            hide_frames(error)
-
-
 class Download:
     """A file that is being downloaded: iterate over its pieces (`bytes`), `read` it, or `save` it; once.
 
@@ -133,7 +122,7 @@ class Download:
             raise ConfigurationError("download: it can be read once; keep what read() returned, or download it again")
         self._is_read = True
         total = 0
-        with _HiddenFrames():
+        with HiddenFrames():
             while data := await self._next():
                 for piece in self._inflater.feed(data):
                     total += len(piece)
@@ -152,7 +141,7 @@ class Download:
             DownloadError: The connection broke, the time is over, or the file is larger than `max_bytes`.
             ConfigurationError: The file was read before.
         """
-        with _HiddenFrames():
+        with HiddenFrames():
             return b"".join([piece async for piece in self])
 
     async def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -171,7 +160,7 @@ class Download:
             OSError: The folder does not exist, the disk is full, or the file can't be written for another reason.
         """
         file = SavedFile(path, self.name, overwrite=overwrite)
-        with _HiddenFrames():
+        with HiddenFrames():
             try:
                 await _in_thread(file.open)
                 async with aclosing(aiter(self)) as pieces:
@@ -208,7 +197,7 @@ async def open_download(
         max_field_size=MAX_HEADER,
         max_headers=MAX_HEADERS,
     ) as session:
-        with _HiddenFrames():
+        with HiddenFrames():
             download = await _start(session, attachment, max_bytes, deadline)
         try:
             yield download

@@ -23,7 +23,7 @@ from callbell_async.errors import (
 )
 from callbell_async.http.requests import CallState
 
-__all__ = ["classify", "failure_from", "hide_frames"]
+__all__ = ["HiddenFrames", "classify", "failure_from", "hide_frames"]
 
 
 def failure_from(
@@ -58,6 +58,20 @@ def hide_frames(error: BaseException) -> None:
         for entry in reversed(kept):
             traceback = TracebackType(traceback, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
         one.__traceback__ = traceback
+
+
+class HiddenFrames:
+    """A block that hides the frames of this package in the traceback of an error that leaves it, as `hide_frames` does.
+
+    The frame of the block is hidden as well: its local variables may hold a number, a text, a URL or a piece of a file.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            hide_frames(error)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

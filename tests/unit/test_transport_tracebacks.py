@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -13,7 +13,16 @@ import aiohttp.web
 import pytest
 import trustme
 
-from callbell_async import CallbellClient, ConfigurationError, Journal, RetryPolicy, SignatureError, TransportError
+from callbell_async import (
+    CallbellClient,
+    ConfigurationError,
+    Journal,
+    MessageCreated,
+    RetryPolicy,
+    SignatureError,
+    TemplateMessage,
+    TransportError,
+)
 from callbell_async.sandbox import Fault, Sandbox, SandboxResponse
 from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import (
@@ -195,6 +204,34 @@ async def test_a_failed_message_of_a_run_shows_no_secret_in_its_local_variables(
     assert result.error is not None
     assert_no_secrets(result.error)
     assert_no_secrets_in_locals(result.error)
+
+
+RECEIVED = MessageCreated(key="4f0c", status="received", channel="whatsapp", sender=NUMBER)
+TEMPLATE = TemplateMessage(
+    to=NUMBER, template_uuid="d980fb66fd5043d3ace1aa06ba044342", optin_contact=True, values=[TEXT]
+)
+COMBINED: dict[str, Callable[[CallbellClient, Journal], Awaitable[object]]] = {
+    "send, journal": lambda callbell, journal: callbell.send(MESSAGE, journal=journal),
+    "reply": lambda callbell, _: callbell.reply(RECEIVED, text=TEXT),
+    "reply, journal": lambda callbell, journal: callbell.reply(RECEIVED, text=TEXT, journal=journal),
+    "the window": lambda callbell, _: callbell.send_in_window(MESSAGE, fallback=TEMPLATE),
+    "the message in the window": lambda callbell, journal: callbell.send_in_window(
+        MESSAGE, fallback=TEMPLATE, contact_uuid="c", journal=journal
+    ),
+    "a contact": lambda callbell, _: callbell.contacts.get_by_phone(NUMBER),
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+@pytest.mark.parametrize("call", COMBINED.values(), ids=COMBINED)
+async def test_a_failed_combined_call_shows_no_secret_in_its_local_variables(
+    scenario: Scenario, call: Callable[[CallbellClient, Journal], Awaitable[object]], tmp_path: Path
+) -> None:
+    """The same for a message with a journal, a reply, a message with a fallback, and the contact with a number."""
+    async with scenario() as callbell:
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - each scenario has its own, and other tests name it
+            await call(callbell, Journal(tmp_path / "messages.db"))
+    assert_no_secrets_in_locals(caught.value)
 
 
 async def test_a_cancelled_send_shows_no_secret_in_its_local_variables() -> None:
