@@ -22,10 +22,13 @@ from callbell_async.models.messages import BotStatus
 from callbell_async.models.unset import UNSET, Unset
 from callbell_async.wire import load_one, load_whole
 
-__all__ = ["ContactsEndpoint"]
+__all__ = ["ContactsEndpoint", "TagLocks"]
 
 CustomFieldValue = str | Sequence[str] | None
 """A string for text, email, number, date (`YYYY-MM-DD`) and dropdown fields; a list of strings for a checkbox."""
+
+TagLocks = weakref.WeakValueDictionary[str, asyncio.Lock]
+"""A lock for each contact whose tags are being changed: one for a client and those that `with_options` derives."""
 
 _contact = load_one(Contact, "contact")
 
@@ -33,9 +36,9 @@ _contact = load_one(Contact, "contact")
 class ContactsEndpoint(ConversationCalls):
     """Contacts: `callbell.contacts`. Source: Callbell's Contacts API."""
 
-    def __init__(self, pipeline: PipelineProvider) -> None:
+    def __init__(self, pipeline: PipelineProvider, tag_locks: TagLocks) -> None:
         super().__init__(pipeline)
-        self._tag_locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._tag_locks = tag_locks
 
     def list(
         self,

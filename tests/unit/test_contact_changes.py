@@ -127,9 +127,11 @@ async def test_a_change_that_is_always_lost_is_an_error(
 async def test_concurrent_changes_are_all_kept(
     callbell: CallbellClient, sandbox: Sandbox, contact: SandboxContact
 ) -> None:
-    """Concurrent calls of one client for one contact wait for each other, so no tag is lost."""
+    """Concurrent calls of one client, with other options too, for one contact wait for each other, so no tag is lost."""
     names = [f"tag {index}" for index in range(20)]
-    await asyncio.gather(*(callbell.contacts.add_tags(contact.uuid, name) for name in names))
+    clients = [callbell, callbell.with_options(timeout=5.0)] * 10
+    calls = [client.contacts.add_tags(contact.uuid, name) for client, name in zip(clients, names, strict=True)]
+    await asyncio.gather(*calls)
     assert sorted(contact.tags) == sorted(["lead", "Sales", *names])
     assert methods(sandbox).count("PATCH") == 20
 
