@@ -13,13 +13,13 @@ from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.errors import ClientClosedError
 from callbell_async.http.addresses import is_any_address, is_public_address
 from callbell_async.http.download import Download, open_download
-from callbell_async.http.failures import HiddenFrames
 from callbell_async.http.pipeline import PipelineHandle
 from callbell_async.journal import Journal
 from callbell_async.models.events import MessageCreated
 from callbell_async.models.message_parts import Attachment
 from callbell_async.models.messages import Message, TemplateMessage, TextMessage
 from callbell_async.models.receipts import MessageReceipt, WindowReceipt
+from callbell_async.tracebacks import HiddenFrames
 
 __all__ = ["CombinedCalls"]
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 from callbell_async.endpoints.messages import read_receipt, send_request
 from callbell_async.errors import CallbellError, DuplicateMessageError, JournalError, Outcome
-from callbell_async.http.failures import HiddenFrames
 from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.requests import CallState
 from callbell_async.journal import IN_FLIGHT, ClaimRequest, Journal, Row, claim_queue_of, duplicate_error, writer_of
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import SendResult
+from callbell_async.tracebacks import HiddenFrames
 from callbell_async.wire import dump_keyed_message
 
 __all__ = ["SingleSends"]

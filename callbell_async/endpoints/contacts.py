@@ -14,12 +14,12 @@ from callbell_async.endpoints.base import PipelineProvider
 from callbell_async.endpoints.contact_changes import change_tags, check_tags, run_steps, with_tags, without_tags
 from callbell_async.endpoints.conversations import ConversationCalls
 from callbell_async.errors import ConfigurationError
-from callbell_async.http.failures import HiddenFrames
 from callbell_async.http.pagination import Paginator, load_page
 from callbell_async.models.account import DeletionResponse
 from callbell_async.models.contacts import Contact, HistoryMessage, ReplyWindow, reply_window
 from callbell_async.models.messages import BotStatus
 from callbell_async.models.unset import UNSET, Unset
+from callbell_async.tracebacks import HiddenFrames
 from callbell_async.wire import load_one, load_whole
 
 __all__ = ["ContactsEndpoint", "TagLocks"]

@@ -16,13 +16,14 @@ from yarl import URL
 
 from callbell_async.asyncio_tools import wait_uncancelled
 from callbell_async.errors import ConfigurationError, DownloadError, Outcome
-from callbell_async.http.failures import HiddenFrames, classify, hide_frames
+from callbell_async.http.failures import classify
 from callbell_async.http.inflate import PIECE, Inflater
 from callbell_async.http.options import MAX_HEADER, MAX_HEADERS, default_user_agent
 from callbell_async.http.saved_file import SavedFile
 from callbell_async.models.file_names import media_type, safe_file_name
 from callbell_async.models.message_parts import Attachment, AttachmentKind
 from callbell_async.models.validation import check_url
+from callbell_async.tracebacks import HiddenFrames, hide_frames
 
 __all__ = ["Download", "open_download"]
 

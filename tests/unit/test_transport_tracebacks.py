@@ -17,12 +17,15 @@ from callbell_async import (
     CallbellClient,
     ConfigurationError,
     Journal,
+    JournalError,
     MessageCreated,
     RetryPolicy,
     SignatureError,
     TemplateMessage,
     TransportError,
+    limits,
 )
+from callbell_async.limits import PostgresRateLimiter, RedisRateLimiter
 from callbell_async.sandbox import Fault, Sandbox, SandboxResponse
 from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import (
@@ -276,6 +279,13 @@ REFUSALS: dict[str, Callable[[], object]] = {
     "aiohttp: another argument": lambda: add_webhook_route(
         aiohttp.web.Application(), "/hook", print, secret=TOKEN, queue_size=0
     ),
+    "Redis: a parameter": lambda: RedisRateLimiter(f"redis://anna:{TOKEN}@127.0.0.1?socket_timeuot=1"),
+    "Redis: a value": lambda: RedisRateLimiter(f"redis://anna:{TOKEN}@127.0.0.1?socket_timeout=soon"),
+    "Redis: another argument": lambda: RedisRateLimiter(f"redis://anna:{TOKEN}@127.0.0.1", limit=0),
+    "PostgreSQL: a parameter": lambda: PostgresRateLimiter(f"postgresql://anna:{TOKEN}@127.0.0.1/db?timeuot=1"),
+    "a limiter: a wrong URL": lambda: limits.from_url(f"http://anna:{TOKEN}@127.0.0.1"),
+    "a journal: no name": lambda: Journal.connect(f"postgresql://anna:{TOKEN}@127.0.0.1/db"),
+    "a journal: a wrong URL": lambda: Journal.connect(f"postgresql://anna:@{TOKEN}@127.0.0.1/db?name=spring"),
     "a wrong signature": lambda: verify_signature(b"{}", f"t=1,v1={'0' * 64}", TOKEN),
     "a wrong tolerance": lambda: verify_signature(b"{}", None, TOKEN, tolerance=-1.0),
     "a wrong secret to sign with": lambda: sign(b"{}", f"'{TOKEN}'"),
@@ -284,7 +294,7 @@ REFUSALS: dict[str, Callable[[], object]] = {
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 def test_a_refused_argument_shows_no_secret_in_its_local_variables(refusal: Callable[[], object]) -> None:
-    """A token or a webhook secret is in no local variable when it, or another argument beside it, is refused."""
+    """A token, a webhook secret or a password is in no local variable when it, or another argument beside it, is refused."""
     with pytest.raises((ConfigurationError, SignatureError)) as caught:
         refusal()
     assert_no_secrets(caught.value)
@@ -305,6 +315,17 @@ def test_a_refused_argument_of_the_sandbox_shows_no_webhook_secret(refusal: Call
     """The sandbox's webhook secret is in no local variable when it, or another argument beside it, is refused."""
     with pytest.raises(ValueError, match=r"cats|contacts|webhook secret") as caught:
         refusal()
+    assert_no_secrets(caught.value)
+    assert_no_secrets_in_locals(caught.value)
+
+
+async def test_a_journal_that_is_not_reached_shows_no_password_in_its_local_variables() -> None:
+    """A password in the URL of PostgreSQL is not shown when the server can't be reached."""
+    with nobody_listening() as url:
+        address = url.removeprefix("http://")
+        journal = Journal.connect(f"postgresql://anna:{TOKEN}@{address}/db?name=spring")
+        with pytest.raises(JournalError, match="can't connect") as caught:
+            await journal.open()
     assert_no_secrets(caught.value)
     assert_no_secrets_in_locals(caught.value)
 
