@@ -71,7 +71,8 @@ class Sheet:
         """Return the rows that are not empty, each with its number in the sheet, from 1. All have the same number of cells."""
         number = 0
         try:
-            for number, values in enumerate(self._sheet.iter_rows(), 1):
+            # python-calamine before 0.9 panics on a sheet without cells.
+            for number, values in enumerate(self._sheet.iter_rows() if self._sheet.height else (), 1):
                 cells = [cell_text(value) for value in values]
                 if any(cell.strip() for cell in cells):
                     yield number, cells
