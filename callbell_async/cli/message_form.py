@@ -61,6 +61,8 @@ _SCIENTIFIC_REMEDY = (
     "is in scientific notation, and its last digits are lost; in the spreadsheet, format the column as text or as a number "
     "without decimals, and save the file again"
 )
+_NATIONAL = re.compile(r"[\s(]*0[\s(]*[1-9](?:[^0-9a-zA-Z]*[0-9]){5,12}\s*")
+"""One number as it is dialled inside its country."""
 _APOSTROPHES = ("'", "\N{LEFT SINGLE QUOTATION MARK}", "\N{RIGHT SINGLE QUOTATION MARK}")
 
 
@@ -108,6 +110,7 @@ class MessagePlan:
         _check_combination(form, self._kind, self._media_kind)
         self._channel = form.channel
         self._parse = recipient_parser(form)
+        self._may_be_national = form.region is None and form.channel == WHATSAPP
         self._to = to
         self._bsuid = bsuid
         self._key = key
@@ -184,8 +187,13 @@ class MessagePlan:
         # A new one in any case: the error that was raised keeps the frames of its traceback in memory.
         if value is None:
             return InvalidMessageError(error.field, error.reason)
-        remedy = _number_remedy(value.fill(cells)) if error.field == "to" else None
-        return InvalidMessageError(value.source, remedy or error.reason)
+        if error.field != "to":
+            return InvalidMessageError(value.source, error.reason)
+        number = value.fill(cells)
+        reason = _number_remedy(number) or error.reason
+        if self._may_be_national and _NATIONAL.fullmatch(number):
+            reason += ", or name its country with --region, such as --region NL"
+        return InvalidMessageError(value.source, reason)
 
     def _message(self, cells: Mapping[str, str]) -> Message:
         message = self._build(cells)

@@ -134,12 +134,20 @@ def test_wrong_use_is_one_line(csv_file: Path, content: str, arguments: list[str
     [
         (["nothing"], "callbell-async: No such command 'nothing' (see callbell-async --help)\n"),
         (["--nothing"], "callbell-async: No such option '--nothing' (see callbell-async --help)\n"),
+        (
+            ["sendmany"],
+            "callbell-async: No such command 'sendmany'; did you mean send-many or send? (see callbell-async --help)\n",
+        ),
+        (
+            ["me", "--jsn"],
+            "callbell-async: No such option '--jsn'; did you mean --json? (see callbell-async me --help)\n",
+        ),
         (["send-many"], "callbell-async: Missing argument 'FILE' (see callbell-async send-many --help)\n"),
         (["contacts", "nothing"], "callbell-async: No such command 'nothing' (see callbell-async contacts --help)\n"),
     ],
 )
 def test_wrong_commands_and_options_are_one_line(arguments: list[str], said: str) -> None:
-    """An unknown command or option is one line, with the status 2 and the command for help."""
+    """An unknown command or option is one line, with the status 2, the name that may be meant, and the command for help."""
     result = run(*arguments)
     assert result.exit_code == 2
     assert result.stderr.replace(": --nothing", " '--nothing'") == said

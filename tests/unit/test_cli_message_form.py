@@ -304,6 +304,20 @@ def test_an_empty_cell_inside_a_text_is_reported(form: MessageForm, option: str)
     assert isinstance(allowed, Message)
 
 
+@pytest.mark.parametrize("number", ["0612345678", "06 1234-5678", "(06) 12345678"])
+def test_a_national_number_is_refused_with_the_option_that_reads_it(number: str) -> None:
+    """Without --region, the error of a number with a leading 0 names --region; other errors don't."""
+    hint = "or name its country with --region, such as --region NL"
+    assert error_in(MessageForm(text="Hi"), {"to": number}).endswith(hint)
+    for other in ("nobody", "", "0", "+31"):
+        assert "--region" not in error_in(MessageForm(text="Hi"), {"to": other})
+    with pytest.raises(InvalidMessageError, match=hint):
+        message_to(number, MessageForm(text="Hi"))
+    with pytest.raises(InvalidMessageError) as refused:
+        message_to("0612", MessageForm(text="Hi", region="NL"))
+    assert "--region" not in str(refused.value)
+
+
 def test_an_error_of_one_message_names_the_option() -> None:
     """Without rows an error names what was typed."""
     with pytest.raises(InvalidMessageError, match=r"^TO: is not a telephone number"):
