@@ -135,6 +135,15 @@ if TYPE_CHECKING:
     )
     from callbell_async.models.results import SendReport as SendReport, SendResult as SendResult
     from callbell_async.models.unset import UNSET as UNSET
+    from callbell_async.observe import (
+        AttemptInfo as AttemptInfo,
+        CallInfo as CallInfo,
+        EventInfo as EventInfo,
+        Observer as Observer,
+        RequestInfo as RequestInfo,
+        RunInfo as RunInfo,
+        RunSummary as RunSummary,
+    )
     from callbell_async.recipients.opt_outs import OptOutList as OptOutList
     from callbell_async.recipients.parser import RecipientParser as RecipientParser
 else:
@@ -268,6 +277,15 @@ else:
             "SendResult",
         ),
         "callbell_async.models.unset": ("UNSET",),
+        "callbell_async.observe": (
+            "AttemptInfo",
+            "CallInfo",
+            "EventInfo",
+            "Observer",
+            "RequestInfo",
+            "RunInfo",
+            "RunSummary",
+        ),
         "callbell_async.recipients.opt_outs": ("OptOutList",),
         "callbell_async.recipients.parser": ("RecipientParser",),
     }

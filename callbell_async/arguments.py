@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -23,6 +24,7 @@ __all__ = [
     "check_instance",
     "check_seconds",
     "check_secret",
+    "check_string_list",
     "check_token",
     "is_insecure",
 ]
@@ -71,6 +73,18 @@ def check_flag(name: str, value: object) -> None:
     """Refuse a value that is not a boolean: the strings `"no"` and `"false"` of an environment variable are true in Python."""
     if not isinstance(value, bool):
         raise ConfigurationError(f"{name}={value!r}: must be True or False")
+
+
+def check_string_list(name: str, value: object) -> list[str]:
+    """Return the strings of an iterable; one string alone is refused, because it would be taken letter by letter."""
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        items = list(value)
+        if all(isinstance(item, str) for item in items):
+            return items
+    found = "one string" if isinstance(value, str) else type(value).__name__
+    raise ConfigurationError(
+        f'{name}: must be a list of strings, not {found}; write {name}=["…"], also for a single one'
+    )
 
 
 def check_instance(name: str, value: object, cls: type[T], remedy: str) -> T:

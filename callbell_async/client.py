@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import os
 import warnings
-from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,7 +22,6 @@ from callbell_async.arguments import (
     check_instance,
     check_seconds,
     check_token,
-    is_insecure,
 )
 from callbell_async.asyncio_tools import run_shielded
 from callbell_async.bulk import DEFAULT_STOP_ON, FIRST_WORKERS, MAX_WORKERS, SendRun, SingleSends
@@ -38,9 +38,10 @@ from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.endpoints.teams import CustomStatusesEndpoint, TeamsEndpoint
 from callbell_async.endpoints.templates import TemplatesEndpoint
 from callbell_async.endpoints.webhooks import WebhooksEndpoint
-from callbell_async.errors import ClientClosedError, ConfigurationError
-from callbell_async.http.options import TransportOptions, default_user_agent
-from callbell_async.http.pipeline import RequestPipeline
+from callbell_async.errors import ConfigurationError
+from callbell_async.http.connections import default_connections, open_file_limit, setup_warnings
+from callbell_async.http.options import TransportOptions, check_extra_headers, default_user_agent
+from callbell_async.http.pipeline import ClientLife, PipelineHandle, RequestPipeline
 from callbell_async.http.requests import CallState, Request, build_query
 from callbell_async.http.responses import read_any
 from callbell_async.http.retry import RetryPolicy
@@ -52,13 +53,10 @@ from callbell_async.models.journal import ReconcileReport, RefreshReport
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import Item, SendResult
+from callbell_async.models.unset import UNSET, Unset
+from callbell_async.observe import Observer, observers_from
 from callbell_async.recipients.opt_outs import OptOutList
 from callbell_async.wire import dump_json
-
-try:
-    import resource
-except ModuleNotFoundError:  # pragma: no cover - not on Windows
-    resource = None  # type: ignore[assignment]
 
 __all__ = ["DEFAULT_BASE_URL", "CallbellClient"]
 
@@ -97,6 +95,7 @@ class CallbellClient(CombinedCalls):
         session: Your own `aiohttp.ClientSession`, for a proxy, tracing or TLS settings. It is not closed, and the size of its pool
             counts instead of `max_connections`.
         user_agent: The `User-Agent` header; by default the versions of this library, aiohttp and Python.
+        observer: An `Observer` of all calls and runs, or a sequence of them.
 
     Attributes:
         closed: Whether the client was closed.
@@ -117,6 +116,7 @@ class CallbellClient(CombinedCalls):
         rate_limit: int | RateLimiter | None = 300,
         session: aiohttp.ClientSession | None = None,
         user_agent: str | None = None,
+        observer: Observer | Sequence[Observer] | None = None,
     ) -> None:
         given = Secret(os.environ.get("CALLBELL_TOKEN") if token is None else token)
         # Any other argument may be refused below, and a traceback shows the local variables of this frame.
@@ -136,8 +136,9 @@ class CallbellClient(CombinedCalls):
                 "session", session, aiohttp.ClientSession, "pass a session of aiohttp itself, or leave it out"
             )
         user_agent = default_user_agent() if user_agent is None else check_header("user_agent", user_agent)
-        files = math.inf if session is not None else _open_file_limit()
-        for text in _setup_warnings(self._base_url, max_connections, files):
+        observers = observers_from(observer)
+        files = math.inf if session is not None else open_file_limit()
+        for text in setup_warnings(self._base_url, max_connections, files, least=FIRST_WORKERS, most=MAX_WORKERS):
             warnings.warn(text, stacklevel=2)
         options = TransportOptions(
             base_url=self._base_url,
@@ -146,12 +147,21 @@ class CallbellClient(CombinedCalls):
             ),
             timeout=timeout,
             connect_timeout=connect_timeout,
-            max_connections=_default_connections(files) if max_connections is None else max_connections,
+            max_connections=default_connections(files, most=MAX_WORKERS)
+            if max_connections is None
+            else max_connections,
         )
         self._transport = Transport(options, session)
+        pipeline = RequestPipeline(
+            self._transport, retry=retry, rate_limit=limiter, observers=observers, base_url=self._base_url
+        )
         self._runs: set[SendRun] = set()
-        self._pipeline = pipeline = _PipelineHandle(RequestPipeline(self._transport, retry=retry, rate_limit=limiter))
-        self._single_sends = SingleSends(pipeline)
+        self._base: CallbellClient | None = None
+        self._use(PipelineHandle(pipeline, ClientLife()))
+        self._single_sends = SingleSends(self._pipeline)
+
+    def _use(self, pipeline: PipelineHandle) -> None:
+        self._pipeline = pipeline
         self.messages = MessagesEndpoint(pipeline)
         self.contacts = ContactsEndpoint(pipeline)
         self.channels = ChannelsEndpoint(pipeline)
@@ -168,10 +178,13 @@ class CallbellClient(CombinedCalls):
         if not hasattr(self, "_pipeline"):
             # A traceback shows it in `__init__`, when an argument was refused.
             return f"<{type(self).__name__} not built>"
-        state = "closed" if self._pipeline.closed else "open" if self._pipeline.loop else "not opened yet"
-        return f"<{type(self).__name__} {self._base_url} {state}>"
+        life = self._pipeline.life
+        state = "closed" if life.closed else "open" if life.loop else "not opened yet"
+        derived = " with_options" if self._base is not None else ""
+        return f"<{type(self).__name__} {self._base_url} {state}{derived}>"
 
     async def __aenter__(self) -> Self:
+        self._refuse_derived("`async with`")
         self._pipeline()
         return self
 
@@ -183,7 +196,9 @@ class CallbellClient(CombinedCalls):
     def __del__(self) -> None:
         # A client whose arguments were refused has no pipeline.
         pipeline = getattr(self, "_pipeline", None)
-        if pipeline is not None and not pipeline.closed and self._transport.close_nowait():
+        if pipeline is None or pipeline.life.closed or self._base is not None:
+            return
+        if self._transport.close_nowait():
             warnings.warn(
                 f"unclosed {self!r}; use `async with` or `await close()`", ResourceWarning, source=self, stacklevel=2
             )
@@ -191,7 +206,62 @@ class CallbellClient(CombinedCalls):
     @property
     def closed(self) -> bool:
         """Whether the client was closed."""
-        return self._pipeline.closed
+        return self._pipeline.life.closed
+
+    def with_options(
+        self,
+        *,
+        timeout: float | Unset | None = UNSET,
+        retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+        observer: Observer | Sequence[Observer] | None = None,
+    ) -> Self:
+        """Return a client with other options, which shares the connection pool, the rate limit, the retry budget and the pauses.
+
+        ```python
+        fast = callbell.with_options(timeout=5.0, retry=RetryPolicy.web_request())
+        receipt = await fast.send(message)
+        ```
+
+        It costs little to make, and its calls cost the same as those of this client. It has every method of a client, but it can't be
+        closed, nor entered with `async with`: it is open as long as the client from which it comes. A client with options can itself
+        make others.
+
+        Args:
+            timeout: The seconds for one attempt, more than 0; `None` for no limit. By default that of this client. If processes share
+                a rate limiter, its `request_timeout` must be at least this long.
+            retry: The `RetryPolicy`; by default that of this client.
+            headers: Headers of each request, added to those of this client; a header of the same name replaces one that an earlier
+                `with_options` has added. The headers that this library sets itself can't be replaced.
+            observer: An `Observer`, or a sequence of them, called after those of this client.
+
+        Returns:
+            The client with these options.
+
+        Raises:
+            ConfigurationError: An argument has another type or is out of range. The text quotes no header's value.
+        """
+        if timeout is not UNSET:
+            check_seconds("timeout", timeout, positive=True, optional=True)
+        if retry is not None:
+            check_instance("retry", retry, RetryPolicy, "RetryPolicy(attempts=1) never retries")
+        pipeline = self._pipeline.pipeline.derive(
+            timeout=timeout,
+            retry=retry,
+            headers={} if headers is None else check_extra_headers(headers),
+            observers=observers_from(observer),
+        )
+        derived = copy.copy(self)
+        # A reference, because a client that is garbage-collected closes its pool.
+        derived._base = self if self._base is None else self._base
+        derived._use(PipelineHandle(pipeline, self._pipeline.life))
+        return derived
+
+    def _refuse_derived(self, action: str) -> None:
+        if self._base is not None:
+            raise ConfigurationError(
+                f"{action}: a client made by with_options can't be opened or closed; use the client from which it comes"
+            )
 
     async def close(self) -> None:
         """Close the client: its runs end as if they were cancelled, then the pool and the rate limiter close.
@@ -200,8 +270,10 @@ class CallbellClient(CombinedCalls):
 
         Raises:
             JournalError: A journal that `send` has opened could not be written.
+            ConfigurationError: The client was made by `with_options`.
         """
-        self._pipeline.closed = True
+        self._refuse_derived("close")
+        self._pipeline.life.closed = True
         # A cancel scope around this must not take the runs' shutdown time away.
         await run_shielded(self._close)
 
@@ -240,7 +312,7 @@ class CallbellClient(CombinedCalls):
         if journal is None:
             return await self.messages.send(message)
         check_instance("journal", journal, Journal, 'pass Journal("messages.db")')
-        return await self._single_sends.send(message, journal)
+        return await self._single_sends.send(message, journal, self._pipeline)
 
     def send_many(
         self,
@@ -364,36 +436,6 @@ class CallbellClient(CombinedCalls):
         return await self._pipeline().run(CallState(request), read_any)
 
 
-class _PipelineHandle:
-    """Provides the request pipeline while the client is open, on the event loop of its first call.
-
-    Holds no reference to the client, so that an unclosed client can be garbage-collected, and warn.
-    """
-
-    def __init__(self, pipeline: RequestPipeline) -> None:
-        self._pipeline = pipeline
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.closed = False
-
-    def __call__(self) -> RequestPipeline:
-        """Return the pipeline; raises `ClientClosedError`, or `ConfigurationError` on another event loop than the first."""
-        if self.closed:
-            raise ClientClosedError("the client is closed; build a new one")
-        loop = asyncio.get_running_loop()
-        if self.loop is not loop:
-            if self.loop is not None:
-                raise ConfigurationError(
-                    "the client belongs to another event loop (that of its first call); build one client for each loop"
-                )
-            self.loop = loop
-        return self._pipeline
-
-    async def close(self) -> None:
-        """Close the pipeline; a call that is in flight ends at once."""
-        self.closed = True
-        await self._pipeline.close()
-
-
 def _rate_limiter(rate_limit: object) -> RateLimiter | None:
     if rate_limit is None or isinstance(rate_limit, RateLimiter):
         return rate_limit
@@ -403,38 +445,3 @@ def _rate_limiter(rate_limit: object) -> RateLimiter | None:
     raise ConfigurationError(
         f"rate_limit: must be a whole number of requests a second, a RateLimiter, or None for no limit; not {found}"
     )
-
-
-# Standard streams, the event loop, a journal, a log, name resolution.
-_OTHER_FILES = 32
-
-
-def _default_connections(files: float) -> int:
-    """Return the size of the pool that suits `send_many`, or a smaller one that this number of open files allows."""
-    return int(max(1, min(MAX_WORKERS, files - _OTHER_FILES)))
-
-
-def _setup_warnings(base_url: str, max_connections: int | None, files: float) -> Iterator[str]:
-    """Yield a text for each setting that works but is risky; `files` is the number of files that the process may open."""
-    if is_insecure(base_url):
-        yield (
-            f"base_url {base_url} is plain http to another host: the token and all messages cross the network unencrypted; use https"
-        )
-    if max_connections is None and _default_connections(files) < FIRST_WORKERS:
-        yield (
-            f"this process may open {files} files, too few for {FIRST_WORKERS} connections; "
-            f"raise the limit (ulimit -n {MAX_WORKERS + _OTHER_FILES}), or set max_connections to send more slowly"
-        )
-    elif max_connections is not None and max_connections + _OTHER_FILES > files:
-        yield (
-            f"this process may open {files} files, too few for max_connections={max_connections}; "
-            f"raise the limit (ulimit -n {max_connections + _OTHER_FILES}) or lower max_connections"
-        )
-
-
-def _open_file_limit() -> float:
-    """Return the number of files and sockets that the process may open; infinity if the system has no limit."""
-    if resource is None:
-        return math.inf
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return math.inf if soft == resource.RLIM_INFINITY else soft

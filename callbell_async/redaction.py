@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-__all__ = ["json_scalars", "mask_path", "redact", "sent_values"]
+__all__ = ["json_scalars", "mask_path", "mask_url", "redact", "sent_values"]
 
 _PUBLIC_FIELDS = frozenset(
     {"from", "type", "template_uuid", "channel_uuid", "team_uuid", "fields", "bot_status", "optin_contact"}
@@ -48,6 +48,15 @@ def mask_path(path: str) -> str:
     return "/".join(
         "…" if _looks_like_phone_number(unquote(part)) else part for part in path.partition("?")[0].split("/")
     )
+
+
+def mask_url(url: str | None) -> str:
+    """Return the repr of a URL without its path and query, either of which may hold a secret."""
+    if url is None:
+        return repr(url)
+    scheme, separator, rest = url.partition("://")
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    return repr(f"{scheme}{separator}{host}/…" if separator else "…")
 
 
 def _looks_like_phone_number(part: str) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from callbell_async.bulk.run_watch import RunWatch
 from callbell_async.errors import APIError, CallbellError, OutageError, Outcome, ServerError, TransportError
 from callbell_async.http.attempt_gate import AfterFailure
 from callbell_async.http.requests import CallState
@@ -89,11 +90,14 @@ class OutageGate:
     Args:
         timeout: The seconds after which a paused run stops; 0 means that it never pauses.
         stop: Called with the error that stops the run.
+        watch: Reports the pauses.
     """
 
-    def __init__(self, timeout: float, stop: Callable[[OutageError], None]) -> None:
+    def __init__(self, timeout: float, stop: Callable[[OutageError], None], watch: RunWatch) -> None:
         self._outage = Outage(timeout)
         self._stop = stop
+        self._watch = watch
+        self.run = watch.info
         self._waiting: deque[tuple[CallState, asyncio.Future[None]]] = deque()
         self._probe: CallState | None = None
         self._probe_is_due = False
@@ -169,7 +173,11 @@ class OutageGate:
     def _update(self) -> None:
         """Open or close the gate as the outage has it, and see to the next probe."""
         self.failures = self._outage.failures
-        self.closed = self._outage.since is not None
+        was_closed, self.closed = self.closed, self._outage.since is not None
+        if self.closed and not was_closed:
+            self._watch.paused()
+        elif was_closed and not self.closed:
+            self._watch.resumed()
         if not self.closed:
             self._probe, self._probe_is_due = None, False
             if self._timer is not None:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Generator, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Sized,
+)
 from typing import Any
 
 from callbell_async.arguments import check_count, check_seconds
 from callbell_async.asyncio_tools import CancellationShield
 from callbell_async.bulk.pool_size import FIRST_WORKERS
 from callbell_async.bulk.result_queue import ResultQueue
+from callbell_async.bulk.run_watch import RunWatch
 from callbell_async.bulk.source import MessageSource
 from callbell_async.bulk.stop_rules import StopRules
 from callbell_async.bulk.worker_pool import WorkerPool
@@ -73,6 +83,8 @@ class SendRun:
             raise ConfigurationError(
                 f'journal: must be a Journal, such as Journal("spring.db"), not {type(journal).__name__}'
             )
+        length = len(messages) if isinstance(messages, Sized) else None
+        self._watch = RunWatch(messages=length, has_journal=journal is not None)
         self._pool = WorkerPool(
             MessageSource(messages),
             journal=journal,
@@ -81,6 +93,7 @@ class SendRun:
             rules=StopRules(stop_on),
             outage_timeout=outage_timeout,
             shutdown_timeout=shutdown_timeout,
+            watch=self._watch,
             exclude=exclude if exclude is None or isinstance(exclude, OptOutList) else OptOutList(exclude),
         )
         self._pipeline = pipeline
@@ -179,6 +192,7 @@ class SendRun:
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
         self._runs.add(self)
+        self._watch.started(pipeline.observers)
         self._pool.start(pipeline, results=results, queue=queue)
 
     @property
@@ -199,6 +213,12 @@ class SendRun:
                 self._shutdown = asyncio.ensure_future(pool.shut_down())
             await shield.wait(self._shutdown, pool.hurry)
         self._runs.discard(self)
+        self._watch.ended(
+            pool.counts,
+            duplicates=pool.duplicates,
+            seconds=pool.ended_at - self._started_at,
+            error=pool.stop_error or pool.failure or cancelled,
+        )
         if self._shutdown is not None:
             self._shutdown.result()
         if (error := shield.error or cancelled) is not None:

@@ -34,9 +34,14 @@ class SingleSends:
         self._active = 0
         self._idle: asyncio.Future[None] | None = None
 
-    async def send(self, message: Message, journal: Journal) -> MessageReceipt:
-        """Send a message unless the journal has it, and return its receipt; see `CallbellClient.send`."""
-        pipeline = await self._open(journal)
+    async def send(
+        self, message: Message, journal: Journal, provider: Callable[[], RequestPipeline] | None = None
+    ) -> MessageReceipt:
+        """Send a message unless the journal has it, and return its receipt; see `CallbellClient.send`.
+
+        `provider` is that of the client whose method was called, which `with_options` may have made.
+        """
+        pipeline = await self._open(journal, provider or self._pipeline)
         self._active += 1
         try:
             return await _send_once(pipeline, message, journal)
@@ -47,20 +52,20 @@ class SingleSends:
 
     async def find(self, key: str, journal: Journal, *, with_result: bool) -> Row | None:
         """Return the row of a message, or `None`; `with_result` waits for a result that is not written yet."""
-        await self._open(journal)
+        await self._open(journal, self._pipeline)
         writer = writer_of(journal)
         (row,) = await writer.find([key])
         if with_result and row is not None and row.state in IN_FLIGHT:
             (row,) = await writer.ask_flushed(lambda store: store.find([key]))
         return row
 
-    async def _open(self, journal: Journal) -> RequestPipeline:
+    async def _open(self, journal: Journal, provider: Callable[[], RequestPipeline]) -> RequestPipeline:
         """Open a journal if it is not open, and return the pipeline of a client that is still open."""
-        pipeline = self._pipeline()
+        pipeline = provider()
         if journal not in self._journals:
             async with self._opening:
                 # The client may have been closed meanwhile.
-                pipeline = self._pipeline()
+                pipeline = provider()
                 if journal not in self._journals:
                     await journal.open()
                     self._journals.add(journal)

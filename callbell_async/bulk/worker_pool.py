@@ -14,6 +14,7 @@ from callbell_async.bulk.journal_source import ClaimedMessage, JournalSource
 from callbell_async.bulk.outage import OutageGate
 from callbell_async.bulk.pool_size import PoolGrowth, worker_range
 from callbell_async.bulk.result_queue import ResultQueue
+from callbell_async.bulk.run_watch import RunWatch
 from callbell_async.bulk.source import MessageSource
 from callbell_async.bulk.stop_rules import StopRules
 from callbell_async.endpoints.messages import read_receipt, send_request
@@ -63,6 +64,7 @@ class WorkerPool:
         rules: Decides which error stops the run.
         outage_timeout: The seconds that the run pauses at the most while Callbell can't be reached.
         shutdown_timeout: The seconds that requests in flight have when the run is cancelled.
+        watch: Reports the run.
         exclude: The recipients that get nothing.
 
     Attributes:
@@ -87,6 +89,7 @@ class WorkerPool:
         rules: StopRules,
         outage_timeout: float,
         shutdown_timeout: float,
+        watch: RunWatch,
         exclude: OptOutList | None = None,
     ) -> None:
         self._input = source
@@ -95,6 +98,7 @@ class WorkerPool:
         self._concurrency = concurrency
         self._on_result = on_result
         self._rules = rules
+        self._watch = watch
         self._exclude = exclude
         self._shutdown_timeout = shutdown_timeout
         self._queue: ResultQueue | None = None
@@ -116,7 +120,7 @@ class WorkerPool:
         self.results: dict[int, SendResult] | None = None
         self.stop_error: BaseException | None = None
         self.failure: BaseException | None = None
-        self.gate = OutageGate(outage_timeout, self.stop)
+        self.gate = OutageGate(outage_timeout, self.stop, watch)
         self.ended_at = 0.0
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -163,6 +167,7 @@ class WorkerPool:
         """Start no further attempt: requests in flight end, and every other message of the input is `SKIPPED` with this error."""
         if self.stop_error is None:
             self.stop_error = error
+            self._watch.stopped(error)
             self._source.drain(self._shutdown_timeout)
             self._end_attempts()
 
@@ -379,6 +384,7 @@ class WorkerPool:
             except Exception as error:
                 return SendResult(index, message, Outcome.NEVER_SENT, error=error)
         call.countdowns = self._countdowns
+        call.index = index
         worker.call = call
         try:
             try:
@@ -424,6 +430,8 @@ class WorkerPool:
             self.opted_out += result.is_opted_out
         if self.results is not None:
             self.results[result.index] = result
+        if self._watch.sees_messages:
+            self._watch.message_ended(result)
 
 
 def _cancelled_error(call: CallState, stop_error: BaseException | None) -> TransportError:

@@ -42,8 +42,13 @@ class Endpoint:
         json: Mapping[str, Any] | None = None,
     ) -> T:
         """Send `json`, without the values that are `UNSET`, to the path of these parts, and read the response with `load`."""
-        body = None if json is None else dump_json(_without_unset(json), field="json")
-        request = Request(method, build_path(*path) + build_query(query), body)
+        request = Request(
+            method,
+            build_path(*path) + build_query(query),
+            None if json is None else dump_json(_without_unset(json), field="json"),
+        )
+        # A traceback shows the local variables of this frame, and the request hides its body.
+        del json
         return await self._pipeline().run(
             CallState(request), lambda request, response: read_response(request, response, load)
         )

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from callbell_async.arguments import check_string_list
 from callbell_async.endpoints.base import PipelineProvider
 from callbell_async.endpoints.contact_changes import change_tags, check_tags, run_steps, with_tags, without_tags
 from callbell_async.endpoints.conversations import ConversationCalls
@@ -61,7 +62,7 @@ class ContactsEndpoint(ConversationCalls):
             load=load_page(Contact, "contacts"),
             filters={
                 "source": source,
-                "tags": tags,
+                "tags": None if tags is None else check_string_list("tags", tags),
                 "team_uuid": team_uuid,
                 "include_field_types": include_field_types,
             },
@@ -164,7 +165,7 @@ class ContactsEndpoint(ConversationCalls):
                 "identifier": identifier,
                 "source": source,
                 "name": name,
-                "tags": tags,
+                "tags": UNSET if tags is UNSET else check_string_list("tags", tags),
                 "custom_fields": custom_fields,
                 "assigned_user": assigned_user,
                 "team_uuid": team_uuid,
@@ -215,7 +216,7 @@ class ContactsEndpoint(ConversationCalls):
             load=_contact,
             json={
                 "name": name,
-                "tags": tags,
+                "tags": UNSET if tags is UNSET else check_string_list("tags", tags),
                 "custom_fields": custom_fields,
                 "assigned_user": assigned_user,
                 "unassign_user": unassign_user,

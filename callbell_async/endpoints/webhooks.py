@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from callbell_async.arguments import Secret, check_string_list
 from callbell_async.endpoints.base import Endpoint
 from callbell_async.http.pagination import Paginator, load_page
 from callbell_async.models.account import DeletionResponse, Webhook, WebhookDelivery
@@ -19,7 +20,8 @@ class WebhooksEndpoint(Endpoint):
         """Subscribe a URL to events. It replaces the account's present webhook.
 
         Args:
-            url: where Callbell posts the events: http or https, not localhost.
+            url: where Callbell posts the events: http or https, not localhost. It may hold the receiver's `url_secret`, for example
+                `https://shop.example.com/callbell?secret=…`.
             subscriptions: the names of the events, such as `message_created`.
 
         Returns:
@@ -28,13 +30,17 @@ class WebhooksEndpoint(Endpoint):
         Raises:
             APIError: Callbell refused the request.
             TransportError: no readable response came; its `outcome` states whether the change may have been made.
+            ConfigurationError: `subscriptions` is not a list of strings.
         """
+        given = Secret(url)
+        # The URL may hold a secret, and a traceback shows the local variables of this frame.
+        del url
         return await self._call(
             "POST",
             "webhooks",
             "subscribe",
             load=load_one(Webhook, "webhook"),
-            json={"url": url, "subscriptions": list(subscriptions)},
+            json={"url": given.value, "subscriptions": check_string_list("subscriptions", subscriptions)},
         )
 
     async def unsubscribe(self) -> DeletionResponse:
@@ -66,5 +72,9 @@ class WebhooksEndpoint(Endpoint):
             "webhooks",
             "events",
             load=load_page(WebhookDelivery, "webhook_events"),
-            filters={"status": status, "subscriptions": subscriptions, "items": items},
+            filters={
+                "status": status,
+                "subscriptions": None if subscriptions is None else check_string_list("subscriptions", subscriptions),
+                "items": items,
+            },
         )

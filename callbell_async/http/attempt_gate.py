@@ -7,6 +7,7 @@ from typing import Protocol
 
 from callbell_async.errors import CallbellError, Outcome
 from callbell_async.http.requests import CallState
+from callbell_async.observe import RunInfo
 
 __all__ = ["AfterFailure", "AttemptGate"]
 
@@ -29,10 +30,12 @@ class AttemptGate(Protocol):
         closed: Whether an attempt has to `wait` before it starts.
         failures: The number of failures since Callbell last responded. If it is not 0, `responded` is called
             after a successful attempt.
+        run: The run, for its observers.
     """
 
     closed: bool
     failures: int
+    run: RunInfo
 
     async def wait(self, call: CallState) -> None:
         """Return when the call may make its next attempt."""

@@ -34,8 +34,11 @@ from yarl import URL
 from callbell_async.http.options import MAX_HEADER, MAX_HEADERS, TransportOptions
 from callbell_async.http.payload import CONTENT_TYPE, JSON_TYPE
 from callbell_async.http.requests import CallState
+from callbell_async.logs import area_logger
 
-__all__ = ["DirectPath", "DirectResponse", "open_direct_path"]
+__all__ = ["DirectPath", "DirectResponse", "log_session_path", "open_direct_path"]
+
+_log = area_logger("http")
 
 TESTED_VERSIONS = frozenset({"3.14"})
 """The minor versions of aiohttp for which the tests cover the contract above."""
@@ -59,16 +62,32 @@ def open_direct_path(
     OpenTelemetry and Sentry do.
     """
     connector = session.connector
-    if (
-        connector is None
-        or type(session) is not _SESSION
-        or not _IS_ORIGINAL
-        or ".".join(aiohttp.__version__.split(".")[:2]) not in TESTED_VERSIONS
-        or session.trace_configs
-        or session._middlewares
-    ):
+    if connector is None or not _is_tested() or _is_changed(session):
         return None
     return DirectPath(session, connector, options, timeout)
+
+
+def log_session_path(session: aiohttp.ClientSession) -> None:
+    """Log that all requests go over the session, and why."""
+    if _is_tested():
+        _log.info("requests go over aiohttp's ClientSession, because something traces or replaces its requests")
+    else:
+        version = aiohttp.__version__
+        _log.warning(
+            "the direct path is disabled, because it was not tested with aiohttp %s: requests take more CPU time",
+            version,
+            extra={"callbell.aiohttp.version": version},
+        )
+
+
+def _is_tested() -> bool:
+    return ".".join(aiohttp.__version__.split(".")[:2]) in TESTED_VERSIONS
+
+
+def _is_changed(session: aiohttp.ClientSession) -> bool:
+    return (
+        type(session) is not _SESSION or not _IS_ORIGINAL or bool(session.trace_configs) or bool(session._middlewares)
+    )
 
 
 class DirectResponse:
@@ -172,7 +191,7 @@ def _prepare(
         method,
         # Without the path, which may hold a telephone number: aiohttp's errors quote the URL.
         URL(options.base_url, encoded=True),
-        headers=options.headers,
+        headers=options.all_headers,
         skip_auto_headers=None if has_body else CONTENT_TYPE,
         data=aiohttp.BytesPayload(b"", content_type=JSON_TYPE),
         loop=asyncio.get_running_loop(),

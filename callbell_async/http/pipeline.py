@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TypeVar
 
@@ -13,40 +13,86 @@ from callbell_async.errors import (
     APIError,
     CallbellError,
     ClientClosedError,
+    ConfigurationError,
     Outcome,
     RateLimitError,
     RequestTimeoutError,
     ResponseDecodeError,
 )
 from callbell_async.http.attempt_gate import AfterFailure, AttemptGate
+from callbell_async.http.reports import call_info, log_pause, log_retry, report_attempt
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import Response
-from callbell_async.http.retry import MAX_PAUSE, RetryBudget, RetryPolicy
+from callbell_async.http.retry import MAX_PAUSE, RetryPolicy
+from callbell_async.http.shared_state import SharedState
 from callbell_async.http.transport import Transport
 from callbell_async.limits.base import RateLimiter, TrackedSlot
-from callbell_async.redaction import mask_path
+from callbell_async.logs import area_logger
+from callbell_async.models.unset import UNSET, Unset
+from callbell_async.observe import CALL_MOMENTS, Observers
 
-__all__ = ["RequestPipeline"]
+__all__ = ["ClientLife", "PipelineHandle", "RequestPipeline"]
 
 T = TypeVar("T")
 
-_log = logging.getLogger("callbell_async")
+_log = area_logger("http")
 
 _NO_TIMEOUT: AbstractAsyncContextManager[None] = nullcontext()
 
 
 class RequestPipeline:
-    """The state that all calls of a client share: transport, retry policy, rate limiter, retry budget and pause."""
+    """The way of all calls of a client: its transport, its retry policy, its observers, and the state that its calls share.
 
-    def __init__(self, transport: Transport, *, retry: RetryPolicy, rate_limit: RateLimiter | None) -> None:
+    Args:
+        transport: Sends the requests.
+        retry: The retry policy.
+        rate_limit: The rate limiter; `None` for no limit, and with `shared`.
+        observers: The observers, if any.
+        base_url: The base URL, for the observers.
+        shared: The state of another pipeline that this one shares; `None` for a state of its own.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        retry: RetryPolicy,
+        rate_limit: RateLimiter | None,
+        observers: Observers | None = None,
+        base_url: str = "",
+        shared: SharedState | None = None,
+    ) -> None:
         self._transport = transport
         self._retry = retry
-        self._rate_limit = rate_limit
-        self._budget = RetryBudget()
-        self._paused_until = 0.0
-        self._limiter_started = rate_limit is None
-        self._limiter_lock = asyncio.Lock()
-        self._ended = False
+        self._shared = SharedState(rate_limit) if shared is None else shared
+        self._rate_limit = self._shared.rate_limit
+        self._base_url = base_url
+        self.observers = observers
+        self._call_observers = None if observers is None else observers.seeing(*CALL_MOMENTS)
+
+    def derive(
+        self,
+        *,
+        timeout: float | Unset | None,
+        retry: RetryPolicy | None,
+        headers: Mapping[str, str],
+        observers: Observers | None,
+    ) -> RequestPipeline:
+        """Return a pipeline that shares the pool and the state; `retry=None` keeps the policy."""
+        if timeout is UNSET:
+            timeout = self._transport.timeout
+        if observers is None or self.observers is None:
+            observers = observers or self.observers
+        else:
+            observers = self.observers.plus(observers)
+        return RequestPipeline(
+            self._transport.derive(timeout=timeout, headers=headers),
+            retry=retry or self._retry,
+            rate_limit=None,
+            observers=observers,
+            base_url=self._base_url,
+            shared=self._shared,
+        )
 
     @property
     def has_rate_limit(self) -> bool:
@@ -81,10 +127,15 @@ class RequestPipeline:
         Raises:
             CallbellError: Whatever `read` and the transport raise, with the outcome and the attempts of the whole call.
         """
+        observers = self._call_observers
+        if call.info is None and (observers is not None or _log.isEnabledFor(logging.DEBUG)):
+            return await self._run_reported(call, read, limit_queue_time=limit_queue_time, gate=gate)
+        info = call.info
         loop = asyncio.get_running_loop()
         limiter = self._rate_limit
-        if not self._limiter_started:
-            await self._start_limiter()
+        shared = self._shared
+        if not shared.limiter_started:
+            await shared.start_limiter()
         started = loop.time()
         held = 0
         while True:
@@ -92,7 +143,7 @@ class RequestPipeline:
                 queued = loop.time()
                 await gate.wait(call)
                 started += loop.time() - queued
-            if self._paused_until or not (limiter is None or limiter.try_acquire()):
+            if shared.paused_until or not (limiter is None or limiter.try_acquire()):
                 queued = loop.time()
                 await self._wait_for_slot(call, started + self._retry.timeout if limit_queue_time else None)
                 if not limit_queue_time:
@@ -107,6 +158,10 @@ class RequestPipeline:
                 slot = limiter.track_slot()
                 call.on_written = slot.written
             call.start_attempt()
+            if info is not None:
+                call.attempt_at = loop.time()
+                if observers is not None:
+                    observers.notify("attempt_started", info, call.attempts)
             try:
                 try:
                     response = await self._transport.exchange(call)
@@ -122,6 +177,9 @@ class RequestPipeline:
                     self._redact_token(error)
                 outcome = error.outcome
                 call.mark_failed(error)
+                if info is not None:
+                    seconds = loop.time() - call.attempt_at
+                    report_attempt(observers, info, call, outcome, getattr(error, "status", None), error, seconds)
                 then = AfterFailure.POLICY if gate is None else gate.failed(call, error, outcome)
                 idempotent = call.request.idempotent
                 if then is AfterFailure.HOLD and self._retry.may_retry(error, attempts=1, idempotent=idempotent):
@@ -133,43 +191,78 @@ class RequestPipeline:
                 )
                 if wait is None or then is AfterFailure.GIVE_UP:
                     raise
+                if info is not None and observers is not None:
+                    observers.notify("retry_scheduled", info, call.attempts, wait)
             else:
                 call.mark_accepted()
+                if info is not None:
+                    seconds = loop.time() - call.attempt_at
+                    report_attempt(observers, info, call, Outcome.ACCEPTED, response.status, None, seconds)
                 if gate is not None and gate.failures:
                     gate.responded()
-                if self._budget.spent:
-                    self._budget.record_success()
+                if shared.budget.spent:
+                    shared.budget.record_success()
                 return value
             await asyncio.sleep(wait)
 
     async def close(self) -> None:
         """Close the transport and, if it was started, the rate limiter. May be called twice."""
-        self._ended = True
+        self._shared.end()
         try:
             await self._transport.close()
         finally:
-            async with self._limiter_lock:
-                if self._rate_limit is not None and self._limiter_started:
-                    self._limiter_started = False
-                    await self._rate_limit.aclose()
+            await self._shared.close_limiter()
 
-    async def _start_limiter(self) -> None:
-        """Start the rate limiter before the first call; the calls that come in the meantime wait for it."""
-        async with self._limiter_lock:
-            if self._ended:
-                raise ClientClosedError("the client was closed before the rate limiter had started")
-            if self._rate_limit is not None and not self._limiter_started:
-                await self._rate_limit.start()
-                self._limiter_started = True
+    async def _run_reported(
+        self,
+        call: CallState,
+        read: Callable[[Request, Response], T],
+        *,
+        limit_queue_time: bool,
+        gate: AttemptGate | None,
+    ) -> T:
+        """Run the call, and report it to the log and to the observers."""
+        observers = self._call_observers
+        call.info = info = call_info(call, self._base_url, None if gate is None else gate.run)
+        if observers is not None:
+            observers.notify("call_started", info)
+        name = None
+        try:
+            return await self.run(call, read, limit_queue_time=limit_queue_time, gate=gate)
+        except BaseException as error:
+            name = type(error).__name__
+            if call.in_flight:
+                # Cancelled, or ended by an exception that is not one of this library's.
+                outcome = Outcome.UNKNOWN if call.written else Outcome.NEVER_SENT
+                seconds = asyncio.get_running_loop().time() - call.attempt_at
+                report_attempt(observers, info, call, outcome, None, error, seconds)
+            raise
+        finally:
+            if observers is not None:
+                observers.notify("call_ended", info, call.outcome, call.attempts, name)
 
     async def _wait_for_slot(self, call: CallState, deadline: float | None) -> None:
         """Wait for the end of a pause and for a slot; raises `RequestTimeoutError` at the deadline."""
+        observers = self._call_observers
+        if observers is None:
+            await self._acquire_slot(call, deadline)
+            return
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        observers.notify("waiting_started", call.info)
+        try:
+            await self._acquire_slot(call, deadline)
+        finally:
+            observers.notify("waiting_ended", call.info, loop.time() - started)
+
+    async def _acquire_slot(self, call: CallState, deadline: float | None) -> None:
+        shared = self._shared
         reason = "no slot within the rate limit in time"
         try:
             async with _NO_TIMEOUT if deadline is None else asyncio.timeout_at(deadline):
                 while True:
-                    while wait := self._pause_remaining():
-                        if deadline is not None and self._paused_until > deadline:
+                    while wait := shared.pause_remaining():
+                        if deadline is not None and shared.paused_until > deadline:
                             # A pause is never shortened.
                             reason = f"the client pauses for {wait:.0f} s after a 429, longer than this call may wait"
                             raise TimeoutError
@@ -177,7 +270,7 @@ class RequestPipeline:
                     if self._rate_limit is None:
                         return
                     await self._rate_limit.acquire()
-                    if not self._pause_remaining():
+                    if not shared.pause_remaining():
                         return
                     # A pause began while this call waited for its slot.
                     self._rate_limit.refund()
@@ -193,15 +286,14 @@ class RequestPipeline:
             call.mark_failed(error)
             raise error from None
 
-    def _pause_remaining(self) -> float:
-        """Return the seconds for which the whole client is paused; 0 if it is not."""
-        remaining = self._paused_until - asyncio.get_running_loop().time()
-        if remaining <= 0:
-            self._paused_until = 0.0
-        return max(0.0, remaining)
-
     def _wait_after(
-        self, call: CallState, error: CallbellError, *, attempts: int, started: float, limit_queue_time: bool
+        self,
+        call: CallState,
+        error: CallbellError,
+        *,
+        attempts: int,
+        started: float,
+        limit_queue_time: bool,
     ) -> float | None:
         """Return the seconds to wait before the next attempt, or `None` to give up; a 429 pauses the whole client."""
         now = asyncio.get_running_loop().time()
@@ -211,38 +303,74 @@ class RequestPipeline:
             error, attempts=attempts, elapsed=now - started, idempotent=idempotent, jitter=jitter
         )
         if isinstance(error, RateLimitError):
-            self._pause(error, now, self._retry.backoff(attempts, jitter=jitter))
+            self._pause(error, now, self._retry.backoff(attempts, jitter=jitter), call)
             if not limit_queue_time and self._retry.may_retry(error, attempts=attempts, idempotent=idempotent):
                 # The client's pause is this call's wait as well, and does not count.
                 return 0.0
             return wait
         if wait is not None:
-            wait = max(wait, self._budget.delay(now))
+            wait = max(wait, self._shared.budget.delay(now))
             if now - started + wait > self._retry.timeout:
                 return None
-            self._budget.spend(now)
-            _log.info(
-                "%s %s: attempt %d failed (%s), next in %.3f s",
-                call.request.method,
-                mask_path(call.request.path),
-                call.attempts,
-                type(error).__name__,
-                wait,
-            )
+            self._shared.budget.spend(now)
+            log_retry(call, error, wait)
         return wait
 
     def _redact_token(self, error: ResponseDecodeError) -> None:
         redacted = self._transport.redact_token(Response(error.status, error.headers, error.body))
         error.headers, error.body = dict(redacted.headers), redacted.body
 
-    def _pause(self, error: APIError, now: float, backoff: float) -> None:
-        # Several responses may ask for a pause; the longest counts, and no later response shortens it.
+    def _pause(self, error: APIError, now: float, backoff: float, call: CallState) -> None:
         asked = backoff if error.retry_after is None else error.retry_after
-        seconds = min(asked, MAX_PAUSE)
-        self._paused_until = max(self._paused_until, now + seconds)
-        if self._rate_limit is not None:
-            self._rate_limit.pause(seconds)
-        _log.warning("Callbell responded with 429: the client pauses for %.3f s", self._paused_until - now)
+        longer = self._shared.pause(now, min(asked, MAX_PAUSE))
+        log_pause(self._shared.paused_until - now)
+        if self._call_observers is not None:
+            self._call_observers.notify("client_paused", call.info, longer)
+
+
+class ClientLife:
+    """Whether a client is open. It is the same for the clients that `with_options` derives.
+
+    Attributes:
+        loop: The event loop of the first call; `None` before it.
+        closed: Whether the client was closed.
+    """
+
+    __slots__ = ("closed", "loop")
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.closed = False
+
+
+class PipelineHandle:
+    """Provides a request pipeline while its client is open, on the event loop of its first call.
+
+    Holds no reference to the client, so that an unclosed client can be garbage-collected, and warn.
+    """
+
+    def __init__(self, pipeline: RequestPipeline, life: ClientLife) -> None:
+        self.pipeline = pipeline
+        self.life = life
+
+    def __call__(self) -> RequestPipeline:
+        """Return the pipeline; raises `ClientClosedError`, or `ConfigurationError` on another event loop than the first."""
+        life = self.life
+        if life.closed:
+            raise ClientClosedError("the client is closed; build a new one")
+        loop = asyncio.get_running_loop()
+        if life.loop is not loop:
+            if life.loop is not None:
+                raise ConfigurationError(
+                    "the client belongs to another event loop (that of its first call); build one client for each loop"
+                )
+            life.loop = loop
+        return self.pipeline
+
+    async def close(self) -> None:
+        """Close the pipeline; a call that is in flight ends at once."""
+        self.life.closed = True
+        await self.pipeline.close()
 
 
 def _release_slot(slot: RateLimiter | TrackedSlot, call: CallState, error: BaseException) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import attrs
 
 from callbell_async.errors import CallbellError, ConfigurationError, Outcome
+from callbell_async.observe import CallInfo
 from callbell_async.redaction import mask_path
 
 __all__ = ["CallState", "Countdown", "Request", "build_path", "build_query"]
@@ -71,10 +72,23 @@ class CallState:
 
     `attempts` is the number of attempts started. `in_flight` is whether one has started and has not
     ended, and `written` whether it has begun to write its body. `on_written`, if any, is called by
-    `mark_written`. The first start is a step of each of the `countdowns`.
+    `mark_written`. The first start is a step of each of the `countdowns`. `index` is that of the message in the
+    input of its run. `info` is the call as observers see it, if it is reported, and `attempt_at` the time at which its last attempt
+    started.
     """
 
-    __slots__ = ("_outcome", "attempts", "countdowns", "in_flight", "on_written", "request", "written")
+    __slots__ = (
+        "_outcome",
+        "attempt_at",
+        "attempts",
+        "countdowns",
+        "in_flight",
+        "index",
+        "info",
+        "on_written",
+        "request",
+        "written",
+    )
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -83,6 +97,9 @@ class CallState:
         self.written = False
         self.on_written: Callable[[], None] | None = None
         self.countdowns: tuple[Countdown, ...] = ()
+        self.index: int | None = None
+        self.info: CallInfo | None = None
+        self.attempt_at = 0.0
         self._outcome = Outcome.NEVER_SENT
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Self
 
 import attrs
 
@@ -74,6 +75,34 @@ class RetryPolicy:
         for name in ("wait_initial", "wait_max", "timeout"):
             check_seconds(name, getattr(self, name), endless=True)
         check_flag("resend_unknown", self.resend_unknown)
+
+    @classmethod
+    def web_request(cls) -> Self:
+        """Return a policy for a message that a person waits for, such as in the handler of a web request.
+
+        - `attempts=3`: two retries are enough for a lost connection or a short failure. A failure that they do not overcome lasts longer
+          than a person waits.
+        - `wait_initial=0.1` and `wait_max=1.0`: the two waits together last at most 0.3 seconds.
+        - `timeout=5.0`: no attempt begins later than that. With `timeout=5.0` of the client for one attempt, the call ends within 10
+          seconds, which is below the limit of usual proxies and browsers (30 to 60 seconds). A 429 that asks for a longer pause fails at
+          once.
+
+        Which failures are retried is the same as by default: only those after which a retry can't create a duplicate.
+        """
+        return cls(attempts=3, wait_initial=0.1, wait_max=1.0, timeout=5.0)
+
+    @classmethod
+    def batch(cls) -> Self:
+        """Return a policy for messages that nobody waits for, such as those of a job at night.
+
+        - `attempts=10`, `wait_initial=1.0` and `wait_max=60.0`: the nine waits double from at most 1 second to at most 60. Together they
+          last up to 243 seconds, and half of that on average, so that a failure of a minute or two loses no message.
+        - `timeout=900.0`: no attempt begins more than 15 minutes after the call. That is also the longest pause that a client makes
+          because a 429 asks for it, so a call waits for the end of each such pause.
+
+        Which failures are retried is the same as by default: only those after which a retry can't create a duplicate.
+        """
+        return cls(attempts=10, wait_initial=1.0, wait_max=60.0, timeout=MAX_PAUSE)
 
     def wait_after(
         self, error: CallbellError, *, attempts: int, elapsed: float, idempotent: bool, jitter: float

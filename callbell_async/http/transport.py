@@ -6,6 +6,8 @@ import asyncio
 import functools
 import math
 import re
+from collections.abc import Callable, Mapping
+from weakref import WeakValueDictionary
 
 import aiohttp
 import attrs
@@ -14,7 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from callbell_async.errors import ClientClosedError
-from callbell_async.http.direct import DirectPath, DirectResponse, open_direct_path
+from callbell_async.http.direct import DirectPath, DirectResponse, log_session_path, open_direct_path
 from callbell_async.http.failures import failure_from, hide_frames
 from callbell_async.http.options import MAX_HEADER, MAX_HEADERS, TransportOptions
 from callbell_async.http.payload import CONTENT_TYPE, JSON_TYPE, TrackedPayload
@@ -29,24 +31,59 @@ MAX_BODY = 16 * 1024 * 1024
 
 
 class Transport:
-    """Sends requests over a pool of connections; opens its session on first use, closes only its own session."""
+    """Sends requests over a pool of connections; opens its session on first use, closes only its own session.
 
-    def __init__(self, options: TransportOptions, session: aiohttp.ClientSession | None = None) -> None:
+    Args:
+        options: The options.
+        session: A caller's session; `None` for an own one.
+        base: The transport whose pool this one uses, with other options: see `derive`.
+    """
+
+    def __init__(
+        self, options: TransportOptions, session: aiohttp.ClientSession | None = None, *, base: Transport | None = None
+    ) -> None:
         self._options = options
         self._session = session
-        self._owned = session is None
+        self._base = base
+        self._owned: bool = session is None if base is None else base._owned
         self._closed = False
         self._direct: DirectPath | None = None
-        self._timeouts = SharedTimeout(options.timeout)
+        # Those of all derived transports, too: one timer for each length.
+        self._shared_timeouts: WeakValueDictionary[float | None, SharedTimeout] = (
+            WeakValueDictionary() if base is None else base._shared_timeouts
+        )
+        self._timeouts = self._shared_timeouts.setdefault(options.timeout, SharedTimeout(options.timeout))
         self._aiohttp_timeout = aiohttp.ClientTimeout(total=None, sock_connect=options.connect_timeout)
-        # An own session has these headers already; a caller's session may have others of the same name.
-        self._headers = None if self._owned else options.headers
-        self._body_headers = None if self._owned else CIMultiDict({**options.headers, "Content-Type": JSON_TYPE})
-        self._url = functools.lru_cache(maxsize=256)(functools.partial(_build_url, options.base_url))
+        # An own session has its headers already; a caller's session may have others of the same name.
+        headers = options.extra_headers if self._owned else options.all_headers
+        self._headers = CIMultiDict(headers) if headers else None
+        self._body_headers = self._headers
+        if not self._owned:
+            self._body_headers = CIMultiDict({**options.all_headers, "Content-Type": JSON_TYPE})
+        self._url: Callable[[str], URL] = (
+            functools.lru_cache(maxsize=256)(functools.partial(_build_url, options.base_url))
+            if base is None
+            else base._url
+        )
+
+    def derive(self, *, timeout: float | None, headers: Mapping[str, str]) -> Transport:
+        """Return a transport over the same pool, with this timeout, and with these headers besides its own.
+
+        It is not closed: the transport with the pool closes for both.
+        """
+        options = attrs.evolve(self._options, timeout=timeout, extra_headers={**self._options.extra_headers, **headers})
+        return Transport(options, base=self if self._base is None else self._base)
+
+    @property
+    def timeout(self) -> float | None:
+        """The seconds for one attempt; `None` for no limit."""
+        return self._options.timeout
 
     @property
     def max_connections(self) -> float:
         """The most connections of the pool; infinity for a caller's session without a limit."""
+        if self._base is not None:
+            return self._base.max_connections
         if self._owned or self._session is None or self._session.connector is None:
             return self._options.max_connections
         connector = self._session.connector
@@ -147,7 +184,8 @@ class Transport:
         self._closed = True
         if self._session is not None and self._owned:
             # aiohttp would let a request wait for the rest of its response.
-            self._timeouts.close()
+            for timeouts in list(self._shared_timeouts.values()):
+                timeouts.close()
             await self._session.close()
 
     def close_nowait(self) -> bool:
@@ -161,6 +199,11 @@ class Transport:
         return True
 
     def _open(self) -> aiohttp.ClientSession:
+        if self._base is not None:
+            self._session = self._base._session or self._base._open()
+            if self._owned:
+                self._direct = open_direct_path(self._session, self._options, self._aiohttp_timeout)
+            return self._session
         if self._closed:
             raise ClientClosedError("the client was closed while this call waited")
         self._session = aiohttp.ClientSession(
@@ -173,6 +216,8 @@ class Transport:
             max_headers=MAX_HEADERS,
         )
         self._direct = open_direct_path(self._session, self._options, self._aiohttp_timeout)
+        if self._direct is None:
+            log_session_path(self._session)
         return self._session
 
 

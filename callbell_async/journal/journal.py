@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +21,7 @@ from callbell_async.journal.writer import JournalWriter, is_text
 from callbell_async.models.events import Event, MessageCreated, MessageStatusUpdated
 from callbell_async.models.journal import JournalEntry
 from callbell_async.models.message_status import MessageStatus
+from callbell_async.observe import Observer, Observers, observers_from
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 
 __all__ = ["Journal", "claim_queue_of", "writer_of"]
@@ -51,6 +52,7 @@ class Journal:
             transactions: the journal is then refused, or messages are sent twice.
         read_only: Whether to look at a journal only, also while another process sends with it.
         clock: Returns the time in seconds since 1970.
+        observer: An `Observer` of the batches that are written, or a sequence of them.
 
     Attributes:
         path: The path as given; `None` for a journal in PostgreSQL.
@@ -71,13 +73,22 @@ class Journal:
         risk_power_loss: bool = False,
         read_only: bool = False,
         clock: Callable[[], float] = time.time,
+        observer: Observer | Sequence[Observer] | None = None,
     ) -> None:
         if not os.fspath(path) or os.fspath(path) == ":memory:":
             raise ConfigurationError("path: give a file's path; a journal in memory would not outlive a crash")
         # The directory may be another when it is opened again.
         file = Path(path)
         connect = partial(SQLiteStore, file.absolute(), read_only=read_only, risk_power_loss=risk_power_loss)
-        self._set_up(connect, file, str(file), key_in_metadata=key_in_metadata, read_only=read_only, clock=clock)
+        self._set_up(
+            connect,
+            file,
+            str(file),
+            key_in_metadata=key_in_metadata,
+            read_only=read_only,
+            clock=clock,
+            observers=observers_from(observer),
+        )
 
     def _set_up(
         self,
@@ -88,11 +99,12 @@ class Journal:
         key_in_metadata: bool,
         read_only: bool,
         clock: Callable[[], float],
+        observers: Observers | None,
     ) -> None:
         self.path = path
         self.label = label
         self.key_in_metadata = key_in_metadata
-        self._writer = JournalWriter(connect, name=label, read_only=read_only, clock=clock)
+        self._writer = JournalWriter(connect, name=label, read_only=read_only, clock=clock, observers=observers)
         self._claims = ClaimQueue(self._writer)
 
     @classmethod
@@ -105,6 +117,7 @@ class Journal:
         risk_power_loss: bool = False,
         read_only: bool = False,
         clock: Callable[[], float] = time.time,
+        observer: Observer | Sequence[Observer] | None = None,
     ) -> Self:
         """Return the journal with this URL or path. It connects when it is opened.
 
@@ -123,6 +136,7 @@ class Journal:
             risk_power_loss: As for `Journal`; in PostgreSQL it sets `synchronous_commit = off`.
             read_only: As for `Journal`.
             clock: As for `Journal`.
+            observer: As for `Journal`.
 
         Raises:
             ConfigurationError: The URL or the name is not valid. The text never quotes the URL.
@@ -135,7 +149,12 @@ class Journal:
             if name is not None:
                 raise ConfigurationError("name: only a journal in PostgreSQL has a name; leave it out for a file")
             return cls(
-                text, key_in_metadata=key_in_metadata, risk_power_loss=risk_power_loss, read_only=read_only, clock=clock
+                text,
+                key_in_metadata=key_in_metadata,
+                risk_power_loss=risk_power_loss,
+                read_only=read_only,
+                clock=clock,
+                observer=observer,
             )
         address = parse_journal_url(text, name)
         # Only here: the driver is an extra.
@@ -148,6 +167,7 @@ class Journal:
             key_in_metadata=key_in_metadata,
             read_only=read_only,
             clock=clock,
+            observers=observers_from(observer),
         )
         return journal
 

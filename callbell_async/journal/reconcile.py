@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -35,6 +34,7 @@ from callbell_async.journal.matching import (
     match,
     recipient_of,
 )
+from callbell_async.logs import area_logger
 from callbell_async.models.contacts import HistoryMessage
 from callbell_async.models.journal import JournalEntry, ReconcileReport, RefreshReport, UnresolvedEntry
 from callbell_async.models.message_status import MessageStatus
@@ -58,7 +58,7 @@ WITHOUT_TEXT = "has no text, so it can't be found in a history; it may have been
 OTHER_CONTENT = "messages with the same text but another content went to this contact, and its history does not show which of them arrived"
 OTHER_MESSAGE = "another message went to this contact meanwhile; reconcile again"
 
-_log = logging.getLogger("callbell_async")
+_log = area_logger("journal")
 
 _EntryState = tuple[str, Outcome, bool, datetime | None]
 
@@ -166,7 +166,8 @@ class _Reconciliation:
                 except FATAL:
                     raise
                 except CallbellError as error:
-                    _log.warning("the text of a message could not be requested: %s", error)
+                    name = type(error).__name__
+                    _log.warning("the text of a message could not be requested: %s", name, extra={"error.type": name})
                 others.add(recipient_of(entry), text)
         return others
 
@@ -215,7 +216,8 @@ async def refresh(journal: Journal, *, messages: MessagesEndpoint) -> RefreshRep
             raise
         except CallbellError as error:
             failed += 1
-            _log.warning("the status of a message could not be requested: %s", error)
+            name = type(error).__name__
+            _log.warning("the status of a message could not be requested: %s", name, extra={"error.type": name})
             return
         if receipt.status != entry.status:
             changed += 1

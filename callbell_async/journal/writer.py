@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -22,13 +23,17 @@ from callbell_async.journal.store import (
     StatusReport,
     entry_from,
 )
+from callbell_async.logs import area_logger
 from callbell_async.models.journal import Confirmation
 from callbell_async.models.receipts import MessageFailure
 from callbell_async.models.results import SendResult
+from callbell_async.observe import Observers
 
 __all__ = ["FLUSH_AFTER", "JournalWriter", "duplicate_error", "in_doubt", "is_text"]
 
 T = TypeVar("T")
+
+_log = area_logger("journal")
 
 RESTART_AFTER = 1.0
 """The least number of seconds between two attempts to open a journal again that has failed."""
@@ -44,12 +49,19 @@ class JournalWriter:
     """
 
     def __init__(
-        self, connect: Callable[[], JournalStore], *, name: str, read_only: bool, clock: Callable[[], float]
+        self,
+        connect: Callable[[], JournalStore],
+        *,
+        name: str,
+        read_only: bool,
+        clock: Callable[[], float],
+        observers: Observers | None = None,
     ) -> None:
         self._connect = connect
         self._name = name
         self._read_only = read_only
         self._clock = clock
+        self._observers = observers
         self._now = 0.0
         self._users = self._runs = 0
         self._process = 0
@@ -248,19 +260,34 @@ class JournalWriter:
         self._results, self._reports = [], []
         self._cancel_timer()
 
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+
         def written(writing: asyncio.Future[list[Claim]]) -> None:
-            if not writing.cancelled() and isinstance(error := writing.exception(), JournalError):
+            if writing.cancelled():
+                return
+            if (error := writing.exception()) is None:
+                self._report(len(results) + len(reports) + len(requests), loop.time() - started)
+            elif isinstance(error, JournalError):
                 self._failure = error
                 # It may be written when the journal is opened again.
                 self._results[:0], self._reports[:0] = results, reports
 
         now = self.now()
-        writing = asyncio.get_running_loop().run_in_executor(
-            thread, lambda: store.record(results, reports, requests, run=run, now=now)
-        )
+        writing = loop.run_in_executor(thread, lambda: store.record(results, reports, requests, run=run, now=now))
         writing.add_done_callback(written)
         self._writing = writing
         return writing
+
+    def _report(self, entries: int, seconds: float) -> None:
+        """Report a batch that was written to the log and to the observers."""
+        if not entries:
+            return
+        if _log.isEnabledFor(logging.DEBUG):
+            fields = {"callbell.entries": entries, "callbell.duration": seconds}
+            _log.debug("a journal has written a batch of %d entries in %.3f s", entries, seconds, extra=fields)
+        if self._observers is not None:
+            self._observers.notify("journal_written", entries, seconds)
 
     def find(self, keys: Sequence[str]) -> asyncio.Future[list[Row | None]]:
         """Start to look up messages that will not be sent."""

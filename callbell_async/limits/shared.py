@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import math
 import secrets
 from abc import ABC, abstractmethod
@@ -14,6 +13,7 @@ from callbell_async.arguments import check_seconds
 from callbell_async.errors import ConfigurationError, RateLimiterError
 from callbell_async.limits.lending import Demand, LendingTerms, SlotGrant, SlotReport, decide, fair_share, first_slots
 from callbell_async.limits.window import WindowRateLimiter
+from callbell_async.logs import area_logger
 
 __all__ = ["SharedRateLimiter", "SlotLender"]
 
@@ -38,7 +38,7 @@ CONNECT_TIMEOUT = 5.0
 CLOCK_DRIFT = 0.05
 """The seconds by which the clocks of the engine and of this process may differ over the time of a lease."""
 
-_log = logging.getLogger("callbell_async")
+_log = area_logger("limits")
 
 
 class SlotLender(ABC):
@@ -176,7 +176,11 @@ class SharedRateLimiter(WindowRateLimiter):
                 self._return_all()
                 await self._report(last=True)
             except RateLimiterError as error:
-                _log.warning("the shared rate limiter could not return its slots: %s", error)
+                _log.warning(
+                    "the shared rate limiter could not return its slots: %s",
+                    error,
+                    extra={"error.type": type(error).__name__},
+                )
             finally:
                 await self._lender.close()
                 self._reset()
@@ -215,7 +219,12 @@ class SharedRateLimiter(WindowRateLimiter):
             except Exception as error:
                 if self.problem is None:
                     expected = isinstance(error, RateLimiterError)
-                    _log.warning("%s; nothing is sent without a lease", error, exc_info=None if expected else error)
+                    _log.warning(
+                        "%s; nothing is sent without a lease",
+                        error,
+                        exc_info=None if expected else error,
+                        extra={"error.type": type(error).__name__},
+                    )
                 self.problem = str(error)
             else:
                 if self.problem is not None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import attrs
 
+from callbell_async.redaction import mask_url
+
 __all__ = [
     "Account",
     "Channel",
@@ -311,14 +313,14 @@ class Webhook:
     Source: Callbell's page `POST /webhooks/subscribe`.
 
     Attributes:
-        url: the URL to which Callbell posts events.
+        url: the URL to which Callbell posts events. Its repr shows only the host, because the rest may hold a secret.
         subscriptions: the names of the events.
         enabled: whether it is enabled; Callbell disables a webhook that fails repeatedly.
         created_at: when it was created.
         raw: the untouched JSON.
     """
 
-    url: str | None = None
+    url: str | None = attrs.field(default=None, repr=mask_url)
     subscriptions: tuple[str, ...] = ()
     enabled: bool | None = None
     created_at: datetime | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from callbell_async.arguments import check_string_list
 from callbell_async.errors import InvalidMessageError
 from callbell_async.models.account import Template, TemplateStatus, TemplateType
 from callbell_async.models.messages import (
@@ -130,10 +131,14 @@ def fill_template(text: str, values: Sequence[str]) -> str:
 
     Returns:
         The text with the values in place of the placeholders. A placeholder without a value stays.
+
+    Raises:
+        ConfigurationError: `values` is not a list of strings.
     """
+    texts = check_string_list("values", values)
 
     def replacement(placeholder: re.Match[str]) -> str:
         index = int(placeholder[1]) - 1
-        return values[index] if 0 <= index < len(values) else placeholder[0]
+        return texts[index] if 0 <= index < len(texts) else placeholder[0]
 
     return _PLACEHOLDER.sub(replacement, text)

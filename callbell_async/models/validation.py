@@ -204,7 +204,9 @@ _CURRENT_FORMS = (
     (re.compile(r"\+521([0-9]{10})"), r"+52\g<1>"),
     (re.compile(r"\+54([0-9]{10})"), r"+549\g<1>"),
 )
-_HAS_OTHER_FORMS = ("+55", "+52", "+54")
+
+has_one_form = re.compile(r"\+(?!5[245])").match
+"""Whether a recipient is a telephone number with `+` that WhatsApp never corrects: then `recipient_identity` returns it as it is."""
 
 
 def recipient_identity(recipient: str) -> str:
@@ -214,10 +216,9 @@ def recipient_identity(recipient: str) -> str:
     digit, in Mexico without the 1, in Argentina with the 9. `number_variants` goes further: it also has forms that are only possible.
     """
     number = recipient if recipient[:1] == "+" else normalize_recipient(recipient)
-    if number.startswith(_HAS_OTHER_FORMS):
-        for form, current in _CURRENT_FORMS:
-            if match := form.fullmatch(number):
-                return match.expand(current)
+    for form, current in _CURRENT_FORMS:
+        if match := form.fullmatch(number):
+            return match.expand(current)
     return number
 
 

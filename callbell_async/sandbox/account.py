@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import attrs
 
+from callbell_async.arguments import check_string_list
 from callbell_async.models.message_parts import Location
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.models.template_validation import fill_template
@@ -274,7 +275,7 @@ class SandboxAccount:
         self.contacts.touch(contact)
         self.open_conversation(contact)
         item = self._add_to_history(contact, text, "received", uuid=f"wamid.{new_id()}")
-        item.attachments = list(attachments)
+        item.attachments = check_string_list("attachments", attachments)
         item.location = location
         self.emit("message_created", item)
         return item

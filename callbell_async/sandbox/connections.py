@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 
+from callbell_async.logs import area_logger
 from callbell_async.sandbox.exchange import SandboxRequest, SandboxResponse, response_head
 from callbell_async.sandbox.faults import Fault
 from callbell_async.sandbox.message_lifecycle import DeliveryFailure
@@ -38,7 +39,7 @@ CHANGES_EVERY = 0.1
 SILENCE = 5.0
 """The seconds between two looks at the revision, and after which an event is sent without a change."""
 
-_log = logging.getLogger("callbell_async.sandbox")
+_log = area_logger("sandbox")
 
 
 def _without_request(record: logging.LogRecord) -> bool:

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import attrs
 
+from callbell_async.arguments import check_string_list
 from callbell_async.models.message_parts import Location
+from callbell_async.redaction import mask_url
 from callbell_async.sandbox.exchange import SandboxRequest
 from callbell_async.sandbox.message_lifecycle import DeliveryFailure
 
@@ -36,6 +38,10 @@ ChannelType = Literal["whatsapp", "facebook", "instagram", "telegram"]
 def new_id() -> str:
     """Return 32 hexadecimal digits."""
     return uuid.uuid4().hex
+
+
+def _string_list(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    check_string_list(attribute.name, value)
 
 
 def _dashed() -> str:
@@ -121,7 +127,7 @@ class SandboxUser:
     email: str
     name: str = ""
     available: bool = True
-    teams: Sequence[str] = ()
+    teams: Sequence[str] = attrs.field(default=(), validator=_string_list)
     custom_status: str | None = None
     custom_status_at: datetime | None = None
     updated_at: datetime | None = None
@@ -176,7 +182,7 @@ class SandboxCustomField:
     """
 
     type: str = "text"
-    options: Sequence[str] | None = None
+    options: Sequence[str] | None = attrs.field(default=None, validator=attrs.validators.optional(_string_list))
 
 
 @attrs.define(kw_only=True)
@@ -205,7 +211,7 @@ class HistoryItem:
     created_at: datetime
     contact: SandboxContact = attrs.field(eq=False, repr=False)
     uuid: str | None = None
-    attachments: Sequence[str] = ()
+    attachments: Sequence[str] = attrs.field(default=(), validator=_string_list)
     location: Location | None = None
     message: SandboxMessage | None = attrs.field(default=None, eq=False, repr=False)
 
@@ -315,8 +321,8 @@ class SandboxWebhook:
         created_at: The date of creation; by default the date when the record is added.
     """
 
-    url: str
-    subscriptions: list[str]
+    url: str = attrs.field(repr=mask_url)
+    subscriptions: list[str] = attrs.field(validator=_string_list)
     enabled: bool = True
     failed_events: int = 0
     disabled_at: datetime | None = None

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from callbell_async.arguments import Secret
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api.messages import is_valid_message
 from callbell_async.sandbox.api.router import route
@@ -92,10 +93,13 @@ class Sandbox(Assertions):
         webhook_time: Callable[[], float] = time.time,
         records: Mapping[str, Any] | None = None,
     ) -> None:
+        secret = Secret(webhook_secret)
+        # Any argument may be refused below, and a traceback shows the local variables of this frame.
+        del webhook_secret
         self._clock = MovableClock(clock)
         self.token = "sandbox" if token is None else token
         self.account = SandboxAccount(clock=self._clock, start=start, status_timings=status_timings)
-        self.deliveries = WebhookSender(self.account, secret=webhook_secret, now=webhook_time)
+        self.deliveries = WebhookSender(self.account, secret=secret, now=webhook_time)
         self.requests: list[SandboxRequest] = []
         self._any_token = token is None
         self._port = port
@@ -253,7 +257,9 @@ class Sandbox(Assertions):
 
     @webhook_secret.setter
     def webhook_secret(self, secret: str | None) -> None:
-        self.deliveries.secret = secret
+        given = Secret(secret)
+        del secret
+        self.deliveries.secret = given.value
 
     def emit(self, event: str, payload: Any) -> None:
         """Post an event with any payload to the webhook, if it is subscribed to it.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,6 +12,8 @@ from typing import Any
 import attrs
 import orjson
 
+from callbell_async.arguments import Secret
+from callbell_async.logs import area_logger
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api.validation import EVENTS, is_loopback
@@ -31,7 +32,7 @@ from callbell_async.webhooks.signature import SIGNATURE_HEADER, sign
 
 __all__ = ["PostFunction", "WebhookSender"]
 
-_log = logging.getLogger("callbell_async.sandbox")
+_log = area_logger("sandbox")
 
 PostFunction = Callable[[bytes, Mapping[str, str]], Awaitable[int]]
 """Called with the body and the headers of a post; returns the status of the response."""
@@ -61,8 +62,8 @@ class WebhookSender:
         given_up: The number of events whose last attempt failed.
     """
 
-    def __init__(self, account: SandboxAccount, *, secret: str | None, now: Callable[[], float]) -> None:
-        self.secret = secret
+    def __init__(self, account: SandboxAccount, *, secret: Secret[str | None], now: Callable[[], float]) -> None:
+        self.secret = secret.value
         self.retry_delays: Sequence[float] = RETRY_DELAYS
         self.timeout = 10.0
         self.concurrency = 50
@@ -89,10 +90,12 @@ class WebhookSender:
 
     @secret.setter
     def secret(self, secret: str | None) -> None:
-        if secret is not None:
+        given = Secret(secret)
+        del secret
+        if given.value is not None:
             # A blank secret fails here, and not in the background.
-            sign(b"", secret, now=0)
-        self._secret = secret
+            sign(b"", given.value, now=0)
+        self._secret = given.value
 
     @property
     def waiting(self) -> int:
@@ -256,6 +259,8 @@ class WebhookSender:
         if webhook.enabled and self.disable_after is not None and webhook.failed_events >= self.disable_after:
             webhook.enabled = False
             webhook.disabled_at = self._account.calendar.now()
+            failed = webhook.failed_events
+            _log.warning("a webhook was disabled after %d failed events", failed, extra={"callbell.events": failed})
 
     async def _post(self, webhook: SandboxWebhook, body: bytes) -> Response | None:
         headers = {"Content-Type": "application/json"}

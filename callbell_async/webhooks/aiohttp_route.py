@@ -25,6 +25,8 @@ def add_webhook_route(
     handler: Handler | None = None,
     *,
     secret: str | Sequence[str] | None = None,
+    url_secret: str | Sequence[str] | None = None,
+    header_secret: tuple[str, str | Sequence[str]] | None = None,
     **options: Unpack[ReceiverOptions],
 ) -> WebhookReceiver:
     """Add routes to an aiohttp application that receive Callbell's events at `path`.
@@ -34,6 +36,8 @@ def add_webhook_route(
         path: the path; POST, GET and HEAD are added for it.
         handler: as for `WebhookReceiver`.
         secret: as for `WebhookReceiver`.
+        url_secret: as for `WebhookReceiver`.
+        header_secret: as for `WebhookReceiver`.
         options: `unsigned`, `respond_after` and the other options of `WebhookReceiver`.
 
     Returns:
@@ -42,9 +46,11 @@ def add_webhook_route(
     Raises:
         ConfigurationError: an argument is wrong.
     """
-    given = Secret(secret)
-    del secret
-    receiver = WebhookReceiver(handler, secret=given.value, **options)
+    given = Secret(secret), Secret(url_secret), Secret(header_secret)
+    del secret, url_secret, header_secret
+    receiver = WebhookReceiver(
+        handler, secret=given[0].value, url_secret=given[1].value, header_secret=given[2].value, **options
+    )
 
     async def receive(request: web.Request) -> web.Response:
         headers = request.headers
@@ -61,7 +67,8 @@ def add_webhook_route(
                 request.content.feed_eof()
             # The rest of a body may still arrive, and is not the next request.
             return _to_aiohttp(found, close=request.body_exists)
-        return _to_aiohttp(await receiver.receive(found, ",".join(headers.getall(SIGNATURE_HEADER, ())) or None))
+        signature = ",".join(headers.getall(SIGNATURE_HEADER, ())) or None
+        return _to_aiohttp(await receiver.receive(found, signature, url=request.raw_path, headers=headers))
 
     async def close(app: web.Application) -> None:
         await receiver.close()
@@ -81,8 +88,12 @@ def _to_aiohttp(response: ReceiverResponse, *, close: bool = False) -> web.Respo
 
 
 async def _read(request: web.Request, receiver: WebhookReceiver) -> bytes | ReceiverResponse:
+    content = request.content
     try:
-        return await receiver.read_body(request.content.iter_any())
+        if content.is_eof():
+            # All of it has arrived, as small bodies do: it needs no limit of time, and `receive` checks its size.
+            return content.read_nowait()
+        return await receiver.read_body(content.iter_any())
     except (web.RequestPayloadError, ConnectionError):
         # Anybody can cause this error, so it must not get into the log of the server.
         return receiver.refuse(INCOMPLETE)

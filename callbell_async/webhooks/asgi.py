@@ -5,6 +5,7 @@ Source: the ASGI specification, "HTTP & WebSocket" 2.5 and "Lifespan" 2.0.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -41,6 +42,8 @@ class WebhookApp:
     Args:
         handler: as for `WebhookReceiver`.
         secret: as for `WebhookReceiver`.
+        url_secret: as for `WebhookReceiver`.
+        header_secret: as for `WebhookReceiver`.
         path: the only path that is served, as the client requests it; other paths get 404. `None` for every path.
         options: `unsigned`, `respond_after` and the other options of `WebhookReceiver`.
 
@@ -56,12 +59,17 @@ class WebhookApp:
         handler: Handler | None = None,
         *,
         secret: str | Sequence[str] | None = None,
+        url_secret: str | Sequence[str] | None = None,
+        header_secret: tuple[str, str | Sequence[str]] | None = None,
         path: str | None = None,
         **options: Unpack[ReceiverOptions],
     ) -> None:
-        given = Secret(secret)
-        del secret
-        self.receiver = WebhookReceiver(handler, secret=given.value, **options)
+        self._needs_secrets = url_secret is not None or header_secret is not None
+        given = Secret(secret), Secret(url_secret), Secret(header_secret)
+        del secret, url_secret, header_secret
+        self.receiver = WebhookReceiver(
+            handler, secret=given[0].value, url_secret=given[1].value, header_secret=given[2].value, **options
+        )
         self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,12 +96,12 @@ class WebhookApp:
             response, was_read = await self._respond(scope, receive)
         except _DisconnectedError:
             return
-        headers = {**response.headers, "content-length": str(len(response.body))}
+        # A list of its own: middleware may change it.
+        headers = list(_encoded_headers(response))
         if not was_read and scope.get("http_version", "1.1").startswith("1"):
             # The rest of the body may still arrive. HTTP/2 has no such header, and needs none.
-            headers["connection"] = "close"
-        encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": response.status, "headers": encoded})
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
 
     async def _respond(self, scope: Scope, receive: Receive) -> tuple[ReceiverResponse, bool]:
@@ -109,7 +117,8 @@ class WebhookApp:
             found = await self.receiver.read_body(_Chunks(receive))
         if isinstance(found, ReceiverResponse):
             return found, method != "POST"
-        return await self.receiver.receive(found, signature), True
+        secrets = _read_secrets(scope) if self._needs_secrets else {}
+        return await self.receiver.receive(found, signature, **secrets), True
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -119,6 +128,13 @@ class WebhookApp:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
             await send({"type": "lifespan.startup.complete"})
+
+
+@functools.cache
+def _encoded_headers(response: ReceiverResponse) -> tuple[tuple[bytes, bytes], ...]:
+    """Return a response's headers; there are only a few different responses."""
+    headers = {**response.headers, "content-length": str(len(response.body))}
+    return tuple((name.encode(), value.encode()) for name, value in headers.items())
 
 
 def _read_headers(scope: Scope) -> tuple[int | None, str | None, str | None]:
@@ -133,6 +149,14 @@ def _read_headers(scope: Scope) -> tuple[int | None, str | None, str | None]:
             # Python does not read numbers of thousands of digits.
             length = int(value) if len(value) <= _MAX_DIGITS else 10**_MAX_DIGITS
     return length, ",".join(encodings) or None, ",".join(signatures) or None
+
+
+def _read_secrets(scope: Scope) -> dict[str, Any]:
+    """Return the arguments of `WebhookReceiver.receive` that may hold a secret."""
+    return {
+        "url": f"{scope['path']}?{scope.get('query_string', b'').decode('latin-1')}",
+        "headers": {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+    }
 
 
 class _Chunks:

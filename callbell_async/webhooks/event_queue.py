@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from callbell_async.errors import EventNotHandledError
 from callbell_async.models.events import Event
+from callbell_async.webhooks.started import Started
 
 __all__ = ["EventQueue", "Handle", "set_result"]
 
@@ -52,8 +53,8 @@ class EventQueue:
         self._concurrency = concurrency
         self._on_done = on_done
         self._waiting: deque[Event] = deque()
-        # By identity, because equal events are different ones here; with the size of each body.
-        self._pending: dict[int, tuple[Event, int]] = {}
+        # By identity, because equal events are different ones here; with the size of each body, and the context of its request.
+        self._pending: dict[int, tuple[Event, int, contextvars.Context]] = {}
         self._pending_bytes = 0
         self._workers: set[asyncio.Task[None]] = set()
         self._slots: set[object] = set()
@@ -76,9 +77,9 @@ class EventQueue:
         return not self._closing and len(self._waiting) < self._size and self._pending_bytes + size <= self._max_bytes
 
     def put(self, event: Event, size: int) -> None:
-        """Add an event for which the queue `has_room`."""
+        """Add an event for which the queue `has_room`. Its handler runs in a copy of the present context."""
         self._waiting.append(event)
-        self._pending[id(event)] = event, size
+        self._pending[id(event)] = event, size, contextvars.copy_context()
         self._pending_bytes += size
         if self._handle is None:
             self._wake_waiters()
@@ -110,7 +111,7 @@ class EventQueue:
         finally:
             # Also when the closing itself is cancelled.
             self._waiting.clear()
-            for event, _ in list(self._pending.values()):
+            for event, _, _ in list(self._pending.values()):
                 self._finish(event, EventNotHandledError("the receiver was closed before it was handled"))
             workers = set(self._workers)
             for worker in workers:
@@ -120,37 +121,48 @@ class EventQueue:
         if workers:
             await asyncio.wait(workers, timeout=_CANCEL_TIMEOUT)
 
-    def _start_worker(self, handle: Handle) -> None:
+    def _start_worker(self, handle: Handle, before: asyncio.Task[None] | None = None) -> None:
         # The slot is taken before the worker starts, because some loops start a task at once. It is free when no event is left.
         slot = object()
         self._slots.add(slot)
-        work = self._work(handle, slot)
+        work = self._work(handle, slot, before)
         worker = asyncio.get_running_loop().create_task(work, context=self._context.copy())
         self._workers.add(worker)
         worker.add_done_callback(functools.partial(self._worker_done, handle, slot))
 
-    async def _work(self, handle: Handle, slot: object) -> None:
+    async def _work(self, handle: Handle, slot: object, before: asyncio.Task[None] | None) -> None:
+        """Handle events, from the end of the worker `before` on.
+
+        Handlers that never wait run in this task, one after the other. The first one that waits, or that cancels this task, is its last: the
+        task is then that handler's own, so that a cancellation affects no other event, and another worker takes over the slot.
+        """
         loop, worker = asyncio.get_running_loop(), asyncio.current_task()
-        busy_until = loop.time() + _MAX_BUSY
         try:
-            while self._waiting and not (worker and worker.cancelling()):
+            if before is not None:
+                await asyncio.wait({before})
+            busy_until = loop.time() + _MAX_BUSY
+            while self._waiting and slot in self._slots:
                 event = self._waiting.popleft()
+                context = self._pending[id(event)][2]
                 try:
-                    # In its own task: a handler that cancels its task, or suppresses a cancellation, affects no other event.
-                    await loop.create_task(handle(event))
+                    handling = Started(handle(event), run=context.run)
+                    if not handling.is_done:
+                        self._hand_over(handle, slot, worker)
+                        await handling
                 except Exception as error:
                     self._finish(event, error)
                 except BaseException as error:
                     failure = EventNotHandledError("its handler was cancelled")
                     failure.__cause__ = error
                     self._finish(event, failure)
-                    # A handler may be cancelled by itself or by something it awaits; a worker is cancelled only at the end.
-                    if not isinstance(error, asyncio.CancelledError) or (worker and worker.cancelling()):
+                    if not isinstance(error, asyncio.CancelledError):
                         raise
                 else:
                     self._finish(event, None)
-                # Handlers that never wait must not delay the responses to requests.
-                if loop.time() >= busy_until:
+                if worker and worker.cancelling():
+                    self._hand_over(handle, slot, worker)
+                elif loop.time() >= busy_until and slot in self._slots:
+                    # Handlers that never wait must not delay the responses to requests.
                     await asyncio.sleep(0)
                     busy_until = loop.time() + _MAX_BUSY
         except GeneratorExit:
@@ -159,6 +171,12 @@ class EventQueue:
             raise
         finally:
             self._slots.discard(slot)
+
+    def _hand_over(self, handle: Handle, slot: object, worker: asyncio.Task[None] | None) -> None:
+        """Replace a worker by a new one, which begins when it has ended; only the first time."""
+        if slot in self._slots:
+            self._slots.discard(slot)
+            self._start_worker(handle, worker)
 
     def _worker_done(self, handle: Handle, slot: object, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)

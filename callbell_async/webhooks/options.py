@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import traceback
-from collections.abc import Callable
-from typing import Any, Literal, TypedDict
+from collections.abc import Callable, Sequence
+from typing import Literal, TypedDict
 
-from callbell_async.arguments import Secret, check_flag
 from callbell_async.errors import ConfigurationError, SignatureError
+from callbell_async.logs import area_logger
 from callbell_async.models.events import Event
-from callbell_async.webhooks.signature import read_keys
+from callbell_async.observe import Observer
 
-__all__ = ["ErrorHook", "ErrorReporter", "Handler", "ReceiverOptions", "check_sync_function", "read_receiver_keys"]
+__all__ = ["ErrorHook", "ErrorReporter", "Handler", "ReceiverOptions", "check_sync_function"]
 
 Handler = Callable[[Event], object]
 """Takes an event: a coroutine function, or a plain function that does not block."""
@@ -21,11 +20,11 @@ Handler = Callable[[Event], object]
 ErrorHook = Callable[[Exception, Event | None], object]
 """Takes an error, and its event if there is one: a plain function, called in the event loop."""
 
-_logger = logging.getLogger("callbell_async.webhooks")
+_log = area_logger("webhooks")
 
 
 class ReceiverOptions(TypedDict, total=False):
-    """The options of `WebhookReceiver` besides the handler and the secret; its docstring has their meanings and defaults."""
+    """The options of `WebhookReceiver` besides the handler and the secrets; its docstring has their meanings and defaults."""
 
     unsigned: bool
     respond_after: Literal["enqueue", "handler"]
@@ -40,24 +39,7 @@ class ReceiverOptions(TypedDict, total=False):
     tolerance: float
     drain_timeout: float
     clock: Callable[[], float]
-
-
-def read_receiver_keys(given: Secret[Any], *, unsigned: bool) -> tuple[bytes, ...] | None:
-    """Return the keys of a receiver's secrets, or `None` if `unsigned`; raises `ConfigurationError` unless exactly one of both is given.
-
-    A missing secret is an error: the variable of `os.environ.get(…)` may not be set.
-    """
-    check_flag("unsigned", unsigned)
-    if unsigned:
-        if given.value is not None:
-            raise ConfigurationError("unsigned=True: does not go with a secret; give one of them")
-        return None
-    if given.value is None:
-        raise ConfigurationError(
-            "webhook secret: is missing; without one anybody could send events. Give the webhook's secret (is its environment variable set?), or "
-            "unsigned=True if Callbell does not sign"
-        )
-    return read_keys(given)
+    observer: Observer | Sequence[Observer] | None
 
 
 def check_sync_function(name: str, function: object) -> None:
@@ -78,22 +60,25 @@ class ErrorReporter:
 
     def log_refusal(self, reason: SignatureError | str) -> None:
         """Log a refused request. The hook is not called, because anybody can send such a request."""
-        _logger.warning("a webhook request was refused: %s", reason)
+        _log.warning("a webhook request was refused: %s", reason, extra={"callbell.reason": str(reason)})
 
     def report(self, what: str, error: Exception, event: Event | None = None) -> None:
         """Log an error and pass it to the hook."""
-        _log(what, error, event)
+        _log_error(what, error, event)
         if self._on_error is None:
             return
         try:
             self._on_error(error, event)
         except Exception as raised:
-            _log("the error hook raised", raised, event)
+            _log_error("the error hook raised", raised, event)
 
 
-def _log(what: str, error: Exception, event: Event | None) -> None:
+def _log_error(what: str, error: Exception, event: Event | None) -> None:
     # Neither the exception's text nor the traceback's source lines: both may quote the event.
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     subject = "" if event is None else f" ({type(event).__name__}, key {event.key})"
-    _logger.error("%s: %s%s%s", what, type(error).__name__, place, subject)
+    fields = {"error.type": type(error).__name__}
+    if event is not None:
+        fields["callbell.event.type"] = type(event).__name__
+    _log.error("%s: %s%s%s", what, type(error).__name__, place, subject, extra=fields)

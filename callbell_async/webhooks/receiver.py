@@ -7,7 +7,7 @@ import functools
 import inspect
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
 
@@ -16,6 +16,8 @@ import attrs
 from callbell_async.arguments import Secret, check_count, check_seconds
 from callbell_async.errors import ConfigurationError, EventNotHandledError
 from callbell_async.models.events import Event
+from callbell_async.observe import EventInfo, Observer, RefusalReason, observers_from
+from callbell_async.webhooks.credentials import read_credentials
 from callbell_async.webhooks.dedupe import SeenKeys
 from callbell_async.webhooks.event_queue import EventQueue, set_result
 from callbell_async.webhooks.options import (
@@ -23,7 +25,6 @@ from callbell_async.webhooks.options import (
     ErrorReporter,
     Handler,
     check_sync_function,
-    read_receiver_keys,
 )
 from callbell_async.webhooks.request import (
     FAILED,
@@ -38,6 +39,7 @@ from callbell_async.webhooks.request import (
     check_head,
     decide,
 )
+from callbell_async.webhooks.started import Started
 
 __all__ = ["ReceiverStats", "WebhookReceiver"]
 
@@ -77,8 +79,10 @@ class WebhookReceiver:
     Args:
         handler: takes an event: a coroutine function, or a plain function that does not block.
         secret: the webhook's secret, or several of which any may have signed. Blanks around it are removed.
-        unsigned: `True` instead of a secret if Callbell does not sign. Anybody who knows the URL can then send events: put a long random
-            string into it.
+        url_secret: a secret of your own that the URL must hold, or several of which it must hold one: as the parameter `secret` of its query,
+            or as the last part of its path. It consists of letters, digits and `- . _ ~`.
+        header_secret: the name of a header and the secret of your own that it must hold, for example from a proxy before your server.
+        unsigned: `True` instead of any secret if Callbell does not sign. Anybody who knows the URL can then send events.
         respond_after: `"enqueue"` responds when the event is in the queue, which is lost if the process dies; `"handler"` responds when the
             handler has returned: Callbell sends every other event again.
         queue_size: the number of events that may wait. If the queue is full, the response is 503, and Callbell sends the event again.
@@ -94,6 +98,8 @@ class WebhookReceiver:
         tolerance: the age of a signature, in seconds, up to which it is accepted.
         drain_timeout: how long `close` waits for the events that are not handled yet, in seconds.
         clock: returns unix time in seconds, for signatures. All other times are the event loop's.
+        observer: an `Observer` of the requests and of the handler, or a sequence of them. It gets no event; see `observe` for a function
+            that does.
 
     Raises:
         ConfigurationError: an argument is wrong; the text names it, and never quotes a secret.
@@ -104,6 +110,8 @@ class WebhookReceiver:
         handler: Handler | None = None,
         *,
         secret: str | Sequence[str] | None = None,
+        url_secret: str | Sequence[str] | None = None,
+        header_secret: tuple[str, str | Sequence[str]] | None = None,
         unsigned: bool = False,
         respond_after: Literal["enqueue", "handler"] = "enqueue",
         queue_size: int = 1000,
@@ -117,10 +125,11 @@ class WebhookReceiver:
         tolerance: float = 300.0,
         drain_timeout: float = 10.0,
         clock: Callable[[], float] = time.time,
+        observer: Observer | Sequence[Observer] | None = None,
     ) -> None:
-        given = Secret(secret)
+        given = Secret(secret), Secret(url_secret), Secret(header_secret)
         # Any other argument may be refused below, and a traceback shows the local variables of this frame.
-        del secret
+        del secret, url_secret, header_secret
         if handler is not None and not callable(handler):
             raise ConfigurationError(f"handler={handler!r}: must be a function that takes an event")
         if respond_after not in ("enqueue", "handler"):
@@ -134,7 +143,7 @@ class WebhookReceiver:
         check_seconds("dedupe_seconds", dedupe_seconds, endless=True)
         check_seconds("tolerance", tolerance, endless=True)
         check_seconds("drain_timeout", drain_timeout, endless=True)
-        self._keys = read_receiver_keys(given, unsigned=unsigned)
+        self._credentials = read_credentials(*given, unsigned=unsigned)
         self._tolerance = tolerance
         self._clock = clock
         self._max_body = max_body
@@ -146,8 +155,12 @@ class WebhookReceiver:
         self._seen = SeenKeys(dedupe_size, dedupe_seconds)
         self._in_flight: dict[str, asyncio.Future[ReceiverResponse]] = {}
         self._observers: list[Callable[[Event], object]] = []
+        self._watchers = observers_from(observer)
+        # By identity: equal events are different ones here. With the loop's time of the receipt.
+        self._watched: dict[int, tuple[EventInfo, float]] = {}
+        call = _call if self._watchers is None else self._call_watched
         self._queue = EventQueue(
-            None if handler is None else functools.partial(_call, handler),
+            None if handler is None else functools.partial(call, handler),
             size=queue_size,
             max_bytes=max_queue_bytes,
             concurrency=concurrency,
@@ -194,46 +207,75 @@ class WebhookReceiver:
 
     async def read_body(self, chunks: AsyncIterable[bytes]) -> bytes | ReceiverResponse:
         """Return the body that these chunks form, or the response to one that exceeds `max_body` (413) or `read_timeout` (408)."""
-        body = bytearray()
+        reading = Started(self._join(chunks))
+        if reading.is_done:
+            # All of it had arrived, as small bodies do: a limit of time would cost more than the reading.
+            return await reading
         limit = asyncio.timeout(self._read_timeout)
         try:
             async with limit:
-                async for chunk in chunks:
-                    body += chunk
-                    if len(body) > self._max_body:
-                        return self.refuse(TOO_LARGE)
+                return await reading
         except TimeoutError:
             if not limit.expired():
                 raise
             return self.refuse(TIMED_OUT)
+
+    async def _join(self, chunks: AsyncIterable[bytes]) -> bytes | ReceiverResponse:
+        body = bytearray()
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > self._max_body:
+                return self.refuse(TOO_LARGE)
         return bytes(body)
 
     def refuse(self, response: ReceiverResponse) -> ReceiverResponse:
         """Count and log a request that is refused without being received, and return its response."""
         self._received += 1
         self._refused += 1
+        self._watch_refusal("request", response)
         self._reporter.log_refusal(f"{response.status} {response.body.decode()}")
         return response
 
-    async def receive(self, body: bytes, signature: str | None = None) -> ReceiverResponse:
+    async def receive(
+        self,
+        body: bytes,
+        signature: str | None = None,
+        *,
+        url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> ReceiverResponse:
         """Receive a POST, and return the response to it.
 
         Args:
             body: the raw body. It must not be decoded: refuse a request with a `Content-Encoding` before (`check_request`).
             signature: the `X-Callbell-Signature` header; `None` without one, joined by commas if there are several.
+            url: the request's URL, or its path and query; needed with a `url_secret`.
+            headers: the request's headers; needed with a `header_secret`.
         """
         if len(body) > self._max_body:
             return self.refuse(TOO_LARGE)
         self._received += 1
-        found = decide(body, signature, keys=self._keys, tolerance=self._tolerance, now=self._clock())
+        found = decide(
+            body,
+            signature,
+            credentials=self._credentials,
+            url=url,
+            headers=headers,
+            tolerance=self._tolerance,
+            now=self._clock(),
+        )
         if isinstance(found, Event):
-            return await self._enqueue(found, len(body))
+            response = self._enqueue(found, len(body))
+            # Shielded: of several requests with this event one may be cancelled while the others wait.
+            return response if isinstance(response, ReceiverResponse) else await asyncio.shield(response)
         if isinstance(found, Refused):
             self._refused += 1
+            self._watch_refusal("signature", UNAUTHORIZED)
             self._reporter.log_refusal(found.error)
             return UNAUTHORIZED
         if isinstance(found, Unreadable):
             self._unreadable += 1
+            self._watch_refusal("unreadable", OK)
             self._reporter.report("a webhook request can't be read", found.error)
         return OK
 
@@ -278,13 +320,16 @@ class WebhookReceiver:
     ) -> None:
         await self.close()
 
-    async def _enqueue(self, event: Event, size: int) -> ReceiverResponse:
+    def _enqueue(self, event: Event, size: int) -> ReceiverResponse | asyncio.Future[ReceiverResponse]:
+        """Return the response to an event, or a future of it if it depends on the handler."""
         now = asyncio.get_running_loop().time()
         in_flight = self._in_flight.get(event.key)
         if in_flight is not None:
             self._duplicates += 1
+            self._watch_refusal("duplicate", OK)
         elif self._seen.holds(event.key, now):
             self._duplicates += 1
+            self._watch_refusal("duplicate", OK)
             return OK
         else:
             has_room = self._queue.has_room(size)
@@ -293,14 +338,17 @@ class WebhookReceiver:
                 self._notify_observers(event)
             if not has_room:
                 self._unavailable += 1
+                self._watch_refusal("unavailable", UNAVAILABLE)
                 return UNAVAILABLE
             if self._responds_after_handler:
                 in_flight = self._in_flight[event.key] = asyncio.get_running_loop().create_future()
             else:
                 self._seen.add(event.key, now)
+            if self._watchers is not None:
+                info, _ = self._watched[id(event)] = EventInfo(type(event).__name__), now
+                self._watchers.notify("event_received", info)
             self._queue.put(event, size)
-        # Shielded: of several requests with this event one may be cancelled while the others wait.
-        return OK if in_flight is None else await asyncio.shield(in_flight)
+        return OK if in_flight is None else in_flight
 
     def _notify_observers(self, event: Event) -> None:
         for observer in self._observers:
@@ -315,10 +363,24 @@ class WebhookReceiver:
         else:
             self._failed += 1
             self._reporter.report("a webhook event was not handled", error, event)
+        if self._watchers is not None and (watched := self._watched.pop(id(event), None)) is not None:
+            seconds = asyncio.get_running_loop().time() - watched[1]
+            name = None if error is None else type(error).__name__
+            self._watchers.notify("event_handled", watched[0], name, seconds)
         if in_flight := self._in_flight.pop(event.key, None):
             if error is None:
                 self._seen.add(event.key, asyncio.get_running_loop().time())
             set_result(in_flight, _response_after(error))
+
+    async def _call_watched(self, handler: Handler, event: Event) -> None:
+        watched = self._watched.get(id(event))
+        if self._watchers is not None and watched is not None:
+            self._watchers.notify("event_started", watched[0])
+        await _call(handler, event)
+
+    def _watch_refusal(self, reason: RefusalReason, response: ReceiverResponse) -> None:
+        if self._watchers is not None:
+            self._watchers.notify("event_refused", reason, response.status)
 
 
 async def _call(handler: Handler, event: Event) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import attrs
 
 from callbell_async.errors import EventDecodeError, SignatureError
 from callbell_async.models.events import Event
-from callbell_async.webhooks.signature import verify_with_keys
+from callbell_async.webhooks.credentials import Credentials
 from callbell_async.wire.events import bare_payload, load_event
 from callbell_async.wire.json_text import WireError, load_json
 
@@ -113,18 +113,28 @@ class Unreadable:
 
 
 def decide(
-    body: bytes, signature: str | None, *, keys: Sequence[bytes] | None, tolerance: float, now: float
+    body: bytes,
+    signature: str | None,
+    *,
+    credentials: Credentials,
+    url: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    tolerance: float,
+    now: float,
 ) -> Event | Probe | Refused | Unreadable:
-    """Decide what a request is; without keys every request is taken for Callbell's.
+    """Decide what a request is; if nothing is demanded, every request is taken for Callbell's.
 
-    A request without a signature and without an event is a probe, even if there are keys: it causes nothing, and Callbell would disable a URL
-    that refuses its probes.
+    A request without a signature and without an event is a probe, even if a signature is demanded: it causes nothing, and Callbell would
+    disable a URL that refuses its probes.
     """
-    if keys is not None:
-        try:
-            verify_with_keys(body, signature, keys, tolerance=tolerance, now=now)
-        except SignatureError as error:
-            return Probe() if signature is None and _has_no_event(body) else Refused(error)
+    try:
+        credentials.check_secrets(url, headers)
+    except SignatureError as error:
+        return Refused(error)
+    try:
+        credentials.check_signature(body, signature, tolerance=tolerance, now=now)
+    except SignatureError as error:
+        return Probe() if signature is None and _has_no_event(body) else Refused(error)
     try:
         return parse_event(body)
     except EventDecodeError as error:

@@ -19,6 +19,8 @@ __all__ = ["SIGNATURE_HEADER", "read_keys", "sign", "verify_signature", "verify_
 SIGNATURE_HEADER = "X-Callbell-Signature"
 """The name of the header with the signature."""
 
+_USUAL = re.compile(r"t=([0-9]{1,15}),v1=([0-9a-fA-F]{64})")
+"""The header as Callbell writes it; other forms are read part by part."""
 _TIME = re.compile(r"[0-9]{1,15}")
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -94,12 +96,12 @@ def sign(body: bytes, secret: str, *, now: float | None = None) -> str:
     return f"t={sent},v1={_digest(body, _key(given), sent).hex()}"
 
 
-def read_keys(given: Secret[Any]) -> tuple[bytes, ...]:
-    """Return the keys of a secret or of several; raises `ConfigurationError` for a secret that can't be one."""
+def read_keys(given: Secret[Any], *, name: str = "webhook secret") -> tuple[bytes, ...]:
+    """Return the keys of a secret or of several; raises `ConfigurationError` with this name for a secret that can't be one."""
     several = isinstance(given.value, Iterable) and not isinstance(given.value, str | bytes)
-    keys = tuple(_key(one) for one in map(Secret, given.value)) if several else (_key(given),)
+    keys = tuple(_key(one, name) for one in map(Secret, given.value)) if several else (_key(given, name),)
     if not keys:
-        raise ConfigurationError("webhook secret: the list is empty; give the webhook's secret")
+        raise ConfigurationError(f"{name}: the list is empty; give the secret")
     return keys
 
 
@@ -107,14 +109,16 @@ def _digest(body: bytes, key: bytes, sent: str) -> bytes:
     return hmac.digest(key, b".".join((sent.encode(), body)), "sha256")
 
 
-def _key(given: Secret[Any]) -> bytes:
-    return check_secret("webhook secret", given.value).encode()
+def _key(given: Secret[Any], name: str = "webhook secret") -> bytes:
+    return check_secret(name, given.value).encode()
 
 
 def _read_header(header: str | None) -> tuple[str, list[bytes]]:
     """Return the time and the signatures."""
     if header is None or not header.strip():
         raise SignatureError("the request has no signature")
+    if usual := _USUAL.fullmatch(header):
+        return usual[1], [bytes.fromhex(usual[2])]
     times, signatures = [], []
     for part in header.split(","):
         name, _, value = part.strip().partition("=")

@@ -19,6 +19,8 @@ from callbell_async.wire.json_text import WireError
 __all__ = ["converter", "dump_model", "reader", "register_response", "structure"]
 
 T = TypeVar("T")
+Load = Callable[[Any, Any], Any]
+"""Takes a JSON value and a type, and returns the value of that type."""
 
 
 @functools.cache
@@ -27,8 +29,8 @@ def converter() -> Converter:
     built = make_converter(detailed_validation=False)
     for kind, load in _PLAIN.items():
         built.register_structure_hook(kind, load)
-    built.register_structure_hook_func(_is_tuple, _load_tuple)
-    built.register_structure_hook_func(_is_union, _load_union)
+    built.register_structure_hook_factory(_is_tuple, _tuple_reader)
+    built.register_structure_hook_factory(_is_union, _union_reader)
     built.register_structure_hook_factory(_RESPONSES.__contains__, _response_reader)
     built.register_unstructure_hook_factory(_RESPONSES.__contains__, _response_writer)
     return built
@@ -67,21 +69,32 @@ def _load_int(value: Any, _: Any) -> int:
     raise WireError(f"a whole number was expected, not {type(value).__name__}")
 
 
-def _load_tuple(value: Any, cls: Any) -> tuple[Any, ...]:
-    if not isinstance(value, list):
-        # A string would be read letter by letter.
-        raise WireError(f"a list was expected, not {type(value).__name__}")
-    return tuple(converter().structure(item, get_args(cls)[0]) for item in value)
+def _tuple_reader(cls: Any) -> Load:
+    kind = get_args(cls)[0]
+    read = converter().get_structure_hook(kind)
+
+    def load(value: Any, _: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            # A string would be read letter by letter.
+            raise WireError(f"a list was expected, not {type(value).__name__}")
+        return tuple([read(item, kind) for item in value])
+
+    return load
 
 
-def _load_union(value: Any, cls: Any) -> Any:
-    """Return the value as the first type that fits: an enum comes before `str`, which takes the values that Callbell adds later."""
-    for type_ in _types(cls):
-        try:
-            return converter().structure(value, type_)
-        except _UNREADABLE:
-            continue
-    raise WireError(f"{type(value).__name__} was not expected")
+def _union_reader(cls: Any) -> Load:
+    """Return a reader of the first type that fits: an enum comes before `str`, which takes the values that Callbell adds later."""
+    readers = [(converter().get_structure_hook(kind), kind) for kind in _types(cls)]
+
+    def load(value: Any, _: Any) -> Any:
+        for read, kind in readers:
+            try:
+                return read(value, kind)
+            except _UNREADABLE:
+                continue
+        raise WireError(f"{type(value).__name__} was not expected")
+
+    return load
 
 
 def _is_tuple(cls: Any) -> bool:
@@ -89,15 +102,18 @@ def _is_tuple(cls: Any) -> bool:
 
 
 def _types(cls: Any) -> list[Any]:
-    return [type_ for type_ in get_args(cls) if type_ is not types.NoneType]
+    """Return the types of a union without `None`, or the type itself."""
+    if get_origin(cls) not in (Union, types.UnionType):
+        return [cls]
+    return [kind for kind in get_args(cls) if kind is not types.NoneType]
 
 
 def _is_union(cls: Any) -> bool:
     # The converter handles the union of one type and None by itself.
-    return get_origin(cls) in (Union, types.UnionType) and len(_types(cls)) > 1
+    return len(_types(cls)) > 1
 
 
-_PLAIN: dict[Any, Callable[[Any, Any], Any]] = {
+_PLAIN: dict[Any, Load] = {
     datetime: _load_datetime,
     str: _load_string,
     bool: _load_bool,
@@ -143,7 +159,7 @@ def _key_of(cls: type[Any], field: str) -> str:
     return _RESPONSES[cls].keys.get(field, _camel(field))
 
 
-def _response_reader(cls: type[Any]) -> Callable[[Any, Any], Any]:
+def _response_reader(cls: type[Any]) -> Load:
     attrs.resolve_types(cls)
     aliases = _RESPONSES[cls].aliases
     readers: dict[str, Any] = {
@@ -156,12 +172,11 @@ def _response_reader(cls: type[Any]) -> Callable[[Any, Any], Any]:
     def load(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
             raise WireError(f"an object was expected for {cls.__name__}, not {type(value).__name__}")
-        present = {key: item for key, item in value.items() if item is not None}
+        fields = {**value, _RAW: value}
         for key, alias in aliases.items():
-            if key not in present and alias in present:
-                present[key] = present[alias]
-        present[_RAW] = value
-        return inner(present, cls)
+            if fields.get(key) is None:
+                fields[key] = fields.get(alias)
+        return inner(fields, cls)
 
     return load
 
@@ -173,19 +188,29 @@ def _response_writer(cls: type[Any]) -> Callable[[Any], Any]:
     return make_dict_unstructure_fn(cls, converter(), _cattrs_omit_if_default=True, **writers)
 
 
+@functools.cache
+def _model_reader(cls: type[Any]) -> Load:
+    return converter().get_structure_hook(cls)
+
+
 def structure(value: Any, cls: type[T]) -> T:
     """Return a model from its JSON; raises `WireError` for JSON that is not an object."""
-    return converter().structure(value, cls)
+    kind: Any = cls
+    model: T = _model_reader(kind)(value, cls)
+    return model
 
 
 def reader(kind: Any) -> Callable[[Any], Any]:
     """Return a reader of a plain value or of a union; null, and a value of another type, become `None`."""
-    # Not from the converter, because readers are made on import.
-    read = _PLAIN.get(kind, _load_union)
+    read: Load | None = None
 
     def load(value: Any) -> Any:
+        nonlocal read
         if value is None:
             return None
+        if read is None:
+            # On first use, because readers are made on import.
+            read = converter().get_structure_hook(kind)
         try:
             return read(value, kind)
         except _UNREADABLE:
@@ -204,19 +229,28 @@ def _camel(name: str) -> str:
     return head + "".join(map(str.capitalize, tail))
 
 
-def _lenient_hook(field: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
-    """Return a reader of one field, which uses the field's default, if any, for a value that can't be read."""
-    read = converter().get_structure_hook(field.type)
+def _lenient_hook(field: attrs.Attribute[Any]) -> Load:
+    """Return a reader of one field, which uses the field's default, if any, for null and for a value that can't be read."""
+    kinds = _types(field.type)
+    kind = kinds[0] if len(kinds) == 1 else field.type
+    read = converter().get_structure_hook(kind)
     if field.default is attrs.NOTHING:
         return read
-    factory = getattr(field.default, "factory", None)
+    default, factory = field.default, getattr(field.default, "factory", None)
+    # Most values are of these types, and need no conversion.
+    as_it_is = kind if kind in (str, bool, int) else None
+    models = tuple(filter(attrs.has, kinds))
 
-    def load(value: Any, cls: Any) -> Any:
+    def load(value: Any, _: Any) -> Any:
+        if type(value) is as_it_is:
+            return value
         try:
-            loaded = read(value, cls)
+            loaded = None if value is None else read(value, kind)
         except _UNREADABLE:
-            return factory() if factory else field.default
+            loaded = None
         # An empty model is a missing one: a contact without a team has `team: {}`.
-        return field.default if attrs.has(type(loaded)) and loaded == type(loaded)() else loaded
+        if loaded is None or (isinstance(loaded, models) and loaded == type(loaded)()):
+            return factory() if factory else default
+        return loaded
 
     return load

@@ -27,7 +27,7 @@ Reader = Callable[[Any], Any]
 """Reads one value; a value that can't be read becomes `None`, or is left out of a tuple."""
 
 FieldsReader = Callable[[Mapping[str, Any]], dict[str, Any]]
-"""Reads an object's fields into the arguments of a model."""
+"""Reads an object's fields into the arguments of a model, without those that have no value."""
 
 read_text = reader(str)
 read_date = reader(datetime)
@@ -35,6 +35,8 @@ read_date = reader(datetime)
 
 def read_object(value: Any) -> dict[str, Any] | None:
     """Return an object that comes as it is, as a JSON string, or as the one item of a list; `None` for anything else."""
+    if isinstance(value, dict):
+        return value
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, str):
@@ -57,41 +59,42 @@ def read_metadata(value: Any) -> dict[str, str]:
 
 
 def tuple_reader(read: Reader) -> Reader:
-    """Return a reader of a list, or of one item instead of a list; items that can't be read are left out."""
+    """Return a reader of a list, or of one item instead of a list; items that can't be read are left out, and no item is `None`."""
 
-    def load(value: Any) -> tuple[Any, ...]:
+    def load(value: Any) -> tuple[Any, ...] | None:
         items = map(read, value if isinstance(value, list) else [value])
-        return tuple(item for item in items if item is not None)
+        return tuple([item for item in items if item is not None]) or None
 
     return load
 
 
 def fields_reader(**fields: tuple[Any, ...]) -> FieldsReader:
     """Return a reader of several fields, each given as its reader and the key or keys under which it may come."""
+    plan = [(field, read, key, others) for field, (read, key, *others) in fields.items()]
 
     def load(value: Mapping[str, Any]) -> dict[str, Any]:
-        return {field: read(_first(value, keys)) for field, (read, *keys) in fields.items()}
+        found = {}
+        for field, read, key, others in plan:
+            item = value.get(key)
+            if item is None and others:
+                item = next((value[other] for other in others if value.get(other) is not None), None)
+            # Most fields are texts, which need no conversion.
+            if item is not None and not (read is read_text and type(item) is str):
+                item = read(item)
+            if item is not None:
+                found[field] = item
+        return found
 
     return load
-
-
-def _first(value: Mapping[str, Any], keys: list[str]) -> Any:
-    for key in keys:
-        if (item := value.get(key)) is not None:
-            return item
-    return None
 
 
 def model_reader(cls: Callable[..., Any], **fields: tuple[Any, ...]) -> Reader:
     """Return a reader of a model from an object's fields; a model without any value becomes `None`."""
     read = fields_reader(**fields)
-    empty = cls()
 
     def load(value: Any) -> Any:
-        if not (value := read_object(value)):
-            return None
-        model = cls(**read(value))
-        return None if model == empty else model
+        found = read(value) if (value := read_object(value)) else None
+        return cls(**found) if found else None
 
     return load
 

@@ -68,7 +68,7 @@ def read_attachment(value: Any) -> Attachment | None:
     if not isinstance(value, dict):
         return None
     fields = _ATTACHMENT(value)
-    return Attachment(**fields) if fields["url"] else None
+    return Attachment(**fields) if fields.get("url") else None
 
 
 _LOCATION = model_reader(

@@ -25,7 +25,7 @@ from callbell_async.models.messages import (
     Video,
     VideoMessage,
 )
-from callbell_async.models.validation import MAX_METADATA_PAIRS, recipient_identity
+from callbell_async.models.validation import MAX_METADATA_PAIRS, has_one_form, recipient_identity
 from callbell_async.wire.converter import converter
 from callbell_async.wire.json_text import dump_json
 
@@ -163,10 +163,10 @@ def dump_keyed_message(message: Message, *, journal: str | None) -> tuple[str, b
     if key is None:
         named = body
         to = message.to
-        if message.channel == WHATSAPP and to is not None and (identity := recipient_identity(to)) != to:
+        if message.channel == WHATSAPP and to is not None and not has_one_form(to):
             # A spreadsheet drops the + of a whole column when it saves. The keys are sorted: the last "to" is the recipient.
             before, name, after = body.rpartition(b'"to":"')
-            named = b"%b%b%b%b" % (before, name, identity.encode(), after[len(to) :])
+            named = b"%b%b%b%b" % (before, name, recipient_identity(to).encode(), after[len(to) :])
         key = hashlib.blake2b(named, digest_size=16).hexdigest()
     if journal is None or len(message.metadata) + 2 > MAX_METADATA_PAIRS:
         return key, body

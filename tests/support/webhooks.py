@@ -49,9 +49,9 @@ def status_body(uuid: str, status: str, **more: Any) -> bytes:
     return orjson.dumps({"event": "message_status_updated", "payload": {"uuid": uuid, "status": status, **more}})
 
 
-async def post(receiver: WebhookReceiver, body: bytes, *, secret: str = SECRET) -> ReceiverResponse:
+async def post(receiver: WebhookReceiver, body: bytes, *, secret: str = SECRET, **options: Any) -> ReceiverResponse:
     """Pass a body, signed now, to a receiver."""
-    return await receiver.receive(body, sign(body, secret, now=time.time()))
+    return await receiver.receive(body, sign(body, secret, now=time.time()), **options)
 
 
 def statuses(responses: list[ReceiverResponse]) -> list[int]:

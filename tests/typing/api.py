@@ -16,12 +16,14 @@ from callbell_async import (
     APIError,
     Attachment,
     AttachmentKind,
+    AttemptInfo,
     AudioMessage,
     AuthenticationError,
     BotStatus,
     BulkSendError,
     CallbellClient,
     CallbellError,
+    CallInfo,
     Contact,
     ContactConflictError,
     ContactCreated,
@@ -48,6 +50,7 @@ from callbell_async import (
     MessageReceipt,
     MessageStatus,
     MessageStatusUpdated,
+    Observer,
     OptOutList,
     Outcome,
     Page,
@@ -60,6 +63,7 @@ from callbell_async import (
     ReplyFields,
     ResponseDecodeError,
     RetryPolicy,
+    RunInfo,
     SendReport,
     SendResult,
     SendRun,
@@ -187,6 +191,30 @@ def read_a_message(message: TextMessage, template: TemplateMessage) -> None:
     assert_type(template.values, tuple[str, ...])
     assert_type(template.media, Image | Document | Video | None)
     message.text = "Bye!"  # type: ignore[misc]
+
+
+class CountingObserver(Observer):
+    """Overrides two moments; a checker sees the types of their arguments."""
+
+    def attempt_ended(self, call: CallInfo, attempt: AttemptInfo, seconds: float) -> None:
+        """An attempt has ended."""
+        assert_type(attempt.status, int | None)
+        assert_type(call.route, str)
+        assert_type(call.run, RunInfo | None)
+        call.index = 3  # type: ignore[misc]
+
+    def run_ended(self, run: RunInfo, summary: str) -> None:  # type: ignore[override]
+        """A parameter of another type is an error."""
+
+
+async def use_other_options(callbell: CallbellClient) -> None:
+    """A client with options has the type of the client from which it comes."""
+    fast = callbell.with_options(timeout=None, retry=RetryPolicy.web_request(), headers={"X-Shop": "7"})
+    assert_type(fast, CallbellClient)
+    assert_type(fast.with_options(observer=[CountingObserver(), Observer()]), CallbellClient)
+    assert_type(RetryPolicy.batch(), RetryPolicy)
+    callbell.with_options(timeout="5")  # type: ignore[arg-type]
+    callbell.with_options(observer=3)  # type: ignore[arg-type]
 
 
 async def send_one(callbell: CallbellClient) -> None:

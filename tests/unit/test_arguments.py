@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from callbell_async import ConfigurationError
+from callbell_async import CallbellClient, ConfigurationError, InvalidMessageError, TemplateMessage
 from callbell_async.arguments import (
     check_base_url,
     check_count,
@@ -15,9 +17,12 @@ from callbell_async.arguments import (
     check_instance,
     check_seconds,
     check_secret,
+    check_string_list,
     check_token,
     is_insecure,
 )
+from callbell_async.models.template_validation import fill_template
+from callbell_async.sandbox import Sandbox, SandboxUser, SandboxWebhook
 
 SECRET = "whsec_9yQ2nT7bLr0XvK4m"
 
@@ -196,3 +201,66 @@ def test_blanks_and_slashes_around_a_base_url_are_removed(url: str) -> None:
 def test_plain_http_is_insecure_beyond_this_machine(url: str, insecure: bool) -> None:
     """Only http to this machine itself keeps the token off the network."""
     assert is_insecure(url) is insecure
+
+
+@pytest.mark.parametrize("value", [["a", "b"], ("a", "b"), iter(["a", "b"]), {"a": 1, "b": 2}.keys()])
+def test_a_list_of_strings_may_be_any_iterable(value: Any) -> None:
+    """Any iterable of strings is taken, once, in its order."""
+    assert check_string_list("names", value) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [("ab", "one string"), (b"ab", "bytes"), (None, "NoneType"), (5, "int"), ({"a": 1}, "dict"), (["a", 5], "list")],
+)
+def test_one_string_is_no_list_of_strings(value: Any, found: str) -> None:
+    """One string is not taken letter by letter; the error shows how to write it, and quotes no value."""
+    with pytest.raises(
+        ConfigurationError, match=rf'names: must be a list of strings, not {found}; write names=\["…"\]'
+    ):
+        check_string_list("names", value)
+
+
+TAKES_STRINGS: dict[str, tuple[str, Callable[[CallbellClient], Any]]] = {
+    "webhooks.subscribe": (
+        "subscriptions",
+        lambda callbell: callbell.webhooks.subscribe("https://x.example", "message_created"),
+    ),
+    "webhooks.events": ("subscriptions", lambda callbell: callbell.webhooks.events(subscriptions="message_created")),
+    "contacts.list": ("tags", lambda callbell: callbell.contacts.list(tags="lead")),
+    "contacts.create": (
+        "tags",
+        lambda callbell: callbell.contacts.create(identifier="ada", source="instagram", name="Ada", tags="lead"),
+    ),
+    "contacts.update": ("tags", lambda callbell: callbell.contacts.update("u", tags="lead")),
+    "fill_template": ("values", lambda callbell: fill_template("{{1}}", "Ada")),
+    "TemplateMessage": (
+        "values",
+        lambda callbell: TemplateMessage(to="+31612345678", template_uuid="t", values="Ada", optin_contact=True),
+    ),
+    "sandbox.receive_message": (
+        "attachments",
+        lambda callbell: Sandbox().account.receive_message(
+            sender="+31612345678", attachments="https://x.example/a.png"
+        ),
+    ),
+    "SandboxWebhook": (
+        "subscriptions",
+        lambda callbell: SandboxWebhook(url="http://127.0.0.1", subscriptions="message_created"),  # type: ignore[arg-type]
+    ),
+    "SandboxUser": ("teams", lambda callbell: SandboxUser(email="ada@x.example", teams="t")),
+}
+
+
+async def _awaited(call: Callable[[CallbellClient], Any], callbell: CallbellClient) -> None:
+    result = call(callbell)
+    if inspect.isawaitable(result):
+        await result
+
+
+@pytest.mark.parametrize(("name", "call"), TAKES_STRINGS.values(), ids=TAKES_STRINGS)
+async def test_a_parameter_for_strings_refuses_one_string(name: str, call: Callable[[CallbellClient], Any]) -> None:
+    """Every parameter that takes several strings refuses a single one, with the parameter's name, before anything is sent."""
+    async with CallbellClient("token", base_url="http://127.0.0.1:9/v1") as callbell:
+        with pytest.raises((ConfigurationError, InvalidMessageError), match=f"{name}.*must be a list of strings"):
+            await _awaited(call, callbell)

@@ -18,7 +18,13 @@ import callbell_async
 from callbell_async import CallbellClient
 
 PAGES = Path(__file__).parents[2] / "docs" / "reference" / "api"
-MODULES = ("callbell_async", "callbell_async.webhooks", "callbell_async.sandbox", "callbell_async.limits")
+MODULES = (
+    "callbell_async",
+    "callbell_async.webhooks",
+    "callbell_async.sandbox",
+    "callbell_async.limits",
+    "callbell_async.otel",
+)
 WHOLE_MODULES = {"callbell_async.sandbox.faults", "callbell_async.pytest_plugin"}
 # Built by the library alone: users never give their parameters.
 BUILT_BY_THE_LIBRARY = {"SendRun", "Paginator", "TrackedMessage", "FaultRule", "WebhookSender", "Exchange", "Download"}

@@ -307,10 +307,9 @@ async def test_the_log_shows_retries_and_no_secrets(caplog: pytest.LogCaptureFix
     async with local_callbell(close_after_reading(), respond(200, b"{}")) as server, client_for(server.url) as callbell:
         await callbell.request("GET", path)
     said = caplog.text
-    assert [record.levelname for record in caplog.records if record.name == "callbell_async"] == [
-        "INFO",
-        "WARNING",
-        "INFO",
+    assert [record.levelname for record in caplog.records if record.name == "callbell_async.http"] == [
+        *("DEBUG", "INFO", "DEBUG", "WARNING", "DEBUG"),
+        *("DEBUG", "INFO", "DEBUG"),
     ]
     assert "POST /messages/send: attempt 1 failed (ServerError)" in said
     assert "GET /contacts/phone/…: attempt 1 failed (ConnectionLostError)" in said

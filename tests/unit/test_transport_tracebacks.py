@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from callbell_async import CallbellClient, ConfigurationError, Journal, RetryPolicy, SignatureError, TransportError
-from callbell_async.sandbox import Fault, SandboxResponse
+from callbell_async.sandbox import Fault, Sandbox, SandboxResponse
 from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import (
     close_after_reading,
@@ -249,6 +249,24 @@ REFUSALS: dict[str, Callable[[], object]] = {
 def test_a_refused_argument_shows_no_secret_in_its_local_variables(refusal: Callable[[], object]) -> None:
     """A token or a webhook secret is in no local variable when it, or another argument beside it, is refused."""
     with pytest.raises((ConfigurationError, SignatureError)) as caught:
+        refusal()
+    assert_no_secrets(caught.value)
+    assert_no_secrets_in_locals(caught.value)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        lambda: Sandbox(webhook_secret=TOKEN, records={"cats": []}),
+        lambda: Sandbox(webhook_secret=TOKEN, token="a token", port=0, records={"contacts": TEXT[:1]}),
+        lambda: Sandbox(webhook_secret=f"'{TOKEN}'"),
+        lambda: setattr(Sandbox(), "webhook_secret", f"'{TOKEN}'"),
+        lambda: setattr(Sandbox().deliveries, "secret", f"'{TOKEN}'"),
+    ],
+)
+def test_a_refused_argument_of_the_sandbox_shows_no_webhook_secret(refusal: Callable[[], object]) -> None:
+    """The sandbox's webhook secret is in no local variable when it, or another argument beside it, is refused."""
+    with pytest.raises(ValueError, match=r"cats|contacts|webhook secret") as caught:
         refusal()
     assert_no_secrets(caught.value)
     assert_no_secrets_in_locals(caught.value)

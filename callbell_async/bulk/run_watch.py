@@ -1,0 +1,95 @@
+"""The reports of a run to the log and to the observers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from callbell_async.errors import Outcome
+from callbell_async.logs import area_logger
+from callbell_async.models.results import SendResult
+from callbell_async.observe import Observers, RunInfo, RunSummary
+
+__all__ = ["RunWatch"]
+
+_log = area_logger("bulk")
+
+
+class RunWatch:
+    """Reports the moments of one run.
+
+    Attributes:
+        info: The run, for its observers.
+        observers: The observers; `None` without any, and before the run starts.
+        sees_messages: Whether an observer sees the end of each message.
+    """
+
+    def __init__(self, *, messages: int | None, has_journal: bool) -> None:
+        self.info = RunInfo(messages=messages, has_journal=has_journal)
+        self.observers: Observers | None = None
+        self.sees_messages = False
+        self._paused_at = 0.0
+        self._has_ended = False
+
+    def started(self, observers: Observers | None) -> None:
+        """The run begins."""
+        self.observers = observers
+        self.sees_messages = observers is not None and observers.seeing("message_ended") is not None
+        self._notify("run_started")
+
+    def paused(self) -> None:
+        """The run pauses because of an outage."""
+        self._paused_at = asyncio.get_running_loop().time()
+        _log.warning(
+            "a run of send_many pauses: Callbell can't be reached", extra={"callbell.messages": self.info.messages}
+        )
+        self._notify("run_paused")
+
+    def resumed(self) -> None:
+        """The pause has ended."""
+        seconds = asyncio.get_running_loop().time() - self._paused_at
+        _log.info("the pause of a run of send_many ended after %.3f s", seconds, extra={"callbell.wait": seconds})
+        self._notify("run_resumed", seconds)
+
+    def stopped(self, error: BaseException) -> None:
+        """An error stops the run."""
+        name = type(error).__name__
+        _log.warning("%s stops a run of send_many: the rest of its input is skipped", name, extra={"error.type": name})
+        self._notify("run_stopped", name)
+
+    def message_ended(self, result: SendResult) -> None:
+        """A message has its result."""
+        self._notify("message_ended", result.index, result.outcome, result.attempts)
+
+    def ended(self, counts: Mapping[str, int], *, duplicates: int, seconds: float, error: BaseException | None) -> None:
+        """The run has ended, with these numbers of results by outcome; called again, it does nothing."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        summary = RunSummary(
+            **{outcome.value: counts.get(outcome.value, 0) for outcome in Outcome},
+            duplicates=duplicates,
+            seconds=seconds,
+            error=None if error is None else type(error).__name__,
+        )
+        _log.info(
+            "a run of send_many ended after %.3f s: %d accepted, %d rejected, %d never sent, %d unknown, %d skipped",
+            summary.seconds,
+            summary.accepted,
+            summary.rejected,
+            summary.never_sent,
+            summary.unknown,
+            summary.skipped,
+            extra={
+                "callbell.accepted": summary.accepted,
+                "callbell.rejected": summary.rejected,
+                "callbell.never_sent": summary.never_sent,
+                "callbell.unknown": summary.unknown,
+                "callbell.skipped": summary.skipped,
+            },
+        )
+        self._notify("run_ended", summary)
+
+    def _notify(self, moment: str, *arguments: object) -> None:
+        if self.observers is not None:
+            self.observers.notify(moment, self.info, *arguments)
