@@ -54,6 +54,8 @@ _MEDIA: dict[str, Callable[[str], Media]] = {"image": Image, "document": Documen
 _OPTIONAL = {"channel_uuid": "channel_uuid", "team": "team_uuid", "assigned_user": "assigned_user"}
 """The options that may be blank in a row, and the fields that they fill."""
 
+_SAMPLE_NUMBER = "+34600000000"
+
 _SCIENTIFIC = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d+")
 _SCIENTIFIC_KEY = re.compile(r"\d[.,]\d+[eE]\+\d+")
 """As a spreadsheet writes it; `1E5` may be a key."""
@@ -142,6 +144,18 @@ class MessagePlan:
             # A row with a BSUID needs no number.
             if field != "to" or self._bsuid is None:
                 yield value.option, value.columns
+
+    def check_options(self) -> None:
+        """Check the options that are the same for every row. Raises `ConfigurationError`, which names the option."""
+        # A URL is a good text, too, so it can be in place of any column but the recipient's.
+        cells = {name: "https://example.com/" for _, columns in self.required_columns() for name in columns}
+        cells |= dict.fromkeys(self._to.columns, _SAMPLE_NUMBER)
+        try:
+            self._message(cells)
+        except InvalidMessageError as error:
+            value = self._values_by_field.get(error.field)
+            if value is not None and not value.columns:
+                raise ConfigurationError(f"{value.option}: {error.reason}") from None
 
     def template_sample(self) -> TemplateMessage | None:
         """Return a message with the plan's template and as many values and media, to be checked before the rows.
