@@ -16,6 +16,8 @@ from typing import Any, TextIO
 
 import click
 
+from callbell_async.logs import ROOT
+
 __all__ = [
     "OUTPUT_FAILED",
     "LogLines",
@@ -93,8 +95,8 @@ class LogLines(logging.Handler):
 def warnings_shown() -> Iterator[None]:
     """Write the library's warnings to standard error, except those of a run: its progress and its summary show them."""
     lines = LogLines(logging.WARNING)
-    lines.addFilter(lambda record: not record.name.startswith("callbell_async.bulk"))
-    logger = logging.getLogger("callbell_async")
+    lines.addFilter(lambda record: not record.name.startswith(f"{ROOT}.bulk"))
+    logger = logging.getLogger(ROOT)
     logger.addHandler(lines)
     try:
         yield

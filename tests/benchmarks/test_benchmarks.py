@@ -19,6 +19,11 @@ FEW = Options(seconds=0.1, messages=300, concurrency=10, loops=("plain",))
 """Enough for one slice of each contender."""
 
 LONG = {
+    "campaign",
+    "import",
+    "memory",
+    "peers",
+    "retry-cost",
     "observers",
     "scale",
     "latency",
