@@ -341,7 +341,8 @@ class CallbellClient(CombinedCalls):
             journal: Records every message before it is sent, and its outcome. A message that it has already is not sent again,
                 also after a crash.
             on_result: Called with the result of each message; if it returns an awaitable, that is awaited.
-            stop_on: The exceptions that stop the run: messages in flight end, and the others are `SKIPPED`.
+            stop_on: The exceptions that stop the run: messages in flight end, and the others are `SKIPPED`. By default
+                `AuthenticationError` (401), `PaymentRequiredError` (402) and `RateLimiterError`.
             shutdown_timeout: The seconds that messages in flight have to end when the run is cancelled, 0 or more.
             outage_timeout: The seconds for which the run pauses while Callbell can't be reached; then it stops with an
                 `OutageError`, and the other messages are `SKIPPED`. With 0 it never pauses.

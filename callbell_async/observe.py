@@ -193,12 +193,10 @@ class Observer:
     """
 
     def call_started(self, call: CallInfo) -> None:
-        """An attempt failed, and another one follows.
+        """A call begins: `send`, a page of a list, or any other operation.
 
         Args:
-            call: The call.
-            attempt: The number of the attempt that failed, from 1.
-            wait: The seconds before the next attempt; after a 429 the pause of the client may last longer.
+            call: The call. The same object is passed at each of its moments.
         """
 
     def waiting_started(self, call: CallInfo) -> None:
