@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 from callbell_async.errors import Outcome
 from callbell_async.logs import area_logger
-from callbell_async.models.results import SendResult
-from callbell_async.observe import Observers, RunInfo, RunSummary
+from callbell_async.observe import Hook, Observers, RunInfo, RunSummary
 
 __all__ = ["RunWatch"]
 
@@ -21,20 +20,20 @@ class RunWatch:
     Attributes:
         info: The run, for its observers.
         observers: The observers; `None` without any, and before the run starts.
-        sees_messages: Whether an observer sees the end of each message.
+        message_ended: The hook of the end of each message, which takes `info` and the arguments of the moment; `None` without one.
     """
 
     def __init__(self, *, messages: int | None, has_journal: bool) -> None:
         self.info = RunInfo(messages=messages, has_journal=has_journal)
         self.observers: Observers | None = None
-        self.sees_messages = False
+        self.message_ended: Hook | None = None
         self._paused_at = 0.0
         self._has_ended = False
 
     def started(self, observers: Observers | None) -> None:
         """The run begins."""
         self.observers = observers
-        self.sees_messages = observers is not None and observers.seeing("message_ended") is not None
+        self.message_ended = None if observers is None else observers.hooks.get("message_ended")
         self._notify("run_started")
 
     def paused(self) -> None:
@@ -56,10 +55,6 @@ class RunWatch:
         name = type(error).__name__
         _log.warning("%s stops a run of send_many: the rest of its input is skipped", name, extra={"error.type": name})
         self._notify("run_stopped", name)
-
-    def message_ended(self, result: SendResult) -> None:
-        """A message has its result."""
-        self._notify("message_ended", result.index, result.outcome, result.attempts)
 
     def ended(self, counts: Mapping[str, int], *, duplicates: int, seconds: float, error: BaseException | None) -> None:
         """The run has ended, with these numbers of results by outcome; called again, it does nothing."""
