@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import traceback
-from asyncio import CancelledError
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 
-from callbell_async.errors import ConfigurationError, Outcome
-from callbell_async.logs import area_logger
+from callbell_async.errors import Outcome
 
 __all__ = [
     "CALL_MOMENTS",
@@ -19,20 +14,14 @@ __all__ = [
     "AttemptInfo",
     "CallInfo",
     "EventInfo",
-    "Hook",
     "Observer",
-    "Observers",
     "RefusalReason",
     "RequestInfo",
     "RunInfo",
     "RunSummary",
     "new_call_info",
-    "observers_from",
 ]
 
-_log = area_logger("observe")
-
-Hook = Callable[..., None]
 
 RefusalReason = Literal["request", "signature", "unreadable", "duplicate", "unavailable"]
 """The reason why a webhook request brings no event to the handler.
@@ -373,98 +362,3 @@ CALL_MOMENTS = tuple(
     name for name in MOMENTS if name.startswith(("call_", "waiting_", "attempt_", "retry_", "client_"))
 )
 """Those of the moments of a call."""
-
-
-class _Guarded:
-    """An observer, and whether an exception of it was reported."""
-
-    __slots__ = ("observer", "reported")
-
-    def __init__(self, observer: Observer) -> None:
-        self.observer = observer
-        self.reported = False
-
-    def overrides(self, moment: str) -> bool:
-        """Return whether the observer has a method of its own for a moment."""
-        return getattr(type(self.observer), moment) is not getattr(Observer, moment) or moment in getattr(
-            self.observer, "__dict__", ()
-        )
-
-
-def _hook(methods: Sequence[tuple[_Guarded, Hook]]) -> Hook:
-    """Return a function that calls these methods, and keeps their exceptions away from the caller."""
-    calls = tuple(methods)
-
-    def hook(*arguments: Any) -> None:
-        for guarded, method in calls:
-            try:
-                method(*arguments)
-            except (Exception, CancelledError) as error:
-                _report(guarded, error)
-
-    return hook
-
-
-class Observers:
-    """Calls several observers at each moment, and keeps their exceptions away from the caller.
-
-    Attributes:
-        hooks: For each moment that an observer overrides, the function to call. It calls each observer that overrides it.
-    """
-
-    def __init__(self, guarded: Sequence[_Guarded]) -> None:
-        self._guarded = tuple(guarded)
-        self.hooks: Mapping[str, Hook] = {
-            moment: _hook(methods)
-            for moment in MOMENTS
-            if (methods := [(one, getattr(one.observer, moment)) for one in self._guarded if one.overrides(moment)])
-        }
-
-    def notify(self, moment: str, *arguments: Any) -> None:
-        """Call the method with this name of each observer that overrides it."""
-        hook = self.hooks.get(moment)
-        if hook is not None:
-            hook(*arguments)
-
-    def seeing(self, *moments: str) -> Observers | None:
-        """Return these observers if one of them overrides one of these moments."""
-        return self if any(moment in self.hooks for moment in moments) else None
-
-    def plus(self, others: Observers | None) -> Observers:
-        """Return these observers and others."""
-        return self if others is None else Observers((*self._guarded, *others._guarded))
-
-
-def observers_from(value: object) -> Observers | None:
-    """Return the observers of an argument `observer`: one, a sequence, or `None`; raises `ConfigurationError` for anything else."""
-    if value is None:
-        return None
-    found: list[Any] = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
-    for observer in found:
-        if not isinstance(observer, Observer):
-            name = f"the class {observer.__name__}" if isinstance(observer, type) else type(observer).__name__
-            raise ConfigurationError(
-                f"observer: must be an Observer or a sequence of them, not {name}; subclass Observer"
-            )
-        for moment in MOMENTS:
-            if inspect.iscoroutinefunction(getattr(observer, moment)):
-                raise ConfigurationError(
-                    f"observer: {type(observer).__name__}.{moment} must be a plain function, not a coroutine function"
-                )
-    return Observers([_Guarded(observer) for observer in found]) if found else None
-
-
-def _report(guarded: _Guarded, error: BaseException) -> None:
-    if guarded.reported:
-        return
-    guarded.reported = True
-    # Neither the exception's text nor source lines: both may quote what the observer holds.
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    _log.warning(
-        "the observer %s raised %s in %s:%s; its further exceptions are not reported",
-        type(guarded.observer).__qualname__,
-        type(error).__name__,
-        frame.filename,
-        frame.lineno,
-        extra={"callbell.observer": type(guarded.observer).__qualname__, "error.type": type(error).__name__},
-    )

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Mapping
 
 from callbell_async.errors import Outcome
+from callbell_async.guarded_observers import Observers
 from callbell_async.logs import area_logger
-from callbell_async.observe import Hook, Observers, RunInfo, RunSummary
+from callbell_async.observe import RunInfo, RunSummary
 
 __all__ = ["RunWatch"]
 
@@ -20,20 +21,20 @@ class RunWatch:
     Attributes:
         info: The run, for its observers.
         observers: The observers; `None` without any, and before the run starts.
-        message_ended: The hook of the end of each message, which takes `info` and the arguments of the moment; `None` without one.
+        message_observers: The observers if one of them sees the end of each message; `None` otherwise.
     """
 
     def __init__(self, *, messages: int | None, has_journal: bool) -> None:
         self.info = RunInfo(messages=messages, has_journal=has_journal)
         self.observers: Observers | None = None
-        self.message_ended: Hook | None = None
+        self.message_observers: Observers | None = None
         self._paused_at = 0.0
         self._has_ended = False
 
     def started(self, observers: Observers | None) -> None:
         """The run begins."""
         self.observers = observers
-        self.message_ended = None if observers is None else observers.hooks.get("message_ended")
+        self.message_observers = observers if observers is not None and observers.see_messages else None
         self._notify("run_started")
 
     def paused(self) -> None:

@@ -19,8 +19,9 @@ from callbell_async.errors import (
     RequestTimeoutError,
     ResponseDecodeError,
 )
+from callbell_async.guarded_observers import Observers
 from callbell_async.http.attempt_gate import AfterFailure, AttemptGate
-from callbell_async.http.reports import attempt_info, call_info, log_attempt, log_pause, log_retry
+from callbell_async.http.reports import log_attempt, log_pause, log_retry, request_info
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import Response
 from callbell_async.http.retry import MAX_PAUSE, RetryPolicy
@@ -29,7 +30,7 @@ from callbell_async.http.transport import Transport
 from callbell_async.limits.base import RateLimiter, TrackedSlot
 from callbell_async.logs import area_logger
 from callbell_async.models.unset import UNSET, Unset
-from callbell_async.observe import CALL_MOMENTS, AttemptInfo, CallInfo, Observers
+from callbell_async.observe import AttemptInfo, CallInfo, new_call_info
 
 __all__ = ["ClientLife", "PipelineHandle", "RequestPipeline"]
 
@@ -68,13 +69,7 @@ class RequestPipeline:
         self._rate_limit = self._shared.rate_limit
         self._base_url = base_url
         self.observers = observers
-        self._call_observers = None if observers is None else observers.seeing(*CALL_MOMENTS)
-        # The moments of every call have attributes: a look-up by name for each message would cost more.
-        hooks = {} if observers is None else observers.hooks
-        self._call_started = hooks.get("call_started")
-        self._attempt_started = hooks.get("attempt_started")
-        self._attempt_ended = hooks.get("attempt_ended")
-        self._call_ended = hooks.get("call_ended")
+        self._call_observers = observers if observers is not None and observers.see_calls else None
 
     def derive(
         self,
@@ -138,10 +133,12 @@ class RequestPipeline:
         shared = self._shared
         info = None
         logs = _log.isEnabledFor(logging.DEBUG)
-        if logs or self._call_observers is not None:
-            call.info = info = call_info(call.request, self._base_url, None if gate is None else gate.run, call.index)
-            if self._call_started is not None:
-                self._call_started(info)
+        observers = self._call_observers
+        if logs or observers is not None:
+            request = request_info(call.request.method, call.request.path, self._base_url)
+            call.info = info = new_call_info(request, None if gate is None else gate.run, call.index)
+            if observers is not None and observers.see_call_start:
+                observers.call_started(info)
         held = 0
         # The time of the last look at the clock: before an attempt, that of its start.
         started = now = loop.time()
@@ -171,8 +168,8 @@ class RequestPipeline:
                     slot = limiter.track_slot()
                     call.on_written = slot.written
                 call.start_attempt()
-                if info is not None and self._attempt_started is not None:
-                    self._attempt_started(info, call.attempts)
+                if info is not None and observers is not None and observers.see_attempt_start:
+                    observers.attempt_started(info, call.attempts)
                 try:
                     try:
                         response = await self._transport.exchange(call)
@@ -202,22 +199,20 @@ class RequestPipeline:
                     )
                     if wait is None or then is AfterFailure.GIVE_UP:
                         raise
-                    if info is not None and self._call_observers is not None:
-                        self._call_observers.notify("retry_scheduled", info, call.attempts, wait)
+                    if observers is not None:
+                        observers.notify("retry_scheduled", info, call.attempts, wait)
                 else:
                     call.mark_accepted()
                     if info is not None:
-                        if self._attempt_ended is not None:
-                            attempt = attempt_info(call.attempts, response.status)
-                            self._attempt_ended(info, attempt, loop.time() - now)
+                        seconds = loop.time() - now
                         if logs:
-                            log_attempt(info, call.attempts, Outcome.ACCEPTED, response.status, None, loop.time() - now)
+                            log_attempt(info, call.attempts, Outcome.ACCEPTED, response.status, None, seconds)
+                        if observers is not None:
+                            observers.call_accepted(info, call.attempts, response.status, seconds)
                     if gate is not None and gate.failures:
                         gate.responded()
                     if shared.budget.spent:
                         shared.budget.record_success()
-                    if info is not None and self._call_ended is not None:
-                        self._call_ended(info, Outcome.ACCEPTED, call.attempts, None)
                     return value
                 await asyncio.sleep(wait)
                 now = loop.time()
@@ -227,8 +222,8 @@ class RequestPipeline:
                     # Cancelled, or ended by an exception that is not one of this library's.
                     outcome = Outcome.UNKNOWN if call.written else Outcome.NEVER_SENT
                     self._report_failure(info, call, outcome, error, loop.time() - now)
-                if self._call_ended is not None:
-                    self._call_ended(info, call.outcome, call.attempts, type(error).__name__)
+                if observers is not None:
+                    observers.notify("call_ended", info, call.outcome, call.attempts, type(error).__name__)
             raise
 
     async def close(self) -> None:
@@ -244,9 +239,9 @@ class RequestPipeline:
     ) -> None:
         """Report the end of a failed attempt to the observers and to the log."""
         status = getattr(error, "status", None) if isinstance(error, CallbellError) else None
-        if self._attempt_ended is not None:
+        if self._call_observers is not None:
             attempt = AttemptInfo(call.attempts, outcome, status, type(error).__name__)
-            self._attempt_ended(info, attempt, seconds)
+            self._call_observers.notify("attempt_ended", info, attempt, seconds)
         if _log.isEnabledFor(logging.DEBUG):
             log_attempt(info, call.attempts, outcome, status, error, seconds)
 

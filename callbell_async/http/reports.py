@@ -6,12 +6,12 @@ import functools
 from urllib.parse import unquote
 
 from callbell_async.errors import Outcome
-from callbell_async.http.requests import CallState, Request
+from callbell_async.http.requests import CallState
 from callbell_async.logs import area_logger
-from callbell_async.observe import AttemptInfo, CallInfo, RequestInfo, RunInfo, new_call_info
+from callbell_async.observe import CallInfo, RequestInfo
 from callbell_async.redaction import mask_path
 
-__all__ = ["attempt_info", "call_info", "log_attempt", "log_pause", "log_retry", "route_of"]
+__all__ = ["log_attempt", "log_pause", "log_retry", "request_info", "route_of"]
 
 _log = area_logger("http")
 
@@ -57,17 +57,6 @@ def route_of(path: str) -> str:
 def request_info(method: str, path: str, base_url: str) -> RequestInfo:
     """Return a request as observers see it."""
     return RequestInfo(method, mask_path(path), route_of(path), base_url)
-
-
-def call_info(request: Request, base_url: str, run: RunInfo | None, index: int | None) -> CallInfo:
-    """Return a call as observers see it."""
-    return new_call_info(request_info(request.method, request.path, base_url), run, index)
-
-
-@functools.lru_cache(maxsize=64)
-def attempt_info(number: int, status: int) -> AttemptInfo:
-    """Return the end of an attempt that succeeded. Nearly all attempts have the same."""
-    return AttemptInfo(number, Outcome.ACCEPTED, status, None)
 
 
 def log_attempt(

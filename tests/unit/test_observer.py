@@ -22,10 +22,11 @@ from callbell_async import (
     TextMessage,
     TransportError,
 )
+from callbell_async.guarded_observers import observers_from
 from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.reports import route_of
 from callbell_async.http.requests import CallState
-from callbell_async.observe import MOMENTS, observers_from
+from callbell_async.observe import MOMENTS
 from callbell_async.sandbox import Sandbox
 from callbell_async.sandbox.faults import no_response, respond
 from tests.support.calls import MESSAGE, NUMBER, TEXT, TOKEN, client_for, ticks, until
