@@ -16,7 +16,10 @@ __all__ = ["Observers", "observers_from"]
 
 _log = area_logger("observe")
 
-_FIRST_ACCEPTED = AttemptInfo(1, Outcome.ACCEPTED, 200, None)
+# A member of an enumeration is looked up slowly.
+_ACCEPTED = Outcome.ACCEPTED
+
+_FIRST_ACCEPTED = AttemptInfo(1, _ACCEPTED, 200, None)
 """The end of nearly every attempt."""
 
 
@@ -110,7 +113,7 @@ class Observers:
             if attempts == 1 and status == 200:
                 attempt = _FIRST_ACCEPTED
             else:
-                attempt = AttemptInfo(attempts, Outcome.ACCEPTED, status, None)
+                attempt = AttemptInfo(attempts, _ACCEPTED, status, None)
             for guarded, method in self._attempt_ended:
                 try:
                     method(call, attempt, seconds)
@@ -118,7 +121,7 @@ class Observers:
                     guarded.report(error)
         for guarded, method in self._call_ended:
             try:
-                method(call, Outcome.ACCEPTED, attempts, None)
+                method(call, _ACCEPTED, attempts, None)
             except (Exception, CancelledError) as error:
                 guarded.report(error)
 
