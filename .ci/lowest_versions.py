@@ -5,7 +5,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-RUNTIME_EXTRAS = ("cli", "postgres", "redis")
+RUNTIME_EXTRAS = ("cli", "otel", "phone", "postgres", "redis", "xlsx")
 
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 requirements = list(project["dependencies"])

@@ -7,16 +7,20 @@ import csv
 import errno
 import io
 import json
+import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
 import click
 
+from callbell_async.logs import ROOT
+
 __all__ = [
     "OUTPUT_FAILED",
+    "LogLines",
     "bar",
     "csv_text",
     "escape_control",
@@ -29,6 +33,7 @@ __all__ = [
     "result_json",
     "result_table",
     "warn",
+    "warnings_shown",
     "write",
 ]
 
@@ -75,6 +80,28 @@ def fail(status: int, text: str) -> int:
     """Write an error to standard error, and return the exit status."""
     info(f"{_PROGRAM}: {text}")
     return status
+
+
+class LogLines(logging.Handler):
+    """Writes each record as a warning: its message and the kind of its exception, without the exception's text, which may quote a request."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record."""
+        error = record.exc_info[1] if record.exc_info else None
+        warn(f"{record.getMessage()}{'' if error is None else f' ({type(error).__name__})'}")
+
+
+@contextlib.contextmanager
+def warnings_shown() -> Iterator[None]:
+    """Write the library's warnings to standard error, except those of a run: its progress and its summary show them."""
+    lines = LogLines(logging.WARNING)
+    lines.addFilter(lambda record: not record.name.startswith(f"{ROOT}.bulk"))
+    logger = logging.getLogger(ROOT)
+    logger.addHandler(lines)
+    try:
+        yield
+    finally:
+        logger.removeHandler(lines)
 
 
 # --- standard output --------------------------------------------------------------------------------------------------

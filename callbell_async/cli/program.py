@@ -10,7 +10,7 @@ import click
 
 from callbell_async._version import __version__
 from callbell_async.cli.exit_codes import DONE, INTERRUPTED, JOURNAL_UNUSABLE, NOT_ALL_DONE, WRONG_USE
-from callbell_async.cli.output import fail
+from callbell_async.cli.output import fail, warnings_shown
 from callbell_async.errors import CallbellError, ConfigurationError, InvalidMessageError, JournalError
 
 __all__ = ["Program", "app"]
@@ -61,7 +61,8 @@ class Program(click.Group):
 
     def _status(self, args: Sequence[str] | None, prog_name: str | None, **options: Any) -> int:
         try:
-            return super().main(args, prog_name, **options) or DONE
+            with warnings_shown():
+                return super().main(args, prog_name, **options) or DONE
         except click.UsageError as error:
             message = error.format_message()
             if "\n" in message:

@@ -202,6 +202,9 @@ class WindowRateLimiter(RateLimiter):
         now = asyncio.get_running_loop().time()
         if answered:
             self._returns.append(now + self._hold)
+            if self._returns[0] <= now:
+                # Where the limit is never reached, nothing else counts them, and the queue would grow up to the limit.
+                self._collect(now)
         else:
             self._late_returns.append(now + self._hold + self._unanswered)
         if self._waiters:

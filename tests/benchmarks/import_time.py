@@ -9,8 +9,9 @@ import sys
 import tempfile
 from collections.abc import Mapping
 
-from tests.benchmarks.measure import Slice, Spread, paired
-from tests.benchmarks.report import show, table
+from tests.benchmarks.measure import Options, Slice, cpu_ratio
+from tests.benchmarks.report import Aim, Chart, Column, Findings, Row, Table
+from tests.benchmarks.spread import Spread
 
 NEEDED, OURS = "aiohttp, attrs, cattrs, orjson", "CallbellClient, TextMessage"
 
@@ -21,33 +22,33 @@ STATEMENTS: Mapping[str, str] = {
 
 AIM = 1.4
 
-SECONDS = 0.5
+ROUND_SECONDS = 0.5
 """The approximate seconds of a round of both."""
 
 
-def run(*, seconds: float) -> None:
-    """Start fresh interpreters for about twice `seconds`, and print the table."""
+def run(options: Options) -> Findings:
+    """Start fresh interpreters, in turns."""
     found: dict[str, list[Slice]] = {label: [] for label in STATEMENTS}
     with tempfile.TemporaryDirectory() as directory:
         # The bytecode is kept, as after an installation.
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": directory}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        for number in range(max(3, round(seconds / SECONDS)) + 1):
+        for number in range(options.slices(ROUND_SECONDS) + 1):
             for label, statement in STATEMENTS.items():
                 taken = _run(statement, environment)
                 if number:
                     found[label].append(taken)
     rows = [
-        (
-            label,
-            f"{Spread.of(one.cpu_us for one in taken).median / 1000:.0f}",
-            paired(taken, found[NEEDED], lambda one: one.cpu).text(2),
-        )
+        Row.of(label, cpu_ratio(taken, found[NEEDED]), Spread.of(one.cpu * 1000 for one in taken))
         for label, taken in found.items()
     ]
-    show(table(("import", "CPU ms", "CPU / needed"), rows))
-    ratio = paired(found[OURS], found[NEEDED], lambda one: one.cpu)
-    show(f"aim: importing the client at most {AIM:g} times the CPU of what it needs: {ratio.verdict(at_most=AIM)}")
+    columns = (Column("CPU time, of the first row", "times", 2), Column("CPU time", "ms"))
+    chart = Chart(
+        "bars", "CPU time of the import, as a multiple of that of the dependencies", bound=AIM, judged=(OURS,)
+    )
+    ratio = cpu_ratio(found[OURS], found[NEEDED])
+    aim = Aim("CPU time of the import, of that of the dependencies", ratio, AIM, unit="times")
+    return Findings((Table("import in a fresh interpreter", columns, tuple(rows), chart),), (aim,))
 
 
 def _run(statement: str, environment: Mapping[str, str]) -> Slice:

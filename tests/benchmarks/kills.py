@@ -4,36 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import random
-import statistics
 import tempfile
 from pathlib import Path
+from statistics import median
 
 from callbell_async import Outcome
 from callbell_async.sandbox import Exchange, Fault, Sandbox
-from tests.benchmarks.report import show, table
+from tests.benchmarks.measure import Options
+from tests.benchmarks.report import Column, Findings, Row, Table
 from tests.support.campaign_child import ChildConfig
 from tests.support.campaign_process import CampaignLauncher, entries_of, text_of
 
 RATE = 300
 RESPONSE_SECONDS = 0.05
 CONCURRENCY = 50
+COLUMNS = (
+    Column("UNKNOWN, median", "messages"),
+    Column("UNKNOWN, most", "messages"),
+    Column("of them not sent, median", "messages"),
+    Column("of them not sent, most", "messages"),
+)
 
 
-def run(*, kills: int) -> None:
-    """Kill runs at random moments of their first three seconds, and in their first burst, and print what they leave."""
+def run(options: Options) -> Findings:
+    """Kill runs at random moments of their first three seconds, and in their first burst."""
+    kills = options.slices(0.5)
     rows = []
     for label, earliest, latest in (("any moment", 0.3, 3.0), ("first burst", 0.02, 0.3)):
-        found = asyncio.run(_kill(kills, earliest, latest))
-        unknown, unsent = zip(*found, strict=True)
-        rows.append((label, *map(_figures, (unknown, unsent))))
-    show(
-        f"{kills} kills each, {RATE} messages a second, responses after {RESPONSE_SECONDS * 1000:.0f} ms, concurrency {CONCURRENCY}"
+        unknown, unsent = zip(*asyncio.run(_kill(kills, earliest, latest)), strict=True)
+        rows.append(Row.of(label, *(function(values) for values in (unknown, unsent) for function in (median, max))))
+    title = (
+        f"{kills} kills each, {RATE} messages a second, responses after {RESPONSE_SECONDS * 1000:.0f} ms, "
+        f"{CONCURRENCY} in flight"
     )
-    show(table(("killed at", "UNKNOWN: median (most)", "of them not sent"), rows))
-
-
-def _figures(values: tuple[int, ...]) -> str:
-    return f"{statistics.median(values):.0f} ({max(values)})"
+    return Findings((Table(title, COLUMNS, tuple(rows)),))
 
 
 async def _kill(kills: int, earliest: float, latest: float) -> list[tuple[int, int]]:

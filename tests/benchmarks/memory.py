@@ -8,60 +8,78 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from tests.benchmarks.contenders import LOOPLESS, Setup
-from tests.benchmarks.report import show, table
-from tests.benchmarks.servers import ROOT, Server, fast_server
+from tests.benchmarks.measure import Options
+from tests.benchmarks.report import Aim, Chart, Column, Findings, Row, Table
+from tests.benchmarks.servers import ROOT, accepting_server
+from tests.benchmarks.spread import Spread
 
-LINES = ("floor", "send_many", "send_many, async for", "send_many, journal", "naive aiohttp", "httpx", "requests")
+LINES = (
+    "floor",
+    "send_many",
+    "send_many, async for",
+    "send_many, journal",
+    "naive aiohttp",
+    "slack_sdk",
+    "twilio",
+    "aiogram",
+    "httpx",
+    "requests",
+)
+GROWING = ("send_many, async for", "send_many, journal")
+"""The runs whose memory should not grow with the number of messages."""
+JOURNAL_AIM_MB = 55.0
+"""The peak of a run with a journal, however long."""
 
+SHORT = 10_000
 THREADS = 16
-CHILD_SECONDS = 900.0
+CHILD_SECONDS = 3600.0
 
 
-def run(*, loops: Sequence[str], concurrency: int, messages: int) -> None:
-    """Measure every contender with a tenth of `messages`, and then the growth of four of them up to `messages`."""
-    with fast_server() as server:
-        for number, loop in enumerate(loops):
-            keys = [key for key in LINES if not (number and key in LOOPLESS)]
-            show(*_side_by_side(server, loop, keys, concurrency, messages // 10), "")
-        show(*_growing(server, concurrency, messages))
+def run(options: Options) -> Findings:
+    """Measure every contender with a short run, and two of them with the longest."""
+    with accepting_server() as server:
+        beside = Table(
+            f"peak memory after {min(SHORT, options.messages)} messages, {options.concurrency} in flight, plain loop "
+            f"(requests: {THREADS} threads)",
+            (Column("peak", "MB", 1), Column("before sending", "MB", 1), Column("more", "MB", 1)),
+            tuple(_beside(server.base_url, options)),
+            Chart("bars", "peak memory in MB"),
+        )
+        sizes, peaks = _growing(server.base_url, options)
+    growing = Table(
+        "peak memory in MB after this number of messages of one run, from a generator",
+        tuple(Column(str(size), digits=1) for size in sizes),
+        tuple(Row.of(key, *peaks[key]) for key in GROWING),
+        Chart("lines", "peak memory in MB", "messages sent", bound=JOURNAL_AIM_MB, judged=("send_many, journal",)),
+    )
+    aim = Aim(
+        f"peak memory of a run of {sizes[-1]:,} with a journal",
+        Spread.of([peaks["send_many, journal"][-1]]),
+        JOURNAL_AIM_MB,
+        unit="MB",
+        digits=1,
+    )
+    return Findings((beside, growing), (aim,))
 
 
-def _side_by_side(server: Server, loop: str, keys: Sequence[str], concurrency: int, messages: int) -> Iterator[str]:
-    rows = []
-    for key in keys:
-        peaks = _child(key, Setup(server.base_url, THREADS if key in LOOPLESS else concurrency, loop), messages)
+def _beside(base_url: str, options: Options) -> Iterator[Row]:
+    for key in LINES:
+        setup = Setup(base_url, THREADS if key in LOOPLESS else options.concurrency)
+        peaks = _child(key, setup, min(SHORT, options.messages))
         if peaks:
-            before, after = peaks["imported"], peaks["sent"]
-            rows.append((key, _megabytes(before), _megabytes(after), _megabytes(after - before)))
-        else:
-            rows.append((key, "not installed", "", ""))
-    yield f"{loop} loop: peak memory in MB, {messages} messages at concurrency {concurrency} (requests: {THREADS} threads)"
-    yield table(("contender", "imported", "sent", "more"), rows)
+            yield Row.of(key, peaks["sent"], peaks["imported"], peaks["sent"] - peaks["imported"])
 
 
-def _growing(server: Server, concurrency: int, messages: int) -> Iterator[str]:
-    setup = Setup(server.base_url, concurrency)
-    sizes = [messages // 10, messages // 2, messages]
-    rows = []
-    for key in ("send_many, async for", "send_many, journal"):
-        peaks = _child(key, setup, messages, marks=sizes)
-        rows.append((f"{key}: one run", *(_megabytes(peaks[mark]) for mark in ("imported", *map(str, sizes)))))
-    for key in ("send_many", "naive aiohttp"):
-        runs = [_child(key, setup, size) for size in sizes]
-        rows.append((f"{key}: a run each", *map(_megabytes, (runs[0]["imported"], *(peaks["sent"] for peaks in runs)))))
-    yield f"plain loop: peak memory in MB after this number of messages from a generator, at concurrency {concurrency}"
-    yield table(("contender", "imported", *map(str, sizes)), rows)
+def _growing(base_url: str, options: Options) -> tuple[list[int], dict[str, list[float]]]:
+    """Return the numbers of messages, and the peaks of each run at these."""
+    sizes = [size for size in (10_000, 100_000, 300_000) if size < options.messages] + [options.messages]
+    peaks = {key: _child(key, Setup(base_url, options.concurrency), options.messages, marks=sizes) for key in GROWING}
+    return sizes, {key: [found[str(size)] for size in sizes] for key, found in peaks.items()}
 
 
-def _child(key: str, setup: Setup, messages: int, *, marks: Sequence[int] = ()) -> dict[str, int]:
-    """Return the peaks in kilobytes of a contender in a process of its own; empty if its library is not installed."""
-    command = [sys.executable, "-m", "tests.benchmarks.memory_child"]
+def _child(key: str, setup: Setup, messages: int, *, marks: Sequence[int] = ()) -> dict[str, float]:
+    """Return the peaks in megabytes of a contender in a process of its own; empty if its library is not installed."""
+    command = [sys.executable, "-m", "tests.benchmarks.contender_child"]
     command += map(str, (key, setup.base_url, setup.concurrency, setup.loop, messages, *marks))
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, timeout=CHILD_SECONDS)
-    peaks = json.loads(done.stdout)
-    assert isinstance(peaks, dict)
-    return peaks
-
-
-def _megabytes(kilobytes: int) -> str:
-    return f"{kilobytes / 1024:.1f}"
+    return {mark: kilobytes / 1024 for mark, kilobytes in json.loads(done.stdout).items()}

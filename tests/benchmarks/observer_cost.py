@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import FunctionType
 
 from callbell_async import Observer
 from callbell_async.observe import MOMENTS
 from tests.benchmarks.contenders import Contender, Setup
 from tests.benchmarks.contenders.ours import AwaitedSendMany, OneByOne
-from tests.benchmarks.measure import Spread, paired
-from tests.benchmarks.report import show, table
-from tests.benchmarks.retry_cost import measured
-from tests.benchmarks.servers import fast_server
+from tests.benchmarks.measure import Options, cpu_ratio, more_cpu, rounds, started
+from tests.benchmarks.report import Aim, Chart, Column, Findings, Row, Table, worst
+from tests.benchmarks.servers import accepting_server
 
 AIM = 1.03
+SLICE_SECONDS = 0.05
+CAUSE = "each report builds its values and calls a method"
 
 
 def _overriding(name: str, moments: Iterable[str]) -> type[Observer]:
@@ -57,15 +58,14 @@ class ObservedOneByOne(ObservedSendMany, OneByOne):
     """`send`, one message after the other, with an observer."""
 
 
-def run(*, loops: Sequence[str], concurrency: int, seconds: float, slice_seconds: float) -> None:
-    """Measure each for about `seconds`, and print the ratios."""
-    slices = max(3, round(seconds / slice_seconds))
-    rows, verdicts = [], []
-    with fast_server() as server:
-        for loop in loops:
+def run(options: Options) -> Findings:
+    """Measure each on each loop."""
+    rows, aims = [], []
+    with accepting_server() as server:
+        for loop in options.loops:
             for name, without, with_observer, size in (
                 ("send", OneByOne, ObservedOneByOne, 1),
-                ("send_many", AwaitedSendMany, ObservedSendMany, concurrency),
+                ("send_many", AwaitedSendMany, ObservedSendMany, options.concurrency),
             ):
                 setup = Setup(server.base_url, size, loop)
                 plan: dict[str, Contender] = {"none": without(setup)}
@@ -73,12 +73,19 @@ def run(*, loops: Sequence[str], concurrency: int, seconds: float, slice_seconds
                     contender = with_observer(setup)
                     contender.observer = observer()
                     plan[label] = contender
-                found = measured(plan, slices, slice_seconds)
-                alone = Spread.of(one.cpu_us for one in found["none"]).median
-                for label in OBSERVERS:
-                    ratio = paired(found[label], found["none"], lambda one: one.cpu_us)
-                    rows.append((f"{name}, {loop} loop", f"{alone:.1f}", label, ratio.text(3)))
-                    verdicts.append(f"aim: {name}, {loop} loop, {label}: {ratio.verdict(at_most=AIM)}")
-    show(f"CPU microseconds per message, {slices} rounds, about {slice_seconds} s each, send_many at {concurrency}", "")
-    show(table(("", "without", "observer", "CPU / without"), rows))
-    show(f"the aim is at most {AIM:g} times the CPU", *verdicts)
+                with started(plan):
+                    found = rounds(plan, slices=options.slices(SLICE_SECONDS), seconds=SLICE_SECONDS)
+                none = found.pop("none")
+                for label, taken in found.items():
+                    ratio = cpu_ratio(taken, none)
+                    rows.append(Row.of(f"{name}, {label}, {loop}", ratio, more_cpu(taken, none)))
+                    what = f"CPU time of {name} with an observer: {label}, {loop}"
+                    aims.append(Aim(what, ratio, AIM, unit="times", digits=3, cause=CAUSE))
+    columns = (Column("CPU time, of none", "times", 3), Column("more CPU time", "µs a message", 1))
+    table = Table(
+        "an observer, compared with none",
+        columns,
+        tuple(rows),
+        Chart("bars", "CPU time, as a multiple of none", bound=AIM),
+    )
+    return Findings((table,), (worst(aims),))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 from multidict import CIMultiDict
 
@@ -20,12 +19,14 @@ from callbell_async.limits.window import WindowRateLimiter
 from callbell_async.wire import dump_message
 from tests.benchmarks.contenders import Contender, Setup
 from tests.benchmarks.contenders.base import HEADERS, LoopContender, recipient, text
-from tests.benchmarks.measure import Slice, Spread, rounds
-from tests.benchmarks.report import show, table
+from tests.benchmarks.measure import Options, more_cpu, rounds, started
+from tests.benchmarks.report import Aim, Chart, Column, Findings, Row, Table, worst
 from tests.benchmarks.serve import RESPONSE_BODY
-from tests.benchmarks.servers import fast_server
+from tests.benchmarks.servers import accepting_server
+from tests.benchmarks.spread import Spread
 
 AIM_US = 3.0
+SLICE_SECONDS = 0.05
 
 
 class InstantTransport(Transport):
@@ -126,42 +127,34 @@ class InstantRetryableAndLimited(RetryableAndLimited):
     transport_class = InstantTransport
 
 
-def run(*, loops: Sequence[str], concurrency: int, seconds: float, slice_seconds: float) -> None:
-    """Measure each for about `seconds`, and print the differences."""
-    slices = max(3, round(seconds / slice_seconds))
-    rows, verdicts = [], []
-    with fast_server() as server:
-        for loop in loops:
+def run(options: Options) -> Findings:
+    """Measure each with and without I/O, on each loop."""
+    rows, aims = [], []
+    with accepting_server() as server:
+        for loop in options.loops:
             for name, (direct, retryable, limited), size in (
                 ("no I/O", (InstantDirect, InstantRetryable, InstantRetryableAndLimited), 1),
-                ("HTTP", (Direct, Retryable, RetryableAndLimited), concurrency),
+                ("HTTP", (Direct, Retryable, RetryableAndLimited), options.concurrency),
             ):
                 setup = Setup(server.base_url, size, loop)
-                plan = {"direct": direct(setup), "retryable": retryable(setup), "limited": limited(setup)}
-                found = measured(plan, slices, slice_seconds)
-                dearer = {key: _dearer(taken, found["direct"]) for key, taken in found.items()}
-                alone = Spread.of(one.cpu_us for one in found["direct"]).median
-                where = f"{name}, {loop} loop"
-                rows.append((where, f"{alone:.1f}", dearer["retryable"].text(2), dearer["limited"].text(2)))
-                verdicts.append(
-                    f"aim: {where}: retryable for at most {AIM_US:g} µs more: {dearer['retryable'].verdict(at_most=AIM_US)}"
+                plan: dict[str, Contender] = {
+                    "": direct(setup),
+                    "retryable": retryable(setup),
+                    "limited": limited(setup),
+                }
+                with started(plan):
+                    found = rounds(plan, slices=options.slices(SLICE_SECONDS), seconds=SLICE_SECONDS)
+                alone = found[""]
+                more = more_cpu(found["retryable"], alone)
+                cpu = Spread.of(one.cpu_us for one in alone)
+                rows.append(Row.of(f"{name}, {loop}", more, more_cpu(found["limited"], alone), cpu))
+                aims.append(
+                    Aim(f"CPU time that retries add, {name}, {loop}", more, AIM_US, unit="µs a message", digits=1)
                 )
-    show(
-        f"CPU microseconds per message, {slices} rounds, about {slice_seconds} s each, HTTP at concurrency {concurrency}",
-        "",
+    columns = (
+        Column("retryable: more", "µs", 1),
+        Column("and rate-limited: more", "µs", 1),
+        Column("one attempt, no limiter", "µs", 1),
     )
-    show(table(("", "direct", "retryable: more by", "and rate-limited: more by"), rows))
-    show("differences are between slices of the same round: median ±its error (quartiles)", *verdicts)
-
-
-def measured(plan: Mapping[str, Contender], slices: int, slice_seconds: float) -> Mapping[str, Sequence[Slice]]:
-    """Measure the contenders in turns, and return their slices; all send the same number of messages."""
-    with contextlib.ExitStack() as stack:
-        for contender in plan.values():
-            contender.start()
-            stack.callback(contender.stop)
-        return rounds(plan, slices=slices, seconds=slice_seconds, same_count=True)
-
-
-def _dearer(taken: Sequence[Slice], than: Sequence[Slice]) -> Spread:
-    return Spread.of(one.cpu_us - other.cpu_us for one, other in zip(taken, than, strict=True))
+    chart = Chart("bars", "CPU microseconds per message that retries add", bound=AIM_US)
+    return Findings((Table("CPU time per message that needs no retry", columns, tuple(rows), chart),), (worst(aims),))

@@ -1,42 +1,49 @@
-"""The CPU time of `send`, one message after the other, against `session.post` and `read`, in slices that take turns."""
+"""The CPU time of `send`, one message after the other, beside `session.post` and `read`."""
 
 from __future__ import annotations
-
-import contextlib
-from collections.abc import Mapping, Sequence
 
 from tests.benchmarks.contenders import Contender, Setup
 from tests.benchmarks.contenders.aiohttp_floor import Floor
 from tests.benchmarks.contenders.ours import OneByOne
-from tests.benchmarks.measure import Spread, paired, rounds
-from tests.benchmarks.report import show, table
-from tests.benchmarks.servers import fast_server
+from tests.benchmarks.measure import Options, cpu_ratio, rounds, started
+from tests.benchmarks.report import Aim, Chart, Column, Findings, Row, Table
+from tests.benchmarks.servers import accepting_server
+from tests.benchmarks.spread import Spread
 
-BARE, OURS = "session.post and read", "send"
-
-LINES: Mapping[str, type[Contender]] = {BARE: Floor, OURS: OneByOne}
-
+SLICE_SECONDS = 0.1
 AIM = 0.8
 
 
-def run(*, loops: Sequence[str], seconds: float, slice_seconds: float) -> None:
-    """Measure about `seconds` of each contender on each loop, and print the tables."""
-    slices = max(3, round(seconds / slice_seconds))
-    with fast_server() as server:
-        for loop in loops:
-            plan = {label: build(Setup(server.base_url, 1, loop)) for label, build in LINES.items()}
-            with contextlib.ExitStack() as stack:
-                for contender in plan.values():
-                    contender.start()
-                    stack.callback(contender.stop)
-                found = rounds(plan, slices=slices, seconds=slice_seconds)
-            rows = []
-            # The last contender is this library.
-            *_, last = plan
+def run(options: Options) -> Findings:
+    """Measure both on each loop."""
+    rows, aims = [], []
+    with accepting_server() as server:
+        for loop in options.loops:
+            setup = Setup(server.base_url, 1, loop)
+            plan: dict[str, Contender] = {"session.post and read": Floor(setup), "send": OneByOne(setup)}
+            with started(plan):
+                found = rounds(plan, slices=options.slices(SLICE_SECONDS), seconds=SLICE_SECONDS)
+            bare, ours = found.values()
             for label, taken in found.items():
-                ratio = paired(taken, found[BARE], lambda one: one.cpu_us)
-                rows.append((label, f"{Spread.of(one.cpu_us for one in taken).median:.0f}", ratio.text(2)))
-            show(f"{loop} loop: {slices} rounds, about {slice_seconds} s each, one message at a time", "")
-            show(table(("contender", "CPU µs", "CPU / bare"), rows))
-            ratio = paired(found[last], found[BARE], lambda one: one.cpu_us)
-            show(f"aim: at most {AIM:g} times the CPU: {ratio.verdict(at_most=AIM)}", "")
+                cpu = Spread.of(one.cpu_us for one in taken)
+                rows.append(Row.of(f"{label}, {loop}", cpu_ratio(taken, bare), cpu))
+            aims.append(
+                Aim(
+                    f"CPU time of send alone, of session.post and read, {loop}",
+                    cpu_ratio(ours, bare),
+                    AIM,
+                    unit="times",
+                )
+            )
+    table = Table(
+        "one message at a time",
+        (Column("CPU time, of session.post and read", "times", 2), Column("CPU time", "µs a message")),
+        tuple(rows),
+        Chart(
+            "bars",
+            "CPU time per message, as a multiple of session.post and read",
+            bound=AIM,
+            judged=tuple(f"send, {loop}" for loop in options.loops),
+        ),
+    )
+    return Findings((table,), tuple(aims))

@@ -1,4 +1,4 @@
-"""Two small HTTP servers, each for a process of its own: `python -m tests.benchmarks.serve constant|strict`.
+"""Two small HTTP servers, each for a process of its own: `python -m tests.benchmarks.serve accepting|strict`.
 
 Each listens on a free port of 127.0.0.1, prints the port, and ends when its standard input ends, so that no process is left.
 """
@@ -14,12 +14,25 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from tests.benchmarks.contenders.base import new_loop
 
 RESPONSE_BODY = b'{"message":{"uuid":"adf3d1216d4c4dcd908199d6700f2381","status":"enqueued"}}'
+
+PEERS: Mapping[bytes, tuple[str, bytes]] = {
+    b"/api/chat.postMessage": (
+        "200 OK",
+        b'{"ok":true,"channel":"C1","ts":"1503435956.000247","message":{"text":"Hello"}}',
+    ),
+    b"/2010-04-01/": ("201 Created", b'{"sid":"SM00000000000000000000000000000000","status":"queued","body":"Hello"}'),
+    b"/bot": (
+        "200 OK",
+        b'{"ok":true,"result":{"message_id":1,"date":0,"chat":{"id":1,"type":"private"},"text":"Hello"}}',
+    ),
+}
+"""The responses of other services, by the beginning of the path: Slack, Twilio, Telegram."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
@@ -63,23 +76,37 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.write(response)
 
 
-def constant() -> Handler:
-    """Return a handler that accepts every message with the same response."""
-    accepted = response("200 OK", RESPONSE_BODY)
-    return lambda _, send: send(accepted)
+class Accepting:
+    """A handler that accepts every message, `delay` milliseconds later."""
+
+    def __init__(self, delay: float) -> None:
+        self._delay = delay / 1000
+        self._accepted = response("200 OK", RESPONSE_BODY)
+        self._peers = {path: response(status, body) for path, (status, body) in PEERS.items()}
+
+    def __call__(self, head: bytes, send: Send) -> None:
+        """Respond as the service that the path belongs to."""
+        accepted = self._accepted
+        if not head.startswith(b"POST /v1/"):
+            path = head.split(b" ", 2)[1]
+            accepted = next(body for start, body in self._peers.items() if path.startswith(start))
+        if self._delay:
+            asyncio.get_running_loop().call_later(self._delay, send, accepted)
+        else:
+            send(accepted)
 
 
 class Strict:
     """A handler that refuses each request beyond `limit` in any window of one second, by its own monotonic clock.
 
-    All requests count when they arrive, refused ones too. The response is sent up to `delay` milliseconds later, at random from a
-    seed. Every `inject`th request within the limit gets a 429, with `header` if there is one. The response to `GET /stats` has
+    All requests count when they arrive, refused ones too. The response is sent `least_delay` to `delay` milliseconds later, at
+    random from a seed. Every `inject`th request within the limit gets a 429, with `header` if there is one. The response to `GET /stats` has
     the numbers of all requests.
     """
 
-    def __init__(self, *, limit: int, delay: float, seed: int, inject: int, header: str) -> None:
+    def __init__(self, *, limit: int, least_delay: float, delay: float, seed: int, inject: int, header: str) -> None:
         self._limit = limit
-        self._delay = delay / 1000
+        self._delays = (least_delay / 1000, delay / 1000)
         self._random = random.Random(seed)
         self._inject = inject
         self._injected = response("429 Too Many Requests", b'{"error":"injected"}', header)
@@ -95,8 +122,8 @@ class Strict:
             send(response("200 OK", json.dumps({**self._stats, "arrivals": self._arrivals}).encode()))
             return
         decision = self._decide(time.monotonic())
-        if self._delay:
-            asyncio.get_running_loop().call_later(self._random.uniform(0, self._delay), send, decision)
+        if self._delays[1]:
+            asyncio.get_running_loop().call_later(self._random.uniform(*self._delays), send, decision)
         else:
             send(decision)
 
@@ -129,17 +156,19 @@ async def serve(handle: Handler) -> None:
 def main() -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser(description="A server for the benchmarks.")
-    parser.add_argument("kind", choices=("constant", "strict"))
+    parser.add_argument("kind", choices=("accepting", "strict"))
     parser.add_argument("--limit", type=int, default=300, help="the most requests in any second")
-    parser.add_argument("--delay", type=float, default=0.0, help="the longest response time in milliseconds")
+    parser.add_argument("--delay", type=float, default=0.0, help="the (longest) response time in milliseconds")
+    parser.add_argument("--least-delay", type=float, default=0.0, help="the shortest response time of `strict`")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--inject", type=int, default=0, help="respond with 429 to every n-th request")
     parser.add_argument("--header", default="", help="a header line for the injected 429s")
     options = parser.parse_args()
-    handle: Handler = constant()
+    handle: Handler = Accepting(options.delay)
     if options.kind == "strict":
         handle = Strict(
             limit=options.limit,
+            least_delay=options.least_delay,
             delay=options.delay,
             seed=options.seed,
             inject=options.inject,

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.benchmarks.report import show, table
+from tests.benchmarks.measure import Options
+from tests.benchmarks.report import Aim, Chart, Column, Findings, Row, Table, worst
 from tests.benchmarks.servers import Server, strict_server
-from tests.benchmarks.shared_rate import LIMIT
+from tests.benchmarks.shared_rate import LIMIT, message_count
+from tests.benchmarks.spread import Spread
 from tests.support.example_workers import SCALING, example_environment, run_in_group
 from tests.support.services import Service, postgres_server, redis_server
 
@@ -135,12 +137,10 @@ APPLICATIONS: dict[str, Callable[[Bench], None]] = {
 }
 
 
-def run(*, seconds: float) -> None:
-    """One table."""
-    # Not a multiple of the limit: the last set of slots is used in part, as in any real work.
-    count = round(LIMIT * (seconds - 0.5))
-    show(f"{count} messages, {PROCESSES} processes, responses in 0 to {DELAY:.0f} ms, a limit of {LIMIT} in any second")
-    rows = []
+def run(options: Options) -> Findings:
+    """Measure each application."""
+    count = message_count(options)
+    rows, fullest = [], []
     for name, application in APPLICATIONS.items():
         with ExitStack() as stack:
             bench = Bench(stack, count)
@@ -149,5 +149,16 @@ def run(*, seconds: float) -> None:
                 time.sleep(0.2)
         arrivals = stats["arrivals"]
         rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0])
-        rows.append((name, f"{rate:.0f}", f"{rate / LIMIT:.0%}", str(stats["fullest"]), str(stats["refused"])))
-    show("", table(("application", "messages/s", "of the limit", "fullest", "429s"), rows))
+        rows.append(Row.of(name, rate, rate / LIMIT, stats["fullest"], stats["refused"]))
+        fullest.append(Aim(f"requests in the fullest second, {name}", Spread.of([stats["fullest"]]), LIMIT, digits=0))
+    columns = (
+        Column("rate", "messages/s"),
+        Column("of the limit", "times", 2),
+        Column("fullest second", "requests"),
+        Column("refused", "requests"),
+    )
+    title = (
+        f"{count} messages, {PROCESSES} processes, responses in 0 to {DELAY:.0f} ms, a limit of {LIMIT} in any second"
+    )
+    chart = Chart("bars", "messages per second", bound=LIMIT)
+    return Findings((Table(title, columns, tuple(rows), chart),), (worst(fullest),))

@@ -130,7 +130,7 @@ def test_a_request_that_is_not_http_is_one_line(request_bytes: bytes, error: str
         assert " contact_created " in process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate()
-    assert err == f"Error handling request from 127.0.0.1 ({error})\n"
+    assert err == f"callbell-async: warning: Error handling request from 127.0.0.1 ({error})\n"
 
 
 @pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False), ("localhost", False)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 
 import pytest
 
@@ -106,3 +107,26 @@ async def test_slots_that_leave_may_stay() -> None:
 def current_time() -> float:
     """The loop's time."""
     return asyncio.get_running_loop().time()
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.virtual_time
+async def test_a_limit_that_is_never_reached_costs_no_memory() -> None:
+    """The memory of a limiter does not grow with the requests of a long run, also where the limit is far above their rate."""
+    limiter = WindowRateLimiter(1_000_000)
+
+    async def send(count: int) -> int:
+        for _ in range(count):
+            await limiter.acquire()
+            limiter.release(answered=True)
+            await asyncio.sleep(0.01)
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start(1)
+    try:
+        early = await send(1_000)
+        assert await send(10_000) - early < 50_000
+    finally:
+        tracemalloc.stop()

@@ -17,7 +17,7 @@ from callbell_async.cli.connection import read_secret
 from callbell_async.cli.event_format import colour_of, event_line
 from callbell_async.cli.exit_codes import DONE
 from callbell_async.cli.options import FILE, json_option
-from callbell_async.cli.output import info, result_json, warn, write
+from callbell_async.cli.output import LogLines, info, result_json, warn, write
 from callbell_async.cli.signals import ShutdownSignals
 from callbell_async.errors import ConfigurationError
 from callbell_async.models.events import Event
@@ -117,16 +117,8 @@ def _server_logger() -> logging.Logger:
     logger.propagate = False
     # aiohttp logs bytes that are not HTTP at all as debug messages.
     logger.setLevel(logging.DEBUG)
-    logger.handlers = [_OneLine()]
+    logger.handlers = [LogLines()]
     return logger
-
-
-class _OneLine(logging.Handler):
-    """Writes the message and the kind of the exception, without its text, which quotes the request."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
-        info(f"{record.getMessage()}{'' if error is None else f' ({type(error).__name__})'}")
 
 
 def write_line(event: Event) -> None:

@@ -11,15 +11,17 @@ __all__ = ["CONTENDERS", "LOOPLESS", "Contender", "Setup", "build"]
 
 CONTENDERS: Mapping[str, str] = {
     "floor": "aiohttp_floor:Floor",
-    "floor, tuned": "aiohttp_floor:TunedFloor",
     "send_many": "ours:AwaitedSendMany",
     "send_many, async for": "ours:IteratedSendMany",
-    "send_many, rate_limit=None": "ours:UnlimitedSendMany",
     "send_many, journal": "journalled:Journalled",
+    "send, gather": "ours:GatheredSends",
+    "send, one by one": "ours:OneByOne",
     "naive aiohttp": "naive:NaiveAiohttp",
     "httpx": "httpx_client:Httpx",
-    "httpx, as installed": "httpx_client:InstalledHttpx",
     "requests": "over_requests:RequestsThreads",
+    "slack_sdk": "slack:SlackSdk",
+    "twilio": "twilio_client:Twilio",
+    "aiogram": "telegram:Aiogram",
 }
 """The module and the class of each. A module is imported when its contender is built: its library may not be installed, and its memory is measured."""
 

@@ -36,16 +36,3 @@ class Floor(LoopContender):
     async def close(self) -> None:
         """Close the session."""
         await self._session.close()
-
-
-class TunedFloor(Floor):
-    """The floor without aiohttp's time limits and cookie jar: the lowest possible cost, and too little for real use."""
-
-    async def open(self) -> None:
-        """Open a session without timers and without cookies."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self.setup.concurrency),
-            headers=HEADERS,
-            timeout=aiohttp.ClientTimeout(total=None),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )

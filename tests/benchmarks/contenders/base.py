@@ -28,10 +28,15 @@ class Setup:
         """The URL of `POST /messages/send`."""
         return f"{self.base_url}/messages/send"
 
+    @property
+    def root(self) -> str:
+        """The URL of the server, without a path, for the libraries of other services."""
+        return self.base_url.removesuffix("/v1")
+
 
 def recipient(index: int) -> str:
-    """Return a recipient that no other message has."""
-    return f"+316{index % 100_000_000:08d}"
+    """Return a recipient that no other message has: a mobile number that could exist."""
+    return f"+316{10_000_000 + index % 40_000_000}"
 
 
 def text(index: int) -> str:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import aiohttp
-
-from callbell_async import CallbellClient, Journal, TextMessage
+from callbell_async import Journal, TextMessage
 from callbell_async.errors import Outcome
-from tests.benchmarks.contenders.base import TOKEN, recipient, text
+from tests.benchmarks.contenders.base import recipient, text
 from tests.benchmarks.contenders.ours import IteratedSendMany
 
 
@@ -20,20 +17,6 @@ class Unjournalled(IteratedSendMany):
     """A campaign in slices, without a journal."""
 
     sent = 0
-    tls: ssl.SSLContext | None = None
-
-    async def open(self) -> None:
-        """Open a client over a session that trusts the server."""
-        connector = aiohttp.TCPConnector(limit=max(100, self.setup.concurrency), ssl=self.tls or True)
-        self._session = aiohttp.ClientSession(connector=connector)
-        self._client = CallbellClient(
-            TOKEN, base_url=self.setup.base_url, rate_limit=self.rate_limit, session=self._session
-        )
-
-    async def close(self) -> None:
-        """Close the client and the session."""
-        await super().close()
-        await self._session.close()
 
     async def send_all(self, count: int) -> int:
         """Send the next part of the campaign."""

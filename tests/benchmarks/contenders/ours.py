@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -64,7 +65,19 @@ class OneByOne(AwaitedSendMany):
         return accepted
 
 
-class UnlimitedSendMany(AwaitedSendMany):
-    """`await client.send_many(…)` without a rate limiter."""
+class GatheredSends(AwaitedSendMany):
+    """`asyncio.gather` over `client.send`, one call for each message. The pool of connections bounds the messages in flight."""
 
-    rate_limit = None
+    async def open(self) -> None:
+        """Open a client whose pool is as large as the concurrency."""
+        self._client = CallbellClient(
+            TOKEN,
+            base_url=self.setup.base_url,
+            rate_limit=self.rate_limit,
+            max_connections=self.setup.concurrency,
+        )
+
+    async def send_all(self, count: int) -> int:
+        """Send all at once."""
+        receipts = await asyncio.gather(*map(self._client.send, messages(count)))
+        return sum(bool(receipt.uuid) for receipt in receipts)

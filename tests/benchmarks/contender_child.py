@@ -1,4 +1,4 @@
-"""One contender in a process of its own: `python -m tests.benchmarks.memory_child KEY BASE_URL CONCURRENCY LOOP MESSAGES [MARK ...]`.
+"""One contender in a process of its own: `python -m tests.benchmarks.contender_child KEY BASE_URL CONCURRENCY LOOP MESSAGES [MARK ...]`.
 
 It prints a JSON object with peaks in kilobytes: `imported` (before anything is sent), `sent`, and one for each mark (a number of messages).
 """
