@@ -39,6 +39,7 @@ from callbell_async.endpoints.teams import CustomStatusesEndpoint, TeamsEndpoint
 from callbell_async.endpoints.templates import TemplatesEndpoint
 from callbell_async.endpoints.webhooks import WebhooksEndpoint
 from callbell_async.errors import ConfigurationError
+from callbell_async.guarded_observers import observers_from
 from callbell_async.http.connections import default_connections, open_file_limit, setup_warnings
 from callbell_async.http.options import TransportOptions, check_extra_headers, default_user_agent
 from callbell_async.http.pipeline import ClientLife, PipelineHandle, RequestPipeline
@@ -54,7 +55,7 @@ from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import Item, SendResult
 from callbell_async.models.unset import UNSET, Unset
-from callbell_async.observe import Observer, observers_from
+from callbell_async.observe import Observer
 from callbell_async.recipients.opt_outs import OptOutList
 from callbell_async.wire import dump_json
 
@@ -343,7 +344,8 @@ class CallbellClient(CombinedCalls):
             journal: Records every message before it is sent, and its outcome. A message that it has already is not sent again,
                 also after a crash.
             on_result: Called with the result of each message; if it returns an awaitable, that is awaited.
-            stop_on: The exceptions that stop the run: messages in flight end, and the others are `SKIPPED`.
+            stop_on: The exceptions that stop the run: messages in flight end, and the others are `SKIPPED`. By default
+                `AuthenticationError` (401), `PaymentRequiredError` (402) and `RateLimiterError`.
             shutdown_timeout: The seconds that messages in flight have to end when the run is cancelled, 0 or more.
             outage_timeout: The seconds for which the run pauses while Callbell can't be reached; then it stops with an
                 `OutageError`, and the other messages are `SKIPPED`. With 0 it never pauses.

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping
 
 from callbell_async.errors import Outcome
+from callbell_async.guarded_observers import Observers
 from callbell_async.logs import area_logger
-from callbell_async.models.results import SendResult
-from callbell_async.observe import Observers, RunInfo, RunSummary
+from callbell_async.observe import RunInfo, RunSummary
 
 __all__ = ["RunWatch"]
 
@@ -21,20 +21,20 @@ class RunWatch:
     Attributes:
         info: The run, for its observers.
         observers: The observers; `None` without any, and before the run starts.
-        sees_messages: Whether an observer sees the end of each message.
+        message_observers: The observers if one of them sees the end of each message; `None` otherwise.
     """
 
     def __init__(self, *, messages: int | None, has_journal: bool) -> None:
         self.info = RunInfo(messages=messages, has_journal=has_journal)
         self.observers: Observers | None = None
-        self.sees_messages = False
+        self.message_observers: Observers | None = None
         self._paused_at = 0.0
         self._has_ended = False
 
     def started(self, observers: Observers | None) -> None:
         """The run begins."""
         self.observers = observers
-        self.sees_messages = observers is not None and observers.seeing("message_ended") is not None
+        self.message_observers = observers if observers is not None and observers.see_messages else None
         self._notify("run_started")
 
     def paused(self) -> None:
@@ -56,10 +56,6 @@ class RunWatch:
         name = type(error).__name__
         _log.warning("%s stops a run of send_many: the rest of its input is skipped", name, extra={"error.type": name})
         self._notify("run_stopped", name)
-
-    def message_ended(self, result: SendResult) -> None:
-        """A message has its result."""
-        self._notify("message_ended", result.index, result.outcome, result.attempts)
 
     def ended(self, counts: Mapping[str, int], *, duplicates: int, seconds: float, error: BaseException | None) -> None:
         """The run has ended, with these numbers of results by outcome; called again, it does nothing."""

@@ -432,8 +432,8 @@ class WorkerPool:
             self.opted_out += result.is_opted_out
         if self.results is not None:
             self.results[result.index] = result
-        if self._watch.sees_messages:
-            self._watch.message_ended(result)
+        if (observers := self._watch.message_observers) is not None:
+            observers.message_ended(self._watch.info, result.index, result.outcome, result.attempts)
 
 
 def _cancelled_error(call: CallState, stop_error: BaseException | None) -> TransportError:

@@ -59,6 +59,7 @@ def open_input(job: SendJob) -> tuple[RowFile, MessagePlan]:
     rows = RowFile(job.file, encoding=job.encoding, delimiter=job.delimiter, sheet=job.sheet)
     for option, columns in plan.required_columns():
         rows.require(columns, option)
+    plan.check_options()
     return rows, plan
 
 

@@ -54,6 +54,8 @@ _MEDIA: dict[str, Callable[[str], Media]] = {"image": Image, "document": Documen
 _OPTIONAL = {"channel_uuid": "channel_uuid", "team": "team_uuid", "assigned_user": "assigned_user"}
 """The options that may be blank in a row, and the fields that they fill."""
 
+_SAMPLE_NUMBER = "+34600000000"
+
 _SCIENTIFIC = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d+")
 _SCIENTIFIC_KEY = re.compile(r"\d[.,]\d+[eE]\+\d+")
 """As a spreadsheet writes it; `1E5` may be a key."""
@@ -61,6 +63,8 @@ _SCIENTIFIC_REMEDY = (
     "is in scientific notation, and its last digits are lost; in the spreadsheet, format the column as text or as a number "
     "without decimals, and save the file again"
 )
+_NATIONAL = re.compile(r"[\s(]*0[\s(]*[1-9](?:[^0-9a-zA-Z]*[0-9]){5,12}\s*")
+"""One number as it is dialled inside its country."""
 _APOSTROPHES = ("'", "\N{LEFT SINGLE QUOTATION MARK}", "\N{RIGHT SINGLE QUOTATION MARK}")
 
 
@@ -108,6 +112,7 @@ class MessagePlan:
         _check_combination(form, self._kind, self._media_kind)
         self._channel = form.channel
         self._parse = recipient_parser(form)
+        self._may_be_national = form.region is None and form.channel == WHATSAPP
         self._to = to
         self._bsuid = bsuid
         self._key = key
@@ -139,6 +144,18 @@ class MessagePlan:
             # A row with a BSUID needs no number.
             if field != "to" or self._bsuid is None:
                 yield value.option, value.columns
+
+    def check_options(self) -> None:
+        """Check the options that are the same for every row. Raises `ConfigurationError`, which names the option."""
+        # A URL is a good text, too, so it can be in place of any column but the recipient's.
+        cells = {name: "https://example.com/" for _, columns in self.required_columns() for name in columns}
+        cells |= dict.fromkeys(self._to.columns, _SAMPLE_NUMBER)
+        try:
+            self._message(cells)
+        except InvalidMessageError as error:
+            value = self._values_by_field.get(error.field)
+            if value is not None and not value.columns:
+                raise ConfigurationError(f"{value.option}: {error.reason}") from None
 
     def template_sample(self) -> TemplateMessage | None:
         """Return a message with the plan's template and as many values and media, to be checked before the rows.
@@ -184,8 +201,13 @@ class MessagePlan:
         # A new one in any case: the error that was raised keeps the frames of its traceback in memory.
         if value is None:
             return InvalidMessageError(error.field, error.reason)
-        remedy = _number_remedy(value.fill(cells)) if error.field == "to" else None
-        return InvalidMessageError(value.source, remedy or error.reason)
+        if error.field != "to":
+            return InvalidMessageError(value.source, error.reason)
+        number = value.fill(cells)
+        reason = _number_remedy(number) or error.reason
+        if self._may_be_national and _NATIONAL.fullmatch(number):
+            reason += ", or name its country with --region, such as --region NL"
+        return InvalidMessageError(value.source, reason)
 
     def _message(self, cells: Mapping[str, str]) -> Message:
         message = self._build(cells)

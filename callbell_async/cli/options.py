@@ -19,6 +19,7 @@ __all__ = [
     "DEFAULT_RATE",
     "FILE",
     "MAX_CONCURRENCY",
+    "ArgumentErrors",
     "GroupedCommand",
     "all_options",
     "concurrency_range",
@@ -69,7 +70,19 @@ def option(*names: str, group: str, **attributes: Any) -> Callable[[Callable[...
     return click.option(*names, cls=_GroupedOption, group=group, **attributes)
 
 
-class GroupedCommand(click.Command):
+class ArgumentErrors(click.Command):
+    """A command whose errors of arguments name it, so that they point to its own help."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments. An option without its value is an error that has no command in click."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
+
+class GroupedCommand(ArgumentErrors):
     """A command whose help lists its options by group, in the order in which the groups first appear."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -69,6 +70,8 @@ class Program(click.Group):
                 # The help, where no command was given.
                 click.echo(message, err=True)
                 return WRONG_USE
+            if isinstance(error, click.NoSuchOption | click.NoSuchCommand):
+                message = f"{error.message.rstrip('.')}{_suggestion(error)}"
             return fail(WRONG_USE, f"{message.rstrip('.')} (see {_path(error.ctx)} --help)")
         except click.Abort:
             return fail(INTERRUPTED, "interrupted")
@@ -81,6 +84,15 @@ class Program(click.Group):
         except OSError as error:
             prefix = f"{error.filename}: " if error.filename else ""
             return fail(NOT_ALL_DONE, f"{prefix}{error.strerror or error}")
+
+
+def _suggestion(error: click.NoSuchOption | click.NoSuchCommand) -> str:
+    """The names that the user may have meant, as a part of the error's line."""
+    names = error.possibilities
+    if isinstance(error, click.NoSuchCommand) and error.ctx is not None and isinstance(error.ctx.command, click.Group):
+        # click knows only the commands that are imported.
+        names = get_close_matches(error.command_name, error.ctx.command.list_commands(error.ctx))
+    return f"; did you mean {' or '.join(names)}?" if names else ""
 
 
 def _path(ctx: click.Context | None) -> str:

@@ -133,17 +133,26 @@ def error_text(error: BaseException) -> str:
 
 @attrs.define
 class Counts:
-    """The results of a run, counted by outcome; `complete` are those with nothing left to do."""
+    """The results of a run, counted by outcome.
+
+    Attributes:
+        outcomes: The number of results by outcome.
+        complete: The number of those with nothing left to do.
+        opted_out: The number of those whose recipient is in a file of `--exclude`.
+        without_request: The number of those that are `NEVER_SENT` without a request, such as rows with an error.
+    """
 
     outcomes: Counter[Outcome] = attrs.field(factory=Counter)
     complete: int = 0
     opted_out: int = 0
+    without_request: int = 0
 
     def add(self, row: RowResult) -> None:
         """Count one more."""
         self.outcomes[row.outcome] += 1
         self.complete += row.complete
         self.opted_out += row.opted_out
+        self.without_request += row.outcome is Outcome.NEVER_SENT and not row.attempts
 
     @property
     def total(self) -> int:
@@ -161,12 +170,12 @@ class Counts:
         return self.outcomes[Outcome.NEVER_SENT] + self.outcomes[Outcome.SKIPPED] - self.duplicates - self.opted_out
 
     def rate(self, elapsed: float) -> float:
-        """Messages per second, without the skipped ones.
+        """Messages per second, without the skipped ones and those without a request.
 
         The run uses the rate limit for `elapsed` seconds and the time for which its last requests keep their slots. So the figure
         is never above the limit, also for a short run whose first messages all leave at once.
         """
-        return (self.total - self.outcomes[Outcome.SKIPPED]) / (elapsed + _SLOT)
+        return (self.total - self.outcomes[Outcome.SKIPPED] - self.without_request) / (elapsed + _SLOT)
 
     def words(self) -> str:
         """The counts in words, without those that are 0."""

@@ -19,8 +19,9 @@ from callbell_async.errors import (
     RequestTimeoutError,
     ResponseDecodeError,
 )
+from callbell_async.guarded_observers import Observers
 from callbell_async.http.attempt_gate import AfterFailure, AttemptGate
-from callbell_async.http.reports import call_info, log_pause, log_retry, report_attempt
+from callbell_async.http.reports import log_attempt, log_pause, log_retry, request_info
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import Response
 from callbell_async.http.retry import MAX_PAUSE, RetryPolicy
@@ -29,7 +30,7 @@ from callbell_async.http.transport import Transport
 from callbell_async.limits.base import RateLimiter, TrackedSlot
 from callbell_async.logs import area_logger
 from callbell_async.models.unset import UNSET, Unset
-from callbell_async.observe import CALL_MOMENTS, Observers
+from callbell_async.observe import AttemptInfo, CallInfo, RequestInfo, new_call_info
 
 __all__ = ["ClientLife", "PipelineHandle", "RequestPipeline"]
 
@@ -67,8 +68,10 @@ class RequestPipeline:
         self._shared = SharedState(rate_limit) if shared is None else shared
         self._rate_limit = self._shared.rate_limit
         self._base_url = base_url
+        # Nearly every call makes the same request.
+        self._last_request = RequestInfo("", "", "", base_url)
         self.observers = observers
-        self._call_observers = None if observers is None else observers.seeing(*CALL_MOMENTS)
+        self._call_observers = observers if observers is not None and observers.see_calls else None
 
     def derive(
         self,
@@ -127,90 +130,112 @@ class RequestPipeline:
         Raises:
             CallbellError: Whatever `read` and the transport raise, with the outcome and the attempts of the whole call.
         """
-        observers = self._call_observers
-        if call.info is None and (observers is not None or _log.isEnabledFor(logging.DEBUG)):
-            return await self._run_reported(call, read, limit_queue_time=limit_queue_time, gate=gate)
-        info = call.info
         loop = asyncio.get_running_loop()
         limiter = self._rate_limit
         shared = self._shared
-        if not shared.limiter_started:
-            await shared.start_limiter()
-        started = loop.time()
+        info = None
+        logs = _log.isEnabledFor(logging.DEBUG)
+        observers = self._call_observers
+        if logs or observers is not None:
+            request = self._last_request
+            if request.path != call.request.path or request.method != call.request.method:
+                request = self._last_request = request_info(call.request.method, call.request.path, self._base_url)
+            call.info = info = new_call_info(request, None if gate is None else gate.run, call.index)
+            if observers is not None and observers.see_call_start:
+                observers.call_started(info)
         held = 0
-        while True:
-            if gate is not None and gate.closed:
-                queued = loop.time()
-                await gate.wait(call)
-                started += loop.time() - queued
-            if shared.paused_until or not (limiter is None or limiter.try_acquire()):
-                queued = loop.time()
-                await self._wait_for_slot(call, started + self._retry.timeout if limit_queue_time else None)
-                if not limit_queue_time:
-                    started += loop.time() - queued
-            if gate is not None and gate.closed and not gate.admits(call):
-                # The gate was closed while this call waited for its slot.
-                if limiter is not None:
-                    limiter.refund()
-                continue
-            if call.check is not None:
-                try:
-                    call.check()
-                except BaseException:
+        # The time of the last look at the clock: before an attempt, that of its start.
+        started = now = loop.time()
+        try:
+            if not shared.limiter_started:
+                await shared.start_limiter()
+                started = now = loop.time()
+            while True:
+                if gate is not None and gate.closed:
+                    queued = loop.time()
+                    await gate.wait(call)
+                    now = loop.time()
+                    started += now - queued
+                if shared.paused_until or not (limiter is None or limiter.try_acquire()):
+                    queued = loop.time()
+                    await self._wait_for_slot(call, started + self._retry.timeout if limit_queue_time else None)
+                    now = loop.time()
+                    if not limit_queue_time:
+                        started += now - queued
+                if gate is not None and gate.closed and not gate.admits(call):
+                    # The gate was closed while this call waited for its slot.
                     if limiter is not None:
                         limiter.refund()
-                    raise
-            slot: RateLimiter | TrackedSlot | None = limiter
-            if limiter is not None and limiter.tracks_writes:
-                slot = limiter.track_slot()
-                call.on_written = slot.written
-            call.start_attempt()
-            if info is not None:
-                call.attempt_at = loop.time()
-                if observers is not None:
-                    observers.notify("attempt_started", info, call.attempts)
-            try:
-                try:
-                    response = await self._transport.exchange(call)
-                except BaseException as error:
-                    if slot is not None:
-                        _release_slot(slot, call, error)
-                    raise
-                if slot is not None:
-                    slot.release(answered=True)
-                value = read(call.request, response)
-            except CallbellError as error:
-                if isinstance(error, ResponseDecodeError):
-                    self._redact_token(error)
-                outcome = error.outcome
-                call.mark_failed(error)
-                if info is not None:
-                    seconds = loop.time() - call.attempt_at
-                    report_attempt(observers, info, call, outcome, getattr(error, "status", None), error, seconds)
-                then = AfterFailure.POLICY if gate is None else gate.failed(call, error, outcome)
-                idempotent = call.request.idempotent
-                if then is AfterFailure.HOLD and self._retry.may_retry(error, attempts=1, idempotent=idempotent):
-                    held += 1
                     continue
-                attempts = call.attempts - held
-                wait = self._wait_after(
-                    call, error, attempts=attempts, started=started, limit_queue_time=limit_queue_time
-                )
-                if wait is None or then is AfterFailure.GIVE_UP:
-                    raise
-                if info is not None and observers is not None:
-                    observers.notify("retry_scheduled", info, call.attempts, wait)
-            else:
-                call.mark_accepted()
-                if info is not None:
-                    seconds = loop.time() - call.attempt_at
-                    report_attempt(observers, info, call, Outcome.ACCEPTED, response.status, None, seconds)
-                if gate is not None and gate.failures:
-                    gate.responded()
-                if shared.budget.spent:
-                    shared.budget.record_success()
-                return value
-            await asyncio.sleep(wait)
+                if call.check is not None:
+                    try:
+                        call.check()
+                    except BaseException:
+                        if limiter is not None:
+                            limiter.refund()
+                        raise
+                slot: RateLimiter | TrackedSlot | None = limiter
+                if limiter is not None and limiter.tracks_writes:
+                    slot = limiter.track_slot()
+                    call.on_written = slot.written
+                call.start_attempt()
+                if info is not None and observers is not None and observers.see_attempt_start:
+                    observers.attempt_started(info, call.attempts)
+                try:
+                    try:
+                        response = await self._transport.exchange(call)
+                    except BaseException as error:
+                        if slot is not None:
+                            _release_slot(slot, call, error)
+                        raise
+                    if slot is not None:
+                        slot.release(answered=True)
+                    value = read(call.request, response)
+                except CallbellError as error:
+                    attempt_at, now = now, loop.time()
+                    if isinstance(error, ResponseDecodeError):
+                        self._redact_token(error)
+                    outcome = error.outcome
+                    call.mark_failed(error)
+                    if info is not None:
+                        self._report_failure(info, call, outcome, error, now - attempt_at)
+                    then = AfterFailure.POLICY if gate is None else gate.failed(call, error, outcome)
+                    idempotent = call.request.idempotent
+                    if then is AfterFailure.HOLD and self._retry.may_retry(error, attempts=1, idempotent=idempotent):
+                        held += 1
+                        continue
+                    attempts = call.attempts - held
+                    wait = self._wait_after(
+                        call, error, attempts=attempts, now=now, started=started, limit_queue_time=limit_queue_time
+                    )
+                    if wait is None or then is AfterFailure.GIVE_UP:
+                        raise
+                    if observers is not None:
+                        observers.notify("retry_scheduled", info, call.attempts, wait)
+                else:
+                    call.mark_accepted()
+                    if info is not None:
+                        seconds = loop.time() - now
+                        if logs:
+                            log_attempt(info, call.attempts, Outcome.ACCEPTED, response.status, None, seconds)
+                        if observers is not None:
+                            observers.call_accepted(info, call.attempts, response.status, seconds)
+                    if gate is not None and gate.failures:
+                        gate.responded()
+                    if shared.budget.spent:
+                        shared.budget.record_success()
+                    return value
+                await asyncio.sleep(wait)
+                now = loop.time()
+        except BaseException as error:
+            if info is not None:
+                if call.in_flight:
+                    # Cancelled, or ended by an exception that is not one of this library's.
+                    outcome = Outcome.UNKNOWN if call.written else Outcome.NEVER_SENT
+                    self._report_failure(info, call, outcome, error, loop.time() - now)
+                if observers is not None:
+                    observers.notify("call_ended", info, call.outcome, call.attempts, type(error).__name__)
+            raise
 
     async def close(self) -> None:
         """Close the transport and, if it was started, the rate limiter. May be called twice."""
@@ -220,33 +245,16 @@ class RequestPipeline:
         finally:
             await self._shared.close_limiter()
 
-    async def _run_reported(
-        self,
-        call: CallState,
-        read: Callable[[Request, Response], T],
-        *,
-        limit_queue_time: bool,
-        gate: AttemptGate | None,
-    ) -> T:
-        """Run the call, and report it to the log and to the observers."""
-        observers = self._call_observers
-        call.info = info = call_info(call, self._base_url, None if gate is None else gate.run)
-        if observers is not None:
-            observers.notify("call_started", info)
-        name = None
-        try:
-            return await self.run(call, read, limit_queue_time=limit_queue_time, gate=gate)
-        except BaseException as error:
-            name = type(error).__name__
-            if call.in_flight:
-                # Cancelled, or ended by an exception that is not one of this library's.
-                outcome = Outcome.UNKNOWN if call.written else Outcome.NEVER_SENT
-                seconds = asyncio.get_running_loop().time() - call.attempt_at
-                report_attempt(observers, info, call, outcome, None, error, seconds)
-            raise
-        finally:
-            if observers is not None:
-                observers.notify("call_ended", info, call.outcome, call.attempts, name)
+    def _report_failure(
+        self, info: CallInfo, call: CallState, outcome: Outcome, error: BaseException, seconds: float
+    ) -> None:
+        """Report the end of a failed attempt to the observers and to the log."""
+        status = getattr(error, "status", None) if isinstance(error, CallbellError) else None
+        if self._call_observers is not None:
+            attempt = AttemptInfo(call.attempts, outcome, status, type(error).__name__)
+            self._call_observers.notify("attempt_ended", info, attempt, seconds)
+        if _log.isEnabledFor(logging.DEBUG):
+            log_attempt(info, call.attempts, outcome, status, error, seconds)
 
     async def _wait_for_slot(self, call: CallState, deadline: float | None) -> None:
         """Wait for the end of a pause and for a slot; raises `RequestTimeoutError` at the deadline."""
@@ -299,11 +307,11 @@ class RequestPipeline:
         error: CallbellError,
         *,
         attempts: int,
+        now: float,
         started: float,
         limit_queue_time: bool,
     ) -> float | None:
         """Return the seconds to wait before the next attempt, or `None` to give up; a 429 pauses the whole client."""
-        now = asyncio.get_running_loop().time()
         idempotent = call.request.idempotent
         jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
         wait = self._retry.wait_after(

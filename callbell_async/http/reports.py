@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import logging
 from urllib.parse import unquote
 
 from callbell_async.errors import Outcome
 from callbell_async.http.requests import CallState
 from callbell_async.logs import area_logger
-from callbell_async.observe import AttemptInfo, CallInfo, Observers, RequestInfo, RunInfo
+from callbell_async.observe import CallInfo, RequestInfo
 from callbell_async.redaction import mask_path
 
-__all__ = ["call_info", "log_pause", "log_retry", "report_attempt", "route_of"]
+__all__ = ["log_attempt", "log_pause", "log_retry", "request_info", "route_of"]
 
 _log = area_logger("http")
 
@@ -47,9 +46,6 @@ _WORDS = frozenset(
 )
 """The words in the paths of Callbell's API; every other part of a path is a value."""
 
-# A client makes nearly always the same request, and its attempts nearly always have the same end.
-attempt_info = functools.lru_cache(maxsize=64)(AttemptInfo)
-
 
 def route_of(path: str) -> str:
     """Return a path without its query, and with `{}` for each part that is not a word of Callbell's API."""
@@ -63,41 +59,25 @@ def request_info(method: str, path: str, base_url: str) -> RequestInfo:
     return RequestInfo(method, mask_path(path), route_of(path), base_url)
 
 
-def call_info(call: CallState, base_url: str, run: RunInfo | None) -> CallInfo:
-    """Return a call as observers see it."""
-    request = call.request
-    return CallInfo(request_info(request.method, request.path, base_url), run, call.index)
-
-
-def report_attempt(
-    observers: Observers | None,
-    info: CallInfo,
-    call: CallState,
-    outcome: Outcome,
-    status: int | None,
-    error: BaseException | None,
-    seconds: float,
+def log_attempt(
+    info: CallInfo, number: int, outcome: Outcome, status: int | None, error: BaseException | None, seconds: float
 ) -> None:
-    """Report the end of an attempt to the observers and to the log."""
-    name = None if error is None else type(error).__name__
-    if observers is not None:
-        observers.notify("attempt_ended", info, attempt_info(call.attempts, outcome, status, name), seconds)
-    if _log.isEnabledFor(logging.DEBUG):
-        fields = _fields(info.method, info.path, call.attempts, error)
-        fields["callbell.outcome"] = outcome.value
-        fields["http.client.request.duration"] = seconds
-        if status is not None:
-            fields["http.response.status_code"] = status
-        _log.debug(
-            "%s %s: attempt %d: %s, %s, in %.3f s",
-            info.method,
-            info.path,
-            call.attempts,
-            name if status is None else status,
-            outcome.value,
-            seconds,
-            extra=fields,
-        )
+    """Log the end of an attempt."""
+    fields = _fields(info.method, info.path, number, error)
+    fields["callbell.outcome"] = outcome.value
+    fields["http.client.request.duration"] = seconds
+    if status is not None:
+        fields["http.response.status_code"] = status
+    _log.debug(
+        "%s %s: attempt %d: %s, %s, in %.3f s",
+        info.method,
+        info.path,
+        number,
+        type(error).__name__ if status is None else status,
+        outcome.value,
+        seconds,
+        extra=fields,
+    )
 
 
 def log_retry(call: CallState, error: Exception, wait: float) -> None:

@@ -72,14 +72,13 @@ class CallState:
 
     `attempts` is the number of attempts started. `in_flight` is whether one has started and has not
     ended, and `written` whether it has begun to write its body. `on_written`, if any, is called by
-    `mark_written`. `check`, if any, is called before each attempt, and ends the call by raising. The first start is a step of each of the `countdowns`. `index` is that of the message in the
-    input of its run. `info` is the call as observers see it, if it is reported, and `attempt_at` the time at which its last attempt
-    started.
+    `mark_written`. `check`, if any, is called before each attempt, and ends the call by raising. The first start is a step of each
+    of the `countdowns`. `index` is that of the message in the input of its run. `info` is the call as observers see it, if it is
+    reported.
     """
 
     __slots__ = (
         "_outcome",
-        "attempt_at",
         "attempts",
         "check",
         "countdowns",
@@ -101,7 +100,6 @@ class CallState:
         self.countdowns: tuple[Countdown, ...] = ()
         self.index: int | None = None
         self.info: CallInfo | None = None
-        self.attempt_at = 0.0
         self._outcome = Outcome.NEVER_SENT
 
     @property

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from callbell_async.errors import ConfigurationError, JournalError, Outcome
+from callbell_async.guarded_observers import Observers, observers_from
 from callbell_async.journal.claim_queue import ClaimQueue
 from callbell_async.journal.postgres_url import is_postgres_url, parse_journal_url
 from callbell_async.journal.sqlite import SQLiteStore
@@ -21,7 +22,7 @@ from callbell_async.journal.writer import JournalWriter, is_text
 from callbell_async.models.events import Event, MessageCreated, MessageStatusUpdated
 from callbell_async.models.journal import JournalEntry
 from callbell_async.models.message_status import MessageStatus
-from callbell_async.observe import Observer, Observers, observers_from
+from callbell_async.observe import Observer
 from callbell_async.tracebacks import HiddenFrames
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 

@@ -189,7 +189,7 @@ class PostgresStore:
     def _claim(self, requests: Sequence[ClaimRequest], run: int, now: float) -> list[Claim]:
         claims: dict[int, Claim] = {}
         pending = dict(enumerate(requests))
-        known = self._settled(sql.BY_KEYS, [request.key for request in requests])
+        known = self._current(sql.BY_KEYS, [request.key for request in requests])
         while True:
             rows_of = {row.key: row for row in known}
             wanted: dict[str, tuple[int, Row]] = {}
@@ -250,17 +250,17 @@ class PostgresStore:
 
     def find(self, keys: Sequence[str]) -> list[Row | None]:
         """Return the row of each key, or `None`, and claim nothing."""
-        found = {row.key: row for row in self._read(lambda: self._settled(sql.BY_KEYS, list(keys)))}
+        found = {row.key: row for row in self._read(lambda: self._current(sql.BY_KEYS, list(keys)))}
         return [found.get(key) for key in keys]
 
     def with_uuid(self, uuid: str) -> Row | None:
         """Return the message with Callbell's uuid."""
-        return next(iter(self._read(lambda: self._settled(sql.BY_UUID, uuid))), None)
+        return next(iter(self._read(lambda: self._current(sql.BY_UUID, uuid))), None)
 
     def rows(self, states: Sequence[State], *, after: int, count: int) -> list[Row]:
         """Return at most `count` rows in these states with an id above `after`, in the order of their ids."""
         wanted = [state.value for state in states]
-        return self._read(lambda: self._settled(sql.BY_STATE, wanted, after, count))
+        return self._read(lambda: self._current(sql.BY_STATE, wanted, after, count))
 
     def counts(self) -> dict[State, int]:
         """Return the number of messages by state."""
@@ -289,7 +289,7 @@ class PostgresStore:
     def _select(self, query: str, *values: object) -> list[Row]:
         return [*map(row_from, self._execute(query, self._name, *values))]
 
-    def _settled(self, query: str, *values: object) -> list[Row]:
+    def _current(self, query: str, *values: object) -> list[Row]:
         """Return rows, of which those in flight are in flight indeed; a journal for reading shows what is stored."""
         rows = self._select(query, *values)
         if not self._read_only and any(row.state in IN_FLIGHT for row in rows) and self._recover():

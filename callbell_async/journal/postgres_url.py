@@ -60,7 +60,7 @@ def parse_journal_url(url: str, name: str | None) -> JournalAddress:
     name = named if name is None else name
     if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME or "\0" in name:
         raise ConfigurationError(
-            f"name: give the journal's name, 1 to {MAX_NAME} characters, as name= or as ?name= in the URL"
+            f"name: give the journal's name, 1 to {MAX_NAME} characters; add it to the URL as ?name=spring, or pass name="
         )
     open_user = user.partition(":")[0]
     netloc = f"{open_user}@{hosts}" if open_user else hosts

@@ -12,6 +12,7 @@ import attrs
 
 from callbell_async.asyncio_tools import SerialThread, wait_uncancelled
 from callbell_async.errors import ConfigurationError, DuplicateMessageError, JournalError, Outcome
+from callbell_async.guarded_observers import Observers
 from callbell_async.journal.states import TRANSITIONS, State
 from callbell_async.journal.store import (
     LATEST,
@@ -27,7 +28,6 @@ from callbell_async.logs import area_logger
 from callbell_async.models.journal import Confirmation
 from callbell_async.models.receipts import MessageFailure
 from callbell_async.models.results import SendResult
-from callbell_async.observe import Observers
 
 __all__ = ["FLUSH_AFTER", "JournalWriter", "duplicate_error", "in_doubt", "is_text"]
 

@@ -124,7 +124,7 @@ class OptOutList:
             return names.index(column)
         if len(names) > 1:
             raise InvalidMessageError(
-                "row", f"has several cells, and none is {column!r}; name the column of the recipients so"
+                "row", f"has several cells, and none is {column!r}; name the column of the recipients {column!r}"
             )
         # A first recipient must not pass as a header, also if it can't be read.
         is_header = self._channel == WHATSAPP and not (any(map(str.isdigit, names[0])) or _BSUID.fullmatch(names[0]))

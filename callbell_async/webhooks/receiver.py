@@ -15,8 +15,9 @@ import attrs
 
 from callbell_async.arguments import Secret, check_count, check_seconds
 from callbell_async.errors import ConfigurationError, EventNotHandledError
+from callbell_async.guarded_observers import observers_from
 from callbell_async.models.events import Event
-from callbell_async.observe import EventInfo, Observer, RefusalReason, observers_from
+from callbell_async.observe import EventInfo, Observer, RefusalReason
 from callbell_async.webhooks.credentials import read_credentials
 from callbell_async.webhooks.dedupe import SeenKeys
 from callbell_async.webhooks.event_queue import EventQueue, set_result

@@ -115,6 +115,8 @@ def test_a_refused_token_stops_the_run(csv_file: Path, served_sandbox: Sandbox) 
         ("phone\n+34600000001\n", ["--text", "Hi", "--sandbox"], "--to-column: there is no column 'to'"),
         ("to\n+34600000001\n", ["--text", "Hi {to", "--sandbox"], "--text: has a lone brace"),
         ("to\n+34600000001\n", ["--text", "Hi"], "no token; set CALLBELL_TOKEN"),
+        ("to\n+34600000001\n", ["--image", "x", "--sandbox"], "--image: must be an absolute URL"),
+        ("to\n+34600000001\n", ["--text", " ", "--sandbox", "--dry-run"], "--text: must not be blank"),
         ("", ["--text", "Hi", "--sandbox"], "is empty"),
         ("to,to\n1,2\n", ["--text", "Hi", "--sandbox"], "two columns have the same name: to"),
     ],
@@ -134,12 +136,28 @@ def test_wrong_use_is_one_line(csv_file: Path, content: str, arguments: list[str
     [
         (["nothing"], "callbell-async: No such command 'nothing' (see callbell-async --help)\n"),
         (["--nothing"], "callbell-async: No such option '--nothing' (see callbell-async --help)\n"),
+        (
+            ["sendmany"],
+            "callbell-async: No such command 'sendmany'; did you mean send-many or send? (see callbell-async --help)\n",
+        ),
+        (
+            ["me", "--jsn"],
+            "callbell-async: No such option '--jsn'; did you mean --json? (see callbell-async me --help)\n",
+        ),
+        (
+            ["send", "--text"],
+            "callbell-async: Option '--text' requires an argument (see callbell-async send --help)\n",
+        ),
+        (
+            ["sandbox", "--port"],
+            "callbell-async: Option '--port' requires an argument (see callbell-async sandbox --help)\n",
+        ),
         (["send-many"], "callbell-async: Missing argument 'FILE' (see callbell-async send-many --help)\n"),
         (["contacts", "nothing"], "callbell-async: No such command 'nothing' (see callbell-async contacts --help)\n"),
     ],
 )
 def test_wrong_commands_and_options_are_one_line(arguments: list[str], said: str) -> None:
-    """An unknown command or option is one line, with the status 2 and the command for help."""
+    """An unknown command or option is one line, with the status 2, the name that may be meant, and the command for help."""
     result = run(*arguments)
     assert result.exit_code == 2
     assert result.stderr.replace(": --nothing", " '--nothing'") == said
@@ -217,10 +235,10 @@ def test_a_pause_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_rate_is_never_above_the_limit() -> None:
-    """Skipped rows are not in the rate, and a short run whose first 300 messages leave at once has no higher rate than the limit."""
+    """Rows without a request are not in the rate, and a short run whose first 300 messages leave at once has no higher rate than the limit."""
     assert counts(accepted=600).rate(1.2) < 300
     assert counts(accepted=6_000).rate(19.2) == pytest.approx(300, abs=5)
-    assert counts(accepted=10, skipped=1_000).rate(1.0) == 5
+    assert counts(accepted=10, skipped=1_000, never_sent=1_000).rate(1.0) == 5
 
 
 def test_an_outage_ends_a_run_after_its_timeout(csv_file: Path, served_sandbox: Sandbox, tmp_path: Path) -> None:

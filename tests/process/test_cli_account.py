@@ -65,6 +65,19 @@ def test_sends_one_template_as_json(sandbox: Sandbox) -> None:
     assert sandbox.messages[0].body["type"] == "document"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_one_message_does_not_wait_for_the_end_of_an_outage() -> None:
+    """`send` ends after its retries when Callbell can't be reached: it does not pause as a run does, for up to ten minutes."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        environment = {"CALLBELL_TOKEN": TOKEN, "CALLBELL_BASE_URL": f"http://127.0.0.1:{unused.getsockname()[1]}/v1"}
+        result = run("send", NUMBER, "--text", "Hi", environment=environment)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("callbell-async: POST /messages/send: no connection to 127.0.0.1:")
+    assert result.stderr.endswith("(never sent; 5 attempts)\n")
+
+
 def test_what_is_not_sent_is_one_line(sandbox: Sandbox) -> None:
     """Wrong input is status 2; a refusal or a lost response is 1, and the line has the outcome."""
     environment = environment_for(sandbox)

@@ -25,7 +25,7 @@ FLOORS: list[set[str]] = [
     {"errors"},
     {"arguments", "asyncio_tools", "logs", "tracebacks"},
     {"models", "observe"},
-    {"recipients"},
+    {"guarded_observers", "recipients"},
     {"wire"},
     {"limits"},
     {"http"},

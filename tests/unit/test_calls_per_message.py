@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 import callbell_async
-from callbell_async import CallbellClient, Journal, TextMessage
+from callbell_async import CallbellClient, Journal, Observer, TextMessage
 from callbell_async.sandbox import Sandbox, SandboxThread
+from tests.support.observers import RecordingObserver
 
 PACKAGE = str(Path(callbell_async.__file__).parent)
 COUNT = 300
@@ -79,3 +80,27 @@ async def test_a_message_passes_through_few_functions(
         await send(callbell, messages, tmp_path / "spring.db")
     assert calls.total() / COUNT <= most_calls
     assert sum(count > 0.9 * COUNT for count in calls.values()) <= most_modules
+
+
+class OutcomeCounter(Observer):
+    """Counts the calls with a result, as a user's observer does."""
+
+    calls = 0
+
+    def call_ended(self, *arguments: Any) -> None:
+        """Count the call."""
+        self.calls += 1
+
+
+@pytest.mark.parametrize(("build", "more_calls"), [(Observer, 0), (OutcomeCounter, 2), (RecordingObserver, 4)])
+async def test_an_observer_adds_few_calls(
+    callbell: CallbellClient, tmp_path: Path, build: Callable[[], Observer], more_calls: int
+) -> None:
+    """The package makes no further call for a moment that is not overridden, and 4 for all moments of a message."""
+    messages = [TextMessage(to="+31612345678", text=f"text {number}") for number in range(COUNT)]
+    with counted_calls() as without:
+        await send_alone(callbell, messages, tmp_path)
+    observed = callbell.with_options(observer=build())
+    with counted_calls() as calls:
+        await send_alone(observed, messages, tmp_path)
+    assert (calls.total() - without.total()) / COUNT == pytest.approx(more_calls, abs=0.5)

@@ -304,6 +304,53 @@ def test_an_empty_cell_inside_a_text_is_reported(form: MessageForm, option: str)
     assert isinstance(allowed, Message)
 
 
+@pytest.mark.parametrize(
+    ("form", "error"),
+    [
+        (MessageForm(text=" "), "--text: must not be blank"),
+        (MessageForm(image="x"), "--image: must be an absolute URL"),
+        (MessageForm(text="x" * 4097), "--text: has 4097 characters"),
+        (MessageForm(template="T", optin=True, values="a,b\tc"), "--values: has a tab"),
+        (MessageForm(template="T", optin=True, document="x"), "--document: must be an absolute URL"),
+        (MessageForm(image="x", channel="telegram"), "--image: must be an absolute URL"),
+        (MessageForm(image="x", region="ES", strict=True), "--image: must be an absolute URL"),
+    ],
+)
+def test_an_option_that_is_wrong_for_every_row_is_refused_before_the_rows(form: MessageForm, error: str) -> None:
+    """A wrong text or URL without a column is an error of the option, and not one for each row."""
+    with pytest.raises(ConfigurationError, match=rf"^{error}"):
+        plan_for_rows(form).check_options()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        MessageForm(text="{name}"),
+        MessageForm(image="{url}", caption="For {name}"),
+        MessageForm(image="https://a.example/{name}.png"),
+        MessageForm(template="{t}", optin=True, values="{a},b", video="{url}", team="{team}"),
+        MessageForm(text="Hi", metadata=("order=n",), channel="instagram"),
+    ],
+)
+def test_an_option_with_columns_is_checked_in_each_row(form: MessageForm) -> None:
+    """Whether a column is right is not known before its rows are read."""
+    plan_for_rows(form, bsuid_column="b", key_column="k").check_options()
+
+
+@pytest.mark.parametrize("number", ["0612345678", "06 1234-5678", "(06) 12345678"])
+def test_a_national_number_is_refused_with_the_option_that_reads_it(number: str) -> None:
+    """Without --region, the error of a number with a leading 0 names --region; other errors don't."""
+    hint = "or name its country with --region, such as --region NL"
+    assert error_in(MessageForm(text="Hi"), {"to": number}).endswith(hint)
+    for other in ("nobody", "", "0", "+31"):
+        assert "--region" not in error_in(MessageForm(text="Hi"), {"to": other})
+    with pytest.raises(InvalidMessageError, match=hint):
+        message_to(number, MessageForm(text="Hi"))
+    with pytest.raises(InvalidMessageError) as refused:
+        message_to("0612", MessageForm(text="Hi", region="NL"))
+    assert "--region" not in str(refused.value)
+
+
 def test_an_error_of_one_message_names_the_option() -> None:
     """Without rows an error names what was typed."""
     with pytest.raises(InvalidMessageError, match=r"^TO: is not a telephone number"):

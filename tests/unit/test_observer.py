@@ -22,10 +22,11 @@ from callbell_async import (
     TextMessage,
     TransportError,
 )
+from callbell_async.guarded_observers import observers_from
 from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.reports import route_of
-from callbell_async.http.requests import CallState
-from callbell_async.observe import MOMENTS, observers_from
+from callbell_async.http.requests import CallState, Request
+from callbell_async.observe import MOMENTS, CallInfo, RequestInfo, new_call_info
 from callbell_async.sandbox import Sandbox
 from callbell_async.sandbox.faults import no_response, respond
 from tests.support.calls import MESSAGE, NUMBER, TEXT, TOKEN, client_for, ticks, until
@@ -170,6 +171,33 @@ async def test_concurrent_calls_are_told_apart() -> None:
             "attempt_ended",
             "call_ended",
         ]
+
+
+@pytest.mark.virtual_time
+async def test_calls_of_one_client_keep_their_requests_apart() -> None:
+    """A call has its own method and path, also after a call that differs from it in one of them only."""
+    observer = RecordingObserver()
+    pipeline = observed(observer, OK)
+    requests = [Request("GET", "/a"), Request("POST", "/a"), Request("POST", "/b"), Request("POST", "/b?page=2"), POST]
+    for request in requests:
+        await send(pipeline, request)
+    calls = [named["call"] for named in observer.of("call_started")]
+    assert [(call.method, call.path) for call in calls] == [
+        *(("GET", "/a"), ("POST", "/a"), ("POST", "/b"), ("POST", "/b"), ("POST", "/messages/send"))
+    ]
+    assert {call.base_url for call in calls} == {"http://127.0.0.1/v1"}
+
+
+def test_an_observer_can_not_change_a_call() -> None:
+    """The values of a call are read-only, so each observer sees the same."""
+    request = RequestInfo("POST", "/messages/send", "/messages/send", "http://127.0.0.1/v1")
+    built, call = CallInfo(request, None, 3), new_call_info(request, None, 3)
+    for name in ("request", "run", "index", "method", "path", "route", "base_url", "sends_message", "another"):
+        with pytest.raises(AttributeError):
+            setattr(call, name, None)
+    assert (call.request, call.run, call.index, call.sends_message) == (request, None, 3, True)
+    assert repr(call) == repr(built) == f"CallInfo(request={request!r}, run=None, index=3)"
+    assert call != built
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,10 @@ def test_a_spreadsheet_is_read(tmp_path: Path) -> None:
         (f"name,to\nAda,{ADA}\nGrace,\n", "line 3: must not be blank"),
         (f"name,to\nLovelace, Ada,{ADA}\n", "line 2: the number of its cells is 3, and must be 2"),
         (f"{ADA},Ada\n", "line 1: has several cells, and none is 'to'"),
-        (f"phone,name\n{ADA},Ada\n", "line 1: has several cells, and none is 'to'"),
+        (
+            f"phone,name\n{ADA},Ada\n",
+            "line 1: has several cells, and none is 'to'; name the column of the recipients 'to'",
+        ),
         (f"to,to\n{ADA},{GRACE}\n", "line 1: has several columns 'to'"),
         (f"{ADA}\n{GRACE},Grace\n", "line 2: the number of its cells is 2, and must be 1"),
         (f'to\n"{ADA}\n', "line 2: is not CSV"),

@@ -16,7 +16,7 @@ from callbell_async.arguments import check_secret, is_insecure
 from callbell_async.cli.connection import read_secret
 from callbell_async.cli.event_format import colour_of, event_line
 from callbell_async.cli.exit_codes import DONE
-from callbell_async.cli.options import FILE, json_option
+from callbell_async.cli.options import FILE, ArgumentErrors, json_option
 from callbell_async.cli.output import LogLines, info, result_json, warn, write
 from callbell_async.cli.signals import ShutdownSignals
 from callbell_async.errors import ConfigurationError
@@ -27,7 +27,7 @@ __all__ = ["listen"]
 _SECRET = "CALLBELL_WEBHOOK_SECRET"  # noqa: S105 - a variable's name
 
 
-@click.command(short_help="Print the events of a webhook as they come.")
+@click.command(cls=ArgumentErrors, short_help="Print the events of a webhook as they come.")
 @click.option("--port", required=True, type=click.IntRange(0, 65535), help="Port to listen on; 0 for a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--path", default="/", show_default=True, help="Path that receives the events.")

@@ -12,6 +12,7 @@ import click
 import orjson
 
 from callbell_async.cli.exit_codes import DONE
+from callbell_async.cli.options import ArgumentErrors
 from callbell_async.cli.output import pluralize, result
 from callbell_async.cli.signals import ShutdownSignals
 from callbell_async.errors import ConfigurationError
@@ -20,7 +21,7 @@ from callbell_async.sandbox import Sandbox
 __all__ = ["sandbox"]
 
 
-@click.command(short_help="Run a mock Callbell server on this machine.")
+@click.command(cls=ArgumentErrors, short_help="Run a mock Callbell server on this machine.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port on 127.0.0.1; 0 for a free one.")
 @click.option("--token", help="The only token that it accepts; any by default.")
 @click.option(

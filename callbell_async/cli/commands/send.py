@@ -68,7 +68,8 @@ def _write_receipt(receipt: MessageReceipt, *, as_json: bool) -> int:
 async def _send(message: Message, connection: Connection, signals: ShutdownSignals) -> SendResult:
     """The result of the message, also after a signal: a run of one message reports it."""
     async with connection.open() as callbell:
-        run = callbell.send_many([message], concurrency=1, shutdown_timeout=0)
+        # A person waits for this message: the retries suffice, and an outage is not waited out in silence.
+        run = callbell.send_many([message], concurrency=1, shutdown_timeout=0, outage_timeout=0)
         results: list[SendResult] = []
         with signals.cancelling():
             results.extend((await run).results)

@@ -1,4 +1,4 @@
-"""Downloads that are saved: a file appears when it is complete, no file is replaced unasked, and nothing is left of a failure."""
+"""The files that downloads are saved to: whole or absent, and never in place of another unasked."""
 
 from __future__ import annotations
 
@@ -6,38 +6,21 @@ import asyncio
 import gzip
 import sys
 import threading
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from callbell_async import (
-    CallbellClient,
-    ConfigurationError,
-    DownloadError,
-)
-from callbell_async.sandbox import Fault, Sandbox, faults
-from tests.support.calls import client_for, ticks
+from callbell_async import CallbellClient, ConfigurationError, DownloadError
+from callbell_async.sandbox import Sandbox, faults
+from tests.support.calls import ticks
 from tests.support.clock import current_loop
+from tests.unit.test_download import PHOTO, callbell, served
 
 if sys.platform != "win32":
     import resource
 
-PHOTO = bytes(range(256)) * 1000
-
-
-@pytest.fixture
-async def callbell(sandbox: Sandbox) -> AsyncIterator[CallbellClient]:
-    """A client of the sandbox."""
-    async with client_for(sandbox.url) as client:
-        yield client
-
-
-def served(sandbox: Sandbox, *faults: Fault) -> str:
-    """Return the URL of a file whose requests get these faults."""
-    sandbox.inject(*faults, when=lambda request: not request.below_v1)
-    return sandbox.add_file(PHOTO)
+__all__ = ["callbell"]
 
 
 async def test_the_file_appears_when_it_is_complete(callbell: CallbellClient, sandbox: Sandbox, tmp_path: Path) -> None:
@@ -149,13 +132,6 @@ async def test_a_file_that_is_too_large_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_folder_that_does_not_exist(callbell: CallbellClient, sandbox: Sandbox, tmp_path: Path) -> None:
-    """An error of the disk is raised as it is."""
-    async with callbell.download(sandbox.add_file(PHOTO), allow_private_hosts=True) as download:
-        with pytest.raises(FileNotFoundError):
-            await download.save(tmp_path / "missing" / "photo.jpg")
-
-
 async def test_a_path_that_ends_with_a_slash_is_a_folder(
     callbell: CallbellClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -167,6 +143,13 @@ async def test_a_path_that_ends_with_a_slash_is_a_folder(
             await download.save(f"{tmp_path}/missing/")
         assert not (tmp_path / "missing").exists()
         assert await download.save(f"{tmp_path}/received/") == tmp_path / "received" / "beach.jpg"
+
+
+async def test_a_folder_that_does_not_exist(callbell: CallbellClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    """An error of the disk is raised as it is."""
+    async with callbell.download(sandbox.add_file(PHOTO), allow_private_hosts=True) as download:
+        with pytest.raises(FileNotFoundError):
+            await download.save(tmp_path / "missing" / "photo.jpg")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for the size of a file")
