@@ -69,10 +69,12 @@ class Sheet:
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Return the rows that are not empty, each with its number in the sheet, from 1. All have the same number of cells."""
+        if not self._sheet.height:
+            # python-calamine before 0.9 panics on a sheet without cells.
+            return
         number = 0
         try:
-            # python-calamine before 0.9 panics on a sheet without cells.
-            for number, values in enumerate(self._sheet.iter_rows() if self._sheet.height else (), 1):
+            for number, values in enumerate(self._sheet.iter_rows(), 1):
                 cells = [cell_text(value) for value in values]
                 if any(cell.strip() for cell in cells):
                     yield number, cells
