@@ -229,7 +229,7 @@ class _Tracked:
     reported: int = 0
 
     def next_change(self) -> tuple[float, MessageStatus] | None:
-        # Read each time: a test may decide the message's fate after its acceptance.
+        # Read each time: a test may decide how the message fails after its acceptance.
         to_come = [] if self.message.deleted else status_changes(self.timings, self.message.failure)[self.reported :]
         return to_come[0] if to_come else None
 

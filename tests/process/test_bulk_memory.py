@@ -11,7 +11,7 @@ import pytest
 
 from callbell_async import TextMessage
 from tests.support.clock import VirtualTimeLoop
-from tests.support.fake_callbell import FakeCallbell, Fate, new_run
+from tests.support.fake_callbell import Behaviour, FakeCallbell, new_run
 from tests.support.memory import traced_memory
 
 pytestmark = pytest.mark.slow
@@ -24,16 +24,16 @@ def generated(count: int) -> Iterator[TextMessage]:
     return (TextMessage(to="+31612345678", text=str(number)) for number in range(count))
 
 
-def fate(number: int, attempt: int) -> Fate:
+def behaviour(number: int, attempt: int) -> Behaviour:
     """One message in fifty is refused, because errors must not take memory, either."""
-    return Fate(answering=0.1, status=400 if number % 50 == 0 else 200)
+    return Behaviour(response_time=0.1, status=400 if number % 50 == 0 else 200)
 
 
 def traced(count: int, *, iterated: bool, at: int = 0) -> tuple[int, int]:
     """Send `count` messages, and return the peak of memory in bytes until `at` results had come, and the peak after them."""
 
     async def main() -> tuple[int, int]:
-        run = new_run(FakeCallbell(fate, keeps=False), generated(count), concurrency=CONCURRENCY)
+        run = new_run(FakeCallbell(behaviour, keeps=False), generated(count), concurrency=CONCURRENCY)
         first = seen = 0
         if iterated:
             async for _ in run:
@@ -75,7 +75,7 @@ async def test_only_messages_in_flight_are_alive() -> None:
             alive.add(message)
             yield message
 
-    run = new_run(FakeCallbell(fate, keeps=False), watched(), concurrency=CONCURRENCY)
+    run = new_run(FakeCallbell(behaviour, keeps=False), watched(), concurrency=CONCURRENCY)
     results = aiter(run)
     # No variable holds a result.
     while await anext(results, None) is not None:

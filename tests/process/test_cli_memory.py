@@ -20,7 +20,7 @@ from callbell_async.cli.progress import LineView
 from callbell_async.cli.signals import ShutdownSignals
 from tests.support.clock import VirtualTimeLoop
 from tests.support.command_line import FakeClient, run
-from tests.support.fake_callbell import Fate
+from tests.support.fake_callbell import Behaviour
 from tests.support.memory import traced_memory
 
 FEW, MANY = 1_000, 3_000
@@ -90,7 +90,7 @@ def test_sending_takes_no_memory_for_each_row() -> None:
             plan = plan_for_rows(MessageForm(text="{name}"))
             view = LineView(count, clock=lambda: 0.0)
             campaign = Campaign(rows, plan, view=view, signals=ShutdownSignals())
-            await campaign.send(FakeClient(lambda number, attempt: Fate(answering=0.1)), concurrency=20)
+            await campaign.send(FakeClient(lambda number, attempt: Behaviour(response_time=0.1)), concurrency=20)
             assert (campaign.counts.total, campaign.counts.complete) == (count, count * 49 // 50)
 
         def act() -> None:

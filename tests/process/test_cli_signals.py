@@ -26,7 +26,7 @@ from callbell_async.journal import Journal
 from tests.support.calls import until
 from tests.support.clock import VirtualTimeLoop
 from tests.support.command_line import FakeClient
-from tests.support.fake_callbell import Fate
+from tests.support.fake_callbell import Behaviour
 
 
 def interrupt(*numbers: signal.Signals) -> None:
@@ -192,14 +192,14 @@ def test_a_second_signal_does_not_read_the_file_to_its_end(tmp_path: Path) -> No
     file, target = tmp_path / "in.csv", tmp_path / "failed.csv"
     file.write_text("to,name\n" + "+34600000001,0\n" * 100)
 
-    def fate(number: int, attempt: int) -> Fate:
+    def behaviour(number: int, attempt: int) -> Behaviour:
         if signals.count == 0:
             interrupt(signal.SIGINT)
             interrupt(signal.SIGINT)
-        return Fate(answering=1_000.0)
+        return Behaviour(response_time=1_000.0)
 
     async def main() -> None:
-        await campaign.send(FakeClient(fate), concurrency=5)
+        await campaign.send(FakeClient(behaviour), concurrency=5)
 
     rows = RowFile(file)
     with ShutdownSignals() as signals, FailedRows(target, rows) as failed:
@@ -254,8 +254,8 @@ def test_an_output_that_breaks_loses_no_row(tmp_path: Path, monkeypatch: pytest.
     numbers = [f"+346000000{place:02}" for place in range(50)]
     file.write_text("to,name\n" + "".join(f"{number},0\n" for number in numbers))
 
-    def fate(number: int, attempt: int) -> Fate:
-        return Fate(answering=1.0, status=400) if number % 2 else Fate(answering=1.0)
+    def behaviour(number: int, attempt: int) -> Behaviour:
+        return Behaviour(response_time=1.0, status=400) if number % 2 else Behaviour(response_time=1.0)
 
     rows = RowFile(file)
     monkeypatch.setattr(sys, "stdout", stdout := Broken())
@@ -265,7 +265,7 @@ def test_an_output_that_breaks_loses_no_row(tmp_path: Path, monkeypatch: pytest.
             rows, plan, view=LineView(50), signals=ShutdownSignals(), total=50, failed=failed, as_json=True
         )
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, pytest.raises(BrokenPipeError):
-            runner.run(campaign.send(FakeClient(fate), concurrency=10))
+            runner.run(campaign.send(FakeClient(behaviour), concurrency=10))
     assert campaign.output_failed
     assert campaign.last_line == 51
     assert stdout.getvalue().count("\n") == 1
@@ -280,14 +280,14 @@ def test_a_row_that_can_not_be_looked_up_is_withheld(tmp_path: Path) -> None:
     file, target = tmp_path / "in.csv", tmp_path / "failed.csv"
     file.write_text("to,name\n" + "".join(f"+346000000{place:02},0\n" for place in range(50)))
 
-    def fate(number: int, attempt: int) -> Fate:
+    def behaviour(number: int, attempt: int) -> Behaviour:
         if signals.count == 0:
             interrupt(signal.SIGINT)
-        return Fate(answering=1.0)
+        return Behaviour(response_time=1.0)
 
     async def main() -> None:
         # A journal that is not open fails as a damaged one does.
-        await campaign.send(FakeClient(fate), concurrency=5, journal=Journal(tmp_path / "spring.db"))
+        await campaign.send(FakeClient(behaviour), concurrency=5, journal=Journal(tmp_path / "spring.db"))
 
     rows = RowFile(file)
     with ShutdownSignals() as signals, FailedRows(target, rows) as failed:
@@ -309,7 +309,7 @@ def test_a_cancellation_of_another_kind_comes_out(tmp_path: Path) -> None:
     async def main() -> None:
         plan = plan_for_rows(MessageForm(text="{name}"))
         campaign = Campaign(rows, plan, view=LineView(10), signals=ShutdownSignals())
-        client = FakeClient(lambda number, attempt: Fate(answering=1.0))
+        client = FakeClient(lambda number, attempt: Behaviour(response_time=1.0))
         sending = asyncio.ensure_future(campaign.send(client, concurrency=5))
         await asyncio.sleep(0.5)
         sending.cancel()

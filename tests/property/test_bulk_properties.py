@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 
 from callbell_async import InvalidMessageError, Outcome, RetryPolicy, SendResult, WindowRateLimiter
 from tests.support.cancellation import drive
-from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, slow_response, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, consume, new_run, slow_response, texts
 
 moments = st.sampled_from([0.0, 0.0, 0.05, 0.3, 1.0, 7.0])
 
-fates = st.builds(
-    Fate,
-    connecting=moments,
-    leaving=moments,
-    answering=moments,
+behaviours = st.builds(
+    Behaviour,
+    connect_time=moments,
+    write_time=moments,
+    response_time=moments,
     connects=st.sampled_from([True, True, True, False]),
-    answers=st.sampled_from([True, True, True, False]),
+    responds=st.sampled_from([True, True, True, False]),
     status=st.sampled_from([200, 200, 200, 400, 404, 429, 500, 503]),
     late=st.sampled_from([None, None, None, 0.0, 2.0]),
 )
@@ -33,7 +33,7 @@ fates = st.builds(
 class Plan:
     """A run: the behaviour of Callbell for each attempt of each message (`None`: not a message), and the use of the run."""
 
-    messages: list[list[Fate] | None]
+    messages: list[list[Behaviour] | None]
     concurrency: int
     make: Callable[[list[Any]], Any]
     iterated: bool
@@ -43,7 +43,7 @@ class Plan:
     shutdown_timeout: float
     outage_timeout: float
 
-    def fate(self, number: int, attempt: int) -> Fate:
+    def behaviour(self, number: int, attempt: int) -> Behaviour:
         """The behaviour for this attempt; the last one repeats."""
         met = self.messages[number]
         assert met is not None
@@ -52,7 +52,7 @@ class Plan:
 
 plans = st.builds(
     Plan,
-    messages=st.lists(st.lists(fates, min_size=1, max_size=3) | st.none(), max_size=25),
+    messages=st.lists(st.lists(behaviours, min_size=1, max_size=3) | st.none(), max_size=25),
     concurrency=st.integers(1, 12),
     make=st.sampled_from([list, iter, slow_response]),
     iterated=st.booleans(),
@@ -69,7 +69,7 @@ class Used:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.fake = FakeCallbell(plan.fate)
+        self.fake = FakeCallbell(plan.behaviour)
         self.received: list[SendResult] = []
         self.results: list[SendResult] = []
         messages: list[Any] = list(texts(len(plan.messages)))
@@ -112,7 +112,7 @@ class Used:
                 assert not accepted
             case Outcome.UNKNOWN:
                 met = self.plan.messages[result.index] or []
-                assert arrived or any(fate.late is not None for fate in met)
+                assert arrived or any(behaviour.late is not None for behaviour in met)
             case Outcome.NEVER_SENT | Outcome.SKIPPED:
                 assert not arrived
         assert arrived <= result.attempts
@@ -128,15 +128,15 @@ def expected(plan: Plan, number: int) -> Outcome:
         return Outcome.NEVER_SENT
     outcome = Outcome.NEVER_SENT
     for attempt in range(1, plan.attempts + 1):
-        fate = plan.fate(number, attempt)
-        if not fate.connects:
+        behaviour = plan.behaviour(number, attempt)
+        if not behaviour.connects:
             continue
-        if not fate.answers or fate.late is not None:
+        if not behaviour.responds or behaviour.late is not None:
             return Outcome.UNKNOWN
-        if fate.status == 200:
+        if behaviour.status == 200:
             return Outcome.ACCEPTED
         outcome = Outcome.REJECTED
-        if fate.status < 429:
+        if behaviour.status < 429:
             break
     return outcome
 

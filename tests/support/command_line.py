@@ -17,7 +17,7 @@ from callbell_async.bulk import SendRun
 from callbell_async.cli.program import app
 from callbell_async.client import CallbellClient
 from callbell_async.sandbox import Sandbox
-from tests.support.fake_callbell import FakeCallbell, Fate, new_run
+from tests.support.fake_callbell import Behaviour, FakeCallbell, new_run
 
 __all__ = [
     "FakeClient",
@@ -144,11 +144,11 @@ def json_lines(output: str) -> list[dict[str, Any]]:
 
 
 class FakeClient(CallbellClient):
-    """A client whose server is in memory, behaves as `fate` defines, and records nothing."""
+    """A client whose server is in memory, behaves as `behaviour` defines, and records nothing."""
 
-    def __init__(self, fate: Callable[[int, int], Fate]) -> None:
+    def __init__(self, behaviour: Callable[[int, int], Behaviour]) -> None:
         super().__init__("token")
-        self._describe = fate
+        self._describe = behaviour
 
     def send_many(self, messages: object, **options: object) -> SendRun:
         """Return the run, without a journal."""

@@ -31,30 +31,30 @@ from callbell_async.http.transport import Transport
 from callbell_async.journal import Journal
 from callbell_async.recipients.opt_outs import OptOutList
 
-__all__ = ["FakeCallbell", "Fate", "begin", "cancel", "consume", "new_run", "slow_response", "texts"]
+__all__ = ["Behaviour", "FakeCallbell", "begin", "cancel", "consume", "new_run", "slow_response", "texts"]
 
 
 @attrs.frozen(kw_only=True)
-class Fate:
+class Behaviour:
     """The behaviour for one attempt. Times are in seconds.
 
     Attributes:
-        connecting: The time before the body is written.
-        leaving: The time in which the body is written.
-        answering: The time from then to the response.
+        connect_time: The time before the body is written.
+        write_time: The time in which the body is written.
+        response_time: The time from then to the response.
         connects: Whether there is a connection at all.
-        answers: Whether there is a response.
+        responds: Whether there is a response.
         late: If set, the request arrives this long after its sender has given up.
         status: The status of the response.
         headers: The headers of the response.
         body: The body of the response, if it is not Callbell's.
     """
 
-    connecting: float = 0.0
-    leaving: float = 0.0
-    answering: float = 0.0
+    connect_time: float = 0.0
+    write_time: float = 0.0
+    response_time: float = 0.0
     connects: bool = True
-    answers: bool = True
+    responds: bool = True
     late: float | None = None
     status: int = 200
     headers: dict[str, str] = attrs.field(factory=dict)
@@ -62,7 +62,7 @@ class Fate:
 
 
 class FakeCallbell(Transport):
-    """Behaves as `fate(number, attempt)` defines it; `number` is the message's text, and `attempt` counts from 1.
+    """Behaves as `behaviour(number, attempt)` defines it; `number` is the message's text, and `attempt` counts from 1.
 
     A request that was written arrives, also if its sender no longer waits: the worst that a network can do.
 
@@ -75,7 +75,7 @@ class FakeCallbell(Transport):
 
     def __init__(
         self,
-        fate: Callable[[int, int], Fate] = lambda number, attempt: Fate(),
+        behaviour: Callable[[int, int], Behaviour] = lambda number, attempt: Behaviour(),
         *,
         keeps: bool = True,
         max_connections: int = 10_000,
@@ -89,7 +89,7 @@ class FakeCallbell(Transport):
                 max_connections=max_connections,
             )
         )
-        self._describe = fate
+        self._describe = behaviour
         self._keeps = keeps
         self._in_flight = 0
         self.most_in_flight = 0
@@ -101,12 +101,12 @@ class FakeCallbell(Transport):
         """Behave as defined for this attempt."""
         assert call.request.body is not None
         number = int(orjson.loads(call.request.body)["content"]["text"])
-        fate = self._describe(number, call.attempts)
+        behaviour = self._describe(number, call.attempts)
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
-            await asyncio.sleep(fate.connecting)
-            if not fate.connects:
+            await asyncio.sleep(behaviour.connect_time)
+            if not behaviour.connects:
                 raise ConnectError(
                     "no connection",
                     method=call.request.method,
@@ -115,29 +115,33 @@ class FakeCallbell(Transport):
                 )
             call.mark_written()
             try:
-                await asyncio.sleep(fate.leaving)
+                await asyncio.sleep(behaviour.write_time)
             finally:
-                if fate.late is None:
-                    self._arrive(number, fate)
+                if behaviour.late is None:
+                    self._arrive(number, behaviour)
                 else:
-                    asyncio.get_running_loop().call_later(fate.late, self._arrive, number, fate)
-            await asyncio.sleep(fate.answering)
+                    asyncio.get_running_loop().call_later(behaviour.late, self._arrive, number, behaviour)
+            await asyncio.sleep(behaviour.response_time)
         finally:
             self._in_flight -= 1
-        if not fate.answers or fate.late is not None:
+        if not behaviour.responds or behaviour.late is not None:
             raise ConnectionLostError(
                 "the connection broke", method=call.request.method, path=call.request.path, outcome=Outcome.UNKNOWN
             )
-        if fate.body is not None:
-            return Response(fate.status, CIMultiDict(fate.headers), fate.body)
-        body = {"message": {"uuid": f"uuid-{number}", "status": "enqueued"}} if fate.status == 200 else {"error": "no"}
-        return Response(fate.status, CIMultiDict(fate.headers), orjson.dumps(body))
+        if behaviour.body is not None:
+            return Response(behaviour.status, CIMultiDict(behaviour.headers), behaviour.body)
+        body = (
+            {"message": {"uuid": f"uuid-{number}", "status": "enqueued"}}
+            if behaviour.status == 200
+            else {"error": "no"}
+        )
+        return Response(behaviour.status, CIMultiDict(behaviour.headers), orjson.dumps(body))
 
-    def _arrive(self, number: int, fate: Fate) -> None:
+    def _arrive(self, number: int, behaviour: Behaviour) -> None:
         if self._keeps:
             self.arrivals.append(number)
             self.arrived_at.append(asyncio.get_running_loop().time())
-            self.accepted[number] += fate.status == 200
+            self.accepted[number] += behaviour.status == 200
 
 
 def new_run(

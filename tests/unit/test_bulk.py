@@ -20,7 +20,7 @@ from callbell_async import (
     SendResult,
     TextMessage,
 )
-from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, slow_response, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, consume, new_run, slow_response, texts
 
 pytestmark = pytest.mark.virtual_time
 
@@ -71,9 +71,9 @@ INPUTS: dict[str, Callable[[list[TextMessage]], Iterable[Any] | AsyncIterable[An
 }
 
 
-def later_is_faster(number: int, attempt: int) -> Fate:
+def later_is_faster(number: int, attempt: int) -> Behaviour:
     """Responses come in the opposite order."""
-    return Fate(answering=max(0.0, 1.0 - number / 10))
+    return Behaviour(response_time=max(0.0, 1.0 - number / 10))
 
 
 # --- order ------------------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ async def test_empty_input(make: Callable[[list[TextMessage]], Any]) -> None:
 @pytest.mark.parametrize(("concurrency", "count", "most"), [(1, 20, 1), (7, 40, 7), (50, 8, 8)])
 async def test_concurrency_is_the_number_of_requests_in_flight(concurrency: int, count: int, most: int) -> None:
     """As many requests are in flight as `concurrency` allows, never more, and never more than there are messages."""
-    fake = FakeCallbell(lambda number, attempt: Fate(answering=0.1))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=0.1))
     report = await new_run(fake, texts(count), concurrency=concurrency)
     assert report.accepted == count
     assert fake.most_in_flight == most
@@ -140,7 +140,7 @@ async def test_concurrency_is_the_number_of_requests_in_flight(concurrency: int,
 async def test_few_messages_need_few_tasks() -> None:
     """A run has no more tasks than messages, if it can know their number."""
     task = asyncio.ensure_future(
-        new_run(FakeCallbell(lambda number, attempt: Fate(answering=1.0)), texts(3), concurrency=500)
+        new_run(FakeCallbell(lambda number, attempt: Behaviour(response_time=1.0)), texts(3), concurrency=500)
     )
     await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) == 5
@@ -156,7 +156,7 @@ async def test_one_at_a_time_sends_in_order() -> None:
 
 async def test_slow_message_holds_up_nobody() -> None:
     """While one message takes a minute, the other workers send all the rest."""
-    fake = FakeCallbell(lambda number, attempt: Fate(answering=60.0 if number == 0 else 0.1))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=60.0 if number == 0 else 0.1))
     seen = [result.index async for result in new_run(fake, texts(30), concurrency=2)]
     assert seen == [*range(1, 30), 0]
 
@@ -200,7 +200,7 @@ async def test_endless_input() -> None:
 
 async def test_one_bad_message_in_ten_thousand() -> None:
     """One refused message is one `REJECTED` result at its own place; the other 9 999 are accepted, once each."""
-    fake = FakeCallbell(lambda number, attempt: Fate(status=400 if number == 6_321 else 200))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(status=400 if number == 6_321 else 200))
     report = await new_run(fake, (message for message in texts(10_000)), concurrency=50)
     assert (report.accepted, report.rejected, report.total) == (9_999, 1, 10_000)
     assert [result.index for result in report.results if result.outcome is not Outcome.ACCEPTED] == [6_321]
@@ -210,8 +210,8 @@ async def test_one_bad_message_in_ten_thousand() -> None:
 
 async def test_each_outcome_has_its_count() -> None:
     """Each outcome has its own count, and `raise_for_failures` raises the worst."""
-    fates = [Fate(), Fate(status=422), Fate(connects=False), Fate(answers=False)]
-    report = await new_run(FakeCallbell(lambda number, attempt: fates[number % 4]), texts(12))
+    behaviours = [Behaviour(), Behaviour(status=422), Behaviour(connects=False), Behaviour(responds=False)]
+    report = await new_run(FakeCallbell(lambda number, attempt: behaviours[number % 4]), texts(12))
     assert (report.accepted, report.rejected, report.never_sent, report.unknown, report.skipped) == (3, 3, 3, 3, 0)
     expected = [Outcome.ACCEPTED, Outcome.REJECTED, Outcome.NEVER_SENT, Outcome.UNKNOWN] * 3
     assert [result.outcome for result in report.results] == expected
@@ -225,7 +225,7 @@ async def test_each_outcome_has_its_count() -> None:
 
 async def test_report_says_how_fast_it_was() -> None:
     """`elapsed` is the run's seconds and `rate` the messages tried in one of them; both are kept when the run is over."""
-    run = new_run(FakeCallbell(lambda number, attempt: Fate(answering=0.5)), texts(20), concurrency=5)
+    run = new_run(FakeCallbell(lambda number, attempt: Behaviour(response_time=0.5)), texts(20), concurrency=5)
     report = await run
     await asyncio.sleep(100.0)
     assert report.elapsed == pytest.approx(2.0)
@@ -235,7 +235,7 @@ async def test_report_says_how_fast_it_was() -> None:
 
 async def test_report_can_be_read_during_the_run() -> None:
     """During a run its report has the results so far, and its `repr` has their number."""
-    run = new_run(FakeCallbell(lambda number, attempt: Fate(answering=1.0)), texts(4), concurrency=2)
+    run = new_run(FakeCallbell(lambda number, attempt: Behaviour(response_time=1.0)), texts(4), concurrency=2)
     assert (run.report.total, run.report.elapsed) == (0, 0.0)
     assert "not awaited yet" in repr(run)
     async for _ in run:
@@ -290,7 +290,7 @@ async def test_on_result_that_raises_ends_the_run(is_async: bool, iterated: bool
         await asyncio.sleep(0.1)
         fail(result)
 
-    fake = FakeCallbell(lambda number, attempt: Fate(answering=0.2))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=0.2))
     run = new_run(fake, texts(100), on_result=fail_slowly if is_async else fail)
     results: list[SendResult] = []
     with pytest.raises(LookupError, match="no such row"):
@@ -365,7 +365,7 @@ async def test_a_closed_client_sends_nothing() -> None:
 
 async def test_runs_go_side_by_side() -> None:
     """Runs can be gathered, and can have a time limit."""
-    fake = FakeCallbell(lambda number, attempt: Fate(answering=1.0))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=1.0))
     first, second = new_run(fake, texts(3)), new_run(fake, islice(texts(9), 6))
     reports = await asyncio.wait_for(asyncio.gather(first, second), timeout=10.0)
     assert [report.accepted for report in reports] == [3, 6]

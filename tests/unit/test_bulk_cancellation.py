@@ -13,25 +13,25 @@ import pytest
 from callbell_async import InvalidMessageError, Outcome, RetryPolicy, SendResult, WindowRateLimiter
 from callbell_async.bulk import SendRun
 from tests.support.cancellation import drive, every_await
-from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, slow_response, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, consume, new_run, slow_response, texts
 
 COUNT = 9
 
-FATES: dict[int, list[Fate]] = {
-    0: [Fate()],
-    1: [Fate(connecting=0.2, leaving=0.1, answering=0.3)],
-    2: [Fate(answering=0.1, status=400)],
-    3: [Fate(connecting=0.1, connects=False), Fate(leaving=0.1)],
-    4: [Fate(leaving=0.2, answering=0.1, answers=False)],
-    5: [Fate(answering=0.1, status=503), Fate(leaving=0.2, answering=0.2)],
-    6: [Fate(leaving=0.1, status=429, headers={"Retry-After": "0.3"}), Fate(answering=0.2)],
-    8: [Fate(connecting=0.3, leaving=0.3, answering=0.3)],
+BEHAVIOURS: dict[int, list[Behaviour]] = {
+    0: [Behaviour()],
+    1: [Behaviour(connect_time=0.2, write_time=0.1, response_time=0.3)],
+    2: [Behaviour(response_time=0.1, status=400)],
+    3: [Behaviour(connect_time=0.1, connects=False), Behaviour(write_time=0.1)],
+    4: [Behaviour(write_time=0.2, response_time=0.1, responds=False)],
+    5: [Behaviour(response_time=0.1, status=503), Behaviour(write_time=0.2, response_time=0.2)],
+    6: [Behaviour(write_time=0.1, status=429, headers={"Retry-After": "0.3"}), Behaviour(response_time=0.2)],
+    8: [Behaviour(connect_time=0.3, write_time=0.3, response_time=0.3)],
 }
 
 
-def fate(number: int, attempt: int) -> Fate:
+def behaviour(number: int, attempt: int) -> Behaviour:
     """One message for each behaviour; each has a definite outcome after two attempts."""
-    return FATES[number][attempt - 1]
+    return BEHAVIOURS[number][attempt - 1]
 
 
 MAKES: tuple[tuple[Callable[[Iterator[Any]], Any], str], ...] = (
@@ -55,7 +55,7 @@ class Campaign:
         limit: int | None,
     ) -> None:
         random.seed(7)
-        self.fake = FakeCallbell(fate)
+        self.fake = FakeCallbell(behaviour)
         self.received: list[SendResult] = []
         self.pulled = 0
         self.iterated = iterated

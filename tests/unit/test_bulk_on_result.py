@@ -10,7 +10,7 @@ import pytest
 
 from callbell_async import ClientClosedError, Outcome, SendResult, TextMessage
 from callbell_async.bulk import SendRun
-from tests.support.fake_callbell import FakeCallbell, Fate, begin, cancel, new_run, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, begin, cancel, new_run, texts
 
 pytestmark = pytest.mark.virtual_time
 
@@ -54,7 +54,7 @@ async def test_on_result_receives_every_result_of_the_report(end: str, is_async:
         check(result)
 
     fake = FakeCallbell(
-        lambda number, attempt: Fate(answering=1.0, status=401 if end == "stop_on" and number == 4 else 200)
+        lambda number, attempt: Behaviour(response_time=1.0, status=401 if end == "stop_on" and number == 4 else 200)
     )
     messages = BrokenList(texts(100)) if end == "input raises" else texts(100)
     run = new_run(fake, messages, on_result=check_slowly if is_async else check, shutdown_timeout=0.5)
@@ -94,7 +94,7 @@ async def test_on_result_of_a_skipped_message_that_closes_the_run(wait: bool) ->
         if result.outcome is Outcome.SKIPPED:
             await (asyncio.create_task(run.aclose()) if wait else run.aclose())
 
-    run = new_run(FakeCallbell(lambda number, attempt: Fate(answering=1.0)), texts(50), on_result=stop)
+    run = new_run(FakeCallbell(lambda number, attempt: Behaviour(response_time=1.0)), texts(50), on_result=stop)
     await cancel(await begin(run))
     assert run.report.elapsed == pytest.approx(1.0)
     assert (run.report.accepted, run.report.skipped) == (3, 47)
@@ -112,7 +112,7 @@ async def test_on_result_of_skipped_messages_runs_as_often_at_once_as_workers_do
         running -= 1
 
     run = new_run(
-        FakeCallbell(lambda number, attempt: Fate(answering=60.0)),
+        FakeCallbell(lambda number, attempt: Behaviour(response_time=60.0)),
         texts(1_000),
         concurrency=10,
         shutdown_timeout=0.0,
@@ -137,7 +137,7 @@ async def test_a_further_cancellation_ends_the_wait_for_on_result() -> None:
         saved.append(result.index)
 
     run = new_run(
-        FakeCallbell(lambda number, attempt: Fate(answering=60.0)),
+        FakeCallbell(lambda number, attempt: Behaviour(response_time=60.0)),
         texts(1_000),
         concurrency=10,
         shutdown_timeout=0.0,
@@ -176,7 +176,7 @@ async def test_a_failure_of_a_cancelled_run_is_the_cause() -> None:
         if result.outcome is Outcome.SKIPPED:
             raise LookupError("no such row")
 
-    run = new_run(FakeCallbell(lambda number, attempt: Fate(answering=1.0)), texts(50), on_result=fail)
+    run = new_run(FakeCallbell(lambda number, attempt: Behaviour(response_time=1.0)), texts(50), on_result=fail)
     task = await begin(run)
     task.cancel()
     with pytest.raises(asyncio.CancelledError) as caught:
@@ -186,7 +186,9 @@ async def test_a_failure_of_a_cancelled_run_is_the_cause() -> None:
 
 async def test_the_end_of_a_large_run_lets_other_tasks_run() -> None:
     """Counting the rest of a long list does not block the event loop."""
-    run = new_run(FakeCallbell(lambda number, attempt: Fate(answering=1.0)), texts(1) * 20_000, shutdown_timeout=0.0)
+    run = new_run(
+        FakeCallbell(lambda number, attempt: Behaviour(response_time=1.0)), texts(1) * 20_000, shutdown_timeout=0.0
+    )
     task = await begin(run)
     rounds = 0
 

@@ -25,7 +25,7 @@ from callbell_async import (
 from callbell_async.http.requests import CallState
 from callbell_async.http.responses import Response
 from callbell_async.http.retry import MAX_PAUSE
-from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, slow_response, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, consume, new_run, slow_response, texts
 
 pytestmark = pytest.mark.virtual_time
 
@@ -37,16 +37,16 @@ async def _no_task_left() -> AsyncIterator[None]:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-REFUSED = Fate(connects=False)
-BUSY = Fate(answering=0.02, status=503)
-FAILING = Fate(answering=0.02, status=500)
-GOOD = Fate(answering=0.05)
+REFUSED = Behaviour(connects=False)
+BUSY = Behaviour(response_time=0.02, status=503)
+FAILING = Behaviour(response_time=0.02, status=500)
+GOOD = Behaviour(response_time=0.05)
 
 
 class OutageOfCallbell(FakeCallbell):
     """Fails so from second `begin` to second `end` of a test; `attempts` has the seconds at which attempts began."""
 
-    def __init__(self, failure: Fate, *, begin: float = 0.0, end: float = math.inf) -> None:
+    def __init__(self, failure: Behaviour, *, begin: float = 0.0, end: float = math.inf) -> None:
         super().__init__(self._now)
         self.failure = failure
         self.begin, self.end = begin, end
@@ -58,7 +58,7 @@ class OutageOfCallbell(FakeCallbell):
         """The seconds since the test began."""
         return asyncio.get_running_loop().time() - self.started_at
 
-    def _now(self, number: int, attempt: int) -> Fate:
+    def _now(self, number: int, attempt: int) -> Behaviour:
         return self.failure if self.begin <= self.time < self.end else GOOD
 
     async def exchange(self, call: CallState) -> Response:
@@ -84,7 +84,7 @@ def big_run(fake: FakeCallbell, *, outage_timeout: float = 600.0) -> SendRun:
 
 
 @pytest.mark.parametrize("failure", [REFUSED, BUSY, FAILING], ids=["refused", "503", "500"])
-async def test_an_outage_of_half_a_minute_costs_no_message(failure: Fate) -> None:
+async def test_an_outage_of_half_a_minute_costs_no_message(failure: Behaviour) -> None:
     """In a run of 6,000 messages, 30 seconds without Callbell cost none, and few requests are made in that time."""
     fake = OutageOfCallbell(failure, begin=5.0, end=35.0)
     report = await big_run(fake)
@@ -156,8 +156,8 @@ async def test_responses_in_between_show_that_there_is_no_outage() -> None:
     assert run.report.elapsed < 30
 
 
-@pytest.mark.parametrize("failure", [Fate(answers=False), Fate(status=504), Fate(status=502)], ids=str)
-async def test_unknown_outcomes_do_not_pause_a_run(failure: Fate) -> None:
+@pytest.mark.parametrize("failure", [Behaviour(responds=False), Behaviour(status=504), Behaviour(status=502)], ids=str)
+async def test_unknown_outcomes_do_not_pause_a_run(failure: Behaviour) -> None:
     """A run does not pause for lost responses, or for a gateway that does not know the outcome."""
     report = await new_run(
         FakeCallbell(lambda number, attempt: failure), texts(40), retry=RetryPolicy(), outage_timeout=600.0
@@ -165,20 +165,20 @@ async def test_unknown_outcomes_do_not_pause_a_run(failure: Fate) -> None:
     assert (report.unknown, report.elapsed) == (40, 0.0)
 
 
-@pytest.mark.parametrize("failure", [Fate(answers=False), Fate(status=504)], ids=["lost", "504"])
-async def test_a_probe_with_an_unknown_outcome_does_not_resume_the_run(failure: Fate) -> None:
+@pytest.mark.parametrize("failure", [Behaviour(responds=False), Behaviour(status=504)], ids=["lost", "504"])
+async def test_a_probe_with_an_unknown_outcome_does_not_resume_the_run(failure: Behaviour) -> None:
     """A probe whose response is lost is `UNKNOWN`, and the run keeps pausing: it costs no more than that message."""
     fake = OutageOfCallbell(REFUSED, end=0.5)
     probes = 0
 
-    def fate(number: int, attempt: int) -> Fate:
+    def behaviour(number: int, attempt: int) -> Behaviour:
         nonlocal probes
         if fake.time < 0.5:
             return REFUSED
         probes += 1
         return failure if probes <= 2 else GOOD
 
-    fake._describe = fate
+    fake._describe = behaviour
     report = await new_run(fake, texts(60), concurrency=10, retry=RetryPolicy(), outage_timeout=600.0)
     assert (report.unknown, report.accepted) == (2, 58)
     assert report.elapsed == pytest.approx(7.0 + 6 * 0.05, abs=0.2)
@@ -190,14 +190,14 @@ async def test_a_refusal_resumes_the_run(status: int) -> None:
     fake = OutageOfCallbell(REFUSED, end=0.5)
     probed = False
 
-    def fate(number: int, attempt: int) -> Fate:
+    def behaviour(number: int, attempt: int) -> Behaviour:
         nonlocal probed
         if fake.time < 0.5:
             return REFUSED
         first, probed = not probed, True
-        return Fate(status=status) if first else GOOD
+        return Behaviour(status=status) if first else GOOD
 
-    fake._describe = fate
+    fake._describe = behaviour
     report = await new_run(fake, texts(30), concurrency=10, retry=RetryPolicy(), outage_timeout=600.0)
     assert (report.accepted, report.rejected) == ((30, 0) if status == 429 else (29, 1))
     assert report.elapsed < 3
@@ -217,7 +217,7 @@ async def test_a_policy_without_retries_is_kept() -> None:
 
 @pytest.mark.parametrize("iterated", [False, True])
 @pytest.mark.parametrize(("failure", "outcome"), [(REFUSED, Outcome.NEVER_SENT), (BUSY, Outcome.REJECTED)])
-async def test_a_run_stops_after_the_outage_timeout(failure: Fate, outcome: Outcome, iterated: bool) -> None:
+async def test_a_run_stops_after_the_outage_timeout(failure: Behaviour, outcome: Outcome, iterated: bool) -> None:
     """After `outage_timeout` a run stops: the rest is `SKIPPED` with `OutageError`, which names the last failure."""
     fake = OutageOfCallbell(failure, begin=1.0)
     received: list[SendResult] = []
@@ -305,7 +305,7 @@ async def test_a_paused_run_waits_for_a_slow_input() -> None:
 @pytest.mark.parametrize("retry_after", ["86400", "1e300", "1790000000000"])
 async def test_a_run_stops_when_it_should_pause_for_too_long(status: int, retry_after: str, iterated: bool) -> None:
     """A `Retry-After` longer than `MAX_PAUSE` ends a run at once: the rest is `SKIPPED` with an error that names it."""
-    asks = Fate(answering=0.1, status=status, headers={"Retry-After": retry_after})
+    asks = Behaviour(response_time=0.1, status=status, headers={"Retry-After": retry_after})
     fake = FakeCallbell(lambda number, attempt: asks if number == 20 else GOOD)
     run = new_run(
         fake, texts(500), concurrency=5, retry=RetryPolicy(), rate_limit=WindowRateLimiter(30), outage_timeout=600.0
@@ -323,7 +323,7 @@ async def test_a_run_stops_when_it_should_pause_for_too_long(status: int, retry_
 
 async def test_a_run_waits_for_a_pause_that_is_not_too_long() -> None:
     """A pause of `MAX_PAUSE` is waited for, and costs no message."""
-    asks = Fate(answering=0.1, status=429, headers={"Retry-After": f"{MAX_PAUSE:.0f}"})
+    asks = Behaviour(response_time=0.1, status=429, headers={"Retry-After": f"{MAX_PAUSE:.0f}"})
     fake = FakeCallbell(lambda number, attempt: asks if (number, attempt) == (20, 1) else GOOD)
     report = await new_run(fake, texts(100), concurrency=5, retry=RetryPolicy(), outage_timeout=600.0)
     assert report.accepted == 100
@@ -333,7 +333,7 @@ async def test_a_run_waits_for_a_pause_that_is_not_too_long() -> None:
 @pytest.mark.parametrize("limited", [False, True])
 async def test_a_cancelled_run_does_not_wait_for_slots(limited: bool) -> None:
     """Cancelled during a pause or under a low limit, a run ends with its last request in flight, not with the next slot."""
-    asks = Fate(answering=0.1, status=429, headers={"Retry-After": "300"})
+    asks = Behaviour(response_time=0.1, status=429, headers={"Retry-After": "300"})
     fake = FakeCallbell(lambda number, attempt: GOOD if limited else asks)
     run = new_run(
         fake,
@@ -361,7 +361,7 @@ async def test_a_cancelled_run_does_not_wait_for_slots(limited: bool) -> None:
 
 async def test_a_stopped_run_does_not_wait_for_slots() -> None:
     """A refused token stops a run at once, though its other messages wait for a slot that comes much later."""
-    fake = FakeCallbell(lambda number, attempt: Fate(answering=0.1, status=401))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=0.1, status=401))
     report = await new_run(fake, texts(100), concurrency=10, rate_limit=WindowRateLimiter(1, period=60.0))
     assert (report.rejected, report.skipped) == (1, 99)
     assert report.elapsed == pytest.approx(0.1)
@@ -384,13 +384,15 @@ async def test_a_run_that_fails_does_not_wait_for_slots() -> None:
 
 # --- responses that are not Callbell's --------------------------------------------------------------------------------
 
-HTML = Fate(answering=0.1, status=403, headers={"Content-Type": "text/html"}, body=b"<html>Forbidden</html>")
-REDIRECT = Fate(answering=0.1, status=301, headers={"Location": "https://www.callbell.eu/"}, body=b"")
+HTML = Behaviour(response_time=0.1, status=403, headers={"Content-Type": "text/html"}, body=b"<html>Forbidden</html>")
+REDIRECT = Behaviour(response_time=0.1, status=301, headers={"Location": "https://www.callbell.eu/"}, body=b"")
 
 
 @pytest.mark.parametrize("foreign", [HTML, REDIRECT], ids=["html", "redirect"])
 @pytest.mark.parametrize("make", [list, iter, slow_response], ids=["list", "iterator", "async generator"])
-async def test_a_run_that_reaches_something_else_stops_early(make: Callable[[object], object], foreign: Fate) -> None:
+async def test_a_run_that_reaches_something_else_stops_early(
+    make: Callable[[object], object], foreign: Behaviour
+) -> None:
     """If the first three responses are not Callbell's, a run stops: no more than what is in flight is posted."""
     fake = FakeCallbell(lambda number, attempt: foreign)
     run = new_run(fake, make(texts(600)), concurrency=5)  # type: ignore[arg-type]

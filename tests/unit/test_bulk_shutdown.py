@@ -12,7 +12,7 @@ import pytest
 
 from callbell_async import ClientClosedError, Outcome, SendResult, TextMessage
 from callbell_async.bulk import SendRun
-from tests.support.fake_callbell import FakeCallbell, Fate, begin, cancel, consume, new_run, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, begin, cancel, consume, new_run, texts
 
 pytestmark = pytest.mark.virtual_time
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.virtual_time
 async def test_requests_in_flight_have_the_shutdown_time() -> None:
     """When a run is cancelled, requests in flight have the shutdown time to end, and no more are made."""
     took = {0: 1.0, 1: 3.0, 2: 60.0}
-    fake = FakeCallbell(lambda number, attempt: Fate(answering=took[number]))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=took[number]))
     run = new_run(fake, texts(20), shutdown_timeout=5.0)
     task = await begin(run)
     loop = asyncio.get_running_loop()
@@ -40,7 +40,7 @@ async def test_requests_in_flight_have_the_shutdown_time() -> None:
 
 async def test_cancelled_run_ends_as_soon_as_it_can() -> None:
     """The shutdown time is a limit: the run ends when the last response is there."""
-    run = new_run(FakeCallbell(lambda number, attempt: Fate(answering=1.0)), texts(20), shutdown_timeout=60.0)
+    run = new_run(FakeCallbell(lambda number, attempt: Behaviour(response_time=1.0)), texts(20), shutdown_timeout=60.0)
     task = await begin(run)
     loop = asyncio.get_running_loop()
     cancelled_at = loop.time()
@@ -51,10 +51,10 @@ async def test_cancelled_run_ends_as_soon_as_it_can() -> None:
 
 async def test_the_outcome_of_a_request_that_is_cut_off() -> None:
     """A request that is cut off is `NEVER_SENT` if its body was not yet written, and otherwise `UNKNOWN`."""
-    fates = [Fate(connecting=9.0), Fate(leaving=9.0), Fate(answering=9.0)]
+    behaviours = [Behaviour(connect_time=9.0), Behaviour(write_time=9.0), Behaviour(response_time=9.0)]
     received: list[int] = []
     run = new_run(
-        FakeCallbell(lambda number, attempt: fates[number]),
+        FakeCallbell(lambda number, attempt: behaviours[number]),
         texts(3),
         shutdown_timeout=1.0,
         on_result=lambda result: received.append(result.index),
@@ -73,7 +73,7 @@ async def test_a_second_cancellation_cuts_the_shutdown_time_short() -> None:
         received.append(result.outcome)
 
     run = new_run(
-        FakeCallbell(lambda number, attempt: Fate(answering=60.0)),
+        FakeCallbell(lambda number, attempt: Behaviour(response_time=60.0)),
         iter(texts(9)),
         shutdown_timeout=30.0,
         on_result=save,
@@ -96,7 +96,10 @@ async def test_a_third_cancellation_interrupts_on_result() -> None:
         await asyncio.Event().wait()
 
     run = new_run(
-        FakeCallbell(lambda number, attempt: Fate(answering=60.0)), texts(9), shutdown_timeout=30.0, on_result=hang
+        FakeCallbell(lambda number, attempt: Behaviour(response_time=60.0)),
+        texts(9),
+        shutdown_timeout=30.0,
+        on_result=hang,
     )
     task = await begin(run)
     for _ in range(2):
@@ -117,7 +120,10 @@ async def test_on_result_of_what_was_cut_off_is_waited_for() -> None:
         saved.append(result.outcome)
 
     run = new_run(
-        FakeCallbell(lambda number, attempt: Fate(answering=60.0)), iter(texts(9)), shutdown_timeout=1.0, on_result=save
+        FakeCallbell(lambda number, attempt: Behaviour(response_time=60.0)),
+        iter(texts(9)),
+        shutdown_timeout=1.0,
+        on_result=save,
     )
     await cancel(await begin(run))
     assert saved == [Outcome.UNKNOWN] * 3
@@ -126,7 +132,7 @@ async def test_on_result_of_what_was_cut_off_is_waited_for() -> None:
 
 async def test_closing_can_be_cancelled() -> None:
     """A task that waits in `aclose` can be cancelled: requests in flight are cut off, and no task is left."""
-    run = new_run(FakeCallbell(lambda number, attempt: Fate(answering=60.0)), texts(9), shutdown_timeout=30.0)
+    run = new_run(FakeCallbell(lambda number, attempt: Behaviour(response_time=60.0)), texts(9), shutdown_timeout=30.0)
     task = await begin(run)
     closing = asyncio.create_task(run.aclose())
     await asyncio.sleep(1.0)
@@ -140,7 +146,7 @@ async def test_closing_can_be_cancelled() -> None:
 
 async def test_time_limit_around_a_run() -> None:
     """`asyncio.timeout` ends a run as a cancellation does, and raises `TimeoutError`."""
-    run = new_run(FakeCallbell(lambda number, attempt: Fate(answering=1.0)), texts(100), concurrency=10)
+    run = new_run(FakeCallbell(lambda number, attempt: Behaviour(response_time=1.0)), texts(100), concurrency=10)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(3.5):
             await run
@@ -160,7 +166,7 @@ async def test_cancelled_while_the_input_is_waited_for(iterated: bool) -> None:
         finally:
             closed.set()
 
-    fake = FakeCallbell(lambda number, attempt: Fate(answering=0.1))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=0.1))
     run = new_run(fake, stuck(), shutdown_timeout=30.0)
     results: list[SendResult] = []
     task = asyncio.create_task(consume(run, results, iterated=iterated))
@@ -196,7 +202,7 @@ async def test_an_input_that_catches_its_cancellation() -> None:
 
 def ten_seconds_each() -> FakeCallbell:
     """All responses but the first ones take ten seconds."""
-    return FakeCallbell(lambda number, attempt: Fate(answering=10.0 if number > 3 else 0.1))
+    return FakeCallbell(lambda number, attempt: Behaviour(response_time=10.0 if number > 3 else 0.1))
 
 
 @pytest.mark.parametrize("close", ["run", "aclosing", "generator"])
@@ -304,7 +310,7 @@ async def test_on_result_that_closes_the_run(wait: bool) -> None:
         if result.index == 3:
             await (asyncio.create_task(run.aclose()) if wait else run.aclose())
 
-    fake = FakeCallbell(lambda number, attempt: Fate(answering=1.0))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=1.0))
     run = new_run(fake, texts(50), on_result=stop, shutdown_timeout=5.0)
     with pytest.raises(ClientClosedError):
         await run

@@ -24,7 +24,7 @@ from callbell_async import (
     TransportError,
 )
 from callbell_async.limits.base import RateLimiter
-from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, slow_response, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, consume, new_run, slow_response, texts
 
 pytestmark = pytest.mark.virtual_time
 
@@ -52,7 +52,7 @@ async def _no_task_left() -> AsyncIterator[None]:
 
 def refused_from(first: int, status: int) -> FakeCallbell:
     """A fake Callbell that responds with this status from this message on."""
-    return FakeCallbell(lambda number, attempt: Fate(answering=0.1, status=status if number >= first else 200))
+    return FakeCallbell(lambda number, attempt: Behaviour(response_time=0.1, status=status if number >= first else 200))
 
 
 # --- stop_on ----------------------------------------------------------------------------------------------------------
@@ -88,8 +88,12 @@ async def test_stopped_run_gives_each_message_under_async_for(make: Callable[[li
 
 async def test_requests_in_flight_end_when_the_run_stops() -> None:
     """Requests that were in flight when the token was refused get their responses."""
-    fates = {0: Fate(answering=0.1, status=401), 1: Fate(answering=5.0), 2: Fate(answering=9.0)}
-    report = await new_run(FakeCallbell(lambda number, attempt: fates[number]), texts(50), shutdown_timeout=1.0)
+    behaviours = {
+        0: Behaviour(response_time=0.1, status=401),
+        1: Behaviour(response_time=5.0),
+        2: Behaviour(response_time=9.0),
+    }
+    report = await new_run(FakeCallbell(lambda number, attempt: behaviours[number]), texts(50), shutdown_timeout=1.0)
     assert [result.outcome for result in report.results[:3]] == [Outcome.REJECTED, Outcome.ACCEPTED, Outcome.ACCEPTED]
     assert report.skipped == 47
     assert report.elapsed == pytest.approx(9.0)
@@ -176,7 +180,7 @@ async def test_input_that_raises_ends_the_run(is_async: bool, iterated: bool, er
             yield message
         raise error
 
-    fake = FakeCallbell(lambda number, attempt: Fate(answering=0.5))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=0.5))
     run = new_run(fake, broken_later() if is_async else broken(), concurrency=4)
     results: list[SendResult] = []
     with pytest.raises(type(error), match=str(error)):
@@ -201,11 +205,11 @@ async def test_input_with_a_length_that_raises() -> None:
                 raise OSError("disk")
             return texts(6)[self.given - 1]
 
-    run = new_run(FakeCallbell(lambda number, attempt: Fate(answering=0.5)), Broken(texts(10)))
+    run = new_run(FakeCallbell(lambda number, attempt: Behaviour(response_time=0.5)), Broken(texts(10)))
     with pytest.raises(OSError, match="disk"):
         await run
     assert (run.report.accepted, run.report.total) == (6, 6)
-    other = new_run(FakeCallbell(lambda number, attempt: Fate(answering=0.5)), Broken(texts(10)))
+    other = new_run(FakeCallbell(lambda number, attempt: Behaviour(response_time=0.5)), Broken(texts(10)))
     task = asyncio.ensure_future(other)
     await asyncio.sleep(0.1)
     task.cancel()

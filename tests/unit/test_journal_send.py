@@ -30,7 +30,7 @@ from callbell_async.journal import BATCH_SIZE, MOST_AHEAD, ClaimRequest, writer_
 from callbell_async.journal.sqlite import SQLiteStore
 from callbell_async.limits.base import RateLimiter
 from callbell_async.sandbox import Sandbox, faults
-from tests.support.fake_callbell import FakeCallbell, Fate, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, texts
 from tests.support.virtual_disk import DiskLoop, on_disk
 
 MESSAGE = TextMessage(to="+31612345678", text="Hello!", key="order-1")
@@ -279,7 +279,7 @@ async def test_few_messages_are_claimed_before_they_start(path: Path) -> None:
 @on_disk
 async def test_a_waiting_call_takes_over_from_a_cancelled_one(path: Path) -> None:
     """When the call that sends is cancelled before its request leaves, one of those that wait sends the message."""
-    fake = FakeCallbell(lambda number, attempt: Fate(connecting=1.0))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(connect_time=1.0))
     sends, journal = fake_sends(fake), Journal(path, risk_power_loss=True)
     (message,) = texts(1)
     calls = [asyncio.ensure_future(sends.send(message, journal)) for _ in range(3)]
@@ -296,7 +296,7 @@ async def test_a_waiting_call_takes_over_from_a_cancelled_one(path: Path) -> Non
 @on_disk
 async def test_a_closing_client_waits_for_its_calls(path: Path) -> None:
     """A call in flight when the client closes records its result before the journal closes."""
-    fake = FakeCallbell(lambda number, attempt: Fate(answering=3.0))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=3.0))
     sends, journal = fake_sends(fake), Journal(path, risk_power_loss=True)
     call = asyncio.ensure_future(sends.send(texts(1)[0], journal))
     await asyncio.sleep(1.0)
@@ -348,7 +348,9 @@ def _cancelled_after(path: Path, rounds: int, *, waiting: bool) -> bool:
     met = 0
 
     async def main() -> bool:
-        fake = FakeCallbell(lambda number, attempt: Fate(connecting=0.001, leaving=0.002, answering=0.001))
+        fake = FakeCallbell(
+            lambda number, attempt: Behaviour(connect_time=0.001, write_time=0.002, response_time=0.001)
+        )
         sends, journal = fake_sends(fake), Journal(path, risk_power_loss=True)
         one, other = texts(2)
         calls = [asyncio.ensure_future(sends.send(message, journal)) for message in (one, other, one)]

@@ -26,7 +26,7 @@ from callbell_async import (
 from callbell_async.bulk.journal_source import JournalSource
 from callbell_async.bulk.source import MessageSource
 from callbell_async.journal import BATCH_SIZE, MOST_AHEAD
-from tests.support.fake_callbell import FakeCallbell, Fate, consume, new_run, slow_response, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, consume, new_run, slow_response, texts
 from tests.support.journal_model import UnsendableMessage
 from tests.support.memory import traced_memory
 from tests.support.virtual_disk import DiskLoop, on_disk
@@ -112,7 +112,7 @@ async def test_a_stalled_input_delays_no_message(journal: Journal) -> None:
 @on_disk
 async def test_more_workers_than_one_batch_has(journal: Journal) -> None:
     """With a concurrency above `BATCH_SIZE`, that number of messages is in flight, and each is sent once."""
-    fake = FakeCallbell(lambda number, attempt: Fate(answering=1.0))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=1.0))
     report = await new_run(fake, iter(texts(1_500)), concurrency=700, journal=journal)
     assert report.accepted == 1_500
     assert fake.most_in_flight == 700
@@ -128,7 +128,7 @@ def test_at_the_rate_limit_few_messages_wait_claimed(tmp_path: Path, concurrency
 
     async def main() -> None:
         journal = Journal(tmp_path / "journal", risk_power_loss=True, clock=loop.time)
-        fake = FakeCallbell(lambda number, attempt: Fate(answering=0.05))
+        fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=0.05))
         run = new_run(
             fake, iter(texts(1_000)), concurrency=concurrency, journal=journal, rate_limit=WindowRateLimiter(300)
         )
@@ -160,7 +160,7 @@ def test_each_has_its_result(make: Callable[[Iterable[Any]], Any], iterated: boo
         await new_run(FakeCallbell(), texts(2), journal=journal)
         wrong = InvalidMessageError("to", "no recipient")
         items = [*texts(4), wrong, *texts(6)[3:], "no message", *texts(1)]
-        fake = FakeCallbell(lambda number, attempt: Fate(status=400 if number == 3 else 200))
+        fake = FakeCallbell(lambda number, attempt: Behaviour(status=400 if number == 3 else 200))
         results: list[SendResult] = []
         await consume(new_run(fake, make(items), journal=journal), results, iterated=iterated)
         by_index = sorted(results, key=lambda result: result.index)
@@ -227,7 +227,7 @@ def test_the_exception_of_an_input_is_raised_at_the_end(
 
     @on_disk
     async def main() -> None:
-        fake = FakeCallbell(lambda number, attempt: Fate(answering=0.1))
+        fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=0.1))
         results: list[SendResult] = []
         with pytest.raises(InputError):
             await consume(new_run(fake, make(failing(count)), journal=journal), results, iterated=iterated)
@@ -244,7 +244,7 @@ def test_the_next_run_sends_the_rest_of_a_stopped_run(make: Callable[[Iterable[A
 
     @on_disk
     async def main() -> None:
-        fake = FakeCallbell(lambda number, attempt: Fate(answering=0.1, status=402 if number == 5 else 200))
+        fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=0.1, status=402 if number == 5 else 200))
         report = await new_run(fake, make(texts(60)), concurrency=4, journal=journal)
         assert report.rejected == 1
         assert report.total == 60
@@ -274,7 +274,7 @@ def test_the_next_run_sends_the_rest_of_a_cancelled_run(
 
     @on_disk
     async def main() -> None:
-        fake = FakeCallbell(lambda number, attempt: Fate(answering=1.0))
+        fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=1.0))
         results: list[SendResult] = []
         run = new_run(fake, make(texts(60)), concurrency=4, journal=journal)
         sending = asyncio.ensure_future(consume(run, results, iterated=iterated))
@@ -304,7 +304,7 @@ def cancelled_all_at_once(path: Path, rounds: int) -> bool:
 
     async def main() -> bool:
         journal = Journal(path, risk_power_loss=True)
-        fake = FakeCallbell(lambda number, attempt: Fate(leaving=0.002, answering=0.001))
+        fake = FakeCallbell(lambda number, attempt: Behaviour(write_time=0.002, response_time=0.001))
         run = new_run(fake, iter(texts(12)), concurrency=2, journal=journal)
         running = asyncio.ensure_future(run._collect())
         own = asyncio.current_task()
@@ -408,7 +408,7 @@ def _peaks(path: Path) -> tuple[int, int]:
 
     async def main() -> tuple[int, int]:
         first = seen = 0
-        fake = FakeCallbell(lambda number, attempt: Fate(answering=0.1), keeps=False)
+        fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=0.1), keeps=False)
         generated = (TextMessage(to="+31612345678", text=str(number)) for number in range(20_000))
         async for _ in new_run(fake, generated, concurrency=100, journal=Journal(path, risk_power_loss=True)):
             seen += 1

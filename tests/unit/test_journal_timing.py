@@ -9,7 +9,7 @@ import pytest
 
 from callbell_async import Journal, JournalError, MessageCreated, Outcome, TextMessage
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
-from tests.support.fake_callbell import FakeCallbell, Fate, new_run
+from tests.support.fake_callbell import Behaviour, FakeCallbell, new_run
 from tests.support.virtual_disk import DiskLoop, on_disk
 
 SLOW = 0.4
@@ -33,7 +33,7 @@ def slow_disk() -> DiskLoop:
 async def create_unknown(path: Path, *keys: str) -> None:
     """Create a journal with `UNKNOWN` messages."""
     messages = [TextMessage(to="+31612345678", text="1", key=key) for key in keys]
-    fake = FakeCallbell(lambda number, attempt: Fate(answers=False))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(responds=False))
     assert (await new_run(fake, messages, journal=Journal(path, risk_power_loss=True))).unknown == len(keys)
 
 

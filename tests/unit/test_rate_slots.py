@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from callbell_async import ConfigurationError, RateLimiter, RetryPolicy, WindowRateLimiter
-from tests.support.fake_callbell import FakeCallbell, Fate, new_run, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, new_run, texts
 from tests.support.slots import taken
 
 # --- more slots, and fewer --------------------------------------------------------------------------------------------
@@ -122,14 +122,14 @@ class _OneAtATime(RateLimiter):
 @pytest.mark.virtual_time
 async def test_each_request_has_one_slot_and_one_end() -> None:
     """A limiter gives a slot for each request, retries included, and gets each back once, with how it ended."""
-    fates = {
-        0: [Fate()],
-        1: [Fate(connects=False), Fate(status=503), Fate(status=429), Fate()],
-        2: [Fate(answers=False)],
-        3: [Fate(status=400)],
+    behaviours = {
+        0: [Behaviour()],
+        1: [Behaviour(connects=False), Behaviour(status=503), Behaviour(status=429), Behaviour()],
+        2: [Behaviour(responds=False)],
+        3: [Behaviour(status=400)],
     }
     limiter = _OneAtATime()
-    fake = FakeCallbell(lambda number, attempt: fates[number][attempt - 1])
+    fake = FakeCallbell(lambda number, attempt: behaviours[number][attempt - 1])
     report = await new_run(fake, texts(4), retry=RetryPolicy(), rate_limit=limiter)
     assert [result.attempts for result in report.results] == [1, 4, 1, 1]
     assert Counter(limiter.over) == {"answered": 5, "unanswered": 1, "never left": 1}

@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 
 from callbell_async import RetryPolicy, SendReport, WindowRateLimiter
 from tests.support.clock import VirtualTimeLoop
-from tests.support.fake_callbell import FakeCallbell, Fate, new_run, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, new_run, texts
 from tests.support.strict_server import fullest_window
 
-Fates = Callable[[int, int], Fate]
+BehaviourFunction = Callable[[int, int], Behaviour]
 
 
 def simulate(
-    fates: Fates, *, limit: int, count: int, concurrency: int, seed: int = 1
+    behaviours: BehaviourFunction, *, limit: int, count: int, concurrency: int, seed: int = 1
 ) -> tuple[SendReport, FakeCallbell]:
     """Send `count` messages over a fake Callbell on a clock of its own; returns the report and the server."""
     random.seed(seed)  # the retries' jitter
-    fake = FakeCallbell(fates)
+    fake = FakeCallbell(behaviours)
 
     async def main() -> SendReport:
         limiter = WindowRateLimiter(limit)
@@ -42,43 +42,43 @@ def simulate(
 # --- never more than the limit ----------------------------------------------------------------------------------------
 
 
-def all_at_once(rng: random.Random, number: int, attempt: int) -> Fate:
+def all_at_once(rng: random.Random, number: int, attempt: int) -> Behaviour:
     """No network at all."""
-    return Fate()
+    return Behaviour()
 
 
-def somewhere_between(rng: random.Random, number: int, attempt: int) -> Fate:
+def somewhere_between(rng: random.Random, number: int, attempt: int) -> Behaviour:
     """A request reaches the server at any time between its start and its response."""
     total = rng.uniform(0.0, 0.2)
     share = rng.random()
-    return Fate(leaving=total * share, answering=total * (1 - share))
+    return Behaviour(write_time=total * share, response_time=total * (1 - share))
 
 
-def late_then_early(rng: random.Random, number: int, attempt: int) -> Fate:
+def late_then_early(rng: random.Random, number: int, attempt: int) -> Behaviour:
     """The worst case: one set arrives just before its responses, the next as soon as it starts."""
-    return Fate(leaving=0.7) if number % 200 < 100 else Fate(answering=0.7)
+    return Behaviour(write_time=0.7) if number % 200 < 100 else Behaviour(response_time=0.7)
 
 
-def now_and_then_slow(rng: random.Random, number: int, attempt: int) -> Fate:
+def now_and_then_slow(rng: random.Random, number: int, attempt: int) -> Behaviour:
     """Most are fast, and a few are on their way for seconds."""
-    return Fate(leaving=rng.choice([0.001, 0.001, 0.001, 3.0]), answering=rng.choice([0.001, 2.0]))
+    return Behaviour(write_time=rng.choice([0.001, 0.001, 0.001, 3.0]), response_time=rng.choice([0.001, 2.0]))
 
 
-def refused_often(rng: random.Random, number: int, attempt: int) -> Fate:
+def refused_often(rng: random.Random, number: int, attempt: int) -> Behaviour:
     """Callbell responds with 429 and 503 at random, with and without `Retry-After`, and retries are added."""
     status, headers = rng.choice([(200, {}), (200, {}), (503, {}), (429, {}), (429, {"Retry-After-Ms": "120"})])
-    return Fate(leaving=rng.uniform(0, 0.1), answering=rng.uniform(0, 0.1), status=status, headers=headers)
+    return Behaviour(write_time=rng.uniform(0, 0.1), response_time=rng.uniform(0, 0.1), status=status, headers=headers)
 
 
-def unanswered(rng: random.Random, number: int, attempt: int) -> Fate:
+def unanswered(rng: random.Random, number: int, attempt: int) -> Behaviour:
     """Some are given up and still arrive up to ten seconds later; some never leave, and some lose their response."""
     return rng.choice(
         [
-            Fate(leaving=0.05),
-            Fate(leaving=0.05),
-            Fate(leaving=0.1, late=rng.uniform(0.0, 10.0)),
-            Fate(connecting=0.1, connects=False),
-            Fate(leaving=0.05, answers=False),
+            Behaviour(write_time=0.05),
+            Behaviour(write_time=0.05),
+            Behaviour(write_time=0.1, late=rng.uniform(0.0, 10.0)),
+            Behaviour(connect_time=0.1, connects=False),
+            Behaviour(write_time=0.05, responds=False),
         ]
     )
 
@@ -89,12 +89,12 @@ NETWORKS = [all_at_once, somewhere_between, late_then_early, now_and_then_slow, 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
 @pytest.mark.parametrize(("limit", "concurrency"), [(300, 200), (300, 700), (40, 150), (3, 20), (1, 5)])
 def test_no_window_holds_more_than_the_limit(
-    network: Callable[[random.Random, int, int], Fate], limit: int, concurrency: int
+    network: Callable[[random.Random, int, int], Behaviour], limit: int, concurrency: int
 ) -> None:
     """No second, both its ends included, ever sees more requests than the limit, retries and late arrivals included."""
     for seed in range(2):
-        fates = partial(network, random.Random(seed))
-        report, fake = simulate(fates, limit=limit, count=min(700, limit * 8), concurrency=concurrency, seed=seed)
+        behaviours = partial(network, random.Random(seed))
+        report, fake = simulate(behaviours, limit=limit, count=min(700, limit * 8), concurrency=concurrency, seed=seed)
         assert report.total == min(700, limit * 8)
         assert fullest_window(fake.arrived_at) <= limit
 
@@ -111,7 +111,7 @@ class Request:
     """When it starts, and what happens to it."""
 
     after: float
-    fate: Fate
+    behaviour: Behaviour
     patience: float
 
 
@@ -119,12 +119,12 @@ seconds = st.floats(0.0, 2.5).map(lambda value: round(value, 2))
 requests = st.builds(
     Request,
     after=seconds,
-    fate=st.builds(
-        Fate,
-        connecting=seconds,
+    behaviour=st.builds(
+        Behaviour,
+        connect_time=seconds,
         connects=st.sampled_from([True, True, True, False]),
-        leaving=seconds,
-        answering=seconds,
+        write_time=seconds,
+        response_time=seconds,
         late=st.none() | st.floats(0.0, 10.0),
     ),
     patience=st.floats(0.1, 40.0),
@@ -142,7 +142,7 @@ def test_any_schedule_keeps_the_limit(limit: int, clients: int, plan: list[Reque
 
     async def main() -> None:
         limiter = WindowRateLimiter(limit, jitter=jitter)
-        fakes = [FakeCallbell(lambda number, attempt: plan[number].fate) for _ in range(clients)]
+        fakes = [FakeCallbell(lambda number, attempt: plan[number].behaviour) for _ in range(clients)]
 
         async def send(number: int, request: Request) -> None:
             await asyncio.sleep(request.after)
@@ -180,7 +180,7 @@ def test_slots_that_move_between_limiters_keep_the_limit(
     async def main() -> None:
         limiters = [WindowRateLimiter(limit, jitter=jitter) for _ in range(2)]
         limiters[1].remove_slots(limit)
-        fakes = [FakeCallbell(lambda number, attempt: plan[number].fate) for _ in range(2)]
+        fakes = [FakeCallbell(lambda number, attempt: plan[number].behaviour) for _ in range(2)]
 
         async def send(number: int, request: Request) -> None:
             await asyncio.sleep(request.after)
@@ -220,23 +220,25 @@ LIMIT = 300
 COUNT = 3_000
 
 
-def answers_after(low: float, high: float, *, refuse_every: int = 0, headers: dict[str, str] | None = None) -> Fates:
+def answers_after(
+    low: float, high: float, *, refuse_every: int = 0, headers: dict[str, str] | None = None
+) -> BehaviourFunction:
     """Requests arrive at once, and responses take `low` to `high` seconds; every n-th is a 429 though it is within the limit."""
     rng = random.Random(11)
     times = [rng.uniform(low, high) for _ in range(60_000)]
     asked = 0
 
-    def fates(number: int, attempt: int) -> Fate:
+    def behaviours(number: int, attempt: int) -> Behaviour:
         nonlocal asked
         asked += 1
         if refuse_every and asked % refuse_every == 0:
-            return Fate(answering=times[asked], status=429, headers=headers or {})
-        return Fate(answering=times[asked])
+            return Behaviour(response_time=times[asked], status=429, headers=headers or {})
+        return Behaviour(response_time=times[asked])
 
-    return fates
+    return behaviours
 
 
-def best_possible(fates: Fates, count: int) -> float:
+def best_possible(behaviours: BehaviourFunction, count: int) -> float:
     """The seconds that the best pacing of all would take: one without margins, ramps, or a bound on requests in flight.
 
     A limit that must hold wherever a request arrives between its start and its response permits no more: at no time may
@@ -245,14 +247,14 @@ def best_possible(fates: Fates, count: int) -> float:
     places = [0.0] * LIMIT
     ended = 0.0
     for number in range(count):
-        answered = heapq.heappop(places) + fates(number, 1).answering
+        answered = heapq.heappop(places) + behaviours(number, 1).response_time
         heapq.heappush(places, answered + 1.0)
         ended = max(ended, answered)
     return ended
 
 
 @pytest.mark.parametrize(
-    ("fates", "share"),
+    ("behaviours", "share"),
     [
         pytest.param(partial(answers_after, 0.0, 0.0), 0.97, id="at once"),
         pytest.param(partial(answers_after, 0.05, 0.05), 0.97, id="50 ms"),
@@ -264,10 +266,10 @@ def best_possible(fates: Fates, count: int) -> float:
         pytest.param(partial(answers_after, 0.0, 0.2, refuse_every=499), 0.87, id="0 to 200 ms and 429s"),
     ],
 )
-def test_ten_seconds_use_the_limit(fates: Callable[[], Fates], share: float) -> None:
+def test_ten_seconds_use_the_limit(behaviours: Callable[[], BehaviourFunction], share: float) -> None:
     """3 000 messages at 300 a second are through in about ten seconds: each accepted, and at least this share of the limit used."""
     for seed in range(2):
-        report, fake = simulate(fates(), limit=LIMIT, count=COUNT, concurrency=200, seed=seed)
+        report, fake = simulate(behaviours(), limit=LIMIT, count=COUNT, concurrency=200, seed=seed)
         assert report.accepted == COUNT
         assert fullest_window(fake.arrived_at) <= LIMIT
         assert report.rate >= share * LIMIT

@@ -19,7 +19,7 @@ from callbell_async import (
 )
 from callbell_async.limits.shared import SharedRateLimiter
 from tests.support.clock import VirtualTimeLoop
-from tests.support.fake_callbell import FakeCallbell, Fate, new_run, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, new_run, texts
 from tests.support.memory_lender import EngineState, MemoryLender, MemoryRateLimiter
 from tests.support.scripted_transport import OK, pipeline_for, responding, send
 from tests.support.strict_server import fullest_window
@@ -42,9 +42,11 @@ class World:
         self.limiters.append(limiter)
         return limiter
 
-    async def send(self, limiter: SharedRateLimiter, count: int, fate: Fate, *, concurrency: int = 100) -> float:
+    async def send(
+        self, limiter: SharedRateLimiter, count: int, behaviour: Behaviour, *, concurrency: int = 100
+    ) -> float:
         """Send messages in one process; returns the seconds that they took."""
-        fake = FakeCallbell(lambda number, attempt: fate)
+        fake = FakeCallbell(lambda number, attempt: behaviour)
         self.fakes.append(fake)
         started = asyncio.get_running_loop().time()
         report = await new_run(fake, texts(count), concurrency=concurrency, rate_limit=limiter, retry=RetryPolicy())
@@ -56,9 +58,11 @@ class World:
         """The times at which requests arrived, in order."""
         return sorted(moment for fake in self.fakes for moment in fake.arrived_at)
 
-    async def send_for(self, seconds: float, limiters: list[RateLimiter], fate: Fate, *, concurrency: int) -> None:
+    async def send_for(
+        self, seconds: float, limiters: list[RateLimiter], behaviour: Behaviour, *, concurrency: int
+    ) -> None:
         """Send in several processes for this time; then wait until all slots are free."""
-        fakes = [FakeCallbell(lambda number, attempt: fate) for _ in limiters]
+        fakes = [FakeCallbell(lambda number, attempt: behaviour) for _ in limiters]
         self.fakes += fakes
         runs = [
             asyncio.ensure_future(
@@ -92,11 +96,11 @@ async def world(limit: int = 300) -> AsyncIterator[World]:
 SECONDS = 5.0
 
 
-async def requests_alone(fate: Fate) -> int:
+async def requests_alone(behaviour: Behaviour) -> int:
     """The number of requests that one process with a limiter of its own sends in this time."""
     async with world() as made:
         limiter = limits.WindowRateLimiter(made.limit)
-        await made.send_for(SECONDS, [limiter], fate, concurrency=400)
+        await made.send_for(SECONDS, [limiter], behaviour, concurrency=400)
         return len(made.arrived_at)
 
 
@@ -106,14 +110,14 @@ async def requests_alone(fate: Fate) -> int:
 )
 async def test_processes_share_the_limit(processes: int, delay: float) -> None:
     """Busy processes together never exceed the limit, and send at least 93 % of what one process alone sends."""
-    fate = Fate(leaving=delay / 2, answering=delay / 2)
+    behaviour = Behaviour(write_time=delay / 2, response_time=delay / 2)
     async with world() as made:
         limiters: list[RateLimiter] = [made.limiter() for _ in range(processes)]
         for limiter in limiters:
             await limiter.start()
-        await made.send_for(SECONDS, limiters, fate, concurrency=max(20, 400 // processes))
+        await made.send_for(SECONDS, limiters, behaviour, concurrency=max(20, 400 // processes))
         assert fullest_window(made.arrived_at) <= 300
-        assert len(made.arrived_at) >= 0.93 * await requests_alone(fate)
+        assert len(made.arrived_at) >= 0.93 * await requests_alone(behaviour)
         assert made.state.reports <= 20 * processes * (SECONDS + 1)
 
 
@@ -121,15 +125,15 @@ async def test_processes_share_the_limit(processes: int, delay: float) -> None:
 @pytest.mark.parametrize("delay", [0.0, 0.05])
 async def test_one_busy_process_gets_nearly_all(delay: float) -> None:
     """One busy process among four gets at least 90 % of what it gets alone, as the others are idle."""
-    fate = Fate(answering=delay)
+    behaviour = Behaviour(response_time=delay)
     async with world() as made:
         busy, *idle = [made.limiter() for _ in range(4)]
         for limiter in (busy, *idle):
             await limiter.start()
         await asyncio.sleep(1.0)
-        await made.send_for(SECONDS, [busy], fate, concurrency=400)
+        await made.send_for(SECONDS, [busy], behaviour, concurrency=400)
         assert fullest_window(made.arrived_at) <= 300
-        assert len(made.arrived_at) >= 0.9 * await requests_alone(fate)
+        assert len(made.arrived_at) >= 0.9 * await requests_alone(behaviour)
 
 
 @pytest.mark.virtual_time
@@ -139,7 +143,7 @@ async def test_an_idle_process_sends_at_once() -> None:
         busy, idle = made.limiter(), made.limiter()
         await busy.start()
         await idle.start()
-        sending = asyncio.create_task(made.send(busy, 1_500, Fate()))
+        sending = asyncio.create_task(made.send(busy, 1_500, Behaviour()))
         await asyncio.sleep(3.0)
         assert idle.try_acquire()
         idle.release(answered=True)
@@ -154,7 +158,7 @@ async def test_no_request_causes_a_report() -> None:
         async with world(limit=count) as made:
             limiter = made.limiter()
             await limiter.start()
-            await made.send(limiter, count, Fate(answering=0.001), concurrency=500)
+            await made.send(limiter, count, Behaviour(response_time=0.001), concurrency=500)
             await asyncio.sleep(10.0)
             reports.append(limiter.reports)
     assert max(reports) <= 60
@@ -216,12 +220,12 @@ async def clock_back(made: World) -> None:
 async def test_the_limit_holds_whatever_the_engine_does(fault: Fault) -> None:
     """While processes come and send, the engine fails in one way: no second has more than the limit, and all is sent."""
     random.seed(3)
-    fate = Fate(leaving=0.02, answering=0.02)
+    behaviour = Behaviour(write_time=0.02, response_time=0.02)
     async with world() as made:
         early = [made.limiter() for _ in range(3)]
         for limiter in early:
             await limiter.start()
-        sending = [asyncio.create_task(made.send(limiter, 800, fate)) for limiter in early]
+        sending = [asyncio.create_task(made.send(limiter, 800, behaviour)) for limiter in early]
         await asyncio.sleep(2.1)
         await fault(made)
         late = made.limiter()
@@ -231,7 +235,7 @@ async def test_the_limit_holds_whatever_the_engine_does(fault: Fault) -> None:
             except RateLimiterError:
                 continue
             break
-        sending.append(asyncio.create_task(made.send(late, 300, fate)))
+        sending.append(asyncio.create_task(made.send(late, 300, behaviour)))
         await asyncio.gather(*sending)
         assert fullest_window(made.arrived_at) <= 300
 
@@ -243,7 +247,7 @@ async def test_without_the_engine_nothing_is_sent_after_the_lease() -> None:
         limiter = made.limiter()
         await limiter.start()
         loop = asyncio.get_running_loop()
-        sending = asyncio.create_task(made.send(limiter, 2_400, Fate()))
+        sending = asyncio.create_task(made.send(limiter, 2_400, Behaviour()))
         await asyncio.sleep(2.1)
         made.state.reachable = False
         away_at = loop.time()
@@ -289,11 +293,11 @@ async def test_closing_returns_the_slots() -> None:
     async with world() as made:
         first, second = made.limiter(), made.limiter()
         await first.start()
-        await made.send(first, 300, Fate(answering=0.1), concurrency=300)
+        await made.send(first, 300, Behaviour(response_time=0.1), concurrency=300)
         await first.aclose()
         closed_at = asyncio.get_running_loop().time()
         await second.start()
-        await made.send(second, 300, Fate(), concurrency=300)
+        await made.send(second, 300, Behaviour(), concurrency=300)
         assert fullest_window(made.arrived_at) <= 300
         assert asyncio.get_running_loop().time() - closed_at < 2.0
 
@@ -305,7 +309,7 @@ async def test_a_later_process_sends_at_once(pause: float) -> None:
     async with world() as made:
         first, second = made.limiter(), made.limiter()
         await first.start()
-        await made.send(first, 100, Fate(answering=0.1))
+        await made.send(first, 100, Behaviour(response_time=0.1))
         await first.aclose()
         await asyncio.sleep(pause)
         await second.start()
@@ -339,7 +343,7 @@ async def test_a_429_stops_all_processes() -> None:
         await first.start()
         await second.start()
         loop = asyncio.get_running_loop()
-        sending = asyncio.create_task(made.send(second, 1_500, Fate()))
+        sending = asyncio.create_task(made.send(second, 1_500, Behaviour()))
         await asyncio.sleep(2.0)
         pipeline = pipeline_for(responding(429, Retry_After="3"), OK, rate_limit=first, retry=RetryPolicy())
         refused_at = loop.time()

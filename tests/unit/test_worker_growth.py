@@ -16,7 +16,7 @@ from callbell_async import CallbellClient, Journal, RateLimiter, RetryPolicy, Te
 from callbell_async.bulk import FIRST_WORKERS, MAX_WORKERS, SendRun
 from callbell_async.bulk.pool_size import worker_range, workers_to_add
 from callbell_async.journal import MOST_AHEAD
-from tests.support.fake_callbell import FakeCallbell, Fate, begin, cancel, consume, new_run, slow_response, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, begin, cancel, consume, new_run, slow_response, texts
 from tests.support.virtual_disk import on_disk
 
 virtual = pytest.mark.virtual_time
@@ -27,7 +27,7 @@ UNLIMITED = 10_000
 
 def responding(seconds: float, *, max_connections: int = UNLIMITED) -> FakeCallbell:
     """A Callbell that responds to each message after this time."""
-    return FakeCallbell(lambda number, attempt: Fate(answering=seconds), max_connections=max_connections)
+    return FakeCallbell(lambda number, attempt: Behaviour(response_time=seconds), max_connections=max_connections)
 
 
 def workers_of(run: SendRun) -> int:
@@ -69,7 +69,7 @@ async def test_the_rate_limit_is_used(response_time: float) -> None:
 @virtual
 async def test_the_rate_limit_is_used_after_responses_become_slow() -> None:
     """When responses take one second instead of 20 milliseconds, the run adds workers, and reaches 95 % of the limit again."""
-    fake = FakeCallbell(lambda number, attempt: Fate(answering=0.02 if number < 600 else 1.0))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=0.02 if number < 600 else 1.0))
     run = new_run(fake, iter(texts(7_000)), concurrency=None, rate_limit=WindowRateLimiter(300), shutdown_timeout=0.0)
     sending = await begin(run, after=5.0)
     before = run.report.accepted
@@ -224,7 +224,7 @@ async def test_no_worker_is_added_while_one_waits_for_the_consumer() -> None:
 @pytest.mark.parametrize("outage_timeout", [0.0, 60.0])
 async def test_no_worker_is_added_during_an_outage(outage_timeout: float) -> None:
     """While Callbell can't be reached, no worker is added, whether or not the run pauses."""
-    fake = FakeCallbell(lambda number, attempt: Fate(connecting=0.01, connects=False))
+    fake = FakeCallbell(lambda number, attempt: Behaviour(connect_time=0.01, connects=False))
     run = new_run(
         fake,
         iter(texts(2_000)),
@@ -244,11 +244,11 @@ async def test_workers_are_added_again_after_an_outage() -> None:
     loop = asyncio.get_running_loop()
     back_at = loop.time() + 20.0
 
-    def fate(number: int, attempt: int) -> Fate:
+    def behaviour(number: int, attempt: int) -> Behaviour:
         is_back = loop.time() >= back_at
-        return Fate(answering=1.0) if is_back else Fate(connecting=0.01, connects=False)
+        return Behaviour(response_time=1.0) if is_back else Behaviour(connect_time=0.01, connects=False)
 
-    fake = FakeCallbell(fate)
+    fake = FakeCallbell(behaviour)
     run = new_run(
         fake,
         iter(texts(2_000)),
