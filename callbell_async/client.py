@@ -33,7 +33,7 @@ from callbell_async.endpoints.account import (
     PlanEndpoint,
     UsersEndpoint,
 )
-from callbell_async.endpoints.contacts import ContactsEndpoint
+from callbell_async.endpoints.contacts import ContactsEndpoint, TagLocks
 from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.endpoints.teams import CustomStatusesEndpoint, TeamsEndpoint
 from callbell_async.endpoints.templates import TemplatesEndpoint
@@ -158,13 +158,14 @@ class CallbellClient(CombinedCalls):
         )
         self._runs: set[SendRun] = set()
         self._base: CallbellClient | None = None
+        self._tag_locks = TagLocks()
         self._use(PipelineHandle(pipeline, ClientLife()))
         self._single_sends = SingleSends(self._pipeline)
 
     def _use(self, pipeline: PipelineHandle) -> None:
         self._pipeline = pipeline
         self.messages = MessagesEndpoint(pipeline)
-        self.contacts = ContactsEndpoint(pipeline)
+        self.contacts = ContactsEndpoint(pipeline, self._tag_locks)
         self.channels = ChannelsEndpoint(pipeline)
         self.templates = TemplatesEndpoint(pipeline)
         self.teams = TeamsEndpoint(pipeline)
@@ -313,7 +314,8 @@ class CallbellClient(CombinedCalls):
         if journal is None:
             return await self.messages.send(message)
         check_instance("journal", journal, Journal, 'pass Journal("messages.db")')
-        return await self._single_sends.send(message, journal, self._pipeline)
+        receipt, _ = await self._single_sends.send(message, journal, self._pipeline)
+        return receipt
 
     def send_many(
         self,

@@ -9,14 +9,17 @@ from contextlib import AbstractAsyncContextManager
 from callbell_async.arguments import check_count, check_flag, check_instance, check_seconds
 from callbell_async.bulk import SingleSends, check_pair, send_in_window
 from callbell_async.endpoints.contacts import ContactsEndpoint
+from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.errors import ClientClosedError
 from callbell_async.http.addresses import is_any_address, is_public_address
 from callbell_async.http.download import Download, open_download
+from callbell_async.http.pipeline import PipelineHandle
 from callbell_async.journal import Journal
 from callbell_async.models.events import MessageCreated
 from callbell_async.models.message_parts import Attachment
 from callbell_async.models.messages import Message, TemplateMessage, TextMessage
 from callbell_async.models.receipts import MessageReceipt, WindowReceipt
+from callbell_async.tracebacks import HiddenFrames
 
 __all__ = ["CombinedCalls"]
 
@@ -28,7 +31,9 @@ class CombinedCalls(ABC):
     """The base class of the client, with its combined calls."""
 
     contacts: ContactsEndpoint
+    messages: MessagesEndpoint
     _single_sends: SingleSends
+    _pipeline: PipelineHandle
 
     @property
     @abstractmethod
@@ -66,13 +71,13 @@ class CombinedCalls(ABC):
             JournalError: The journal can't be used; the reply was not sent.
         """
         check_instance("event", event, MessageCreated, "reply to the event of a received message")
-        fields = event.reply_fields()
-        if journal is not None and key is None:
-            # The text is not checked yet.
-            named = f"{event.key}\n{text}".encode(errors="surrogatepass")
-            key = hashlib.blake2b(named, digest_size=16).hexdigest()
-        message = TextMessage(**fields, text=text, key=key)
-        return await self.send(message, journal=journal)
+        with HiddenFrames():
+            if journal is not None and key is None:
+                # The text is not checked yet.
+                named = f"{event.key}\n{text}".encode(errors="surrogatepass")
+                key = hashlib.blake2b(named, digest_size=16).hexdigest()
+            message = TextMessage(**event.reply_fields(), text=text, key=key)
+            return await self.send(message, journal=journal)
 
     async def send_in_window(
         self,
@@ -112,15 +117,17 @@ class CombinedCalls(ABC):
         check_pair(message, fallback)
         if journal is not None:
             check_instance("journal", journal, Journal, 'pass Journal("messages.db")')
-        return await send_in_window(
-            message,
-            fallback,
-            contact_uuid=contact_uuid,
-            contacts=self.contacts,
-            send=lambda chosen: self.send(chosen, journal=journal),
-            sends=self._single_sends,
-            journal=journal,
-        )
+        with HiddenFrames():
+            return await send_in_window(
+                message,
+                fallback,
+                contact_uuid=contact_uuid,
+                contacts=self.contacts,
+                messages=self.messages,
+                sends=self._single_sends,
+                provider=self._pipeline,
+                journal=journal,
+            )
 
     def download(
         self,

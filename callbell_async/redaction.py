@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-__all__ = ["json_scalars", "mask_path", "mask_url", "redact", "sent_values"]
+__all__ = ["is_secret_parameter", "json_scalars", "mask_path", "mask_url", "redact", "sent_values"]
 
 _PUBLIC_FIELDS = frozenset(
     {"from", "type", "template_uuid", "channel_uuid", "team_uuid", "fields", "bot_status", "optin_contact"}
@@ -167,3 +167,8 @@ def _number_spans(text: str, numbers: Iterable[str]) -> Iterator[tuple[int, int]
 def _parts(digits: str) -> Iterator[str]:
     """Yield every seven digits in a row."""
     return (digits[start : start + _NUMBER_LENGTH] for start in range(len(digits) - _NUMBER_LENGTH + 1))
+
+
+def is_secret_parameter(name: str) -> bool:
+    """Return whether the parameter of a database's URL is a password or another secret: `password`, `ssl_password`, `oauth_client_secret`."""
+    return any(word in unquote(name).lower() for word in ("password", "secret"))

@@ -13,6 +13,7 @@ from callbell_async.journal import IN_FLIGHT, ClaimRequest, Journal, Row, claim_
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import SendResult
+from callbell_async.tracebacks import HiddenFrames
 from callbell_async.wire import dump_keyed_message
 
 __all__ = ["SingleSends"]
@@ -36,26 +37,27 @@ class SingleSends:
 
     async def send(
         self, message: Message, journal: Journal, provider: Callable[[], RequestPipeline] | None = None
-    ) -> MessageReceipt:
-        """Send a message unless the journal has it, and return its receipt; see `CallbellClient.send`.
+    ) -> tuple[MessageReceipt, bytes]:
+        """Send a message unless the journal has it; return its receipt, and the body that was sent for its key, now or before.
 
         `provider` is that of the client whose method was called, which `with_options` may have made.
         """
         pipeline = await self._open(journal, provider or self._pipeline)
         self._active += 1
         try:
-            return await _send_once(pipeline, message, journal)
+            with HiddenFrames():
+                return await _send_once(pipeline, message, journal)
         finally:
             self._active -= 1
             if not self._active and self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
 
-    async def find(self, key: str, journal: Journal, *, with_result: bool) -> Row | None:
-        """Return the row of a message, or `None`; `with_result` waits for a result that is not written yet."""
+    async def find(self, key: str, journal: Journal) -> Row | None:
+        """Return the row of a message, or `None`; waits for a result that is not written yet."""
         await self._open(journal, self._pipeline)
         writer = writer_of(journal)
         (row,) = await writer.find([key])
-        if with_result and row is not None and row.state in IN_FLIGHT:
+        if row is not None and row.state in IN_FLIGHT:
             (row,) = await writer.ask_flushed(lambda store: store.find([key]))
         return row
 
@@ -84,19 +86,19 @@ class SingleSends:
                 raise error
 
 
-async def _send_once(pipeline: RequestPipeline, message: Message, journal: Journal) -> MessageReceipt:
+async def _send_once(pipeline: RequestPipeline, message: Message, journal: Journal) -> tuple[MessageReceipt, bytes]:
     key, body = dump_keyed_message(message, journal=journal.id if journal.key_in_metadata else None)
     sending = claim_queue_of(journal).sending_by_key()
     while (first := sending.get(key)) is not None:
         before = await asyncio.shield(first)
-        if isinstance(before, MessageReceipt):
+        if isinstance(before, tuple):
             return before
         if before is not None:
             raise await _duplicate(journal, key) from before
     ended = sending[key] = asyncio.get_running_loop().create_future()
-    end: MessageReceipt | CallbellError | None = None
+    end: tuple[MessageReceipt, bytes] | CallbellError | None = None
     try:
-        end = receipt = await _send(pipeline, message, journal, ClaimRequest(key, body, 0, single=True))
+        end = sent = await _send(pipeline, message, journal, ClaimRequest(key, body, 0, single=True))
     except DuplicateMessageError:
         # The others look it up themselves: each gets an error of its own.
         raise
@@ -106,10 +108,12 @@ async def _send_once(pipeline: RequestPipeline, message: Message, journal: Journ
     finally:
         sending.pop(key, None)
         ended.set_result(None if isinstance(end, JournalError) else end)
-    return receipt
+    return sent
 
 
-async def _send(pipeline: RequestPipeline, message: Message, journal: Journal, request: ClaimRequest) -> MessageReceipt:
+async def _send(
+    pipeline: RequestPipeline, message: Message, journal: Journal, request: ClaimRequest
+) -> tuple[MessageReceipt, bytes]:
     queue, writer = claim_queue_of(journal), writer_of(journal)
     claim, cancelled = await queue.claim(request)
     if not claim.granted:
@@ -118,7 +122,7 @@ async def _send(pipeline: RequestPipeline, message: Message, journal: Journal, r
         error = duplicate_error(claim.row, this_run=False)
         receipt: MessageReceipt | None = error.entry.receipt
         if error.entry.outcome is Outcome.ACCEPTED and receipt is not None:
-            return receipt
+            return receipt, claim.row.body
         raise error
     call = CallState(send_request(claim.row.body))
     call.countdowns = (queue.ahead,)
@@ -137,7 +141,7 @@ async def _send(pipeline: RequestPipeline, message: Message, journal: Journal, r
             error.outcome = result.outcome
         raise
     writer.record_result(claim, SendResult(0, message, Outcome.ACCEPTED, receipt, attempts=call.attempts))
-    return receipt
+    return receipt, claim.row.body
 
 
 async def _duplicate(journal: Journal, key: str) -> DuplicateMessageError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import attrs
@@ -10,10 +10,12 @@ import attrs
 from callbell_async.bulk.single_send import SingleSends
 from callbell_async.endpoints.contact_search import find_contacts
 from callbell_async.endpoints.contacts import ContactsEndpoint
+from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.errors import APIError, InvalidMessageError, Outcome
+from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.journal import Journal, State, body_of
 from callbell_async.models.messages import WHATSAPP, Message, TemplateMessage
-from callbell_async.models.receipts import OUTSIDE_REPLY_WINDOW, MessageReceipt, WindowReceipt
+from callbell_async.models.receipts import OUTSIDE_REPLY_WINDOW, WindowReceipt
 from callbell_async.models.validation import is_same_recipient
 from callbell_async.wire import dump_keyed_message
 
@@ -21,8 +23,6 @@ __all__ = ["MARGIN", "check_pair", "send_in_window"]
 
 MARGIN = timedelta(seconds=60)
 """A window that closes within this time counts as closed: it may close before WhatsApp has the message."""
-
-Send = Callable[[Message], Awaitable[MessageReceipt]]
 
 
 def check_pair(message: object, fallback: object) -> None:
@@ -59,43 +59,34 @@ async def send_in_window(
     *,
     contact_uuid: str | None,
     contacts: ContactsEndpoint,
-    send: Send,
+    messages: MessagesEndpoint,
     sends: SingleSends,
+    provider: Callable[[], RequestPipeline],
     journal: Journal | None,
 ) -> WindowReceipt:
     """Send the message or its fallback; see `CallbellClient.send_in_window`."""
-    if journal is None:
-        return await _send_one(message, fallback, contact_uuid, contacts, send)
-    # One key for both: whatever was sent for it, the journal refuses the other.
+    # One key for both: whatever was sent for it, a journal refuses the other.
     key = message.key or fallback.key or dump_keyed_message(message, journal=None)[0]
     message, fallback = attrs.evolve(message, key=key), attrs.evolve(fallback, key=key)
-    row = await sends.find(key, journal, with_result=True)
-    if row is not None and row.state is State.ACCEPTED:
+
+    async def send(chosen: Message) -> WindowReceipt:
+        if journal is None:
+            return WindowReceipt.of(await messages.send(chosen), is_fallback=chosen is fallback)
+        # The receipt may be that of an earlier or a concurrent call, which has sent the other one.
+        receipt, body = await sends.send(chosen, journal, provider)
+        return WindowReceipt.of(receipt, is_fallback="template_uuid" in body_of(key, body))
+
+    if journal is not None and (row := await sends.find(key, journal)) is not None and row.state is State.ACCEPTED:
         # A message that was accepted needs no window.
-        receipt = await send(message)
-    else:
-        receipt = await _send_one(message, fallback, contact_uuid, contacts, send)
-    # The receipt may be that of an earlier or a concurrent call, which has sent the other one.
-    row = await sends.find(key, journal, with_result=False)
-    is_fallback = row is not None and "template_uuid" in body_of(row.key, row.body)
-    return WindowReceipt.of(receipt, is_fallback=is_fallback)
-
-
-async def _send_one(
-    message: Message,
-    fallback: TemplateMessage,
-    contact_uuid: str | None,
-    contacts: ContactsEndpoint,
-    send: Send,
-) -> WindowReceipt:
+        return await send(message)
     if await _is_window_open(contacts, message, contact_uuid):
         try:
-            return WindowReceipt.of(await send(message), is_fallback=False)
+            return await send(message)
         except APIError as error:
             # After any other refusal, and if an earlier attempt may have been accepted, the fallback could be a second message.
             if error.outcome is not Outcome.REJECTED or error.code not in OUTSIDE_REPLY_WINDOW:
                 raise
-    return WindowReceipt.of(await send(fallback), is_fallback=True)
+    return await send(fallback)
 
 
 async def _is_window_open(contacts: ContactsEndpoint, message: Message, contact_uuid: str | None) -> bool:

@@ -7,6 +7,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from callbell_async.asyncio_tools import run_uncancelled
@@ -323,12 +324,9 @@ class WorkerPool:
         try:
             while (given := source.get_nowait() if immediate else await self._source.get()) is not None:
                 index, item = given
-                if (
-                    isinstance(item, _SENDABLE)
-                    and self.stop_error is None
-                    and not source.stopped
-                    and not (self._exclude is not None and self._is_excluded(item))
-                ):
+                may_send = self.stop_error is None and not source.stopped
+                may_send = may_send and (self._exclude is None or not self._is_excluded(item))
+                if may_send and isinstance(item, _SENDABLE):
                     result = await self._send(worker, pipeline, index, item)
                 else:
                     result = self._not_sent(index, item)
@@ -385,6 +383,8 @@ class WorkerPool:
                 return SendResult(index, message, Outcome.NEVER_SENT, error=error)
         call.countdowns = self._countdowns
         call.index = index
+        if self._exclude is not None:
+            call.check = partial(self._exclude.check, message)
         worker.call = call
         try:
             try:
@@ -395,7 +395,9 @@ class WorkerPool:
                     self._idle_workers.count += 1
         except Exception as error:
             self.gate.finished(call)
-            return SendResult(index, message, call.outcome, error=error, attempts=call.attempts, key=key)
+            is_skipped = isinstance(error, OptedOutError) and call.outcome is not Outcome.UNKNOWN
+            outcome = Outcome.SKIPPED if is_skipped else call.outcome
+            return SendResult(index, message, outcome, error=error, attempts=call.attempts, key=key)
         except asyncio.CancelledError:
             if worker.released and not call.attempts:
                 result = self._skipped(index, item)

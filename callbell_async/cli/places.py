@@ -13,6 +13,7 @@ import click
 from callbell_async import limits
 from callbell_async.cli.files import are_same
 from callbell_async.errors import ConfigurationError
+from callbell_async.redaction import is_secret_parameter
 
 if TYPE_CHECKING:
     from callbell_async.journal import Journal
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["JOURNAL", "RATE_LIMITER", "JournalPlace", "RateLimiterPlace"]
 
 _HOST = re.compile(r"([\w.%-]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]+)?", re.ASCII)
-_SECRETS = ("password", "sslpassword")
 
 
 @attrs.frozen
@@ -128,7 +128,7 @@ class RateLimiterPlace:
         name = dict(parse_qsl(parts.query)).get("name", "callbell")
         open_user = user.partition(":")[0]
         driver_pairs = [pair for pair in pairs if not pair.startswith("name=")]
-        shown_pairs = [pair for pair in pairs if pair.partition("=")[0] not in _SECRETS]
+        shown_pairs = [pair for pair in pairs if not is_secret_parameter(pair.partition("=")[0])]
         url = _joined(parts.scheme, parts.netloc, parts.path, driver_pairs)
         label = _joined(parts.scheme, f"{open_user}@{hosts}" if open_user else hosts, parts.path, shown_pairs)
         place = cls(url, name, label)

@@ -52,11 +52,17 @@ async def change_tags(
     A write that may have been made is verified like one that was.
 
     Raises:
-        ContactConflictError: The contact does not have the change after `MAX_TAG_WRITES` writes.
+        ContactConflictError: The contact does not have the change after `MAX_TAG_WRITES` writes, or its tags can't be read.
     """
     doubt: CallbellError | None = None
     contact = await read()
     for _ in range(MAX_TAG_WRITES):
+        if [*contact.tags] != (contact.raw.get("tags") or []):
+            # Unreadable tags are left out of the model, and the write would delete them.
+            raise ContactConflictError(
+                "tags: the response does not have them as a list of strings; nothing was written, because some would be deleted",
+                contact=contact,
+            )
         tags = change(contact.tags)
         if tags == [*contact.tags]:
             return contact

@@ -19,12 +19,16 @@ from callbell_async.models.account import DeletionResponse
 from callbell_async.models.contacts import Contact, HistoryMessage, ReplyWindow, reply_window
 from callbell_async.models.messages import BotStatus
 from callbell_async.models.unset import UNSET, Unset
+from callbell_async.tracebacks import HiddenFrames
 from callbell_async.wire import load_one, load_whole
 
-__all__ = ["ContactsEndpoint"]
+__all__ = ["ContactsEndpoint", "TagLocks"]
 
 CustomFieldValue = str | Sequence[str] | None
 """A string for text, email, number, date (`YYYY-MM-DD`) and dropdown fields; a list of strings for a checkbox."""
+
+TagLocks = weakref.WeakValueDictionary[str, asyncio.Lock]
+"""A lock for each contact whose tags are being changed: one for a client and those that `with_options` derives."""
 
 _contact = load_one(Contact, "contact")
 
@@ -32,9 +36,9 @@ _contact = load_one(Contact, "contact")
 class ContactsEndpoint(ConversationCalls):
     """Contacts: `callbell.contacts`. Source: Callbell's Contacts API."""
 
-    def __init__(self, pipeline: PipelineProvider) -> None:
+    def __init__(self, pipeline: PipelineProvider, tag_locks: TagLocks) -> None:
         super().__init__(pipeline)
-        self._tag_locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._tag_locks = tag_locks
 
     def list(
         self,
@@ -104,7 +108,9 @@ class ContactsEndpoint(ConversationCalls):
             APIError: Callbell refused the request.
             TransportError: no readable response came.
         """
-        return await self._call("GET", "contacts", "phone", number, load=_contact, query={"channel_uuid": channel_uuid})
+        with HiddenFrames():
+            query = {"channel_uuid": channel_uuid}
+            return await self._call("GET", "contacts", "phone", number, load=_contact, query=query)
 
     async def get_by_bsuid(self, bsuid: str) -> Contact:
         """Return the contact with a WhatsApp Business Suite User ID.
@@ -241,7 +247,7 @@ class ContactsEndpoint(ConversationCalls):
             The contact as it was read last; it has the tags.
 
         Raises:
-            ContactConflictError: the contact did not have the tags after three writes.
+            ContactConflictError: the contact did not have the tags after three writes, or its present tags can't be read.
             NotFoundError: the contact does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came. The call can be made again, because it adds no tag twice.
@@ -259,7 +265,7 @@ class ContactsEndpoint(ConversationCalls):
             The contact as it was read last; it does not have the tags.
 
         Raises:
-            ContactConflictError: the contact still had the tags after three writes.
+            ContactConflictError: the contact still had the tags after three writes, or its present tags can't be read.
             NotFoundError: the contact does not exist.
             APIError: Callbell refused the request.
             TransportError: no readable response came. The call can be made again.

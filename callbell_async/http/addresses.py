@@ -6,25 +6,27 @@ import ipaddress
 
 __all__ = ["is_any_address", "is_public_address"]
 
-# The last 32 bits are an IPv4 address: the translation prefix of RFC 6052, and the form of RFC 4291 that is no longer used.
-_WITH_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
-# Private, although Python does not know it in every version: site-local addresses, and local translation (RFC 8215).
-_LOCAL = (ipaddress.IPv6Network("fec0::/10"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+# All that is assigned in IPv6: whatever is outside leads to this machine, to a local network, or to an IPv4 address.
+_IPV6 = ipaddress.IPv6Network("2000::/3")
+# The last 32 bits are an IPv4 address, to which a network without IPv4 translates (RFC 6052).
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+# Reserved, although Python does not know it in every version: protocol assignments, and documentation.
+_RESERVED = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv6Network("3fff::/20"))
 
 
 def is_public_address(address: str) -> bool:
     """Return whether an address is one of the public internet: not of this machine, a private network, a multicast group or a reserved block."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        if any(ip in network for network in _LOCAL):
-            return False
         # An address that leads to an IPv4 address is as public as that one.
         ip = _ipv4_in(ip) or ip
-    return ip.is_global and not ip.is_multicast
+    if ip.version == 6 and ip not in _IPV6:
+        return False
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _RESERVED)
 
 
 def _ipv4_in(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if any(ip in network for network in _WITH_IPV4):
+    if ip in _TRANSLATED:
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour
 

@@ -16,13 +16,14 @@ from yarl import URL
 
 from callbell_async.asyncio_tools import wait_uncancelled
 from callbell_async.errors import ConfigurationError, DownloadError, Outcome
-from callbell_async.http.failures import classify, hide_frames
+from callbell_async.http.failures import classify
 from callbell_async.http.inflate import PIECE, Inflater
 from callbell_async.http.options import MAX_HEADER, MAX_HEADERS, default_user_agent
 from callbell_async.http.saved_file import SavedFile
 from callbell_async.models.file_names import media_type, safe_file_name
 from callbell_async.models.message_parts import Attachment, AttachmentKind
 from callbell_async.models.validation import check_url
+from callbell_async.tracebacks import HiddenFrames, hide_frames
 
 __all__ = ["Download", "open_download"]
 
@@ -96,12 +97,12 @@ class Download:
     def __init__(
         self, attachment: Attachment, response: aiohttp.ClientResponse, *, max_bytes: int, deadline: _Deadline
     ) -> None:
+        self.content_type = media_type(response.headers.get("Content-Type")) or media_type(attachment.content_type)
         self._response = response
         self._max_bytes = max_bytes
         self._deadline = deadline
         self._is_read = False
         self._inflater = Inflater(response.headers.get("Content-Encoding", ""))
-        self.content_type = media_type(response.headers.get("Content-Type")) or media_type(attachment.content_type)
         self.name = safe_file_name(attachment.file_name, URL(attachment.url, encoded=True).raw_path, self.content_type)
         self.kind: AttachmentKind | None = Attachment(url="", content_type=self.content_type, file_name=self.name).kind
         self.size = None if self._inflater.is_compressed else response.content_length
@@ -122,13 +123,17 @@ class Download:
             raise ConfigurationError("download: it can be read once; keep what read() returned, or download it again")
         self._is_read = True
         total = 0
-        while data := await self._next():
-            for piece in self._inflater.feed(data):
-                total += len(piece)
-                if total > self._max_bytes:
-                    raise _too_large(self._max_bytes)
-                yield piece
-        self._inflater.finish()
+        with HiddenFrames():
+            while data := await self._next():
+                for piece in self._inflater.feed(data):
+                    total += len(piece)
+                    if total > self._max_bytes:
+                        raise _too_large(self._max_bytes)
+                    yield piece
+                    if self._inflater.is_compressed:
+                        # A small body can become many pieces: other tasks run in between.
+                        await asyncio.sleep(0)
+            self._inflater.finish()
 
     async def read(self) -> bytes:
         """Return the whole file.
@@ -137,13 +142,14 @@ class Download:
             DownloadError: The connection broke, the time is over, or the file is larger than `max_bytes`.
             ConfigurationError: The file was read before.
         """
-        return b"".join([piece async for piece in self])
+        with HiddenFrames():
+            return b"".join([piece async for piece in self])
 
     async def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save the file: it appears under its name when it is complete, and nothing is left if it can't be completed.
 
         Args:
-            path: The file; or a folder that exists, in which the file gets the name `name`.
+            path: The file; or a folder that exists, in which the file gets the name `name`. A string that ends with a slash is a folder.
             overwrite: Whether a file that exists is replaced.
 
         Returns:
@@ -154,16 +160,21 @@ class Download:
             DownloadError: The connection broke, the time is over, or the file is larger than `max_bytes`.
             OSError: The folder does not exist, the disk is full, or the file can't be written for another reason.
         """
-        file = SavedFile(Path(path), self.name, overwrite=overwrite)
-        try:
-            await _in_thread(file.open)
-            async with aclosing(aiter(self)) as pieces:
-                async for piece in pieces:
-                    await _in_thread(partial(file.write, piece))
-            await _in_thread(file.commit)
-        finally:
-            await _in_thread(file.discard)
+        file = SavedFile(path, self.name, overwrite=overwrite)
+        with HiddenFrames():
+            try:
+                await _in_thread(file.open)
+                async with aclosing(aiter(self)) as pieces:
+                    async for piece in pieces:
+                        await _in_thread(partial(file.write, piece))
+                await _in_thread(file.commit)
+            finally:
+                await _in_thread(file.discard)
         return file.path
+
+    def close(self) -> None:
+        """Close the connection; nothing can be read after this."""
+        self._response.close()
 
     async def _next(self) -> bytes:
         return await self._deadline.run(self._response.content.read(PIECE), response_started=True)
@@ -187,11 +198,23 @@ async def open_download(
         max_field_size=MAX_HEADER,
         max_headers=MAX_HEADERS,
     ) as session:
-        response = await _request(session, attachment.url, deadline)
+        with HiddenFrames():
+            download = await _start(session, attachment, max_bytes, deadline)
         try:
-            yield Download(attachment, response, max_bytes=max_bytes, deadline=deadline)
+            yield download
         finally:
-            response.close()
+            download.close()
+
+
+async def _start(
+    session: aiohttp.ClientSession, attachment: Attachment, max_bytes: int, deadline: _Deadline
+) -> Download:
+    response = await _request(session, attachment.url, deadline)
+    try:
+        return Download(attachment, response, max_bytes=max_bytes, deadline=deadline)
+    except DownloadError:
+        response.close()
+        raise
 
 
 async def _request(session: aiohttp.ClientSession, url: str, deadline: _Deadline) -> aiohttp.ClientResponse:

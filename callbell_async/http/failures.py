@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 import aiohttp
@@ -22,8 +20,9 @@ from callbell_async.errors import (
     TransportError,
 )
 from callbell_async.http.requests import CallState
+from callbell_async.tracebacks import chain
 
-__all__ = ["classify", "failure_from", "hide_frames"]
+__all__ = ["classify", "failure_from"]
 
 
 def failure_from(
@@ -41,39 +40,9 @@ def failure_from(
     return failure
 
 
-def hide_frames(error: BaseException) -> None:
-    """Remove the frames of aiohttp, asyncio and this package from the tracebacks of an error and of all beneath it.
-
-    Their local variables hold the token, the body and the URL, and some reporters show local variables. The frames of
-    a caller's own code, such as a middleware, stay.
-    """
-    for one in _chain(error):
-        kept: list[TracebackType] = []
-        traceback = one.__traceback__
-        while traceback is not None:
-            package = traceback.tb_frame.f_globals.get("__name__", "").partition(".")[0]
-            if package not in ("aiohttp", "asyncio", "callbell_async"):
-                kept.append(traceback)
-            traceback = traceback.tb_next
-        for entry in reversed(kept):
-            traceback = TracebackType(traceback, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
-        one.__traceback__ = traceback
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and every cause and context beneath it, each once."""
-    waiting, seen = [error], set[int]()
-    while waiting:
-        one = waiting.pop()
-        if one is not None and id(one) not in seen:
-            seen.add(id(one))
-            yield one
-            waiting += [one.__cause__, one.__context__]
-
-
 def _unreadable(error: BaseException) -> str | None:
     """Return why aiohttp's parser refused the response, `None` if it did not or the reason is unknown."""
-    for one in _chain(error):
+    for one in chain(error):
         if isinstance(one, LineTooLong):
             # Its first argument is the line itself.
             return f"a line of the response's head is longer than {one.args[1]} bytes"

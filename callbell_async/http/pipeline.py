@@ -167,6 +167,13 @@ class RequestPipeline:
                     if limiter is not None:
                         limiter.refund()
                     continue
+                if call.check is not None:
+                    try:
+                        call.check()
+                    except BaseException:
+                        if limiter is not None:
+                            limiter.refund()
+                        raise
                 slot: RateLimiter | TrackedSlot | None = limiter
                 if limiter is not None and limiter.tracks_writes:
                     slot = limiter.track_slot()

@@ -72,13 +72,15 @@ class CallState:
 
     `attempts` is the number of attempts started. `in_flight` is whether one has started and has not
     ended, and `written` whether it has begun to write its body. `on_written`, if any, is called by
-    `mark_written`. The first start is a step of each of the `countdowns`. `index` is that of the message in the
-    input of its run. `info` is the call as observers see it, if it is reported.
+    `mark_written`. `check`, if any, is called before each attempt, and ends the call by raising. The first start is a step of each
+    of the `countdowns`. `index` is that of the message in the input of its run. `info` is the call as observers see it, if it is
+    reported.
     """
 
     __slots__ = (
         "_outcome",
         "attempts",
+        "check",
         "countdowns",
         "in_flight",
         "index",
@@ -94,6 +96,7 @@ class CallState:
         self.in_flight = False
         self.written = False
         self.on_written: Callable[[], None] | None = None
+        self.check: Callable[[], None] | None = None
         self.countdowns: tuple[Countdown, ...] = ()
         self.index: int | None = None
         self.info: CallInfo | None = None

@@ -16,7 +16,7 @@ class SavedFile:
     """A new file: written under a temporary name in the same folder, then renamed. Its methods block.
 
     Args:
-        target: The file, or a folder, in which the file is called `name`.
+        target: The file; or a folder, in which the file is called `name`. With a slash at the end it is a folder.
         name: A safe file name.
         overwrite: Whether a file that exists is replaced.
 
@@ -24,15 +24,17 @@ class SavedFile:
         path: The path of the complete file.
     """
 
-    def __init__(self, target: Path, name: str, *, overwrite: bool) -> None:
-        self.path = target
+    def __init__(self, target: str | Path, name: str, *, overwrite: bool) -> None:
+        self.path = Path(target)
+        # A folder by its name, which may be missing: then it is an error, and not a file of this name.
+        self._is_folder = str(target).endswith(("/", os.sep))
         self._name = name
         self._overwrite = overwrite
         self._file: BufferedWriter | None = None
 
     def open(self) -> None:
         """Create the temporary file; raises `ConfigurationError` if the file exists, and `OSError` if the folder can't be written."""
-        if self.path.is_dir():
+        if self._is_folder or self.path.is_dir():
             self.path = self.path / self._name
         if not self._overwrite and os.path.lexists(self.path):
             raise _exists()

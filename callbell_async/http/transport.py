@@ -17,12 +17,13 @@ from yarl import URL
 
 from callbell_async.errors import ClientClosedError
 from callbell_async.http.direct import DirectPath, DirectResponse, log_session_path, open_direct_path
-from callbell_async.http.failures import failure_from, hide_frames
+from callbell_async.http.failures import failure_from
 from callbell_async.http.options import MAX_HEADER, MAX_HEADERS, TransportOptions
 from callbell_async.http.payload import CONTENT_TYPE, JSON_TYPE, TrackedPayload
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import KEPT_BODY, SUCCESS, Response
 from callbell_async.http.timeouts import RequestTimeout, SharedTimeout
+from callbell_async.tracebacks import hide_frames
 
 __all__ = ["Transport"]
 

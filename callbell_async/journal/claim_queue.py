@@ -35,12 +35,12 @@ class ClaimQueue:
         self._waiting: deque[tuple[ClaimRequest, asyncio.Future[Claim]]] = deque()
         self._is_writing = False
         self.ahead = self._new_countdown()
-        self._sending: dict[str, asyncio.Future[MessageReceipt | BaseException | None]] = {}
+        self._sending: dict[str, asyncio.Future[tuple[MessageReceipt, bytes] | BaseException | None]] = {}
 
-    def sending_by_key(self) -> dict[str, asyncio.Future[MessageReceipt | BaseException | None]]:
+    def sending_by_key(self) -> dict[str, asyncio.Future[tuple[MessageReceipt, bytes] | BaseException | None]]:
         """Return a future for each key that a call is sending now.
 
-        Its result is the receipt, the error after which the others must not send the message, or `None` if they may try it.
+        Its result is the receipt and the body that was sent, the error after which the others must not send the message, or `None` if they may try it.
         """
         self._use_current_loop()
         return self._sending

@@ -23,6 +23,7 @@ from callbell_async.models.events import Event, MessageCreated, MessageStatusUpd
 from callbell_async.models.journal import JournalEntry
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.observe import Observer
+from callbell_async.tracebacks import HiddenFrames
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 
 __all__ = ["Journal", "claim_queue_of", "writer_of"]
@@ -143,34 +144,35 @@ class Journal:
             ConfigurationError: The URL or the name is not valid. The text never quotes the URL.
             ModuleNotFoundError: The extra `postgres` is not installed.
         """
-        text = os.fspath(url)
-        if not is_postgres_url(text):
-            if "://" in text:
-                raise ConfigurationError("url: must begin with postgresql://, or be the path of a file")
-            if name is not None:
-                raise ConfigurationError("name: only a journal in PostgreSQL has a name; leave it out for a file")
-            return cls(
-                text,
+        with HiddenFrames():
+            text = os.fspath(url)
+            if not is_postgres_url(text):
+                if "://" in text:
+                    raise ConfigurationError("url: must begin with postgresql://, or be the path of a file")
+                if name is not None:
+                    raise ConfigurationError("name: only a journal in PostgreSQL has a name; leave it out for a file")
+                return cls(
+                    text,
+                    key_in_metadata=key_in_metadata,
+                    risk_power_loss=risk_power_loss,
+                    read_only=read_only,
+                    clock=clock,
+                    observer=observer,
+                )
+            address = parse_journal_url(text, name)
+            # Only here: the driver is an extra.
+            store: Callable[..., JournalStore] = import_module("callbell_async.journal.postgres").PostgresStore
+            journal = cls.__new__(cls)
+            journal._set_up(
+                partial(store, address, read_only=read_only, risk_power_loss=risk_power_loss),
+                None,
+                address.label,
                 key_in_metadata=key_in_metadata,
-                risk_power_loss=risk_power_loss,
                 read_only=read_only,
                 clock=clock,
-                observer=observer,
+                observers=observers_from(observer),
             )
-        address = parse_journal_url(text, name)
-        # Only here: the driver is an extra.
-        store: Callable[..., JournalStore] = import_module("callbell_async.journal.postgres").PostgresStore
-        journal = cls.__new__(cls)
-        journal._set_up(
-            partial(store, address, read_only=read_only, risk_power_loss=risk_power_loss),
-            None,
-            address.label,
-            key_in_metadata=key_in_metadata,
-            read_only=read_only,
-            clock=clock,
-            observers=observers_from(observer),
-        )
-        return journal
+            return journal
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.label} {'open' if self._writer.is_open else 'closed'}>"

@@ -91,7 +91,7 @@ class PostgresStore:
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         failure = ""
         try:
-            given = conninfo_to_dict(self._address.conninfo)
+            given = frozenset(conninfo_to_dict(self._address.conninfo))
             defaults = {name: value for name, value in _DEFAULTS.items() if name not in given}
             return psycopg.connect(self._address.conninfo, autocommit=True, client_encoding="utf8", **defaults)
         except psycopg.Error as error:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from callbell_async.errors import ConfigurationError
+from callbell_async.redaction import is_secret_parameter
 
 __all__ = ["JournalAddress", "is_postgres_url", "parse_journal_url"]
 
@@ -15,7 +16,6 @@ MAX_NAME = 100
 
 _HOST = re.compile(r"([\w.%-]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]+)?", re.ASCII)
 _PARAMETER = re.compile(r"\w+=[^@]*", re.ASCII)
-_SECRETS = ("password", "sslpassword")
 
 
 class JournalAddress(NamedTuple):
@@ -64,7 +64,7 @@ def parse_journal_url(url: str, name: str | None) -> JournalAddress:
         )
     open_user = user.partition(":")[0]
     netloc = f"{open_user}@{hosts}" if open_user else hosts
-    shown = [pair for key, pair in pairs if key not in (*_SECRETS, "name")]
+    shown = [pair for key, pair in pairs if key != "name" and not is_secret_parameter(key)]
     shown.append(f"name={quote(name, safe='')}")
     label = f"postgresql://{netloc}{parts.path}?{'&'.join(shown)}"
     query = "&".join(pair for key, pair in pairs if key != "name")

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from callbell_async.errors import ConfigurationError
+from callbell_async.tracebacks import HiddenFrames
 
 # Type checkers read the imports instead, so that they report a misspelt name.
 if TYPE_CHECKING:
@@ -53,13 +54,14 @@ def from_url(url: str, *, limit: int = 300, **options: Any) -> "SharedRateLimite
         ConfigurationError: The URL names no engine, or an argument is not valid.
         ModuleNotFoundError: The extra `redis` or `postgres` is not installed.
     """
-    redis = ("callbell_async.limits.redis", "RedisRateLimiter")
-    postgres = ("callbell_async.limits.postgres", "PostgresRateLimiter")
-    engines = {"redis": redis, "rediss": redis, "unix": redis, "postgres": postgres, "postgresql": postgres}
-    scheme = url.partition("://")[0] if isinstance(url, str) and "://" in url else ""
-    if scheme not in engines:
-        # Without its text: it may hold a password.
-        raise ConfigurationError("url: must begin with redis://, rediss://, unix:// or postgresql://")
-    module, name = engines[scheme]
-    limiter: SharedRateLimiter = getattr(import_module(module), name)(url, limit=limit, **options)
-    return limiter
+    with HiddenFrames():
+        redis = ("callbell_async.limits.redis", "RedisRateLimiter")
+        postgres = ("callbell_async.limits.postgres", "PostgresRateLimiter")
+        engines = {"redis": redis, "rediss": redis, "unix": redis, "postgres": postgres, "postgresql": postgres}
+        scheme = url.partition("://")[0] if isinstance(url, str) and "://" in url else ""
+        if scheme not in engines:
+            # Without its text: it may hold a password.
+            raise ConfigurationError("url: must begin with redis://, rediss://, unix:// or postgresql://")
+        module, name = engines[scheme]
+        limiter: SharedRateLimiter = getattr(import_module(module), name)(url, limit=limit, **options)
+        return limiter

@@ -124,10 +124,16 @@ class _RedisLender(SlotLender):
         self._url = url
         self._key = f"callbell-async:rate-limiter:{name}"
         self._client: Redis | None = None
+        failure = ""
         try:
-            self._open()
-        except ValueError as error:
-            raise ConfigurationError(f"url: {error}") from None
+            pool = self._open().connection_pool
+            # Without it, a parameter that the driver does not know is an error of the first use.
+            pool.connection_class(**pool.connection_kwargs)
+        except (ValueError, TypeError, RedisError) as error:
+            failure = str(error)
+        if failure:
+            # Outside the handler: the driver's error would be the context, and its frames hold the password.
+            raise ConfigurationError(f"url: {failure}")
 
     def __repr__(self) -> str:
         parts = urlsplit(self._url)

@@ -14,6 +14,7 @@ from callbell_async.errors import ConfigurationError, RateLimiterError
 from callbell_async.limits.lending import Demand, LendingTerms, SlotGrant, SlotReport, decide, fair_share, first_slots
 from callbell_async.limits.window import WindowRateLimiter
 from callbell_async.logs import area_logger
+from callbell_async.tracebacks import HiddenFrames
 
 __all__ = ["SharedRateLimiter", "SlotLender"]
 
@@ -102,12 +103,13 @@ class SharedRateLimiter(WindowRateLimiter):
         jitter: float | None = None,
         request_timeout: float = 30.0,
     ) -> None:
-        super().__init__(limit, period=period, unanswered=unanswered, jitter=jitter)
-        check_seconds("request_timeout", request_timeout, positive=True)
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(f"name={name!r}: must be a text that is not empty")
-        self._limit = limit
-        self._lender = self._new_lender(url, name)
+        with HiddenFrames():
+            super().__init__(limit, period=period, unanswered=unanswered, jitter=jitter)
+            check_seconds("request_timeout", request_timeout, positive=True)
+            if not isinstance(name, str) or not name:
+                raise ConfigurationError(f"name={name!r}: must be a text that is not empty")
+            self._limit = limit
+            self._lender = self._new_lender(url, name)
         self._terms = LendingTerms(
             lease=LEASE, keep=LEASE + request_timeout + unanswered + period, quiet=LEASE + 2 * period
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
-from callbell_async.errors import ConfigurationError, InvalidMessageError
+from callbell_async.errors import ConfigurationError, InvalidMessageError, OptedOutError
 from callbell_async.models.messages import WHATSAPP, Message
 from callbell_async.models.validation import check_string, normalize_recipient, number_variants
 from callbell_async.recipients.parser import RecipientParser
@@ -68,7 +69,8 @@ class OptOutList:
     ) -> Self:
         """Read a list from a file: CSV or a spreadsheet with a header row, or a text file with one recipient on each line.
 
-        Every row must be readable: a recipient that is passed over would get messages. Empty rows are skipped.
+        Every row must be readable: a recipient that is passed over would get messages. Empty rows are skipped. An empty file is an
+        error, because it may be the output of a command that failed.
 
         Args:
             path: The file; text is UTF-8.
@@ -95,6 +97,7 @@ class OptOutList:
     ) -> Self:
         found = cls(channel=channel, parser=parser)
         width, place = 1, 0
+        count = -1
         for count, (line, cells) in enumerate(records):
             try:
                 if count == 0 and (place_of_column := found._header_place(cells, column)) is not None:
@@ -107,6 +110,9 @@ class OptOutList:
                 raise ConfigurationError(
                     f"{path}: line {line}: {error.reason}; correct the line, because its recipient would get messages"
                 ) from None
+        if count < 0:
+            # More likely the output of a command that failed than a list of nobody.
+            raise ConfigurationError(f"{path}: is empty; a list without recipients has a header row, such as: {column}")
         return found
 
     def _header_place(self, cells: list[str], column: str) -> int | None:
@@ -120,8 +126,8 @@ class OptOutList:
             raise InvalidMessageError(
                 "row", f"has several cells, and none is {column!r}; name the column of the recipients {column!r}"
             )
-        # A first number that can't be read must not pass as a header.
-        is_header = self._channel == WHATSAPP and not any(map(str.isdigit, names[0]))
+        # A first recipient must not pass as a header, also if it can't be read.
+        is_header = self._channel == WHATSAPP and not (any(map(str.isdigit, names[0])) or _BSUID.fullmatch(names[0]))
         return 0 if is_header else None
 
     def add(self, recipient: str) -> None:
@@ -142,6 +148,11 @@ class OptOutList:
             return False
         return (message.to is not None and message.to in self) or message.bsuid in self._recipients
 
+    def check(self, message: Message) -> None:
+        """Raise `OptedOutError` if the message is for one of the recipients."""
+        if self.excludes(message):
+            raise OptedOutError
+
     def __contains__(self, recipient: str) -> bool:
         return (normalize_recipient(recipient) if self._channel == WHATSAPP else recipient) in self._recipients
 
@@ -154,9 +165,9 @@ class OptOutList:
 
 def _text_records(path: Path) -> _Records:
     with path.open(encoding="utf-8-sig", newline="") as file:
+        # A pipe can be read only once.
         first = file.readline()
-        file.seek(0)
-        reader = csv.reader(file, delimiter=max(_DELIMITERS, key=first.count), strict=True)
+        reader = csv.reader(chain([first], file), delimiter=max(_DELIMITERS, key=first.count), strict=True)
         line = 1
         try:
             for cells in reader:

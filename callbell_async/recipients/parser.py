@@ -90,7 +90,17 @@ class RecipientParser:
             raise InvalidMessageError(field, reason) from None
         if (wrong := self._wrong_length(parsed, f"of the region {self._region}")) is not None:
             raise InvalidMessageError(field, f"{wrong}; {remedy}")
-        return str(numbers.format_number(parsed, numbers.PhoneNumberFormat.E164))
+        found = str(numbers.format_number(parsed, numbers.PhoneNumberFormat.E164))
+        code = str(numbers.country_code_for_region(self._region))
+        # Where numbers differ in length, as in Germany, one that has lost its + may look like a national number.
+        if digits.startswith(code) and found != f"+{digits}" and self._exists(f"+{digits}"):
+            raise InvalidMessageError(
+                field, f"can be read with and without the country code {code}; write it with + and country code"
+            )
+        return found
+
+    def _exists(self, number: str) -> bool:
+        return bool(self._numbers.is_valid_number(self._numbers.parse(number)))
 
     def _fault(self, number: str) -> str | None:
         """Return the reason for which a number does not exist, in all forms to which WhatsApp may correct it."""

@@ -39,6 +39,7 @@ class Sheet:
     """
 
     def __init__(self, path: Path, name: str | None = None) -> None:
+        self._path = path
         try:
             calamine: Any = import_module("python_calamine")
         except ModuleNotFoundError:
@@ -68,11 +69,20 @@ class Sheet:
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Return the rows that are not empty, each with its number in the sheet, from 1. All have the same number of cells."""
-        # python-calamine before 0.9 panics on a sheet without cells.
-        for number, values in enumerate(self._sheet.iter_rows() if self._sheet.height else (), 1):
-            cells = [cell_text(value) for value in values]
-            if any(cell.strip() for cell in cells):
-                yield number, cells
+        if not self._sheet.height:
+            # python-calamine before 0.9 panics on a sheet without cells.
+            return
+        number = 0
+        try:
+            for number, values in enumerate(self._sheet.iter_rows(), 1):
+                cells = [cell_text(value) for value in values]
+                if any(cell.strip() for cell in cells):
+                    yield number, cells
+        except OverflowError:
+            # The formats of a cell made a date or a duration of a number that is too large for one.
+            raise ConfigurationError(
+                f"{self._path}: row {number + 1} has a date or a duration that is out of range; correct the format of the cell"
+            ) from None
 
 
 def cell_text(value: object) -> str:
@@ -102,4 +112,7 @@ def cell_text(value: object) -> str:
 
 def _on_seconds(moment: datetime) -> datetime:
     # A spreadsheet stores a moment as a fraction of days, which is not exact.
-    return (moment + timedelta(microseconds=500_000)).replace(microsecond=0)
+    whole = moment.replace(microsecond=0)
+    # Lists write "for ever" as the last moment of the year 9999, which has no next second.
+    is_up = moment.microsecond >= 500_000 and whole != datetime.max.replace(microsecond=0)
+    return whole + timedelta(seconds=is_up)

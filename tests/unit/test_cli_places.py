@@ -23,6 +23,8 @@ PASSWORD = "s3cretpass"
         (f"rediss://anna:{PASSWORD}@redis/0?name=b", "rediss://anna@redis/0?name=b", "b", RedisRateLimiter),
         (f"redis://:{PASSWORD}@redis", "redis://redis", "callbell", RedisRateLimiter),
         (f"redis://redis/0?password={PASSWORD}", "redis://redis/0", "callbell", RedisRateLimiter),
+        (f"rediss://redis/0?ssl_password={PASSWORD}", "rediss://redis/0", "callbell", RedisRateLimiter),
+        (f"redis://redis/0?p%61ssword={PASSWORD}", "redis://redis/0", "callbell", RedisRateLimiter),
         ("unix:///run/redis.sock?db=1&name=b", "unix:///run/redis.sock?db=1&name=b", "b", RedisRateLimiter),
         (f"postgresql://anna:{PASSWORD}@db/shop?name=b", "postgresql://anna@db/shop?name=b", "b", PostgresRateLimiter),
         (f"postgres://db/shop?sslpassword={PASSWORD}", "postgres://db/shop", "callbell", PostgresRateLimiter),
@@ -52,6 +54,15 @@ def test_a_missing_driver_is_wrong_use(
     result = run("me", "--token", "token", "--rate-limiter", url)
     assert result.exit_code == WRONG_USE
     assert f"pip install 'callbell-async[{extra}]'" in result.output
+
+
+@pytest.mark.parametrize("parameter", ["socket_timeuot=5", "protocol=9", "ssl_cert_reqs=sometimes"])
+def test_an_unknown_parameter_is_wrong_use(parameter: str) -> None:
+    """A parameter of the URL that the driver does not take is refused before anything is connected, and named."""
+    result = run("me", "--token", "token", "--rate-limiter", f"rediss://anna:{PASSWORD}@redis/0?{parameter}")
+    assert result.exit_code == WRONG_USE
+    assert "url: " in result.output
+    assert PASSWORD not in result.output
 
 
 def test_the_sandbox_has_no_shared_limit(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def written(folder: Path, *rows: Iterable[Any], sheet: str = "Spring", **more: I
         (date(2026, 3, 1), "2026-03-01"),
         (datetime(2026, 3, 1, 10, 30), "2026-03-01 10:30"),
         (datetime(2026, 3, 1, 10, 29, 59), "2026-03-01 10:29:59"),
+        (datetime(9999, 12, 31, 23, 59, 59, 997_000), "9999-12-31 23:59:59"),
         (time(10, 30), "10:30"),
         (time(10, 30, 5), "10:30:05"),
         (timedelta(hours=26, minutes=30), "26:30"),
@@ -60,6 +61,20 @@ def test_a_cell_becomes_text(tmp_path: Path, value: object, text: str) -> None:
     file = written(tmp_path, ["value", "other"], [value, "x"])
     (row,) = RowFile(file).rows()
     assert row.cells == {"value": text, "other": "x"}
+
+
+def test_a_duration_that_is_out_of_range_is_a_clear_error(tmp_path: Path) -> None:
+    """A number that is too large for the format of its cell is an error with the row, before anything is sent."""
+    workbook = Workbook()
+    sheet = workbook.create_sheet("Times", 0)
+    sheet.append(["to", "time"])
+    sheet.append([34600000001, 1e12])
+    sheet["B2"].number_format = "[h]:mm"
+    file = tmp_path / "people.xlsx"
+    workbook.save(file)
+    result = run("send-many", file, "--text", "Hi", "--sandbox")
+    assert result.exit_code == WRONG_USE
+    assert f"{file}: row 2 has a date or a duration that is out of range" in result.output
 
 
 def test_rows_have_the_numbers_of_the_sheet(tmp_path: Path) -> None:

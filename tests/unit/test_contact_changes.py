@@ -127,9 +127,11 @@ async def test_a_change_that_is_always_lost_is_an_error(
 async def test_concurrent_changes_are_all_kept(
     callbell: CallbellClient, sandbox: Sandbox, contact: SandboxContact
 ) -> None:
-    """Concurrent calls of one client for one contact wait for each other, so no tag is lost."""
+    """Concurrent calls of one client, with other options too, for one contact wait for each other, so no tag is lost."""
     names = [f"tag {index}" for index in range(20)]
-    await asyncio.gather(*(callbell.contacts.add_tags(contact.uuid, name) for name in names))
+    clients = [callbell, callbell.with_options(timeout=5.0)] * 10
+    calls = [client.contacts.add_tags(contact.uuid, name) for client, name in zip(clients, names, strict=True)]
+    await asyncio.gather(*calls)
     assert sorted(contact.tags) == sorted(["lead", "Sales", *names])
     assert methods(sandbox).count("PATCH") == 20
 
@@ -153,6 +155,18 @@ async def test_writes_that_never_get_a_response(
     with pytest.raises(ContactConflictError) as caught:
         await callbell.contacts.add_tags(contact.uuid, "paid")
     assert isinstance(caught.value.__cause__, ConnectionLostError)
+
+
+@pytest.mark.parametrize("tags", [["lead", None], ["lead", {"name": "vip"}], "lead", {"lead": True}])
+async def test_tags_that_cannot_be_read_are_kept(
+    callbell: CallbellClient, sandbox: Sandbox, contact: SandboxContact, tags: object
+) -> None:
+    """If a response has tags in another form, nothing is written: the tags that were not read would be deleted."""
+    document = {"contact": {"uuid": contact.uuid, "tags": tags}}
+    fail(sandbox, "GET", contact.uuid, faults.respond(200, document))
+    with pytest.raises(ContactConflictError, match="because some would be deleted"):
+        await callbell.contacts.add_tags(contact.uuid, "paid")
+    assert methods(sandbox) == ["GET"]
 
 
 async def test_a_refused_write_is_raised(callbell: CallbellClient, sandbox: Sandbox, contact: SandboxContact) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import sys
+import traceback
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+import callbell_async
 from callbell_async import (
     Attachment,
     AttachmentKind,
@@ -22,7 +25,7 @@ from callbell_async import (
 )
 from callbell_async.http.download import open_download
 from callbell_async.http.inflate import PIECE, Inflater
-from callbell_async.sandbox import Fault, Sandbox, faults
+from callbell_async.sandbox import Fault, Sandbox, SandboxResponse, faults
 from callbell_async.webhooks import parse_event
 from tests.fixtures.sandbox import Clock
 from tests.support.calls import client_for, half_a_minute_passes, nobody_listening
@@ -33,6 +36,7 @@ if sys.platform != "win32":
     pass
 
 PHOTO = bytes(range(256)) * 1000
+PACKAGE = str(Path(callbell_async.__file__).parent)
 
 
 @pytest.fixture
@@ -159,6 +163,28 @@ async def test_the_error_does_not_show_the_url(callbell: CallbellClient, sandbox
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (faults.respond(404), "expired"),
+        (faults.respond(200, b"secret", headers={"Content-Encoding": "br"}), "not asked for"),
+        (faults.respond(200, b"secret" * 9), "larger"),
+        (faults.respond(200, gzip.compress(b"secret" * 9), headers={"Content-Encoding": "gzip"}), "larger"),
+        (faults.respond(302, headers={"Location": "ftp://secret"}), "can't be used"),
+        (faults.truncated_response(SandboxResponse(200, raw=b"secret" * 8)), "broke"),
+    ],
+)
+async def test_local_variables_of_the_package_do_not_show_the_file(
+    callbell: CallbellClient, sandbox: Sandbox, fault: Fault, reason: str
+) -> None:
+    """Error reporters show local variables: no frame of the package holds the URL, the response or a piece of the file."""
+    with pytest.raises(DownloadError, match=reason) as caught:
+        await fetch(callbell, served(sandbox, fault) + "?secret", max_bytes=50)
+    summary = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    shown = [frame for frame in summary.stack if PACKAGE in frame.filename and "secret" in str(frame.locals)]
+    assert not shown
+
+
 # --- the addresses ----------------------------------------------------------------------------------------------------
 
 
@@ -276,6 +302,20 @@ async def test_a_decompression_bomb_is_bounded(callbell: CallbellClient, sandbox
     url = served(sandbox, faults.respond(200, bomb, {"Content-Encoding": "gzip"}))
     with pytest.raises(DownloadError, match="larger than max_bytes=100000"):
         await fetch(callbell, url, max_bytes=100_000)
+
+
+async def test_other_tasks_run_during_decompression(callbell: CallbellClient, sandbox: Sandbox) -> None:
+    """A small body that becomes a large file does not keep the event loop to itself."""
+    bomb = gzip.compress(bytes(100 * PIECE))
+    url = served(sandbox, faults.respond(200, bomb, {"Content-Encoding": "gzip"}))
+    async with callbell.download(url, allow_private_hosts=True) as download:
+        reading = asyncio.ensure_future(download.read())
+        rounds = 0
+        while not reading.done():
+            rounds += 1
+            await asyncio.sleep(0)
+        assert len(reading.result()) == 100 * PIECE
+    assert rounds >= 100
 
 
 def inflated(*parts: bytes) -> list[bytes]:

@@ -132,6 +132,19 @@ async def test_a_file_that_is_too_large_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_a_path_that_ends_with_a_slash_is_a_folder(
+    callbell: CallbellClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """If the folder does not exist, that is an error, and no file gets its name."""
+    (tmp_path / "received").mkdir()
+    url = sandbox.add_file(PHOTO, name="beach.jpg")
+    async with callbell.download(url, allow_private_hosts=True) as download:
+        with pytest.raises(FileNotFoundError):
+            await download.save(f"{tmp_path}/missing/")
+        assert not (tmp_path / "missing").exists()
+        assert await download.save(f"{tmp_path}/received/") == tmp_path / "received" / "beach.jpg"
+
+
 async def test_a_folder_that_does_not_exist(callbell: CallbellClient, sandbox: Sandbox, tmp_path: Path) -> None:
     """An error of the disk is raised as it is."""
     async with callbell.download(sandbox.add_file(PHOTO), allow_private_hosts=True) as download:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,11 @@ from callbell_async import (
     OptOutList,
     Outcome,
     RecipientParser,
+    RetryPolicy,
     TextMessage,
 )
 from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE, WRONG_USE
-from callbell_async.sandbox import Sandbox, faults
+from callbell_async.sandbox import Fault, Sandbox, SandboxRequest, faults
 from tests.support.command_line import json_lines, run
 
 ADA, GRACE, JOAN = "+34600000001", "+34600000002", "+34600000003"
@@ -179,6 +183,32 @@ def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
         OptOutList.read(tmp_path / "latin.csv")
 
 
+@pytest.mark.parametrize("content", ["", "\ufeff", "\n \n"])
+def test_an_empty_file_is_an_error(tmp_path: Path, content: str) -> None:
+    """A file without any row may be the output of a command that failed; a header row alone is a list of nobody."""
+    with pytest.raises(ConfigurationError, match="is empty; a list without recipients has a header row, such as: to"):
+        OptOutList.read(file_of(tmp_path, content))
+    assert not OptOutList.read(file_of(tmp_path, "to\n"))
+
+
+def test_a_first_line_with_a_user_id_is_no_header_row(tmp_path: Path) -> None:
+    """A BSUID without digits on the first line is a recipient."""
+    opt_outs = OptOutList.read(file_of(tmp_path, "ES.abcdefgh\n"))
+    assert opt_outs.excludes(TextMessage(bsuid="ES.abcdefgh", text="Hi"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in folders")
+def test_a_pipe_is_read(tmp_path: Path) -> None:
+    """A list can come from a pipe, such as the output of a query in a shell."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # A daemon, because it waits for a reader.
+    writing = threading.Thread(target=pipe.write_text, args=(f"name,to\nAda,{ADA}\n",), daemon=True)
+    writing.start()
+    assert ADA in OptOutList.read(pipe)
+    writing.join()
+
+
 # --- a run ------------------------------------------------------------------------------------------------------------
 
 
@@ -213,6 +243,30 @@ async def test_an_opt_out_during_a_run_counts(tmp_path: Path) -> None:
         )
         report = await run
     assert (report.accepted, report.opted_out) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        (faults.respond(429, headers={"Retry-After": "0"}), Outcome.SKIPPED),
+        (faults.close_after_reading(), Outcome.UNKNOWN),
+    ],
+)
+async def test_an_opt_out_ends_the_retries_of_a_message(fault: Fault, outcome: Outcome) -> None:
+    """A recipient that is added while a message waits for a retry gets nothing; a message in doubt stays `UNKNOWN`."""
+    opt_outs = OptOutList()
+
+    def reply_stop(_: SandboxRequest) -> bool:
+        opt_outs.add(ADA)
+        return True
+
+    retry = RetryPolicy(wait_initial=0.0, resend_unknown=True)
+    async with Sandbox() as sandbox, CallbellClient(sandbox.token, base_url=sandbox.url, retry=retry) as callbell:
+        sandbox.inject(fault, when=reply_stop)
+        report = await callbell.send_many([text_to(ADA)], exclude=opt_outs)
+        assert len(sandbox.requests) == 1
+    assert report.results[0].outcome is outcome
+    assert isinstance(report.results[0].error, OptedOutError)
 
 
 async def test_a_message_in_doubt_stays_in_doubt(tmp_path: Path) -> None:

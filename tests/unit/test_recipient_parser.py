@@ -62,6 +62,16 @@ def test_a_value_that_is_no_number_of_the_region_is_refused(written: str, reason
     assert reason in caught.value.reason
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_number_that_can_be_read_in_two_ways_is_refused(strict: bool) -> None:
+    """A German mobile number that has lost its + looks like a landline of the region, and the message would reach somebody else."""
+    parse = RecipientParser("DE", strict=strict, landlines=True)
+    with pytest.raises(InvalidMessageError, match="with and without the country code 49; write it with") as caught:
+        parse("4915123456789")
+    assert caught.value.field == "to"
+    assert parse("+4915123456789") == parse("015123456789") == parse("15123456789") == "+4915123456789"
+
+
 @pytest.mark.parametrize(
     ("number", "reason"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -13,7 +13,19 @@ import aiohttp.web
 import pytest
 import trustme
 
-from callbell_async import CallbellClient, ConfigurationError, Journal, RetryPolicy, SignatureError, TransportError
+from callbell_async import (
+    CallbellClient,
+    ConfigurationError,
+    Journal,
+    JournalError,
+    MessageCreated,
+    RetryPolicy,
+    SignatureError,
+    TemplateMessage,
+    TransportError,
+    limits,
+)
+from callbell_async.limits import PostgresRateLimiter, RedisRateLimiter
 from callbell_async.sandbox import Fault, Sandbox, SandboxResponse
 from callbell_async.sandbox.exchange import response_head
 from callbell_async.sandbox.faults import (
@@ -197,6 +209,34 @@ async def test_a_failed_message_of_a_run_shows_no_secret_in_its_local_variables(
     assert_no_secrets_in_locals(result.error)
 
 
+RECEIVED = MessageCreated(key="4f0c", status="received", channel="whatsapp", sender=NUMBER)
+TEMPLATE = TemplateMessage(
+    to=NUMBER, template_uuid="d980fb66fd5043d3ace1aa06ba044342", optin_contact=True, values=[TEXT]
+)
+COMBINED: dict[str, Callable[[CallbellClient, Journal], Awaitable[object]]] = {
+    "send, journal": lambda callbell, journal: callbell.send(MESSAGE, journal=journal),
+    "reply": lambda callbell, _: callbell.reply(RECEIVED, text=TEXT),
+    "reply, journal": lambda callbell, journal: callbell.reply(RECEIVED, text=TEXT, journal=journal),
+    "the window": lambda callbell, _: callbell.send_in_window(MESSAGE, fallback=TEMPLATE),
+    "the message in the window": lambda callbell, journal: callbell.send_in_window(
+        MESSAGE, fallback=TEMPLATE, contact_uuid="c", journal=journal
+    ),
+    "a contact": lambda callbell, _: callbell.contacts.get_by_phone(NUMBER),
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+@pytest.mark.parametrize("call", COMBINED.values(), ids=COMBINED)
+async def test_a_failed_combined_call_shows_no_secret_in_its_local_variables(
+    scenario: Scenario, call: Callable[[CallbellClient, Journal], Awaitable[object]], tmp_path: Path
+) -> None:
+    """The same for a message with a journal, a reply, a message with a fallback, and the contact with a number."""
+    async with scenario() as callbell:
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - each scenario has its own, and other tests name it
+            await call(callbell, Journal(tmp_path / "messages.db"))
+    assert_no_secrets_in_locals(caught.value)
+
+
 async def test_a_cancelled_send_shows_no_secret_in_its_local_variables() -> None:
     """A send cut off by `asyncio.timeout`, by `cancel` or by closing its session shows no secret either."""
     async with local_callbell(no_response()) as server, client_for(server.url, max_connections=1) as callbell:
@@ -239,6 +279,13 @@ REFUSALS: dict[str, Callable[[], object]] = {
     "aiohttp: another argument": lambda: add_webhook_route(
         aiohttp.web.Application(), "/hook", print, secret=TOKEN, queue_size=0
     ),
+    "Redis: a parameter": lambda: RedisRateLimiter(f"redis://anna:{TOKEN}@127.0.0.1?socket_timeuot=1"),
+    "Redis: a value": lambda: RedisRateLimiter(f"redis://anna:{TOKEN}@127.0.0.1?socket_timeout=soon"),
+    "Redis: another argument": lambda: RedisRateLimiter(f"redis://anna:{TOKEN}@127.0.0.1", limit=0),
+    "PostgreSQL: a parameter": lambda: PostgresRateLimiter(f"postgresql://anna:{TOKEN}@127.0.0.1/db?timeuot=1"),
+    "a limiter: a wrong URL": lambda: limits.from_url(f"http://anna:{TOKEN}@127.0.0.1"),
+    "a journal: no name": lambda: Journal.connect(f"postgresql://anna:{TOKEN}@127.0.0.1/db"),
+    "a journal: a wrong URL": lambda: Journal.connect(f"postgresql://anna:@{TOKEN}@127.0.0.1/db?name=spring"),
     "a wrong signature": lambda: verify_signature(b"{}", f"t=1,v1={'0' * 64}", TOKEN),
     "a wrong tolerance": lambda: verify_signature(b"{}", None, TOKEN, tolerance=-1.0),
     "a wrong secret to sign with": lambda: sign(b"{}", f"'{TOKEN}'"),
@@ -247,7 +294,7 @@ REFUSALS: dict[str, Callable[[], object]] = {
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 def test_a_refused_argument_shows_no_secret_in_its_local_variables(refusal: Callable[[], object]) -> None:
-    """A token or a webhook secret is in no local variable when it, or another argument beside it, is refused."""
+    """A token, a webhook secret or a password is in no local variable when it, or another argument beside it, is refused."""
     with pytest.raises((ConfigurationError, SignatureError)) as caught:
         refusal()
     assert_no_secrets(caught.value)
@@ -268,6 +315,17 @@ def test_a_refused_argument_of_the_sandbox_shows_no_webhook_secret(refusal: Call
     """The sandbox's webhook secret is in no local variable when it, or another argument beside it, is refused."""
     with pytest.raises(ValueError, match=r"cats|contacts|webhook secret") as caught:
         refusal()
+    assert_no_secrets(caught.value)
+    assert_no_secrets_in_locals(caught.value)
+
+
+async def test_a_journal_that_is_not_reached_shows_no_password_in_its_local_variables() -> None:
+    """A password in the URL of PostgreSQL is not shown when the server can't be reached."""
+    with nobody_listening() as url:
+        address = url.removeprefix("http://")
+        journal = Journal.connect(f"postgresql://anna:{TOKEN}@{address}/db?name=spring")
+        with pytest.raises(JournalError, match="can't connect") as caught:
+            await journal.open()
     assert_no_secrets(caught.value)
     assert_no_secrets_in_locals(caught.value)
 

@@ -21,13 +21,15 @@ from callbell_async import (
     NotFoundError,
     Outcome,
     RetryPolicy,
+    SendReport,
+    SendRun,
     ServerError,
     TemplateMessage,
     TextMessage,
     WindowReceipt,
 )
 from callbell_async.sandbox import Fault, FaultRule, Sandbox, SandboxContact, SandboxRequest, faults
-from tests.support.calls import ONCE
+from tests.support.calls import ONCE, ticks, until
 
 NUMBER = "+31612345678"
 TEXT = TextMessage(to=NUMBER, text="Your parcel is here")
@@ -69,6 +71,11 @@ def is_send(request: SandboxRequest) -> bool:
 def refuse(sandbox: Sandbox, *refusals: Fault) -> FaultRule:
     """Let the next messages have these faults."""
     return sandbox.inject(*refusals, times=len(refusals), when=is_send)
+
+
+async def reported(run: SendRun) -> SendReport:
+    """Return the report of a run."""
+    return await run
 
 
 def closed_window(code: str | int = "131047") -> Fault:
@@ -312,6 +319,34 @@ async def test_concurrent_calls_send_one(callbell: CallbellClient, sandbox: Sand
     assert len(sandbox.messages) == 1
     assert {receipt.uuid for receipt in receipts} == {sandbox.messages[0].uuid}
     assert {receipt.is_fallback for receipt in receipts} == {kinds(sandbox) == ["template"]}
+
+
+async def test_a_message_that_was_sent_is_never_an_error(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal
+) -> None:
+    """If the client begins to close while the message is accepted, the call still returns its receipt."""
+    run_goes_on, responds = asyncio.Event(), asyncio.Event()
+    refuse(sandbox, faults.no_response(until=run_goes_on), faults.no_response(until=responds))
+    run = asyncio.create_task(reported(callbell.send_many([TextMessage(to="+31612345679", text="x")])))
+    await until(lambda: sum(map(is_send, sandbox.requests)) == 1)
+    sending = asyncio.create_task(callbell.send_in_window(TEXT, fallback=TEMPLATE, journal=journal))
+    await until(lambda: sum(map(is_send, sandbox.requests)) == 2)
+    # It waits for the run, and until then a call that is in flight is not ended.
+    closing = asyncio.create_task(callbell.close())
+    await ticks()
+    responds.set()
+    receipt = await sending
+    run_goes_on.set()
+    await asyncio.wait({run, closing})
+    assert receipt.uuid in {message.uuid for message in sandbox.messages}
+
+
+async def test_options_of_the_client_apply(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
+    """A client of `with_options` sends with its own retry policy, with a journal too."""
+    patient = callbell.with_options(retry=RetryPolicy(attempts=2, wait_initial=0.0))
+    refuse(sandbox, faults.respond(429, headers={"Retry-After": "0"}))
+    receipt = await patient.send_in_window(TEXT, fallback=TEMPLATE, journal=journal)
+    assert receipt.uuid == sandbox.messages[0].uuid
 
 
 async def test_the_key_may_be_on_either(callbell: CallbellClient, sandbox: Sandbox, journal: Journal) -> None:
