@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import callbell_async
-from callbell_async import CallbellClient, Journal, Observer, TextMessage
+from callbell_async import CallbellClient, CallInfo, Journal, Observer, Outcome, TextMessage
 from callbell_async.sandbox import Sandbox, SandboxThread
 from tests.support.observers import RecordingObserver
 
@@ -87,7 +87,7 @@ class OutcomeCounter(Observer):
 
     calls = 0
 
-    def call_ended(self, *arguments: Any) -> None:
+    def call_ended(self, call: CallInfo, outcome: Outcome, attempts: int, error: str | None) -> None:
         """Count the call."""
         self.calls += 1
 
