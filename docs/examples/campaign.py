@@ -16,7 +16,10 @@ from callbell_async import CallbellClient, InvalidMessageError, Journal, Outcome
 def messages(file: Path) -> Iterator[TextMessage | InvalidMessageError]:
     """Yield the message of each row, or the error in its place; the other rows are sent."""
     with file.open(encoding="utf-8-sig", newline="") as rows:
-        for row in csv.DictReader(rows):
+        table = csv.DictReader(rows)
+        if missing := {"phone", "name"}.difference(table.fieldnames or ()):
+            sys.exit(f"{file}: there is no column {', '.join(sorted(missing))}")
+        for row in table:
             try:
                 yield TextMessage(to=row["phone"], text=f"Dear {row['name']}, our spring sale begins today.")
             except InvalidMessageError as error:

@@ -150,6 +150,16 @@ def test_the_campaign_script(
         assert len(sandbox.messages) == 2
 
 
+def test_the_campaign_script_names_a_missing_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file without a column that the script needs ends it before anything is sent, with one line."""
+    file = tmp_path / "recipients.csv"
+    file.write_text("phon,name\n+34600000001,Ada\n")
+    monkeypatch.setenv("CALLBELL_TOKEN", "test")
+    monkeypatch.setattr(sys, "argv", ["campaign.py", str(file), "--journal", str(tmp_path / "campaign.db")])
+    with pytest.raises(SystemExit, match=r"recipients\.csv: there is no column phone$"):
+        load("campaign").main()
+
+
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.name)
 def test_each_page_shows_its_application(file: Path) -> None:
     """The page of an application quotes the file as it is, links it, and names its test."""
