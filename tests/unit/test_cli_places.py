@@ -11,6 +11,7 @@ from callbell_async.cli.exit_codes import DONE, WRONG_USE
 from callbell_async.cli.places import JournalPlace, RateLimiterPlace
 from callbell_async.cli.results import Rest, explain_rest
 from callbell_async.limits import PostgresRateLimiter, RedisRateLimiter, SharedRateLimiter
+from callbell_async.redaction import is_secret_parameter
 from tests.support.command_line import run
 
 PASSWORD = "s3cretpass"
@@ -23,7 +24,6 @@ PASSWORD = "s3cretpass"
         (f"rediss://anna:{PASSWORD}@redis/0?name=b", "rediss://anna@redis/0?name=b", "b", RedisRateLimiter),
         (f"redis://:{PASSWORD}@redis", "redis://redis", "callbell", RedisRateLimiter),
         (f"redis://redis/0?password={PASSWORD}", "redis://redis/0", "callbell", RedisRateLimiter),
-        (f"rediss://redis/0?ssl_password={PASSWORD}", "rediss://redis/0", "callbell", RedisRateLimiter),
         (f"redis://redis/0?p%61ssword={PASSWORD}", "redis://redis/0", "callbell", RedisRateLimiter),
         ("unix:///run/redis.sock?db=1&name=b", "unix:///run/redis.sock?db=1&name=b", "b", RedisRateLimiter),
         (f"postgresql://anna:{PASSWORD}@db/shop?name=b", "postgresql://anna@db/shop?name=b", "b", PostgresRateLimiter),
@@ -36,6 +36,18 @@ def test_a_place_hides_its_password(url: str, label: str, name: str, kind: type[
     assert (str(place), place.name) == (label, name)
     assert PASSWORD not in repr(place)
     assert isinstance(place.limiter(300), kind)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "is_secret"),
+    [
+        *((name, True) for name in ("password", "ssl_password", "sslpassword", "p%61ssword", "oauth_client_secret")),
+        *((name, False) for name in ("db", "name", "user", "client_name", "sslmode")),
+    ],
+)
+def test_a_password_has_many_names(parameter: str, is_secret: bool) -> None:
+    """The passwords and secrets of both engines, of any version and notation, are not shown; other parameters are."""
+    assert is_secret_parameter(parameter) is is_secret
 
 
 @pytest.mark.parametrize(
