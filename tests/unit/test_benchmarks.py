@@ -69,9 +69,10 @@ def test_a_spread_has_median_quartiles_and_error() -> None:
     assert spread.text(1) == "50.5 ±10.0"
 
 
-@given(st.lists(st.floats(0.1, 1e6), min_size=2))
-def test_an_outlier_does_not_move_the_median(values: list[float]) -> None:
+@given(st.lists(st.integers(1, 10**9), min_size=2))
+def test_the_quartiles_are_in_order(values: list[int]) -> None:
     """The median and the quartiles are within the values and in order, whatever the values are."""
+    # Quarters of whole numbers are exact, so nothing is rounded.
     spread = Spread.of(values)
     assert min(values) <= spread.low <= spread.median <= spread.high <= max(values)
 

@@ -353,8 +353,8 @@ async def test_no_request_is_refused_on_loopback(delay: tuple[float, float]) -> 
     """700 messages to a server that refuses the 301st in any second: no 429 under the paced rule on a quick network."""
     async with (
         StrictServer(limit=300, delay=delay, seed=7) as server,
-        # A busy machine delays requests by more than a wired network does.
-        CallbellClient("token", base_url=server.base_url, rate_limit=WindowRateLimiter(300, jitter=1.0)) as callbell,
+        # A busy machine may stop the test for a second between a request and its arrival.
+        CallbellClient("token", base_url=server.base_url, rate_limit=WindowRateLimiter(300, jitter=10.0)) as callbell,
     ):
         report = await callbell.send_many(texts(700), concurrency=100)
         assert report.accepted == 700
