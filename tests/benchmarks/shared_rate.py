@@ -85,6 +85,8 @@ def send(
         rate_processes(limiter, server.base_url, messages, *extra, concurrency=max(50, 400 // busy)) as processes,
     ):
         for process in processes:
+            process.wait_until_ready()
+        for process in processes:
             process.begin()
         if fault is not None:
             fault(processes)

@@ -9,7 +9,7 @@ import secrets
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
@@ -139,10 +139,11 @@ async def begin(service: Service, name: str) -> str:
 
 @asynccontextmanager
 async def sending(address: str, base_url: str, messages: list[int], *extra: str) -> AsyncIterator[list[RateProcess]]:
-    """Processes that send; their start waits in a thread, because the server is on this loop."""
-    with ExitStack() as stack:
-        context = rate_processes(address, base_url, messages, *extra)
-        processes = await asyncio.to_thread(stack.enter_context, context)
+    """Processes that send."""
+    # A thread waits for them, because the server is on this loop. Their end also ends the thread.
+    with rate_processes(address, base_url, messages, *extra) as processes:
+        for process in processes:
+            await asyncio.to_thread(process.wait_until_ready)
         for process in processes:
             process.begin()
         yield processes

@@ -62,7 +62,7 @@ class RateProcess:
 def rate_processes(
     limiter: str, base_url: str, messages: Sequence[int], *extra: str, concurrency: int = 100
 ) -> Iterator[list[RateProcess]]:
-    """One process for each number of messages, all ready to begin."""
+    """Start one process for each number of messages, and end them with the block; they are ready after `wait_until_ready`."""
     processes: list[RateProcess] = []
     try:
         for name, count in enumerate(messages):
@@ -78,8 +78,6 @@ def rate_processes(
                     ]
                 )
             )
-        for process in processes:
-            process.wait_until_ready()
         yield processes
     finally:
         for process in processes:
