@@ -267,21 +267,24 @@ async def test_a_backup_in_the_process_keeps_the_lock(path: Path) -> None:
 async def test_a_forked_process_does_not_keep_the_lock(path: Path) -> None:
     """A child process that outlives the program does not hold the program's journal."""
     gate, opener = os.pipe()
-    async with Journal(path):
-        child = os.fork()
-        if not child:
-            try:
-                os.read(gate, 1)
-            finally:
-                os._exit(0)
+    child = None
     try:
+        async with Journal(path):
+            child = os.fork()
+            if not child:
+                try:
+                    # The child ends when the program closes the pipe, or ends itself.
+                    os.close(opener)
+                    os.read(gate, 1)
+                finally:
+                    os._exit(0)
         async with Journal(path):
             pass
     finally:
-        os.write(opener, b"!")
-        os.waitpid(child, 0)  # noqa: ASYNC222 - the child ends at once
-        os.close(gate)
         os.close(opener)
+        if child is not None:
+            os.waitpid(child, 0)  # noqa: ASYNC222 - the child ends at once
+        os.close(gate)
 
 
 # --- the clock --------------------------------------------------------------------------------------------------------
