@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -38,6 +39,9 @@ AT_ONCE = RetryPolicy(wait_initial=0.0)
 
 ONCE = RetryPolicy(attempts=1)
 
+PATIENCE = 240.0
+"""The number of seconds that `until` waits, less than the time limit of a test."""
+
 
 def client_for(url: str, **options: Any) -> CallbellClient:
     """Return a client without a rate limit and without waits between attempts, unless `options` set them."""
@@ -67,8 +71,11 @@ def nobody_listening() -> Iterator[str]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Run the event loop until `condition` holds, or until the test's time limit."""
-    while not condition():  # noqa: ASYNC110 - it waits for what other tasks and the kernel do, whatever that is
+    """Run the event loop until `condition` holds; fail after `PATIENCE` seconds."""
+    # The time limit of pytest is an exception in any task, which may take it for an error of its own.
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "the condition is still false"
         await asyncio.sleep(0)
 
 
