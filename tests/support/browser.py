@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import pytest
+from tests.support.services import need_package, skip_or_fail
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -34,26 +33,22 @@ OPTIONS = (
 )
 
 
-def _skip(reason: str) -> None:
-    if os.environ.get("CALLBELL_REQUIRE_SERVICES") == "1":
-        pytest.fail(f"CALLBELL_REQUIRE_SERVICES=1, but {reason}")
-    pytest.skip(reason)
-
-
 @contextmanager
 def browser() -> Iterator[Chrome]:
     """Start Chromium with an empty profile, and end it with the block; skip the test where there is none."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
-        _skip("chromium and chromedriver are not installed (Debian: chromium chromium-driver)")
-    selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    options = selenium.ChromeOptions()
+        skip_or_fail("chromium and chromedriver are not installed (Debian: chromium chromium-driver)")
+    need_package("selenium")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
     options.binary_location = chromium
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         for option in (*OPTIONS, f"--user-data-dir={profile}"):
             options.add_argument(option)
-        started: Chrome = selenium.Chrome(options, selenium.ChromeService(driver))
+        started: Chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
         try:
             yield started
         finally:

