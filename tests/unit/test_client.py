@@ -22,10 +22,9 @@ from callbell_async import (
     TextMessage,
 )
 from callbell_async.sandbox import Sandbox, faults
-from tests.support.calls import ticks, until
+from tests.support.calls import TOKEN, ticks, until
 from tests.support.clock import current_loop
 
-TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
 HELLO = TextMessage(to="+31612345678", text="Hello!")
 
 

@@ -18,8 +18,8 @@ from callbell_async import (
     TextMessage,
 )
 from callbell_async.sandbox import Sandbox
+from tests.support.calls import TOKEN
 
-TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
 HELLO = TextMessage(to="+31612345678", text="Hello!")
 
 
