@@ -82,15 +82,11 @@ class RequestPipeline:
         """Return a pipeline that shares the pool and the state; `retry=None` keeps the policy."""
         if timeout is UNSET:
             timeout = self._transport.timeout
-        if observers is None or self.observers is None:
-            observers = observers or self.observers
-        else:
-            observers = self.observers.plus(observers)
         return RequestPipeline(
             self._transport.derive(timeout=timeout, headers=headers),
             retry=retry or self._retry,
             rate_limit=None,
-            observers=observers,
+            observers=observers if self.observers is None else self.observers.plus(observers),
             base_url=self._base_url,
             shared=self._shared,
         )
