@@ -150,7 +150,7 @@ class SerialThread(Executor):
 def _run_calls(calls: SimpleQueue[Callable[[], None] | None]) -> None:
     while (call := calls.get()) is not None:
         call()
-        # Not while the next one is waited for: it holds its result.
+        # Before the wait for the next one, because the call holds its result.
         del call
 
 

@@ -192,6 +192,10 @@ class HandOffError(CallbellError):
         self.outcome = next(outcome for outcome in self.steps.values() if outcome is not Outcome.ACCEPTED)
 
 
+EXPIRED = frozenset({403, 404, 410})
+"""The statuses of a link that has expired, or of a file that was removed."""
+
+
 class DownloadError(CallbellError):
     """A file can't be downloaded; nothing of it was saved. Remedy: the text names the cause. If `expired`, no further attempt helps.
 
@@ -208,7 +212,7 @@ class DownloadError(CallbellError):
     @property
     def expired(self) -> bool:
         """Whether the link has expired, or the file was removed (status 403, 404 or 410)."""
-        return self.status in (403, 404, 410)
+        return self.status in EXPIRED
 
 
 class StatusTimeoutError(CallbellError, TimeoutError):

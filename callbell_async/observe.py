@@ -214,8 +214,8 @@ class Observer:
     message's key, which may be derived from personal data.
 
     The moments of a call have this order: `call_started`, then for each attempt `waiting_started` and `waiting_ended` if it has to
-    wait for its slot, `attempt_started`, `attempt_ended`, and after a failure perhaps `client_paused` and `retry_scheduled`; at last
-    `call_ended`. Each start has its end, also when the call is cancelled.
+    wait for its slot, `attempt_started`, `attempt_ended`, and after a failure perhaps `client_paused` and `retry_scheduled`;
+    finally `call_ended`. Each start has its end, also when the call is cancelled.
     """
 
     def call_started(self, call: CallInfo) -> None:

@@ -40,9 +40,10 @@ _BATCH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 
 
 class _Attempt(NamedTuple):
-    """The span of an attempt, and the token of the context in which it is the current span."""
+    """The span of an attempt, the attributes that its metric has as well, and the token of the context in which it is current."""
 
     span: Span
+    attributes: dict[str, Any]
     token: Any
 
 
@@ -144,7 +145,8 @@ class OpenTelemetryObserver(Observer):
 
         Takes the same arguments as `Observer.attempt_started` does.
         """
-        attributes = {**_request_attributes(call), "url.full": call.base_url + call.path}
+        shared = _request_attributes(call)
+        attributes = {**shared, "url.full": call.base_url + call.path}
         if number > 1:
             attributes["http.request.resend_count"] = number - 1
             self._retries.add(1)
@@ -157,7 +159,7 @@ class OpenTelemetryObserver(Observer):
             kind=SpanKind.CLIENT,
             attributes=attributes,
         )
-        self._attempts[call] = _Attempt(span, context.attach(trace.set_span_in_context(span)))
+        self._attempts[call] = _Attempt(span, shared, context.attach(trace.set_span_in_context(span)))
         self._in_flight.add(1)
 
     def attempt_ended(self, call: CallInfo, attempt: AttemptInfo, seconds: float) -> None:
@@ -175,10 +177,8 @@ class OpenTelemetryObserver(Observer):
             results["http.response.status_code"] = attempt.status
         if attempt.error is not None:
             results["error.type"] = attempt.error if attempt.status is None else str(attempt.status)
-        self._durations.record(seconds, {**_request_attributes(call), **results})
-        span = started.span
-        span.set_attributes({**results, "callbell.outcome": attempt.outcome.value})
-        _end(span, attempt.error)
+        self._durations.record(seconds, {**started.attributes, **results})
+        _end(started.span, attempt.error, {"callbell.outcome": attempt.outcome.value, **results})
 
     def retry_scheduled(self, call: CallInfo, attempt: int, wait: float) -> None:
         """Add an event to the span of the call.
@@ -204,10 +204,7 @@ class OpenTelemetryObserver(Observer):
             self._messages.add(1, {"callbell.outcome": outcome.value})
         if (span := self._calls.pop(call, None)) is None:
             return
-        span.set_attributes({"callbell.outcome": outcome.value, "callbell.attempts": attempts})
-        if error is not None:
-            span.set_attribute("error.type", error)
-        _end(span, error)
+        _end(span, error, {"callbell.outcome": outcome.value, "callbell.attempts": attempts})
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
@@ -259,12 +256,8 @@ class OpenTelemetryObserver(Observer):
         """
         if (span := self._runs.pop(run, None)) is None:
             return
-        for outcome in Outcome:
-            span.set_attribute(f"callbell.run.{outcome.value}", getattr(summary, outcome.value))
-        span.set_attribute("callbell.run.duplicates", summary.duplicates)
-        if summary.error is not None:
-            span.set_attribute("error.type", summary.error)
-        _end(span, summary.error)
+        numbers = {f"callbell.run.{outcome.value}": getattr(summary, outcome.value) for outcome in Outcome}
+        _end(span, summary.error, {**numbers, "callbell.run.duplicates": summary.duplicates})
 
     # --- journals and webhooks ----------------------------------------------------------------------------------------
 
@@ -301,11 +294,8 @@ class OpenTelemetryObserver(Observer):
         """
         result = "handled" if error is None else "failed"
         self._webhook_events.add(1, {"callbell.webhook.result": result, "callbell.event.type": event.type})
-        if (span := self._events.pop(event, None)) is None:
-            return
-        if error is not None:
-            span.set_attribute("error.type", error)
-        _end(span, error)
+        if (span := self._events.pop(event, None)) is not None:
+            _end(span, error, {})
 
 
 def url_filter(url: URL) -> str:
@@ -333,7 +323,10 @@ def _request_attributes(call: CallInfo) -> dict[str, Any]:
     }
 
 
-def _end(span: Span, error: str | None) -> None:
+def _end(span: Span, error: str | None, attributes: dict[str, Any]) -> None:
+    """End a span; `error.type` is the error, unless the attributes have another one."""
     if error is not None:
+        attributes = {"error.type": error, **attributes}
         span.set_status(Status(StatusCode.ERROR, error))
+    span.set_attributes(attributes)
     span.end()

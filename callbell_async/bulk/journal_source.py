@@ -51,7 +51,7 @@ class JournalSource:
     that messages which wait for the rate limiter hold the others back.
 
     Attributes:
-        ahead: Counts the messages that are claimed, or found to be duplicates, and have neither started nor a result.
+        ahead: Counts the items that are claimed, or need no claim, and have neither started nor a result.
     """
 
     def __init__(self, source: MessageSource, journal: Journal) -> None:

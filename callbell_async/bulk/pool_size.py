@@ -29,7 +29,7 @@ def worker_range(
     """Return the number of workers at the start of a run, and the most workers.
 
     More workers than connections would hold slots while they wait for one. Without a rate limiter nothing shows how many
-    requests the server can take.
+    requests the server can take. An empty input has one worker, which finds its end.
 
     Args:
         concurrency: The number that the caller sets, if any.
@@ -41,7 +41,7 @@ def worker_range(
     if concurrency is not None:
         first = most = concurrency
         connections = math.inf
-    bound = min(connections, math.inf if messages is None else messages)
+    bound = min(connections, math.inf if messages is None else max(1, messages))
     return int(min(first, bound)), int(min(most, bound))
 
 
@@ -98,7 +98,7 @@ class PoolGrowth:
         self._idle.on_mark = self._wait if self._workers < self._most else None
 
     def _wait(self) -> None:
-        """The last idle worker has started a call: look in a while whether all of them are busy still."""
+        """The last idle worker has started a call: check after `LOOK_AFTER` whether all of them are still busy."""
         self._idle.on_mark = None
         self._timer = asyncio.get_running_loop().call_later(LOOK_AFTER, self._look, self._results())
 

@@ -62,27 +62,15 @@ class RunWatch:
         if self._has_ended:
             return
         self._has_ended = True
+        numbers = {outcome.value: counts.get(outcome.value, 0) for outcome in Outcome}
         summary = RunSummary(
-            **{outcome.value: counts.get(outcome.value, 0) for outcome in Outcome},
-            duplicates=duplicates,
-            seconds=seconds,
-            error=None if error is None else type(error).__name__,
+            **numbers, duplicates=duplicates, seconds=seconds, error=None if error is None else type(error).__name__
         )
         _log.info(
             "a run of send_many ended after %.3f s: %d accepted, %d rejected, %d never sent, %d unknown, %d skipped",
-            summary.seconds,
-            summary.accepted,
-            summary.rejected,
-            summary.never_sent,
-            summary.unknown,
-            summary.skipped,
-            extra={
-                "callbell.accepted": summary.accepted,
-                "callbell.rejected": summary.rejected,
-                "callbell.never_sent": summary.never_sent,
-                "callbell.unknown": summary.unknown,
-                "callbell.skipped": summary.skipped,
-            },
+            seconds,
+            *numbers.values(),
+            extra={f"callbell.{outcome}": number for outcome, number in numbers.items()},
         )
         self._notify("run_ended", summary)
 

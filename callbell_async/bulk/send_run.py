@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Collection,
-    Generator,
-    Iterable,
-    Sized,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Generator, Iterable
 from typing import Any
 
 from callbell_async.arguments import check_count, check_seconds
@@ -83,10 +74,10 @@ class SendRun:
             raise ConfigurationError(
                 f'journal: must be a Journal, such as Journal("spring.db"), not {type(journal).__name__}'
             )
-        length = len(messages) if isinstance(messages, Sized) else None
-        self._watch = RunWatch(messages=length, has_journal=journal is not None)
+        source = MessageSource(messages)
+        self._watch = RunWatch(messages=source.length, has_journal=journal is not None)
         self._pool = WorkerPool(
-            MessageSource(messages),
+            source,
             journal=journal,
             concurrency=concurrency,
             on_result=on_result,

@@ -26,7 +26,7 @@ class MessageSource:
 
     Attributes:
         immediate: Whether `get_nowait` and `read_into` read the input; otherwise `get` does.
-        size_hint: The number of messages, but at least 1; `None` for an input without a length.
+        length: The number of messages; `None` for an input without a length.
         stopped: Whether the source returns no further message.
     """
 
@@ -38,8 +38,7 @@ class MessageSource:
         self._sync = enumerate(messages) if isinstance(messages, Iterable) else None
         self._async = aiter(messages) if isinstance(messages, AsyncIterable) and self._sync is None else None
         self.immediate = self._sync is not None
-        self._sized = isinstance(messages, Sized)
-        self.size_hint = max(1, len(messages)) if isinstance(messages, Sized) else None
+        self.length = len(messages) if isinstance(messages, Sized) else None
         self.stopped = False
         self._read = 0
         # An async iterator must not be asked for two items at once.
@@ -98,7 +97,7 @@ class MessageSource:
 
     def remaining(self) -> Iterable[tuple[int, Item]]:
         """Read the messages that no worker got, if the input has a length: another input may have no end."""
-        while self._sized and self._sync is not None:
+        while self.length is not None and self._sync is not None:
             try:
                 numbered = next(self._sync, None)
             except Exception:

@@ -146,7 +146,7 @@ class WorkerPool:
         self._growth.start(
             *worker_range(
                 self._concurrency,
-                messages=self._input.size_hint,
+                messages=self._input.length,
                 connections=pipeline.max_connections,
                 has_rate_limit=pipeline.has_rate_limit,
             )

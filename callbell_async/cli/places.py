@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import attrs
@@ -63,36 +64,15 @@ class JournalPlace:
 
     def part(self, file: Path) -> str | None:
         """Return the part of the journal that a path names, such as "is the journal"; `None` if it names none."""
-        return None if self.path is None else _part_of_journal(file, self.path)
+        from callbell_async.journal.files import SIDE_FILES, beside
 
-
-class _JournalType(click.ParamType[JournalPlace]):
-    """The path of a file, or a URL of PostgreSQL."""
-
-    name = "journal"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> JournalPlace:
-        """Return the place; a wrong URL is a usage error that does not quote it."""
-        if isinstance(value, JournalPlace):
-            return value
-        try:
-            return JournalPlace.of(value)
-        except ConfigurationError as error:
-            self.fail(str(error), param, ctx)
-
-
-def _part_of_journal(path: Path, journal: Path) -> str | None:
-    """Return the part of a journal that a path names, such as "is the journal"; `None` if it names none."""
-    from callbell_async.journal.files import SIDE_FILES, beside
-
-    if are_same(path, journal):
-        return "is the journal"
-    if any(are_same(path, beside(journal, end)) for end in SIDE_FILES):
-        return f"belongs to the journal {journal}"
-    return None
-
-
-JOURNAL = _JournalType()
+        if self.path is None:
+            return None
+        if are_same(file, self.path):
+            return "is the journal"
+        if any(are_same(file, beside(self.path, end)) for end in SIDE_FILES):
+            return f"belongs to the journal {self.path}"
+        return None
 
 
 @attrs.frozen
@@ -150,19 +130,23 @@ def _joined(scheme: str, netloc: str, path: str, pairs: list[str]) -> str:
     return f"{scheme}://{netloc}{path}{'?' if pairs else ''}{'&'.join(pairs)}"
 
 
-class _RateLimiterType(click.ParamType[RateLimiterPlace]):
-    """A URL of Redis or PostgreSQL."""
+P = TypeVar("P")
 
-    name = "rate limiter"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> RateLimiterPlace:
+class _PlaceType(click.ParamType[P]):
+    """A journal's file or URL, or the URL of a rate limiter."""
+
+    def __init__(self, name: str, read: Callable[[str], P]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> P:
         """Return the place; a wrong URL is a usage error that does not quote it."""
-        if isinstance(value, RateLimiterPlace):
-            return value
         try:
-            return RateLimiterPlace.of(value)
+            return self._read(value)
         except ConfigurationError as error:
             self.fail(str(error), param, ctx)
 
 
-RATE_LIMITER = _RateLimiterType()
+JOURNAL = _PlaceType("journal", JournalPlace.of)
+RATE_LIMITER = _PlaceType("rate limiter", RateLimiterPlace.of)

@@ -24,6 +24,7 @@ __all__ = [
     "explain_no_rows",
     "explain_rest",
     "explain_withheld",
+    "opted_out_row",
     "row_result",
     "unsendable_row",
     "write_counts",

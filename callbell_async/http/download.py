@@ -15,7 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from callbell_async.asyncio_tools import wait_uncancelled
-from callbell_async.errors import ConfigurationError, DownloadError, Outcome
+from callbell_async.errors import EXPIRED, ConfigurationError, DownloadError, Outcome
 from callbell_async.http.failures import classify
 from callbell_async.http.inflate import PIECE, Inflater
 from callbell_async.http.options import MAX_HEADER, MAX_HEADERS, default_user_agent
@@ -250,7 +250,7 @@ def _checked_response(response: aiohttp.ClientResponse) -> aiohttp.ClientRespons
     if status == 200:
         return response
     response.close()
-    if status in (403, 404, 410):
+    if status in EXPIRED:
         raise DownloadError(
             f"the link has expired, or the file was removed (status {status}); download attachments within 10 minutes of their event",
             status=status,

@@ -30,7 +30,7 @@ from callbell_async.http.transport import Transport
 from callbell_async.limits.base import RateLimiter, TrackedSlot
 from callbell_async.logs import area_logger
 from callbell_async.models.unset import UNSET, Unset
-from callbell_async.observe import AttemptInfo, CallInfo, RequestInfo, new_call_info
+from callbell_async.observe import AttemptInfo, CallInfo, new_call_info
 
 __all__ = ["ClientLife", "PipelineHandle", "RequestPipeline"]
 
@@ -68,8 +68,6 @@ class RequestPipeline:
         self._shared = SharedState(rate_limit) if shared is None else shared
         self._rate_limit = self._shared.rate_limit
         self._base_url = base_url
-        # Nearly every call makes the same request.
-        self._last_request = RequestInfo("", "", "", base_url)
         self.observers = observers
         self._call_observers = observers if observers is not None and observers.see_calls else None
 
@@ -84,15 +82,11 @@ class RequestPipeline:
         """Return a pipeline that shares the pool and the state; `retry=None` keeps the policy."""
         if timeout is UNSET:
             timeout = self._transport.timeout
-        if observers is None or self.observers is None:
-            observers = observers or self.observers
-        else:
-            observers = self.observers.plus(observers)
         return RequestPipeline(
             self._transport.derive(timeout=timeout, headers=headers),
             retry=retry or self._retry,
             rate_limit=None,
-            observers=observers,
+            observers=observers if self.observers is None else self.observers.plus(observers),
             base_url=self._base_url,
             shared=self._shared,
         )
@@ -137,9 +131,7 @@ class RequestPipeline:
         logs = _log.isEnabledFor(logging.DEBUG)
         observers = self._call_observers
         if logs or observers is not None:
-            request = self._last_request
-            if request.path != call.request.path or request.method != call.request.method:
-                request = self._last_request = request_info(call.request.method, call.request.path, self._base_url)
+            request = request_info(call.request.method, call.request.path, self._base_url)
             call.info = info = new_call_info(request, None if gate is None else gate.run, call.index)
             if observers is not None and observers.see_call_start:
                 observers.call_started(info)

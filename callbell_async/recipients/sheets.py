@@ -23,8 +23,12 @@ def is_spreadsheet(path: Path) -> bool:
     """Return whether a file begins as spreadsheets and zip files do; a pipe does not, because it can be read only once."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        return file.read(4) in SPREADSHEET_STARTS
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in SPREADSHEET_STARTS
+    except OSError:
+        # The reader of its text raises the same error, as one for the user.
+        return False
 
 
 class Sheet:

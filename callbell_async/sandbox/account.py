@@ -87,7 +87,8 @@ class SandboxAccount:
         webhook: The webhook; `None` without one.
         webhook_events: The last 10,000 attempts to deliver an event, the newest first.
         on_event: Called with each event's name and the record it is about; a running sandbox sets it.
-        revision: A number that grows with each change of the account that the account makes itself.
+        revision: A number that grows with each event, request, fault and move of the clock, but not when a test sets an attribute of a
+            record.
         contacts_have_cursors: Whether `meta` of the list of contacts has `next` (default true).
         history_has_meta: Whether a contact's history has `meta`: true (default) as the service, false as its documentation.
         contact_in_list: Whether `GET` and `PATCH /contacts/:uuid` return a list of one: false (default) as the service, true as its

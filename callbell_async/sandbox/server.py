@@ -355,7 +355,7 @@ class Sandbox(Assertions):
         if request.method == "GET":
             if request.path == f"{PREFIX}changes":
                 return await stream_changes(http, lambda: self.account.revision, SECURITY_HEADERS)
-            if page := inbox_file(f"{request.path}/" if f"{request.path}/" == PREFIX else request.path):
+            if page := inbox_file(request.path):
                 return http_response(page, SECURITY_HEADERS)
         refused = await read_body(http, request)
         response = refused or await control(self, request)

@@ -325,30 +325,26 @@ class WebhookReceiver:
         """Return the response to an event, or a future of it if it depends on the handler."""
         now = asyncio.get_running_loop().time()
         in_flight = self._in_flight.get(event.key)
-        if in_flight is not None:
+        if in_flight is not None or self._seen.holds(event.key, now):
             self._duplicates += 1
             self._watch_refusal("duplicate", OK)
-        elif self._seen.holds(event.key, now):
-            self._duplicates += 1
-            self._watch_refusal("duplicate", OK)
-            return OK
+            return OK if in_flight is None else in_flight
+        has_room = self._queue.has_room(size)
+        if has_room or self.pending:
+            # Also without room: a handler that runs may wait for the status in this event.
+            self._notify_observers(event)
+        if not has_room:
+            self._unavailable += 1
+            self._watch_refusal("unavailable", UNAVAILABLE)
+            return UNAVAILABLE
+        if self._responds_after_handler:
+            in_flight = self._in_flight[event.key] = asyncio.get_running_loop().create_future()
         else:
-            has_room = self._queue.has_room(size)
-            if has_room or self.pending:
-                # Also without room: a handler that runs may wait for the status in this event.
-                self._notify_observers(event)
-            if not has_room:
-                self._unavailable += 1
-                self._watch_refusal("unavailable", UNAVAILABLE)
-                return UNAVAILABLE
-            if self._responds_after_handler:
-                in_flight = self._in_flight[event.key] = asyncio.get_running_loop().create_future()
-            else:
-                self._seen.add(event.key, now)
-            if self._watchers is not None:
-                info, _ = self._watched[id(event)] = EventInfo(type(event).__name__), now
-                self._watchers.notify("event_received", info)
-            self._queue.put(event, size)
+            self._seen.add(event.key, now)
+        if self._watchers is not None:
+            info, _ = self._watched[id(event)] = EventInfo(type(event).__name__), now
+            self._watchers.notify("event_received", info)
+        self._queue.put(event, size)
         return OK if in_flight is None else in_flight
 
     def _notify_observers(self, event: Event) -> None:

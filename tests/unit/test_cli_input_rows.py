@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -266,6 +268,19 @@ def test_a_pipe_is_read_once_and_not_counted(tmp_path: Path) -> None:
     assert [row.cells["name"] for row in rows.rows()] == ["Ada", "Grace"]
     writer.join()
     assert list(rows.rows()) == []
+
+
+def test_a_file_without_permission_is_an_error_of_the_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that the user may not read is reported with its name and the reason."""
+
+    def refuse(self: Path, *arguments: object, **options: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    path = tmp_path / "people.csv"
+    path.write_text("to\n+31612345678\n")
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ConfigurationError, match=r"people\.csv: can't be read \(Permission denied\)"):
+        list(RowFile(path).rows())
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:

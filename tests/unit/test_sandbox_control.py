@@ -308,6 +308,13 @@ async def test_every_file_of_the_inbox_is_served(sandbox: Sandbox) -> None:
                 assert response.status == 404
 
 
+async def test_the_inbox_is_found_without_the_slash_at_the_end(sandbox: Sandbox) -> None:
+    """The address without the last `/` leads to the page, so that a browser finds its other files."""
+    address = sandbox.inbox_url
+    async with aiohttp.ClientSession() as session, session.get(address.removesuffix("/")) as response:
+        assert (response.status, str(response.url)) == (200, address)
+
+
 async def test_the_inbox_has_a_strict_policy(sandbox: Sandbox) -> None:
     """The page and the API forbid scripts of others, frames and guesses of the type."""
     async with aiohttp.ClientSession() as session:

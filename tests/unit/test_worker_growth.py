@@ -128,6 +128,7 @@ async def test_the_pool_of_connections_is_an_upper_bound(max_connections: int, m
         (None, None, math.inf, False, (50, 50)),
         (None, 10, math.inf, True, (10, 10)),
         (None, 120, math.inf, True, (50, 120)),
+        (None, 0, math.inf, True, (1, 1)),
         (None, None, 20, True, (20, 20)),
         (None, None, 100, False, (50, 50)),
         (7, None, math.inf, True, (7, 7)),

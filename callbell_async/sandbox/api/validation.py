@@ -80,6 +80,27 @@ def flag(value: Any) -> str | None:
     return None if isinstance(value, bool) else "must be true or false"
 
 
+def number(least: float, most: float) -> Rule:
+    """Return a rule that accepts numbers in this range; JSON's true is not a number."""
+
+    def rule(value: Any) -> str | None:
+        valid = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+        return None if valid else f"must be a number from {least:.16g} to {most:.16g}"
+
+    return rule
+
+
+def whole_number(least: int, most: int | None = None) -> Rule:
+    """Return a rule that accepts whole numbers in this range; `most` is `None` for no limit."""
+    range_ = f"from {least}" if most is None else f"from {least} to {most}"
+
+    def rule(value: Any) -> str | None:
+        valid = isinstance(value, int) and not isinstance(value, bool) and least <= value
+        return None if valid and (most is None or value <= most) else f"must be a whole number {range_}"
+
+    return rule
+
+
 def strings(value: Any) -> str | None:
     """Accept a list of strings."""
     valid = isinstance(value, list) and all(isinstance(item, str) for item in value)

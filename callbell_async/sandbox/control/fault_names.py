@@ -7,23 +7,26 @@ from typing import Any, Literal
 
 import attrs
 
+from callbell_async.models.validation import is_same_recipient
 from callbell_async.sandbox import faults
+from callbell_async.sandbox.api.validation import Rule, flag, number, one_of, text, whole_number
 from callbell_async.sandbox.exchange import SandboxRequest, refusal
 from callbell_async.sandbox.faults import Fault
 from callbell_async.sandbox.message_lifecycle import DeliveryFailure
 
-__all__ = ["OFFERED", "Argument", "OfferedFault", "read_fault"]
+__all__ = ["OFFERED", "Argument", "OfferedFault", "applies_to", "read_fault"]
+
+MOST = 10_000_000
+"""The greatest number of bytes of a response, and the greatest code of an error."""
 
 
 @attrs.frozen
 class Argument:
-    """An argument of a fault; `kind` is the type of its value."""
+    """An argument of a fault, with the rule for its value."""
 
     name: str
-    kind: Literal["text", "integer", "number", "flag", "json"]
+    rule: Rule
     default: Any
-    minimum: float = 0
-    maximum: float = 10_000_000
 
 
 @attrs.frozen
@@ -48,26 +51,25 @@ def _failed_delivery(reason: str, shape: Literal["gupshup", "meta"], code: int) 
 
 
 def _respond(status: int, body: Any, headers: Mapping[str, str], accept: bool) -> Fault:
-    return faults.respond(status, b"" if body == "" else _mapping(body, "body"), _headers(headers), accept=accept)
+    return faults.respond(status, b"" if body == "" else body, headers, accept=accept)
 
 
-def _mapping(value: Any, name: str) -> Mapping[str, Any]:
+def _body(value: Any) -> str | None:
+    return None if value == "" or isinstance(value, dict) else "must be a JSON object"
+
+
+def _headers(value: Any) -> str | None:
     if not isinstance(value, dict):
-        raise refusal(400, {name: ["must be a JSON object"]})
-    return value
+        return "must be a JSON object"
+    valid = all(
+        isinstance(content, str) and "\r" not in name + content and "\n" not in name + content
+        for name, content in value.items()
+    )
+    return None if valid else "must be an object of strings without line breaks"
 
 
-def _headers(value: Any) -> Mapping[str, str]:
-    headers = _mapping(value, "headers")
-    if not all(
-        isinstance(text, str) and "\r" not in name + text and "\n" not in name + text for name, text in headers.items()
-    ):
-        raise refusal(400, {"headers": ["must be an object of strings without line breaks"]})
-    return headers
-
-
-_ACCEPT = Argument("accept", "flag", default=False)
-_STATUS = Argument("status", "integer", 500, 100, 599)
+_ACCEPT = Argument("accept", flag, default=False)
+_STATUS = Argument("status", whole_number(100, 599), 500)
 
 OFFERED: Mapping[str, OfferedFault] = {
     "accept_then_close": OfferedFault(
@@ -89,14 +91,14 @@ OFFERED: Mapping[str, OfferedFault] = {
         "the message is accepted, and half of the response is sent",
         "UNKNOWN",
         faults.truncated_response,
-        (Argument("reset", "flag", default=False),),
+        (Argument("reset", flag, default=False),),
     ),
     "no_response": OfferedFault("no response until the client leaves", "UNKNOWN", faults.no_response, (_ACCEPT,)),
     "respond": OfferedFault(
         "a response with this status",
         "REJECTED for 4xx, UNKNOWN for 5xx",
         _respond,
-        (_STATUS, Argument("body", "json", ""), Argument("headers", "json", {}), _ACCEPT),
+        (_STATUS, Argument("body", _body, ""), Argument("headers", _headers, {}), _ACCEPT),
     ),
     "html": OfferedFault(
         "a page of HTML, as from a proxy",
@@ -111,25 +113,25 @@ OFFERED: Mapping[str, OfferedFault] = {
         "ACCEPTED, then the status failed",
         _failed_delivery,
         (
-            Argument("reason", "text", "Message undeliverable"),
-            Argument("shape", "text", "gupshup"),
-            Argument("code", "integer", 131026),
+            Argument("reason", text, "Message undeliverable"),
+            Argument("shape", one_of(("gupshup", "meta")), "gupshup"),
+            Argument("code", whole_number(0, MOST), 131026),
         ),
     ),
     "delay": OfferedFault(
-        "the usual response, later", "ACCEPTED", faults.delay, (Argument("seconds", "number", 1.0, 0, 3600),)
+        "the usual response, later", "ACCEPTED", faults.delay, (Argument("seconds", number(0, 3600), 1.0),)
     ),
     "slow_response": OfferedFault(
         "the usual response, byte by byte",
         "ACCEPTED",
         faults.slow_response,
-        (Argument("every", "number", 0.01, 0, 60),),
+        (Argument("every", number(0, 60), 0.01),),
     ),
     "oversized_response": OfferedFault(
         "a very long response",
         "UNKNOWN",
         faults.oversized_response,
-        (Argument("size", "integer", 1_000_000), attrs.evolve(_STATUS, default=200)),
+        (Argument("size", whole_number(0, MOST), 1_000_000), attrs.evolve(_STATUS, default=200)),
     ),
     "drop_idle_connection": OfferedFault(
         "the usual response; then the idle connection is closed", "ACCEPTED", faults.drop_idle_connection
@@ -153,33 +155,17 @@ def read_fault(document: Any) -> Fault:
 
 
 def _value(argument: Argument, value: Any) -> Any:
-    match argument.kind:
-        case "text":
-            choices = ("gupshup", "meta") if argument.name == "shape" else None
-            if not isinstance(value, str) or (choices is not None and value not in choices):
-                wanted = "a string" if choices is None else f"one of: {', '.join(choices)}"
-                raise refusal(400, {argument.name: [f"must be {wanted}"]})
-        case "flag":
-            if not isinstance(value, bool):
-                raise refusal(400, {argument.name: ["must be true or false"]})
-        case "integer" | "number":
-            allowed = int if argument.kind == "integer" else int | float
-            in_range = isinstance(value, allowed) and argument.minimum <= value <= argument.maximum
-            if not in_range or isinstance(value, bool):
-                kind = "a whole number" if argument.kind == "integer" else "a number"
-                range_ = f"from {argument.minimum:g} to {argument.maximum:.0f}"
-                raise refusal(400, {argument.name: [f"must be {kind} {range_}"]})
-        case "json":
-            pass
+    if error := argument.rule(value):
+        raise refusal(400, {argument.name: [error]})
     return value
 
 
-def applies_to(to: str | None, path: str | None, same: Callable[[str, str], bool]) -> Callable[[SandboxRequest], bool]:
-    """Return whether a request has this recipient and this path; `None` for any."""
+def applies_to(to: str | None, path: str | None) -> Callable[[SandboxRequest], bool]:
+    """Return a function that returns whether a request has this recipient and this path; `None` for any."""
 
     def when(request: SandboxRequest) -> bool:
         return (path is None or request.path == path) and (
-            to is None or (request.to is not None and same(request.to, to))
+            to is None or (request.to is not None and is_same_recipient(request.to, to))
         )
 
     return when

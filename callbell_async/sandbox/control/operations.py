@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -10,7 +9,17 @@ from callbell_async.models.message_parts import Location
 from callbell_async.models.validation import is_same_recipient
 from callbell_async.sandbox.api.pagination import page_of, positive_integer
 from callbell_async.sandbox.api.routes import Routes
-from callbell_async.sandbox.api.validation import CHANNELS, Fields, one_of, read_json, strings, text
+from callbell_async.sandbox.api.validation import (
+    CHANNELS,
+    Fields,
+    number,
+    one_of,
+    read_json,
+    strings,
+    text,
+    whole_number,
+)
+from callbell_async.sandbox.clock import utc_millis
 from callbell_async.sandbox.control import documents
 from callbell_async.sandbox.control.fault_names import OFFERED, applies_to, read_fault
 from callbell_async.sandbox.control.interface import ControlledSandbox
@@ -36,19 +45,6 @@ async def control(sandbox: ControlledSandbox, request: SandboxRequest) -> Sandbo
         return refused.response
 
 
-def _number(least: float, most: float) -> Callable[[Any], str | None]:
-    def rule(value: Any) -> str | None:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        return None if is_number and least <= value <= most else f"must be a number from {least:g} to {most:g}"
-
-    return rule
-
-
-def _whole(value: Any) -> str | None:
-    is_whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
-    return None if is_whole else "must be a whole number from 1"
-
-
 def _page(items: Sequence[T], query: Mapping[str, str], name: str, show: Callable[[T], Any]) -> SandboxResponse:
     size = min(positive_integer(query, "size", SIZE), MOST)
     page, meta = page_of(items, query, size)
@@ -69,10 +65,10 @@ async def reset(sandbox: ControlledSandbox, request: SandboxRequest) -> SandboxR
 async def move_clock(sandbox: ControlledSandbox, request: SandboxRequest) -> SandboxResponse:
     """Move the clock forward."""
     fields = Fields(read_json(request.body))
-    seconds = fields.required("seconds", _number(0, 10 * 366 * 86400))
+    seconds = fields.required("seconds", number(0, 10 * 366 * 86400))
     fields.check()
     sandbox.advance(seconds)
-    return SandboxResponse(200, {"time": documents.state(sandbox)["time"]})
+    return SandboxResponse(200, {"time": utc_millis(sandbox.account.calendar.now())})
 
 
 # --- records ------------------------------------------------------------------------------------------------------------
@@ -114,7 +110,7 @@ async def receive(sandbox: ControlledSandbox, request: SandboxRequest) -> Sandbo
     return SandboxResponse(200, {"message": documents.chat_item(sandbox.account, item)})
 
 
-_LATITUDE, _LONGITUDE = _number(-90, 90), _number(-180, 180)
+_LATITUDE, _LONGITUDE = number(-90, 90), number(-180, 180)
 
 
 def _location(value: Any) -> str | None:
@@ -215,9 +211,9 @@ async def inject(sandbox: ControlledSandbox, request: SandboxRequest) -> Sandbox
     """Apply faults to requests."""
     fields = Fields(read_json(request.body))
     given = fields.required("faults", lambda value: None if isinstance(value, list) and value else "must be a list")
-    times = fields.optional("times", _whole)
-    probability = fields.optional("probability", _number(0, 1))
-    seed = fields.optional("seed", lambda value: None if _number(0, 2**53)(value) is None else "must be a number")
+    times = fields.optional("times", whole_number(1))
+    probability = fields.optional("probability", number(0, 1))
+    seed = fields.optional("seed", number(0, 2**53))
     to, path = fields.optional("to", text), fields.optional("path", text)
     fields.check()
     faults = [read_fault(fault) for fault in given]
@@ -228,7 +224,7 @@ async def inject(sandbox: ControlledSandbox, request: SandboxRequest) -> Sandbox
         times=times,
         probability=1.0 if probability is None else probability,
         seed=int(seed or 0),
-        when=None if to is None and path is None else applies_to(to, path, is_same_recipient),
+        when=None if to is None and path is None else applies_to(to, path),
     )
     return SandboxResponse(200, {"fault": documents.fault_rule(rule)})
 

@@ -39,7 +39,10 @@ _FILES = {
 
 
 def inbox_file(path: str) -> SandboxResponse | None:
-    """Return a file of the inbox by its path; `None` if it does not exist."""
+    """Return a file of the inbox by its path, or a redirect to the page if the `/` at the end is missing; `None` for any other path."""
+    if f"{path}/" == PREFIX:
+        # Below this path, a browser would not find the other files.
+        return SandboxResponse(308, None, {"Location": PREFIX})
     found = _FILES.get(path.removeprefix(PREFIX) or "index.html")
     if found is None:
         return None

@@ -12,6 +12,7 @@ from cattrs.errors import BaseValidationError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from callbell_async.sandbox.account import SandboxAccount
+from callbell_async.sandbox.api.validation import Rule, flag, one_of, strings, text
 from callbell_async.sandbox.records import (
     ChannelType,
     SandboxChannel,
@@ -43,14 +44,23 @@ CUSTOM_FIELDS = "custom_fields"
 KEPT_BY_THE_ACCOUNT = ("bot", "history", "last_reply", "activity")
 
 
-def _strict(expected: type | tuple[type, ...], name: str) -> Callable[[Any, Any], Any]:
+def _checked(rule: Rule) -> Callable[[Any, Any], Any]:
+    """Return a hook that takes the values which the rule accepts, without conversion."""
+
     def structure(value: Any, _: Any) -> Any:
-        # JSON's true is not a number.
-        if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-            raise TypeError(f"must be {name}")
+        if error := rule(value):
+            raise TypeError(error)
         return value
 
     return structure
+
+
+def _whole_number(value: Any) -> str | None:
+    return None if isinstance(value, int) and not isinstance(value, bool) else "must be a whole number"
+
+
+def _field_value(value: Any) -> str | None:
+    return None if text(value) is None or strings(value) is None else "must be a string or a list of strings"
 
 
 def _date(value: Any, _: Any) -> datetime:
@@ -61,33 +71,15 @@ def _date(value: Any, _: Any) -> datetime:
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
 
 
-def _channel_type(value: Any, _: Any) -> str:
-    if value not in get_args(ChannelType):
-        raise ValueError(f"must be one of: {', '.join(get_args(ChannelType))}")
-    return str(value)
-
-
-def _field_value(value: Any, _: Any) -> str | list[str]:
-    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value)):
-        return value
-    raise TypeError("must be a string or a list of strings")
-
-
-def _strings(value: Any, _: Any) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise TypeError("must be a list of strings")
-    return value
-
-
 def _make_converter() -> Converter:
     converter = Converter(forbid_extra_keys=True)
-    converter.register_structure_hook(str, _strict(str, "a string"))
-    converter.register_structure_hook(bool, _strict(bool, "true or false"))
-    converter.register_structure_hook(int, _strict(int, "a whole number"))
+    converter.register_structure_hook(str, _checked(text))
+    converter.register_structure_hook(bool, _checked(flag))
+    converter.register_structure_hook(int, _checked(_whole_number))
     converter.register_structure_hook(datetime, _date)
-    converter.register_structure_hook_func(lambda type_: type_ == ChannelType, _channel_type)
-    converter.register_structure_hook_func(lambda type_: type_ == str | list[str], _field_value)
-    converter.register_structure_hook_func(lambda type_: type_ in (list[str], Sequence[str]), _strings)
+    converter.register_structure_hook_func(lambda type_: type_ == ChannelType, _checked(one_of(get_args(ChannelType))))
+    converter.register_structure_hook_func(lambda type_: type_ == str | list[str], _checked(_field_value))
+    converter.register_structure_hook_func(lambda type_: type_ in (list[str], Sequence[str]), _checked(strings))
     converter.register_unstructure_hook(datetime, lambda date: date.astimezone(UTC).isoformat().replace("+00:00", "Z"))
     omitted: dict[str, Any] = {name: override(omit=True) for name in KEPT_BY_THE_ACCOUNT}
     attrs.resolve_types(SandboxContact)

@@ -1,5 +1,8 @@
 // The sandbox's control API.
 
+/** The number of requests or deliveries on a page. */
+export const ROWS = 30;
+
 export class ApiError extends Error {}
 
 async function call(method, path, document) {
@@ -9,9 +12,9 @@ async function call(method, path, document) {
     options.headers = { "Content-Type": "application/json" };
   }
   const response = await fetch(path, options);
-  const answer = response.status === 204 ? null : await response.json();
-  if (!response.ok) throw new ApiError(errorText(answer.error));
-  return answer;
+  const content = response.status === 204 ? null : await response.json();
+  if (!response.ok) throw new ApiError(errorText(content.error));
+  return content;
 }
 
 function errorText(error) {
@@ -29,8 +32,8 @@ export const api = {
   conversation: (uuid, before, size) =>
     call("GET", `conversations/${encodeURIComponent(uuid)}?${query({ before, size })}`),
   message: (uuid) => call("GET", `messages/${encodeURIComponent(uuid)}`),
-  requests: (page) => call("GET", `requests?${query({ page, size: 30 })}`),
-  deliveries: (page, message = null) => call("GET", `deliveries?${query({ page, size: 30, message })}`),
+  requests: (page) => call("GET", `requests?${query({ page, size: ROWS })}`),
+  deliveries: (page, message = null) => call("GET", `deliveries?${query({ page, size: ROWS, message })}`),
   faults: () => call("GET", "faults"),
   inject: (rule) => call("POST", "faults", rule),
   removeFault: (id) => call("DELETE", `faults/${id}`),

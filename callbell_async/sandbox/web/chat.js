@@ -4,11 +4,9 @@ import { byId, dateAndTime, element, showAll } from "./dom.js";
 import { channelName } from "./list.js";
 import { bubble } from "./message.js";
 
-const SIZE = 100;
+export const PAGE_SIZE = 100;
 
 let shown = null;
-
-export const PAGE_SIZE = SIZE;
 
 function showWindow(window) {
   const label = byId("window");
@@ -38,7 +36,7 @@ export function showChat(conversation, before, move, inspect) {
   const end = conversation.start + items.length;
   if (conversation.start > 0) items.unshift(["earlier", { text: `Earlier messages (${conversation.start})`, to: conversation.start }]);
   if (end < conversation.items) {
-    const to = end + SIZE >= conversation.items ? null : end + SIZE;
+    const to = end + PAGE_SIZE >= conversation.items ? null : end + PAGE_SIZE;
     items.push(["later", { text: `Later messages (${conversation.items - end})`, to }]);
   }
   if (items.length === 0) items.push(["none", { text: "No messages", to: undefined }]);

@@ -1,6 +1,6 @@
 // The tools on the right: faults, requests, the webhook, one message.
 
-import { api } from "./api.js";
+import { api, ROWS } from "./api.js";
 import { byId, clockTime, element, showAll, showPager } from "./dom.js";
 import { showFaults } from "./faults.js";
 
@@ -83,22 +83,22 @@ function webhookText(state) {
 
 // A row is known by its place from the oldest one: newer rows do not build the older ones again.
 const numbered = (items, meta) =>
-  items.map((item, index) => [`${meta.total - (meta.page - 1) * 30 - index}`, item]);
+  items.map((item, index) => [`${meta.total - (meta.page - 1) * ROWS - index}`, item]);
 
 async function showRequests(refresh) {
-  const answer = await api.requests(panel.page);
+  const { requests, meta } = await api.requests(panel.page);
   const [rows, pager] = parts("rows", "pager");
-  const items = numbered(answer.requests, answer.meta);
+  const items = numbered(requests, meta);
   showAll(rows, items.length ? items : [["none", null]], (one) => (one === null ? element("p", { class: "muted" }, "No requests yet.") : requestRow(one)));
-  showPager(pager, answer.meta, (page) => turn(page, refresh));
+  showPager(pager, meta, (page) => turn(page, refresh));
 }
 
 async function showWebhook(state, refresh) {
-  const answer = await api.deliveries(panel.page);
+  const { deliveries, meta } = await api.deliveries(panel.page);
   const [text, rows, pager] = parts("about", "rows", "pager");
   text.textContent = webhookText(state);
-  showAll(rows, answer.deliveries.map((one) => [one.uuid, one]), deliveryRow);
-  showPager(pager, answer.meta, (page) => turn(page, refresh));
+  showAll(rows, deliveries.map((one) => [one.uuid, one]), deliveryRow);
+  showPager(pager, meta, (page) => turn(page, refresh));
 }
 
 async function showMessage() {
