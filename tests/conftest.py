@@ -32,12 +32,6 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Let a worker without tests take those of another one: by default, the first worker gets all tests that start processes."""
-    if config.getoption("dist", "no") == "load":
-        config.option.dist = "worksteal"
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _no_ignored_signals() -> Iterator[None]:
     """Restore signals that `nohup` or a background job ignores: child processes inherit that, and the tests send signals to them."""
