@@ -7,16 +7,11 @@ from typing import Any
 
 from callbell_async.sandbox import Sandbox
 from tests.support.command_line import environment_for, run
+from tests.support.recipients import TOKEN, recipients
 
 __all__ = ["NUMBERS", "TOKEN", "recipients", "send"]
 
-TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
 NUMBERS = [f"+346000000{place:02}" for place in range(10)]
-
-
-def recipients(sandbox: Sandbox) -> list[str]:
-    """Return the recipients of the sandbox's messages, sorted."""
-    return sorted(message.recipient for message in sandbox.messages)
 
 
 def send(file: Path | str, journal: Path, sandbox: Sandbox, *more: str, stdin: str | None = None) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from callbell_async.sandbox import Sandbox
+from tests.support.calls import TOKEN
 
 __all__ = ["ADA", "GRACE", "JOAN", "TOKEN", "recipients", "write_recipients"]
 
-TOKEN = "test_gshuPaZoeEG6ovbc8M79w0QyM"
 ADA, GRACE, JOAN = "+34600000001", "+34600000002", "+34600000003"
 
 
