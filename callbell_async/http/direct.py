@@ -31,6 +31,7 @@ from aiohttp.connector import Connection
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from callbell_async.http.kept_connections import has_ended_unnoticed
 from callbell_async.http.options import MAX_HEADER, MAX_HEADERS, TransportOptions
 from callbell_async.http.payload import CONTENT_TYPE, JSON_TYPE
 from callbell_async.http.requests import CallState
@@ -150,7 +151,7 @@ class DirectPath:
         """
         body = call.request.body
         request, start, end = self._prepared(call.request.method, body is not None)
-        connection = await self._connector.connect(request, traces=[], timeout=self._timeout)
+        connection = await self._connect(request)
         try:
             protocol, transport = connection.protocol, connection.transport
             if protocol is None or transport is None or transport.is_closing() or protocol.should_close:
@@ -172,6 +173,15 @@ class DirectPath:
         except BaseException:
             _discard(connection)
             raise
+
+    async def _connect(self, request: aiohttp.ClientRequest) -> Connection:
+        """Return a connection of the pool; never a kept one that has ended."""
+        while True:
+            connection = await self._connector.connect(request, traces=[], timeout=self._timeout)
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None or not has_ended_unnoticed(protocol, transport):
+                return connection
+            connection.close()
 
 
 def _discard(connection: Connection) -> None:

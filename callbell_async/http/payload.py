@@ -6,6 +6,7 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
+from callbell_async.http.kept_connections import has_ended_unnoticed
 from callbell_async.http.requests import CallState
 
 __all__ = ["CONTENT_TYPE", "JSON_TYPE", "TrackedPayload"]
@@ -43,7 +44,10 @@ class TrackedPayload(aiohttp.BytesPayload):
             raise ConnectionResetError("the request was cancelled before its body was written")
         # aiohttp holds the headers back to write them with the body. If the connection is closing by now (the
         # server has just dropped it), aiohttp writes neither and raises: nothing has left.
-        dropped = isinstance(writer, StreamWriter) and (writer.transport is None or writer.transport.is_closing())
-        if not dropped:
+        if not isinstance(writer, StreamWriter):
+            self._call.mark_written()
+        elif (transport := writer.transport) is not None and not transport.is_closing():
+            if has_ended_unnoticed(writer.protocol, transport):
+                raise ConnectionResetError("the connection ended before the request was written")
             self._call.mark_written()
         await writer.write(self._value)
