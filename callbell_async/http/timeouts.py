@@ -20,7 +20,7 @@ class SharedTimeout:
         self._seconds = seconds
         # A dict keeps the order, and a timeout that ends early is removed from any position.
         self._running: dict[RequestTimeout, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
 
     def close(self) -> None:
         """Let all running timeouts expire now, also those without a limit."""
@@ -30,12 +30,16 @@ class SharedTimeout:
         while self._running:
             self._running.popitem()[0].expire()
 
+    def _expire_soon(self) -> None:
+        # If the loop was blocked, or the process suspended, a response may be there already: its task comes first.
+        self._timer = asyncio.get_running_loop().call_soon(self._expire)
+
     def _expire(self) -> None:
         self._timer = None
         loop = asyncio.get_running_loop()
         for timeout in tuple(self._running):
             if timeout.at > loop.time():
-                self._timer = loop.call_at(timeout.at, self._expire)
+                self._timer = loop.call_at(timeout.at, self._expire_soon)
                 break
             del self._running[timeout]
             timeout.expire()
@@ -63,7 +67,7 @@ class RequestTimeout:
         self.at = math.inf if shared._seconds is None else loop.time() + shared._seconds
         shared._running[self] = None
         if shared._timer is None and shared._seconds is not None:
-            shared._timer = loop.call_at(self.at, shared._expire)
+            shared._timer = loop.call_at(self.at, shared._expire_soon)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
