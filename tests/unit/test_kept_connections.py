@@ -1,4 +1,4 @@
-"""Connections that the server closes while the event loop is blocked or the process is suspended."""
+"""What happens on a connection while the event loop is blocked or the process is suspended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from callbell_async import Outcome, RetryPolicy
-from tests.support.calls import MESSAGE, client_for
+from tests.support.calls import MESSAGE, client_for, half_a_minute_passes, ticks, until
 
 RECEIPT = b'{"message": {"uuid": "f00d", "status": "enqueued"}}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(RECEIPT), RECEIPT)
@@ -20,9 +20,11 @@ both_paths = pytest.mark.usefixtures("http_path")
 
 
 class ImpatientServer:
-    """Accepts messages in a thread of its own; `drop_idle` closes the connections, also while the event loop is blocked.
+    """Accepts messages in threads of its own, also while the event loop is blocked.
 
     Attributes:
+        may_respond: Set while the server responds. If it is not, the server waits before each response.
+        responded: Released after each response.
         requests: The number of requests.
         connections: The number of connections so far.
     """
@@ -33,6 +35,9 @@ class ImpatientServer:
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.may_respond = threading.Event()
+        self.may_respond.set()
+        self.responded = threading.Semaphore(0)
         self.requests = self.connections = 0
 
     def _accept(self) -> None:
@@ -56,7 +61,9 @@ class ImpatientServer:
                 if end and len(body) == int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]):
                     heard = b""
                     self.requests += 1
+                    self.may_respond.wait()
                     connection.sendall(OK)
+                    self.responded.release()
 
     def drop_idle(self) -> None:
         """Close all connections; their end has arrived at the client when this returns."""
@@ -67,6 +74,7 @@ class ImpatientServer:
 
     def close(self) -> None:
         """End all threads."""
+        self.may_respond.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._threads[0].join()
@@ -114,3 +122,18 @@ async def test_a_kept_connection_is_used_again(server: ImpatientServer) -> None:
             await callbell.send(MESSAGE)
             await asyncio.sleep(0)
     assert (server.requests, server.connections) == (3, 1)
+
+
+@both_paths
+async def test_a_response_that_came_in_time_counts(server: ImpatientServer) -> None:
+    """A response that arrived while the event loop was blocked for longer than the timeout is read."""
+    server.may_respond.clear()
+    async with client_for(server.url) as callbell:
+        sending = asyncio.create_task(callbell.send(MESSAGE))
+        await until(lambda: server.requests)
+        await ticks()
+        server.may_respond.set()
+        assert server.responded.acquire(timeout=10)
+        # From here on the response is there, and the loop has not read it.
+        half_a_minute_passes()
+        assert (await sending).uuid == "f00d"
