@@ -194,6 +194,12 @@ class JournalWriter:
     def _lifecycle_lock(self) -> asyncio.Lock:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
+            is_in_use = self._lifecycle.locked() or (self._store is not None and self._process == os.getpid())
+            if is_in_use and self._loop is not None and self._loop.is_running():
+                raise ConfigurationError(
+                    f"{self._name}: is in use on another event loop, in another thread; make all calls on one event loop, or, with"
+                    " PostgreSQL, give each loop a Journal of its own"
+                )
             # A lock and a timer belong to their loop, and that one has ended.
             self._loop, self._lifecycle, self._timer, self._writing = loop, asyncio.Lock(), None, None
             self._restart_at = 0.0
