@@ -8,6 +8,10 @@ from types import TracebackType
 
 __all__ = ["RequestTimeout", "SharedTimeout"]
 
+ROUNDS = 3
+"""The rounds of the event loop between the end of the time and its effect. If the loop was blocked, or the process suspended, a response
+may be there already, and its task comes first: the loop reads it in the first or second round, and wakes the task in the next one."""
+
 
 class SharedTimeout:
     """The time limit that many requests share: `seconds` for each, or `None` for no limit.
@@ -30,16 +34,18 @@ class SharedTimeout:
         while self._running:
             self._running.popitem()[0].expire()
 
-    def _expire_soon(self) -> None:
-        # If the loop was blocked, or the process suspended, a response may be there already: its task comes first.
-        self._timer = asyncio.get_running_loop().call_soon(self._expire)
+    def _expire_after(self, rounds: int) -> None:
+        if rounds:
+            self._timer = asyncio.get_running_loop().call_soon(self._expire_after, rounds - 1)
+        else:
+            self._expire()
 
     def _expire(self) -> None:
         self._timer = None
         loop = asyncio.get_running_loop()
         for timeout in tuple(self._running):
             if timeout.at > loop.time():
-                self._timer = loop.call_at(timeout.at, self._expire_soon)
+                self._timer = loop.call_at(timeout.at, self._expire_after, ROUNDS)
                 break
             del self._running[timeout]
             timeout.expire()
@@ -67,7 +73,7 @@ class RequestTimeout:
         self.at = math.inf if shared._seconds is None else loop.time() + shared._seconds
         shared._running[self] = None
         if shared._timer is None and shared._seconds is not None:
-            shared._timer = loop.call_at(self.at, shared._expire_soon)
+            shared._timer = loop.call_at(self.at, shared._expire_after, ROUNDS)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
