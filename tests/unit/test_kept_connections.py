@@ -12,6 +12,7 @@ import pytest
 
 from callbell_async import Outcome, RetryPolicy
 from tests.support.calls import MESSAGE, client_for, half_a_minute_passes, ticks, until
+from tests.support.clock import current_loop
 
 RECEIPT = b'{"message": {"uuid": "f00d", "status": "enqueued"}}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(RECEIPT), RECEIPT)
@@ -83,6 +84,18 @@ class ImpatientServer:
             thread.join()
 
 
+def skip_one_look_at_the_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the selector return nothing once, as when SIGCONT interrupts it after the time for which it was to wait."""
+    selector = current_loop()._selector  # type: ignore[attr-defined]
+    select = selector.select
+
+    def return_nothing(timeout: float | None = None) -> list[object]:
+        monkeypatch.setattr(selector, "select", select)
+        return []
+
+    monkeypatch.setattr(selector, "select", return_nothing)
+
+
 @pytest.fixture
 def server() -> Iterator[ImpatientServer]:
     """A running server."""
@@ -125,8 +138,11 @@ async def test_a_kept_connection_is_used_again(server: ImpatientServer) -> None:
 
 
 @both_paths
-async def test_a_response_that_came_in_time_counts(server: ImpatientServer) -> None:
-    """A response that arrived while the event loop was blocked for longer than the timeout is read."""
+@pytest.mark.parametrize("by_a_signal", [False, True], ids=["blocked", "suspended"])
+async def test_a_response_that_came_in_time_counts(
+    server: ImpatientServer, by_a_signal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A response that arrived while the loop was blocked, or the process suspended, for longer than the timeout is read."""
     server.may_respond.clear()
     async with client_for(server.url) as callbell:
         sending = asyncio.create_task(callbell.send(MESSAGE))
@@ -136,4 +152,6 @@ async def test_a_response_that_came_in_time_counts(server: ImpatientServer) -> N
         assert server.responded.acquire(timeout=10)
         # From here on the response is there, and the loop has not read it.
         half_a_minute_passes()
+        if by_a_signal:
+            skip_one_look_at_the_sockets(monkeypatch)
         assert (await sending).uuid == "f00d"
