@@ -98,7 +98,7 @@ async def _send_once(pipeline: RequestPipeline, message: Message, journal: Journ
     ended = sending[key] = asyncio.get_running_loop().create_future()
     end: tuple[MessageReceipt, bytes] | CallbellError | None = None
     try:
-        end = sent = await _send(pipeline, message, journal, ClaimRequest(key, body, 0, single=True))
+        end = sent = await _send(pipeline, message, journal, ClaimRequest(key, body, 0))
     except DuplicateMessageError:
         # The others look it up themselves: each gets an error of its own.
         raise

@@ -50,7 +50,7 @@ class ClaimQueue:
 
         The caller must record a granted claim even then. A call that is cancelled earlier raises, and claims nothing.
         """
-        await self._writer.begin_singles()
+        await self._writer.reopen()
         self._use_current_loop()
         claiming: asyncio.Future[Claim] = asyncio.get_running_loop().create_future()
         entry = (request, claiming)
@@ -84,7 +84,7 @@ class ClaimQueue:
             self._is_writing = False
             return
         try:
-            writing = self._writer.claim_singles([request for request, _ in batch])
+            writing = self._writer.claim([request for request, _ in batch])
         except JournalError as error:
             self._end_batch(batch, error)
             return

@@ -8,30 +8,19 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from callbell_async.errors import JournalError
 from callbell_async.journal import files
 from callbell_async.journal import sqlite_rows as sql
 from callbell_async.journal.states import IN_FLIGHT, State
-from callbell_async.journal.store import (
-    STATE,
-    Claim,
-    ClaimRequest,
-    ResultRow,
-    Row,
-    StatusReport,
-    claimed,
-    crashed,
-    reported,
-    resendable,
-    row_from,
-    with_result,
-)
+from callbell_async.journal.store import STATE, Column, JournalStore, Row, crashed, row_from
 
 __all__ = ["SQLiteStore"]
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT = 10.0
 """The seconds for which a statement waits for another process."""
@@ -39,7 +28,7 @@ MAX_VALUE = 64 << 20
 """The most bytes in one value; only a crafted file has more."""
 
 
-class SQLiteStore:
+class SQLiteStore(JournalStore):
     """A `JournalStore` in a file; see there.
 
     Raises `JournalError` for a file that can't be used, before anything is written.
@@ -50,7 +39,6 @@ class SQLiteStore:
         self._read_only = read_only
         self._connection: sqlite3.Connection | None = None
         self._lock: files.LockFile | None = None
-        self.failure: JournalError | None = None
         self._broken = f"{path}: is damaged, or not a journal; restore a good copy, or begin a new journal where no message may be sent twice"
         try:
             with self._translated_errors():
@@ -166,8 +154,9 @@ class SQLiteStore:
         self._execute("PRAGMA journal_mode = WAL")
         with self._transaction():
             self._closed = 0
-            in_flight = self._select(sql.BY_STATE, json.dumps(IN_FLIGHT), 0, -1)
-            self._save([crashed(row) for row in in_flight])
+            self._runs += 1
+            self.single_run = self._runs
+            self._save([crashed(row) for row in self._select("state", IN_FLIGHT, 0, -1)])
             self._touched = True
         if self._execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]:
             raise JournalError(f"{self._path}: another process reads it for too long; try again when it has ended")
@@ -201,54 +190,6 @@ class SQLiteStore:
             self._touched = True
         return int(self._runs)
 
-    def record(
-        self,
-        results: Sequence[ResultRow],
-        reports: Sequence[StatusReport],
-        requests: Sequence[ClaimRequest],
-        *,
-        run: int,
-        now: float,
-    ) -> list[Claim]:
-        """Write results, reports and new claims in one transaction, and return a claim for each request."""
-        with self._transaction():
-            self._finish(results)
-            for report in reports:
-                named = next(iter(self._select(sql.BY_KEY, json.dumps([report.key]))), None)
-                holder = next(iter(self._by_uuid(report.uuid)), None)
-                self._save(reported(named, holder, report))
-            return self._claim(requests, run, now) if requests else []
-
-    def _finish(self, results: Sequence[ResultRow]) -> None:
-        if results:
-            # The rows have changed since the claim if an event came first, or another process has opened the journal.
-            by_id = {result.row.id: result for result in results}
-            self._save([with_result(row, by_id[row.id]) for row in self._select(sql.BY_ID, json.dumps([*by_id]))])
-
-    def _claim(self, requests: Sequence[ClaimRequest], run: int, now: float) -> list[Claim]:
-        known = {row.key: row for row in self._select(sql.BY_KEY, json.dumps([request.key for request in requests]))}
-        rows, granted = [], []
-        for request in requests:
-            row = claimed(known.get(request.key), request, run=run, now=now, new_id=self._next_id)
-            if row is not None:
-                known[request.key] = row
-                self._next_id += row.id == self._next_id
-                granted.append(row)
-            rows.append(row)
-        saved = iter(self._save(granted))
-        return [
-            Claim(known[request.key], granted=False) if row is None else Claim(next(saved), granted=True)
-            for request, row in zip(requests, rows, strict=True)
-        ]
-
-    def allow_resend(self, keys: Sequence[str]) -> list[str]:
-        """Let the next run send these messages again, all or none; return the keys for which it is not allowed."""
-        with self._transaction():
-            changed, wrong = resendable(self._select(sql.BY_KEY, json.dumps(keys)), keys)
-            if not wrong:
-                self._save(changed)
-        return wrong
-
     def write_notes(self, notes: Mapping[str, str]) -> None:
         """Add notes, or replace those of the same name."""
         with self._transaction():
@@ -258,28 +199,6 @@ class SQLiteStore:
             self._touched = True
 
     # --- read ---------------------------------------------------------------------------------------------------------
-
-    def find(self, keys: Sequence[str]) -> list[Row | None]:
-        """Return the row of each key, or `None`, and claim nothing."""
-        with self._translated_errors():
-            found = {row.key: row for row in self._select(sql.BY_KEY, json.dumps(keys))}
-        return [found.get(key) for key in keys]
-
-    def with_uuid(self, uuid: str) -> Row | None:
-        """Return the message with Callbell's uuid."""
-        with self._transaction():
-            return next(iter(self._by_uuid(uuid)), None)
-
-    def _by_uuid(self, uuid: str | None) -> list[Row]:
-        if not self._has_uuid_index:
-            self._execute(sql.BY_UUID_INDEX)
-            self._has_uuid_index = self._touched = True
-        return self._select(sql.BY_UUID, uuid)
-
-    def rows(self, states: Sequence[State], *, after: int, count: int) -> list[Row]:
-        """Return at most `count` rows in these states with an id above `after`, in the order of their ids."""
-        with self._translated_errors():
-            return self._select(sql.BY_STATE, json.dumps(states), after, count)
 
     def counts(self) -> dict[State, int]:
         """Return the number of messages by state."""
@@ -319,27 +238,43 @@ class SQLiteStore:
         found = self._execute(query).fetchone()
         return None if found is None else found[0]
 
-    def _select(self, query: str, *values: object) -> list[Row]:
+    def _select(self, column: Column, *values: Any, lock: bool = False) -> list[Row]:
+        if column == "uuid":
+            if not self._has_uuid_index:
+                self._execute(sql.BY_UUID_INDEX)
+                self._has_uuid_index = self._touched = True
+        else:
+            values = (json.dumps(values[0]), *values[1:])
         # The values were checked when the journal was opened.
-        return [*map(row_from, self._execute(query, *values))]
+        return [*map(row_from, self._execute(sql.SELECT[column], *values))]
 
-    def _save(self, rows: Sequence[Row]) -> list[Row]:
-        """Insert new rows, and update others; return them as they are stored."""
-        new, known, stored = [], [], []
+    def _save(self, rows: Sequence[Row]) -> Sequence[Row]:
+        execute = self._the_connection.execute
+        stored = []
         for row in rows:
             values: list[Any] = [*row]
             values[STATE] = row.state.value
+            if not row.id:
+                values[0] = self._next_id
+                self._next_id += 1
             version = values[-1] = sql.row_checksum(values)
-            self._total += version - row.version
-            stored.append(Row._make((*row[:-1], version)))
-            if row.version:
-                known.append((*values[sql.BODY :], row.id))
+            if row.id:
+                is_stored = execute(sql.UPDATE, (*values[sql.BODY :], row.id, row.version)).rowcount == 1
             else:
-                new.append(values)
-        self._touched |= bool(rows)
-        self._the_connection.executemany(sql.INSERT, new)
-        self._the_connection.executemany(sql.UPDATE, known)
+                is_stored = execute(sql.INSERT, values).rowcount == 1
+            if is_stored:
+                self._total += version - row.version
+                stored.append(Row._make((values[0], *row[1:-1], version)))
+        self._touched |= bool(stored)
         return stored
+
+    def _read(self, work: Callable[[], T]) -> T:
+        with self._translated_errors():
+            return work()
+
+    def _write(self, work: Callable[[], T]) -> T:
+        with self._transaction():
+            return work()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

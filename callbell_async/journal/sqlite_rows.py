@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from callbell_async.journal.states import State
-from callbell_async.journal.store import LATEST, STATE, Row
+from callbell_async.journal.store import LATEST, STATE, Column, Row
 from callbell_async.models.journal import Confirmation
 
 APPLICATION_ID = 0x43424A31
@@ -27,14 +27,16 @@ _JOURNAL = """CREATE TABLE journal (
 SCHEMA = (_MESSAGES, _JOURNAL, "CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL)")
 """`total` is the sum of the messages' versions, which are checksums; `closed` is 1 when no process has the journal open for writing."""
 
-BY_ID = "SELECT * FROM messages WHERE id IN (SELECT value FROM json_each(?))"
-BY_KEY = "SELECT * FROM messages WHERE key IN (SELECT value FROM json_each(?))"
-BY_UUID = "SELECT * FROM messages WHERE uuid = ? LIMIT 1"
-BY_STATE = "SELECT * FROM messages WHERE state IN (SELECT value FROM json_each(?)) AND id > ? ORDER BY id LIMIT ?"
+SELECT: Mapping[Column, str] = {
+    "id": "SELECT * FROM messages WHERE id IN (SELECT value FROM json_each(?))",
+    "key": "SELECT * FROM messages WHERE key IN (SELECT value FROM json_each(?))",
+    "uuid": "SELECT * FROM messages WHERE uuid = ? LIMIT 1",
+    "state": "SELECT * FROM messages WHERE state IN (SELECT value FROM json_each(?)) AND id > ? ORDER BY id LIMIT ?",
+}
 INSERT = f"INSERT INTO messages VALUES ({', '.join('?' * len(Row._fields))})"  # noqa: S608 - question marks
 UPDATE = (
     "UPDATE messages SET body = ?, run = ?, input_index = ?, state = ?, tried_at = ?, attempts = ?, finished_at = ?, uuid = ?,"
-    " status = ?, reason = ?, resent = ?, confirmed_by = ?, version = ? WHERE id = ?"
+    " status = ?, reason = ?, resent = ?, confirmed_by = ?, version = ? WHERE id = ? AND version = ?"
 )
 BY_UUID_INDEX = "CREATE INDEX messages_by_uuid ON messages (uuid) WHERE uuid IS NOT NULL"
 """Created when it is first needed: a run without events does not pay for it."""
