@@ -14,8 +14,7 @@ from callbell_async.asyncio_tools import run_uncancelled
 from callbell_async.bulk.journal_source import ClaimedMessage, JournalSource
 from callbell_async.bulk.outage import OutageGate
 from callbell_async.bulk.pool_size import PoolGrowth, worker_range
-from callbell_async.bulk.result_queue import ResultQueue
-from callbell_async.bulk.run_watch import RunWatch
+from callbell_async.bulk.run_output import ResultQueue, RunWatch
 from callbell_async.bulk.source import MessageSource
 from callbell_async.bulk.stop_rules import StopRules
 from callbell_async.endpoints.messages import read_receipt, send_request

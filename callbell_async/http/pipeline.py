@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TypeVar
 
+from callbell_async.arguments import UNSET, Unset
 from callbell_async.errors import (
     APIError,
     CallbellError,
@@ -29,7 +30,6 @@ from callbell_async.http.shared_state import SharedState
 from callbell_async.http.transport import Transport
 from callbell_async.limits.base import RateLimiter, TrackedSlot
 from callbell_async.logs import area_logger
-from callbell_async.models.unset import UNSET, Unset
 from callbell_async.observe import AttemptInfo, CallInfo, new_call_info
 
 __all__ = ["ClientLife", "PipelineHandle", "RequestPipeline"]

@@ -21,7 +21,7 @@ from callbell_async.journal.store import JournalStore, entry_from, known_status
 from callbell_async.journal.writer import JournalWriter, is_text
 from callbell_async.models.events import Event, MessageCreated, MessageStatusUpdated
 from callbell_async.models.journal import JournalEntry
-from callbell_async.models.message_status import MessageStatus
+from callbell_async.models.receipts import MessageStatus
 from callbell_async.observe import Observer
 from callbell_async.tracebacks import HiddenFrames
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA

@@ -9,8 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, C
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from callbell_async.endpoints.contact_search import find_contacts
-from callbell_async.endpoints.contacts import ContactsEndpoint
+from callbell_async.endpoints.contacts import ContactsEndpoint, find_contacts
 from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.endpoints.templates import TemplatesEndpoint
 from callbell_async.errors import (
@@ -37,7 +36,7 @@ from callbell_async.journal.matching import (
 from callbell_async.logs import area_logger
 from callbell_async.models.contacts import HistoryMessage
 from callbell_async.models.journal import JournalEntry, ReconcileReport, RefreshReport, UnresolvedEntry
-from callbell_async.models.message_status import MessageStatus
+from callbell_async.models.receipts import MessageStatus
 from callbell_async.models.template_validation import fill_template
 
 __all__ = ["reconcile", "refresh"]

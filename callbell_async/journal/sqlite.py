@@ -8,17 +8,84 @@ import json
 import os
 import secrets
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from callbell_async.errors import JournalError
 from callbell_async.journal import files
-from callbell_async.journal import sqlite_rows as sql
 from callbell_async.journal.states import IN_FLIGHT, State
-from callbell_async.journal.store import STATE, Column, JournalStore, Row, crashed, row_from
+from callbell_async.journal.store import LATEST, STATE, Column, JournalStore, Row, crashed, row_from
+from callbell_async.models.journal import Confirmation
 
 __all__ = ["SQLiteStore"]
+
+APPLICATION_ID = 0x43424A31
+"""SQLite's `application_id` of a journal."""
+VERSION = 2
+"""SQLite's `user_version`: of the tables below, and of the way a message's key follows from its content."""
+
+_MESSAGES = """CREATE TABLE messages (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, body BLOB NOT NULL, run INTEGER NOT NULL, input_index INTEGER NOT NULL,
+    state TEXT NOT NULL, tried_at REAL NOT NULL, attempts INTEGER NOT NULL, finished_at REAL, uuid TEXT, status TEXT, reason TEXT,
+    resent INTEGER NOT NULL, confirmed_by TEXT, version INTEGER NOT NULL
+)"""
+_JOURNAL = """CREATE TABLE journal (
+    id TEXT NOT NULL, runs INTEGER NOT NULL, commits INTEGER NOT NULL, total INTEGER NOT NULL, closed INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+)"""
+SCHEMA = (_MESSAGES, _JOURNAL, "CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL)")
+"""`total` is the sum of the messages' versions, which are checksums; `closed` is 1 when no process has the journal open for writing."""
+
+SELECT: Mapping[Column, str] = {
+    "id": "SELECT * FROM messages WHERE id IN (SELECT value FROM json_each(?))",
+    "key": "SELECT * FROM messages WHERE key IN (SELECT value FROM json_each(?))",
+    "uuid": "SELECT * FROM messages WHERE uuid = ? LIMIT 1",
+    "state": "SELECT * FROM messages WHERE state IN (SELECT value FROM json_each(?)) AND id > ? ORDER BY id LIMIT ?",
+}
+INSERT = f"INSERT INTO messages VALUES ({', '.join('?' * len(Row._fields))})"  # noqa: S608 - question marks
+UPDATE = (
+    "UPDATE messages SET body = ?, run = ?, input_index = ?, state = ?, tried_at = ?, attempts = ?, finished_at = ?, uuid = ?,"
+    " status = ?, reason = ?, resent = ?, confirmed_by = ?, version = ? WHERE id = ? AND version = ?"
+)
+BY_UUID_INDEX = "CREATE INDEX messages_by_uuid ON messages (uuid) WHERE uuid IS NOT NULL"
+"""Created when it is first needed: a run without events does not pay for it."""
+SAVE_JOURNAL = "UPDATE journal SET id = ?, runs = ?, commits = ?, total = ?, closed = ?, checksum = ?"
+
+BODY = Row._fields.index("body")
+_STATES = frozenset(state.value for state in State)
+_TYPES: tuple[tuple[type, ...], ...] = (
+    *((int,), (str,), (bytes,), (int,), (int,), (str,), (float,), (int,), (float, type(None))),
+    *((str, type(None)),) * 3,
+    *((int,), (str, type(None)), (int,)),
+)
+
+
+def row_checksum(values: Sequence[Any]) -> int:
+    """Return the checksum of a row of `messages`, which ends with its checksum."""
+    # 0 is the version of a row that is not stored.
+    return zlib.crc32(values[BODY], checksum((*values[:BODY], *values[BODY + 1 : -1]))) or 1
+
+
+def checksum(values: tuple[Any, ...]) -> int:
+    """Return the checksum of some values."""
+    # `ascii`, because `repr` depends on the Python version for characters that are new to it.
+    return zlib.crc32(ascii(values).encode())
+
+
+def is_valid(values: tuple[Any, ...]) -> bool:
+    """Return whether these are the values of a row: each of its type, a known state, and times that `datetime` has."""
+    if len(values) != len(_TYPES) or not all(map(isinstance, values, _TYPES)):
+        return False
+    tried_at, finished_at, confirmed_by = values[6], values[8], values[13]
+    return (
+        values[STATE] in _STATES
+        and 0 <= tried_at <= LATEST
+        and (finished_at is None or 0 <= finished_at <= LATEST)
+        and confirmed_by in (None, *get_args(Confirmation))
+    )
+
 
 T = TypeVar("T")
 
@@ -86,10 +153,10 @@ class SQLiteStore(JournalStore):
         first = (secrets.token_hex(8), 0, 1, 0, 1)
         with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as connection:
             connection.executescript(
-                f"PRAGMA journal_mode = OFF; BEGIN; {'; '.join(sql.SCHEMA)};"
-                f" PRAGMA application_id = {sql.APPLICATION_ID}; PRAGMA user_version = {sql.VERSION}; COMMIT"
+                f"PRAGMA journal_mode = OFF; BEGIN; {'; '.join(SCHEMA)};"
+                f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
             )
-            connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", (*first, sql.checksum(first)))
+            connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", (*first, checksum(first)))
         draft.replace(files.beside(self._path, ""))
 
     def _connect(self, risk_power_loss: bool) -> None:
@@ -110,9 +177,9 @@ class SQLiteStore(JournalStore):
         # A crafted schema must not run functions, and a damaged page must not be trusted.
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
-        if self._one("PRAGMA application_id") != sql.APPLICATION_ID:
+        if self._one("PRAGMA application_id") != APPLICATION_ID:
             raise JournalError(f"{self._path}: is not a journal of this library; give the path of another file")
-        if self._one("PRAGMA user_version") != sql.VERSION:
+        if self._one("PRAGMA user_version") != VERSION:
             raise JournalError(
                 f"{self._path}: was written by another version of this library; continue with that version, or begin a new journal"
             )
@@ -128,21 +195,21 @@ class SQLiteStore(JournalStore):
                 "SELECT sql FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
             )
         }
-        self._has_uuid_index = sql.BY_UUID_INDEX in schema
-        if schema - {sql.BY_UUID_INDEX} != set(sql.SCHEMA):
+        self._has_uuid_index = BY_UUID_INDEX in schema
+        if schema - {BY_UUID_INDEX} != set(SCHEMA):
             raise JournalError(self._broken)
         # Reading does not use the index.
         if self._one(f"PRAGMA {'quick' if self._read_only else 'integrity'}_check(1)") != "ok":
             raise JournalError(self._broken)
         journals = self._execute("SELECT * FROM journal LIMIT 2").fetchall()
         is_one = len(journals) == 1 and all(map(isinstance, journals[0], (str, *(int,) * 5)))
-        if not is_one or sql.checksum(journals[0][:-1]) != journals[0][-1]:
+        if not is_one or checksum(journals[0][:-1]) != journals[0][-1]:
             raise JournalError(self._broken)
         self.id, self._runs, self._commits, self._total, self._closed, _ = journals[0]
         total = last = 0
         # SQLite does not notice a changed byte in a value.
         for values in self._execute("SELECT * FROM messages ORDER BY id"):
-            if not sql.is_valid(values) or sql.row_checksum(values) != values[-1]:
+            if not is_valid(values) or row_checksum(values) != values[-1]:
                 raise JournalError(self._broken)
             total, last = total + values[-1], values[0]
         if total != self._total:
@@ -241,12 +308,12 @@ class SQLiteStore(JournalStore):
     def _select(self, column: Column, *values: Any, lock: bool = False) -> list[Row]:
         if column == "uuid":
             if not self._has_uuid_index:
-                self._execute(sql.BY_UUID_INDEX)
+                self._execute(BY_UUID_INDEX)
                 self._has_uuid_index = self._touched = True
         else:
             values = (json.dumps(values[0]), *values[1:])
         # The values were checked when the journal was opened.
-        return [*map(row_from, self._execute(sql.SELECT[column], *values))]
+        return [*map(row_from, self._execute(SELECT[column], *values))]
 
     def _save(self, rows: Sequence[Row]) -> Sequence[Row]:
         execute = self._the_connection.execute
@@ -257,11 +324,11 @@ class SQLiteStore(JournalStore):
             if not row.id:
                 values[0] = self._next_id
                 self._next_id += 1
-            version = values[-1] = sql.row_checksum(values)
+            version = values[-1] = row_checksum(values)
             if row.id:
-                is_stored = execute(sql.UPDATE, (*values[sql.BODY :], row.id, row.version)).rowcount == 1
+                is_stored = execute(UPDATE, (*values[BODY:], row.id, row.version)).rowcount == 1
             else:
-                is_stored = execute(sql.INSERT, values).rowcount == 1
+                is_stored = execute(INSERT, values).rowcount == 1
             if is_stored:
                 self._total += version - row.version
                 stored.append(Row._make((values[0], *row[1:-1], version)))
@@ -290,7 +357,7 @@ class SQLiteStore(JournalStore):
                 if self._touched:
                     self._commits += 1
                     journal = (self.id, self._runs, self._commits, self._total, self._closed)
-                    self._execute(sql.SAVE_JOURNAL, *journal, sql.checksum(journal))
+                    self._execute(SAVE_JOURNAL, *journal, checksum(journal))
                 self._execute("COMMIT")
                 if self._touched and self._lock is not None:
                     self._lock.write(files.LockNote(self.id, self._commits, self._file))

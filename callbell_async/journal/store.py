@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from callbell_async.errors import JournalError
 from callbell_async.journal.states import State, StateEvent, next_state, outcome_of
 from callbell_async.models.journal import Confirmation, JournalEntry
-from callbell_async.models.message_status import MessageStatus, supersedes
+from callbell_async.models.receipts import MessageStatus, supersedes
 
 __all__ = [
     "LATEST",
