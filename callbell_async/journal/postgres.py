@@ -171,14 +171,10 @@ class PostgresStore(JournalStore):
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
-    def counts(self) -> dict[State, int]:
-        """Return the number of messages by state."""
+    def counts(self) -> list[tuple[State, str | None, int]]:
+        """Return the number of messages of each state and status."""
         found = self._run(lambda: self._execute(sql.COUNTS, self._name).fetchall())
-        return {State(state): count for state, count in found}
-
-    def statuses(self) -> dict[str | None, int]:
-        """Return the number of accepted messages by status."""
-        return dict(self._run(lambda: self._execute(sql.STATUSES, self._name, State.ACCEPTED.value).fetchall()))
+        return [(State(state), status, count) for state, status, count in found]
 
     def notes(self) -> dict[str, str]:
         """Return the notes of the program."""

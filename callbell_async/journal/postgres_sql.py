@@ -105,8 +105,7 @@ FROM unnest(%s::bigint[], %s::integer[], %s::text[], %s::integer[], %s::float8[]
 WHERE m.id = v.id AND m.version = v.version AND m.journal = %s
 RETURNING m.id"""  # noqa: S608 - its own columns
 
-COUNTS = "SELECT state, count(*) FROM callbell_messages WHERE journal = %s GROUP BY state"
-STATUSES = "SELECT status, count(*) FROM callbell_messages WHERE journal = %s AND state = %s GROUP BY status"
+COUNTS = "SELECT state, status, count(*) FROM callbell_messages WHERE journal = %s GROUP BY state, status"
 NOTES = "SELECT name, text FROM callbell_journal_notes WHERE journal = %s"
 WRITE_NOTE = """INSERT INTO callbell_journal_notes VALUES (%s, %s, %s)
 ON CONFLICT (journal, name) DO UPDATE SET text = excluded.text"""

@@ -267,20 +267,11 @@ class SQLiteStore(JournalStore):
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
-    def counts(self) -> dict[State, int]:
-        """Return the number of messages by state."""
+    def counts(self) -> list[tuple[State, str | None, int]]:
+        """Return the number of messages of each state and status."""
         with self._translated_errors():
-            found = self._execute("SELECT state, count(*) FROM messages GROUP BY state").fetchall()
-        return {State(state): count for state, count in found}
-
-    def statuses(self) -> dict[str | None, int]:
-        """Return the number of accepted messages by status."""
-        with self._translated_errors():
-            return dict(
-                self._execute(
-                    "SELECT status, count(*) FROM messages WHERE state = ? GROUP BY status", State.ACCEPTED.value
-                ).fetchall()
-            )
+            found = self._execute("SELECT state, status, count(*) FROM messages GROUP BY state, status").fetchall()
+        return [(State(state), status, count) for state, status, count in found]
 
     def notes(self) -> dict[str, str]:
         """Return the notes of the program."""

@@ -195,12 +195,8 @@ class JournalStore(ABC):
         """Return the number of a new run."""
 
     @abstractmethod
-    def counts(self) -> dict[State, int]:
-        """Return the number of messages by state."""
-
-    @abstractmethod
-    def statuses(self) -> dict[str | None, int]:
-        """Return the number of accepted messages by status."""
+    def counts(self) -> list[tuple[State, str | None, int]]:
+        """Return the number of messages of each state and status."""
 
     @abstractmethod
     def notes(self) -> dict[str, str]:

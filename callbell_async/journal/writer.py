@@ -109,12 +109,13 @@ class JournalWriter:
         thread = SerialThread("callbell-journal")
         opening = asyncio.get_running_loop().run_in_executor(thread, self._connect)
         try:
-            store = await asyncio.shield(opening)
+            # The thread opens it even if this task is cancelled.
+            cancelled = await wait_uncancelled(opening)
+            store = opening.result()
+            if cancelled is not None:
+                store.close()
+                raise cancelled
         except BaseException:
-            # The thread opens it even if this task was cancelled.
-            await wait_uncancelled(opening)
-            if not opening.cancelled() and opening.exception() is None:
-                opening.result().close()
             thread.shutdown(wait=False)
             raise
         self._thread, self._process = thread, os.getpid()
