@@ -55,7 +55,6 @@ WITHOUT_IO = (
     "wire",
     "http.requests",
     "http.responses",
-    "http.error_body",
     "http.retry",
     "http.addresses",
     "http.inflate",
