@@ -208,7 +208,7 @@ def test_an_import_that_points_up_is_noticed(name: str, code: str) -> None:
     ("name", "code"),
     [
         ("models.messages", "from callbell_async.models.contacts import Contact"),
-        ("http.transport", "from callbell_async.http.timeouts import SharedTimeout\nimport asyncio, aiohttp"),
+        ("http.transport", "from callbell_async.http.options import TransportOptions\nimport asyncio, aiohttp"),
         ("sandbox.server", "from callbell_async import TextMessage"),
         ("cli.program", "from callbell_async.sandbox import Sandbox"),
     ],
@@ -258,7 +258,6 @@ def test_one_module_knows_the_converter(name: str) -> None:
 AIOHTTPS_CLIENT = {
     "http.transport",
     "http.direct",
-    "http.payload",
     "http.failures",
     "http.options",
     "http.download",
