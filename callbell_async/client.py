@@ -46,10 +46,11 @@ from callbell_async.http.options import (
     pool_size,
     setup_warnings,
 )
-from callbell_async.http.pipeline import ClientLife, PipelineHandle, RequestPipeline
+from callbell_async.http.pipeline import PipelineHandle, RequestPipeline
 from callbell_async.http.requests import CallState, Request, build_query
 from callbell_async.http.responses import read_any
 from callbell_async.http.retry import RetryPolicy
+from callbell_async.http.shared_state import ClientLife
 from callbell_async.http.transport import Transport
 from callbell_async.journal import Journal, reconcile, refresh
 from callbell_async.limits.base import RateLimiter
