@@ -19,7 +19,7 @@ from callbell_async.models.events import MessageCreated
 from callbell_async.models.message_parts import Attachment
 from callbell_async.models.messages import Message, TemplateMessage, TextMessage
 from callbell_async.models.receipts import MessageReceipt, WindowReceipt
-from callbell_async.tracebacks import HiddenFrames
+from callbell_async.redaction import HiddenFrames
 
 __all__ = ["CombinedCalls"]
 

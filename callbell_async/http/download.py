@@ -25,7 +25,7 @@ from callbell_async.http.options import MAX_HEADER, MAX_HEADERS, default_user_ag
 from callbell_async.models.file_names import media_type, safe_file_name
 from callbell_async.models.message_parts import Attachment, AttachmentKind
 from callbell_async.models.validation import check_url
-from callbell_async.tracebacks import HiddenFrames, hide_frames
+from callbell_async.redaction import HiddenFrames, hide_frames
 
 __all__ = ["Download", "open_download"]
 

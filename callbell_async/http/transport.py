@@ -24,7 +24,7 @@ from callbell_async.http.failures import failure_from
 from callbell_async.http.options import CONTENT_TYPE, JSON_TYPE, MAX_HEADER, MAX_HEADERS, TransportOptions
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import KEPT_BODY, SUCCESS, Response
-from callbell_async.tracebacks import hide_frames
+from callbell_async.redaction import hide_frames
 
 __all__ = ["RequestTimeout", "SharedTimeout", "TrackedPayload", "Transport"]
 

@@ -23,7 +23,7 @@ PROJECT = PACKAGE.parent
 FLOORS: list[set[str]] = [
     {"_version", "base_error", "redaction"},
     {"errors"},
-    {"arguments", "asyncio_tools", "logs", "tracebacks"},
+    {"arguments", "asyncio_tools", "logs"},
     {"models", "observe"},
     {"guarded_observers", "recipients"},
     {"wire"},
