@@ -51,7 +51,7 @@ def default_user_agent() -> str:
     return f"callbell-async/{__version__} aiohttp/{aiohttp.__version__} python/{python}"
 
 
-def client_headers(token: Secret, user_agent: str | None) -> CIMultiDict[str]:
+def client_headers(token: Secret[str], user_agent: str | None) -> CIMultiDict[str]:
     """Return the headers of every request of a client; raises `ConfigurationError` if `user_agent` is not valid."""
     agent = default_user_agent() if user_agent is None else check_header("user_agent", user_agent)
     return CIMultiDict({"Authorization": f"Bearer {token.value}", "Accept": "application/json", "User-Agent": agent})

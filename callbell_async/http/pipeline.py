@@ -28,9 +28,8 @@ from callbell_async.http.retry import MAX_PAUSE, RetryPolicy
 from callbell_async.http.shared_state import ClientLife, SharedState
 from callbell_async.http.transport import Transport
 from callbell_async.limits.base import RateLimiter, TrackedSlot
-from callbell_async.logs import area_logger
 from callbell_async.models.unset import UNSET, Unset
-from callbell_async.observe import AttemptInfo, CallInfo, RunInfo, new_call_info
+from callbell_async.observe import AttemptInfo, CallInfo, RunInfo, area_logger, new_call_info
 
 __all__ = ["AfterFailure", "AttemptGate", "PipelineHandle", "RequestPipeline"]
 

@@ -13,8 +13,8 @@ import attrs
 import orjson
 
 from callbell_async.arguments import Secret
-from callbell_async.logs import area_logger
 from callbell_async.models.message_status import MessageStatus
+from callbell_async.observe import area_logger
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api.validation import EVENTS, is_loopback
 from callbell_async.sandbox.message_lifecycle import StatusTracker, Timers

@@ -23,7 +23,7 @@ PROJECT = PACKAGE.parent
 FLOORS: list[set[str]] = [
     {"_version", "base_error", "redaction"},
     {"errors"},
-    {"arguments", "asyncio_tools", "logs"},
+    {"arguments", "asyncio_tools"},
     {"models", "observe"},
     {"guarded_observers", "recipients"},
     {"wire"},
