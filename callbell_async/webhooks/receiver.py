@@ -20,7 +20,7 @@ from callbell_async.models.events import Event
 from callbell_async.observe import EventInfo, Observer, RefusalReason
 from callbell_async.webhooks.credentials import read_credentials
 from callbell_async.webhooks.dedupe import SeenKeys
-from callbell_async.webhooks.event_queue import EventQueue, set_result
+from callbell_async.webhooks.event_queue import EventQueue, Started, set_result
 from callbell_async.webhooks.options import (
     ErrorHook,
     ErrorReporter,
@@ -40,7 +40,6 @@ from callbell_async.webhooks.request import (
     check_head,
     decide,
 )
-from callbell_async.webhooks.started import Started
 
 __all__ = ["ReceiverStats", "WebhookReceiver"]
 
