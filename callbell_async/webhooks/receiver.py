@@ -19,7 +19,6 @@ from callbell_async.errors import ConfigurationError, EventNotHandledError
 from callbell_async.guarded_observers import observers_from
 from callbell_async.models.events import Event
 from callbell_async.observe import EventInfo, Observer, RefusalReason
-from callbell_async.webhooks.credentials import read_credentials
 from callbell_async.webhooks.event_queue import EventQueue, Started, set_result
 from callbell_async.webhooks.options import ErrorHook, ErrorReporter, Handler, check_sync_function
 from callbell_async.webhooks.request import (
@@ -35,6 +34,7 @@ from callbell_async.webhooks.request import (
     check_head,
     decide,
 )
+from callbell_async.webhooks.signature import read_credentials
 
 __all__ = ["ReceiverStats", "SeenKeys", "WebhookReceiver"]
 
