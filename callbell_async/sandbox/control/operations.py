@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from callbell_async.models.message_parts import Location
 from callbell_async.models.validation import is_same_recipient
 from callbell_async.sandbox.api.pagination import page_of, positive_integer
-from callbell_async.sandbox.api.routes import Routes
+from callbell_async.sandbox.api.router import Routes
 from callbell_async.sandbox.api.validation import (
     CHANNELS,
     Fields,
