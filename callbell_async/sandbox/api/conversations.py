@@ -5,7 +5,7 @@ from __future__ import annotations
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses, validation
 from callbell_async.sandbox.api.pagination import page_of
-from callbell_async.sandbox.api.validation import Fields, read_json
+from callbell_async.sandbox.api.validation import Fields, read_json, required_field
 from callbell_async.sandbox.exchange import Operation, SandboxRequest, SandboxResponse
 
 __all__ = ["OPERATIONS"]
@@ -36,10 +36,7 @@ def close_conversation(account: SandboxAccount, request: SandboxRequest, uuid: s
 def post_note(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """Add a note to the history."""
     contact = account.contacts.get(uuid)
-    fields = Fields(read_json(request.body))
-    text = fields.required("text")
-    fields.check()
-    account.add_note(contact, text)
+    account.add_note(contact, required_field(request.body, "text"))
     return SandboxResponse(200, {"success": True})
 
 
@@ -65,10 +62,7 @@ def get_bot(account: SandboxAccount, request: SandboxRequest, uuid: str) -> Sand
 def post_bot(account: SandboxAccount, request: SandboxRequest, uuid: str) -> SandboxResponse:
     """Start or end a contact's bot."""
     contact = account.contacts.get(uuid)
-    fields = Fields(read_json(request.body))
-    status = fields.required("status", validation.bot_status)
-    fields.check()
-    account.set_bot(contact, status)
+    account.set_bot(contact, required_field(request.body, "status", validation.bot_status))
     return SandboxResponse(200, {"bot": responses.bot(account, contact, just_now=True)})
 
 

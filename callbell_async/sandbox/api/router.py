@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import account as account_api
-from callbell_async.sandbox.api import contacts, conversations, messages, team, webhooks
+from callbell_async.sandbox.api import contacts, conversations, messages, webhooks
 from callbell_async.sandbox.exchange import Operation, Refusal, SandboxRequest, SandboxResponse, refusal
 
 __all__ = ["OPERATIONS", "Routes", "route"]
@@ -57,7 +57,6 @@ OPERATIONS: dict[str, Operation] = {
     **contacts.OPERATIONS,
     **conversations.OPERATIONS,
     **account_api.OPERATIONS,
-    **team.OPERATIONS,
     **webhooks.OPERATIONS,
 }
 """By method and path, such as `GET /contacts/:uuid`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses, validation
 from callbell_async.sandbox.api.pagination import PAGE_SIZE, page_of, positive_integer
-from callbell_async.sandbox.api.validation import EVENTS, Fields, check_webhook, read_json
+from callbell_async.sandbox.api.validation import EVENTS, Fields, check_webhook, query_choice, read_json
 from callbell_async.sandbox.exchange import Operation, SandboxRequest, SandboxResponse, refusal
 from callbell_async.sandbox.records import SandboxWebhook
 
@@ -38,9 +38,8 @@ def unsubscribe(account: SandboxAccount, request: SandboxRequest) -> SandboxResp
 
 def get_events(account: SandboxAccount, request: SandboxRequest) -> SandboxResponse:
     """List the attempts, the newest first, filtered by success and by event."""
-    status, names = request.query.get("status"), request.query.get("subscriptions")
-    if error := None if status is None else validation.one_of(("failed", "success"))(status):
-        raise refusal(400, {"status": [error]})
+    status = query_choice(request.query, "status", ("failed", "success"))
+    names = request.query.get("subscriptions")
     wanted = None if names is None else {name.strip() for name in names.split(",")}
     fitting = [
         event
