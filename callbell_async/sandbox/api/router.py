@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import account as account_api
-from callbell_async.sandbox.api import contacts, conversations, messages, webhooks
+from callbell_async.sandbox.api import contacts, messages, webhooks
 from callbell_async.sandbox.exchange import Operation, Refusal, SandboxRequest, SandboxResponse, refusal
 
 __all__ = ["OPERATIONS", "Routes", "route"]
@@ -55,7 +55,6 @@ def _fits(pattern: tuple[str, ...], parts: list[str]) -> bool:
 OPERATIONS: dict[str, Operation] = {
     **messages.OPERATIONS,
     **contacts.OPERATIONS,
-    **conversations.OPERATIONS,
     **account_api.OPERATIONS,
     **webhooks.OPERATIONS,
 }
