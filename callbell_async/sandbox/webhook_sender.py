@@ -17,6 +17,7 @@ from callbell_async.logs import area_logger
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api.validation import EVENTS, is_loopback
+from callbell_async.sandbox.api.webhooks import render, render_status, subscriber
 from callbell_async.sandbox.message_lifecycle import StatusTracker, Timers
 from callbell_async.sandbox.records import (
     HistoryItem,
@@ -27,7 +28,6 @@ from callbell_async.sandbox.records import (
     SandboxWebhookDelivery,
 )
 from callbell_async.sandbox.webhook_client import Response, WebhookClient
-from callbell_async.sandbox.webhook_events import render, render_status, subscriber
 from callbell_async.webhooks.signature import SIGNATURE_HEADER, sign
 
 __all__ = ["PostFunction", "WebhookSender"]
