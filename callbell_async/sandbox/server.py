@@ -32,8 +32,8 @@ from callbell_async.sandbox.connections import (
     sandbox_request,
     stream_changes,
 )
+from callbell_async.sandbox.control.documents import add_records
 from callbell_async.sandbox.control.operations import control
-from callbell_async.sandbox.control.records import add_records
 from callbell_async.sandbox.exchange import NOT_AUTHORIZED, TOO_MANY, SandboxRequest, SandboxResponse
 from callbell_async.sandbox.fault_rules import FaultRule, FaultRules
 from callbell_async.sandbox.faults import Fault
