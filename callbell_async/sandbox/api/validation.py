@@ -5,13 +5,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import orjson
 
 from callbell_async.models.messages import BotStatus
 from callbell_async.sandbox.exchange import refusal
+from callbell_async.sandbox.records import ChannelType
 
 __all__ = [
     "ABSENT",
@@ -27,7 +28,7 @@ __all__ = [
     "required_field",
 ]
 
-CHANNELS = ("whatsapp", "facebook", "instagram", "telegram")
+CHANNELS: tuple[str, ...] = get_args(ChannelType)
 TYPES = ("text", "image", "document", "audio", "video")
 BOT_STATUSES = tuple(status.value for status in BotStatus)
 EVENTS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any
 
 import attrs
 from cattrs import Converter, transform_error
@@ -12,7 +12,7 @@ from cattrs.errors import BaseValidationError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from callbell_async.sandbox.account import DAY, SandboxAccount
-from callbell_async.sandbox.api.validation import Rule, flag, one_of, strings, text
+from callbell_async.sandbox.api.validation import CHANNELS, Rule, flag, one_of, strings, text
 from callbell_async.sandbox.clock import utc_millis
 from callbell_async.sandbox.exchange import SandboxRequest, SandboxResponse
 from callbell_async.sandbox.fault_rules import FaultRule
@@ -99,7 +99,7 @@ def _make_converter() -> Converter:
     converter.register_structure_hook(bool, _checked(flag))
     converter.register_structure_hook(int, _checked(_whole_number))
     converter.register_structure_hook(datetime, _date)
-    converter.register_structure_hook_func(lambda type_: type_ == ChannelType, _checked(one_of(get_args(ChannelType))))
+    converter.register_structure_hook_func(lambda type_: type_ == ChannelType, _checked(one_of(CHANNELS)))
     converter.register_structure_hook_func(lambda type_: type_ == str | list[str], _checked(_field_value))
     converter.register_structure_hook_func(lambda type_: type_ in (list[str], Sequence[str]), _checked(strings))
     converter.register_unstructure_hook(datetime, lambda date: date.astimezone(UTC).isoformat().replace("+00:00", "Z"))
