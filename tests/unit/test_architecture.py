@@ -261,14 +261,14 @@ AIOHTTPS_CLIENT = {
     "http.options",
     "http.download",
     "client",
-    "sandbox.webhook_client",
+    "sandbox.webhook_sender",
 }
-"""The transport's modules call Callbell; `client` names the type of a session; `webhook_client` calls webhooks, as Callbell does."""
+"""The transport's modules call Callbell; `client` names the type of a session; `webhook_sender` posts to webhooks, as Callbell does."""
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in AIOHTTPS_CLIENT])
 def test_one_module_knows_aiohttps_client(name: str) -> None:
-    """Only the transport's modules and the sandbox's webhook client use aiohttp's client; other modules import aiohttp's server only."""
+    """Only the transport's modules and the sandbox's webhook sender use aiohttp's client; other modules import aiohttp's server only."""
     assert {
         found
         for found in imported(MODULES[name].tree)
