@@ -35,7 +35,7 @@ from callbell_async.models.messages import WHATSAPP, Message, TemplateMessage
 from callbell_async.models.receipts import OUTSIDE_REPLY_WINDOW, MessageReceipt, WindowReceipt
 from callbell_async.models.results import SendResult
 from callbell_async.models.validation import is_same_recipient
-from callbell_async.tracebacks import HiddenFrames
+from callbell_async.redaction import HiddenFrames
 from callbell_async.wire import dump_keyed_message
 
 __all__ = ["MARGIN", "SingleSends", "check_pair", "send_in_window"]
