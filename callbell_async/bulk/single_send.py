@@ -110,7 +110,7 @@ class SingleSends:
 
 async def _send_once(pipeline: RequestPipeline, message: Message, journal: Journal) -> tuple[MessageReceipt, bytes]:
     key, body = dump_keyed_message(message, journal=journal.id if journal.key_in_metadata else None)
-    sending = claim_queue_of(journal).sending_by_key()
+    sending = claim_queue_of(journal).sending
     while (first := sending.get(key)) is not None:
         before = await asyncio.shield(first)
         if isinstance(before, tuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -131,7 +132,7 @@ class Journal:
         connect = partial(place.store, read_only=read_only, risk_power_loss=risk_power_loss)
         observers = observers_from(observer)
         self._writer = JournalWriter(connect, name=self.label, read_only=read_only, clock=clock, observers=observers)
-        self._claims = ClaimQueue(self._writer)
+        self._claims: ClaimQueue | None = None
 
     @classmethod
     def connect(
@@ -308,5 +309,7 @@ def writer_of(journal: Journal) -> JournalWriter:
 
 
 def claim_queue_of(journal: Journal) -> ClaimQueue:
-    """Return the queue of a journal in which `send` claims single messages."""
+    """Return the queue of a journal in which `send` claims single messages in this event loop."""
+    if journal._claims is None or journal._claims.loop is not asyncio.get_running_loop():
+        journal._claims = ClaimQueue(journal._writer)
     return journal._claims
