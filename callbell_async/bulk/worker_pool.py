@@ -132,10 +132,9 @@ class WorkerPool:
         self._queue = queue
         self._idle = asyncio.get_running_loop().create_future()
         if self._journal_source is not None:
-            self._journal_source.start()
-            self._busy |= self._journal_source.in_flight()
-            for reader in self._busy:
-                reader.add_done_callback(self.leave)
+            reader = self._journal_source.start()
+            self._busy.add(reader)
+            reader.add_done_callback(self.leave)
         self._growth = PoolGrowth(
             self._idle_workers,
             add_worker=lambda: self._add_worker(pipeline),

@@ -158,6 +158,19 @@ def test_a_late_result_of_an_earlier_run_changes_nothing(store: JournalStore) ->
     assert row(store, "a").state is State.SENDING
 
 
+def test_a_late_result_of_an_earlier_opening_changes_nothing(connect: Connect) -> None:
+    """The single messages of each opening are a run of their own: the result of an earlier attempt does not count for a later one."""
+    store = connect()
+    (first,) = claim(store, "a", single=True)
+    store.close()
+    again = connect()
+    assert again.allow_resend(["a"]) == []
+    (second,) = claim(again, "a", single=True)
+    assert (second.granted, second.row.state) == (True, State.RESENDING)
+    finish(again, result_of(first, Outcome.REJECTED))
+    assert row(again, "a").state is State.RESENDING
+
+
 def test_an_event_before_the_result_wins(store: JournalStore) -> None:
     """A message that an event has confirmed stays accepted, whatever the response was."""
     (first,) = claim(store, "a")
