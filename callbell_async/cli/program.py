@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from callbell_async._version import __version__
-from callbell_async.cli.exit_codes import DONE, INTERRUPTED, JOURNAL_UNUSABLE, NOT_ALL_DONE, WRONG_USE
+from callbell_async.cli.exits import DONE, INTERRUPTED, JOURNAL_UNUSABLE, NOT_ALL_DONE, WRONG_USE
 from callbell_async.cli.output import fail, warnings_shown
 from callbell_async.errors import CallbellError, ConfigurationError, InvalidMessageError, JournalError
 

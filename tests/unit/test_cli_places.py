@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from callbell_async.cli.exit_codes import DONE, WRONG_USE
+from callbell_async.cli.exits import DONE, WRONG_USE
 from callbell_async.cli.places import JournalPlace, RateLimiterPlace
 from callbell_async.cli.results import Rest, explain_rest
 from callbell_async.limits import PostgresRateLimiter, RedisRateLimiter, SharedRateLimiter

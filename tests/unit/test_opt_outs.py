@@ -24,7 +24,7 @@ from callbell_async import (
     RetryPolicy,
     TextMessage,
 )
-from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE, WRONG_USE
+from callbell_async.cli.exits import DONE, NOT_ALL_DONE, WRONG_USE
 from callbell_async.sandbox import Fault, Sandbox, SandboxRequest, faults
 from tests.support.command_line import json_lines, run
 

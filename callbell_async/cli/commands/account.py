@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from callbell_async.cli.connection import Connection, connection_options
-from callbell_async.cli.exit_codes import DONE
+from callbell_async.cli.exits import DONE
 from callbell_async.cli.options import GroupedCommand, json_option
 from callbell_async.cli.output import result, result_json, result_table
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from callbell_async.cli.connection import Connection, connection_options
-from callbell_async.cli.exit_codes import DONE
+from callbell_async.cli.exits import DONE
 from callbell_async.cli.export_writer import ExportOptions, RecordWriter, export_options
 from callbell_async.cli.options import GroupedCommand, option
 from callbell_async.cli.output import info, json_text, pluralize

@@ -15,10 +15,9 @@ import click
 from callbell_async.arguments import check_secret, is_insecure
 from callbell_async.cli.connection import read_secret
 from callbell_async.cli.event_format import colour_of, event_line
-from callbell_async.cli.exit_codes import DONE
+from callbell_async.cli.exits import DONE, ShutdownSignals
 from callbell_async.cli.options import FILE, ArgumentErrors, json_option
 from callbell_async.cli.output import LogLines, info, result_json, warn, write
-from callbell_async.cli.signals import ShutdownSignals
 from callbell_async.errors import ConfigurationError
 from callbell_async.models.events import Event
 

@@ -10,7 +10,7 @@ import click
 from callbell_async.cli.campaign import open_input, run_campaign
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.duplicates import DuplicateRowError, DuplicateRows
-from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
+from callbell_async.cli.exits import DONE, NOT_ALL_DONE
 from callbell_async.cli.failed_rows import Outputs
 from callbell_async.cli.files import are_same
 from callbell_async.cli.input_rows import RowFile
