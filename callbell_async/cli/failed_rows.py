@@ -13,8 +13,7 @@ from typing import Self, TextIO
 import attrs
 
 from callbell_async.cli.files import are_same, open_private
-from callbell_async.cli.input_rows import ADDED_COLUMNS, Row, RowFile
-from callbell_async.cli.input_text import BOM
+from callbell_async.cli.input_rows import ADDED_COLUMNS, BOM, Row, RowFile
 from callbell_async.cli.output import csv_text, json_text
 from callbell_async.cli.places import JournalPlace
 from callbell_async.cli.results import RowResult

@@ -12,8 +12,7 @@ import attrs
 
 from callbell_async.cli.connection import full_address, same_address
 from callbell_async.cli.export_writer import restore_cell
-from callbell_async.cli.input_rows import RowFile
-from callbell_async.cli.input_text import STANDARD_INPUT
+from callbell_async.cli.input_rows import STANDARD_INPUT, RowFile
 from callbell_async.cli.message_form import MessageForm, recipient_parser
 from callbell_async.cli.options import DEFAULT_OUTAGE_TIMEOUT
 from callbell_async.cli.output import info, pluralize
