@@ -10,14 +10,21 @@ import attrs
 import click
 
 from callbell_async import limits
-from callbell_async.cli.files import are_same
 from callbell_async.errors import ConfigurationError
 from callbell_async.redaction import database_url
 
 if TYPE_CHECKING:
     from callbell_async.journal import Journal
 
-__all__ = ["JOURNAL", "RATE_LIMITER", "JournalPlace", "RateLimiterPlace"]
+__all__ = ["JOURNAL", "RATE_LIMITER", "JournalPlace", "RateLimiterPlace", "are_same"]
+
+
+def are_same(one: Path, other: Path) -> bool:
+    """Return whether two paths name one file, also by links, and also before the file exists."""
+    # Imported here: `--help` of a command needs no journal.
+    from callbell_async.journal.files import beside
+
+    return beside(one, "") == beside(other, "") or (one.exists() and other.exists() and one.samefile(other))
 
 
 @attrs.frozen

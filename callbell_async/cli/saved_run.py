@@ -11,11 +11,11 @@ from typing import Any
 import attrs
 
 from callbell_async.cli.connection import full_address, same_address
-from callbell_async.cli.export_writer import restore_cell
 from callbell_async.cli.input_rows import STANDARD_INPUT, RowFile
 from callbell_async.cli.message_form import MessageForm, recipient_parser
 from callbell_async.cli.options import DEFAULT_OUTAGE_TIMEOUT
 from callbell_async.cli.output import info, pluralize
+from callbell_async.cli.output_files import restore_cell
 from callbell_async.cli.places import JournalPlace
 from callbell_async.errors import ConfigurationError, JournalError, Outcome
 from callbell_async.journal import Journal

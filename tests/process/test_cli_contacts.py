@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from callbell_async.cli.export_writer import neutralize_cell, restore_cell
+from callbell_async.cli.output_files import neutralize_cell, restore_cell
 from callbell_async.sandbox import Sandbox, SandboxContact, faults
 from tests.support.command_line import environment_for, json_lines, run, started_in_terminal
 from tests.support.threaded_sandbox import sandbox_in_a_thread

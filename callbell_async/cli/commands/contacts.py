@@ -9,9 +9,9 @@ import click
 
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.exits import DONE
-from callbell_async.cli.export_writer import ExportOptions, RecordWriter, export_options
 from callbell_async.cli.options import GroupedCommand, option
 from callbell_async.cli.output import info, json_text, pluralize
+from callbell_async.cli.output_files import ExportOptions, RecordWriter, export_options
 from callbell_async.models.account import Channel
 from callbell_async.models.contacts import Contact
 

@@ -10,7 +10,6 @@ import click
 
 from callbell_async.cli.campaign import run_campaign
 from callbell_async.cli.connection import Connection, connection_options
-from callbell_async.cli.failed_rows import Outputs
 from callbell_async.cli.options import (
     FILE,
     MAX_CONCURRENCY,
@@ -20,6 +19,7 @@ from callbell_async.cli.options import (
     option,
     output_options,
 )
+from callbell_async.cli.output_files import Outputs
 from callbell_async.cli.places import JOURNAL, JournalPlace
 from callbell_async.cli.saved_run import SendJob, check_unchanged, read_keys, saved_job
 from callbell_async.errors import ConfigurationError

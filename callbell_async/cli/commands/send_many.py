@@ -11,8 +11,6 @@ from callbell_async.cli.campaign import open_input, run_campaign
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.duplicates import DuplicateRowError, DuplicateRows
 from callbell_async.cli.exits import DONE, NOT_ALL_DONE
-from callbell_async.cli.failed_rows import Outputs
-from callbell_async.cli.files import are_same
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.cli.message_form import MessageForm, MessagePlan
 from callbell_async.cli.options import (
@@ -25,7 +23,8 @@ from callbell_async.cli.options import (
     run_options,
 )
 from callbell_async.cli.output import info, result, result_json
-from callbell_async.cli.places import JOURNAL, JournalPlace
+from callbell_async.cli.output_files import Outputs
+from callbell_async.cli.places import JOURNAL, JournalPlace, are_same
 from callbell_async.cli.results import explain_no_rows, opted_out_row, unsendable_row
 from callbell_async.cli.saved_run import SendJob
 from callbell_async.errors import ConfigurationError
