@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import attrs
 import click
@@ -21,8 +21,10 @@ from callbell_async.cli.input_rows import ADDED_COLUMNS, BOM, Row, RowFile
 from callbell_async.cli.options import option
 from callbell_async.cli.output import csv_text, escape_control, is_terminal, json_text, write
 from callbell_async.cli.places import JournalPlace, are_same
-from callbell_async.cli.results import RowResult
 from callbell_async.errors import ConfigurationError, Outcome
+
+if TYPE_CHECKING:
+    from callbell_async.cli.results import RowResult
 
 __all__ = [
     "ExportOptions",
