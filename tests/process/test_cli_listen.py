@@ -19,8 +19,7 @@ from typing import Any
 
 import pytest
 
-from callbell_async.cli.commands.listen import serve_events, write_json, write_line
-from callbell_async.cli.event_format import colour_of, event_line
+from callbell_async.cli.commands.listen import colour_of, event_line, serve_events, write_json, write_line
 from callbell_async.cli.exits import ShutdownSignals
 from callbell_async.models.events import Event
 from callbell_async.webhooks import SIGNATURE_HEADER, parse_event, sign
