@@ -19,14 +19,14 @@ __all__ = ["Program", "app"]
 _COMMANDS = {
     "send": "callbell_async.cli.commands.send:send",
     "send-many": "callbell_async.cli.commands.send_many:send_many",
-    "resume": "callbell_async.cli.commands.resume:resume",
+    "resume": "callbell_async.cli.commands.send_many:resume",
     "status": "callbell_async.cli.commands.journal:status",
     "reconcile": "callbell_async.cli.commands.journal:reconcile",
     "export": "callbell_async.cli.commands.journal:export",
     "me": "callbell_async.cli.commands.account:me",
     "templates": "callbell_async.cli.commands.account:templates",
     "channels": "callbell_async.cli.commands.account:channels",
-    "contacts": "callbell_async.cli.commands.contacts:contacts",
+    "contacts": "callbell_async.cli.commands.account:contacts",
     "listen": "callbell_async.cli.commands.listen:listen",
     "sandbox": "callbell_async.cli.commands.sandbox:sandbox",
 }
