@@ -9,6 +9,7 @@ import itertools
 import json
 import queue
 import re
+import stat
 import sys
 import threading
 from collections import Counter
@@ -22,7 +23,7 @@ from callbell_async.cli.output import pluralize
 from callbell_async.errors import ConfigurationError
 from callbell_async.recipients.tables import SPREADSHEET_STARTS, Sheet, csv_records, guess_delimiter, is_spreadsheet
 
-__all__ = ["ADDED_COLUMNS", "BOM", "STANDARD_INPUT", "Row", "RowFile", "read_in_thread", "repeated"]
+__all__ = ["ADDED_COLUMNS", "BOM", "STANDARD_INPUT", "Row", "RowFile", "is_stream", "read_in_thread", "repeated"]
 
 STANDARD_INPUT = Path("-")
 BOM = "\ufeff"
@@ -37,6 +38,18 @@ _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """The first line by which Excel names the delimiter."""
 _JSON_ARRAY = re.compile(r"\s*\[\s*(\{|$)")
 """The beginning of an array of objects."""
+
+
+def is_stream(path: Path) -> bool:
+    """Return whether a path is standard input or a pipe, which can be read only once."""
+    if path == STANDARD_INPUT:
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        # The reader of the file raises the same error, as one for the user.
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 @attrs.frozen
@@ -85,7 +98,7 @@ class RowFile:
         self._given_delimiter = None if delimiter is None else _checked_delimiter(delimiter, "--delimiter")
         self.path = path
         self.name = self._text.name
-        self.is_stream = path == STANDARD_INPUT or (path.exists() and not path.is_file() and not path.is_dir())
+        self.is_stream = is_stream(path)
         self._sheet = self._open_sheet(sheet, {"--encoding": encoding, "--delimiter": delimiter})
         self.delimiter = ","
         self.has_sep_line = False

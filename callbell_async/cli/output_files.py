@@ -168,8 +168,13 @@ class RecordWriter:
 
     def __enter__(self) -> Self:
         path = self._options.output
-        if path is not None and not path.parent.is_dir():
-            raise ConfigurationError(f"--output: {path} can't be written (there is no such directory)")
+        if path is not None:
+            try:
+                fault = "" if path.parent.is_dir() else "there is no such directory"
+            except OSError as error:
+                fault = error.strerror
+            if fault:
+                raise ConfigurationError(f"--output: {path} can't be written ({fault})")
         return self
 
     def __exit__(

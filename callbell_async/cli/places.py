@@ -24,7 +24,13 @@ def are_same(one: Path, other: Path) -> bool:
     # Imported here: `--help` of a command needs no journal.
     from callbell_async.journal.files import beside
 
-    return beside(one, "") == beside(other, "") or (one.exists() and other.exists() and one.samefile(other))
+    if beside(one, "") == beside(other, ""):
+        return True
+    try:
+        return one.samefile(other)
+    except OSError:
+        # One of them does not exist, or can't be reached.
+        return False
 
 
 @attrs.frozen
@@ -61,9 +67,12 @@ class JournalPlace:
 
         A journal in PostgreSQL is looked up when it is opened for reading.
         """
-        if self.path is not None and not self.path.exists():
-            raise ConfigurationError(f"{self}: there is no such journal")
-        return self
+        try:
+            if self.path is None or self.path.exists():
+                return self
+        except OSError as error:
+            raise ConfigurationError(f"{self}: can't be read ({error.strerror})") from None
+        raise ConfigurationError(f"{self}: there is no such journal")
 
     def part(self, file: Path) -> str | None:
         """Return the part of the journal that a path names, such as "is the journal"; `None` if it names none."""

@@ -68,9 +68,9 @@ def _csv_problem(error: csv.Error) -> str:
 
 def is_spreadsheet(path: Path) -> bool:
     """Return whether a file begins as spreadsheets and zip files do; a pipe does not, because it can be read only once."""
-    if not path.is_file():
-        return False
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             return file.read(4) in SPREADSHEET_STARTS
     except OSError:
