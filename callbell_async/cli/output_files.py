@@ -18,7 +18,7 @@ import attrs
 import click
 
 from callbell_async.cli.input_rows import ADDED_COLUMNS, BOM, Row, RowFile
-from callbell_async.cli.options import option
+from callbell_async.cli.options import all_options, option
 from callbell_async.cli.output import csv_text, escape_control, is_terminal, json_text, write
 from callbell_async.cli.places import JournalPlace, are_same
 from callbell_async.errors import ConfigurationError, Outcome
@@ -121,23 +121,7 @@ class ExportOptions:
 def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command `--csv`, `--jsonl`, `--raw`, `--output` and `--force`; it gets them as `export`."""
 
-    @functools.wraps(command)
-    def with_export(*, as_csv: bool, raw: bool, output: Path | None, force: bool, **options: Any) -> Any:
-        if force and output is None:
-            raise ConfigurationError("--force: requires --output")
-        export = ExportOptions(as_csv=as_csv, raw=raw, output=output, force=force)
-        return command(export=export, **options)
-
-    decorated: Callable[..., Any] = with_export
-    for add in (
-        option("--force", is_flag=True, group="Output", help="Replace the file that --output names."),
-        option(
-            "--output",
-            type=click.Path(path_type=Path),
-            group="Output",
-            help="Write to this new file, which only you can read; the default is standard output.",
-        ),
-        option("--raw", is_flag=True, group="Output", help="Write CSV cells that look like formulas unchanged."),
+    @all_options(
         option(
             "--csv/--jsonl",
             "as_csv",
@@ -145,9 +129,23 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
             group="Output",
             help="Write CSV with a header row (the default), or JSON, one object per line.",
         ),
-    ):
-        decorated = add(decorated)
-    return decorated
+        option("--raw", is_flag=True, group="Output", help="Write CSV cells that look like formulas unchanged."),
+        option(
+            "--output",
+            type=click.Path(path_type=Path),
+            group="Output",
+            help="Write to this new file, which only you can read; the default is standard output.",
+        ),
+        option("--force", is_flag=True, group="Output", help="Replace the file that --output names."),
+    )
+    @functools.wraps(command)
+    def with_export(*, as_csv: bool, raw: bool, output: Path | None, force: bool, **options: Any) -> Any:
+        if force and output is None:
+            raise ConfigurationError("--force: requires --output")
+        export = ExportOptions(as_csv=as_csv, raw=raw, output=output, force=force)
+        return command(export=export, **options)
+
+    return with_export
 
 
 class RecordWriter:
