@@ -15,10 +15,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import attrs
-import click
 
 from callbell_async.cli.input_rows import ADDED_COLUMNS, BOM, Row, RowFile
-from callbell_async.cli.options import all_options, option
+from callbell_async.cli.options import FILE, all_options, json_option, option
 from callbell_async.cli.output import csv_text, escape_control, is_terminal, json_text, write
 from callbell_async.cli.places import JournalPlace, are_same
 from callbell_async.errors import ConfigurationError, Outcome
@@ -34,6 +33,7 @@ __all__ = [
     "export_options",
     "neutralize_cell",
     "open_private",
+    "output_options",
     "restore_cell",
 ]
 
@@ -132,7 +132,7 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
         option("--raw", is_flag=True, group="Output", help="Write CSV cells that look like formulas unchanged."),
         option(
             "--output",
-            type=click.Path(path_type=Path),
+            type=FILE,
             group="Output",
             help="Write to this new file, which only you can read; the default is standard output.",
         ),
@@ -167,8 +167,9 @@ class RecordWriter:
     def __enter__(self) -> Self:
         path = self._options.output
         if path is not None:
+            fault: str | None
             try:
-                fault = "" if path.parent.is_dir() else "there is no such directory"
+                fault = None if path.parent.is_dir() else "there is no such directory"
             except OSError as error:
                 fault = error.strerror
             if fault:
@@ -395,3 +396,27 @@ class Outputs:
         if journal is not None and (part := journal.part(self.failed_to)):
             raise ConfigurationError(f"--failed-to: {self.failed_to} {part}; give another file")
         return FailedRows(self.failed_to, rows, unknown=self.failed_unknown, force=self.force)
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--failed-to`, `--failed-unknown`, `--force` and `--json`; it gets them as `outputs`."""
+
+    @all_options(
+        option("--failed-to", type=FILE, group="Output", help="Write the rows that were not accepted to this file."),
+        option(
+            "--failed-unknown",
+            is_flag=True,
+            group="Output",
+            help="Include rows that may have been accepted, marked as unknown.",
+        ),
+        option("--force", is_flag=True, group="Output", help="Replace a file that --failed-to has not written."),
+        json_option,
+    )
+    @functools.wraps(command)
+    def with_outputs(
+        *, as_json: bool, failed_to: Path | None, failed_unknown: bool, force: bool, **options: Any
+    ) -> Any:
+        outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown, force=force)
+        return command(outputs=outputs, **options)
+
+    return with_outputs

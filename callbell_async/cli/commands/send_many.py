@@ -23,11 +23,10 @@ from callbell_async.cli.options import (
     exclude_option,
     message_options,
     option,
-    output_options,
     run_options,
 )
 from callbell_async.cli.output import info, result, result_json
-from callbell_async.cli.output_files import Outputs
+from callbell_async.cli.output_files import Outputs, output_options
 from callbell_async.cli.places import JOURNAL, JournalPlace, are_same
 from callbell_async.cli.results import explain_no_rows, opted_out_row, unsendable_row
 from callbell_async.cli.saved_run import SendJob, check_unchanged, read_keys, saved_job
@@ -117,10 +116,7 @@ def send_many(
     no_check: bool,
     journal: JournalPlace | None,
     dry_run: bool,
-    as_json: bool,
-    failed_to: Path | None,
-    failed_unknown: bool,
-    force: bool,
+    outputs: Outputs,
     rate: int,
     concurrency: int | None,
     outage_timeout: int,
@@ -156,7 +152,6 @@ def send_many(
         concurrency=concurrency,
         outage_timeout=outage_timeout,
     )
-    outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown, force=force)
     if dry_run:
         return _check_rows(*open_input(job), outputs, skip_duplicates=duplicates == "skip", exclude=job.opt_outs())
     if journal is not None:
@@ -272,17 +267,13 @@ def resume(
     rate: int | None,
     outage_timeout: int | None,
     exclude: tuple[Path, ...],
-    as_json: bool,
-    failed_to: Path | None,
-    failed_unknown: bool,
-    force: bool,
+    outputs: Outputs,
     connection: Connection,
 ) -> int:
     """Send the messages of JOURNAL that were not sent yet, from the same file and with the same options as send-many.
 
     Exit status: 0 all messages are accepted by now, 1 some are not, 2 wrong use, 3 journal unusable, 129, 130 or 143 ended by a signal.
     """
-    outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown, force=force)
     keys = dict.fromkeys([*resend, *(() if resend_file is None else read_keys(resend_file))])
     job = asyncio.run(_read_job(journal.existing()))
     check_unchanged(job, journal)
