@@ -10,10 +10,10 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from callbell_async.errors import ConfigurationError, JournalError, Outcome
-from callbell_async.guarded_observers import observers_from
+from callbell_async.guarded_observers import Observers, observers_from
 from callbell_async.journal.claim_queue import ClaimQueue
 from callbell_async.journal.postgres_url import is_postgres_url, parse_journal_url
 from callbell_async.journal.sqlite import SQLiteStore
@@ -30,35 +30,6 @@ from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 __all__ = ["Journal", "claim_queue_of", "writer_of"]
 
 ENTRIES_AT_ONCE = 500
-
-
-class _Place(NamedTuple):
-    """Where a journal is: what opens its store, its file if it has one, and its name in texts."""
-
-    store: Callable[..., JournalStore]
-    path: Path | None
-    label: str
-
-
-def _file_at(path: str | os.PathLike[str]) -> _Place:
-    if not os.fspath(path) or os.fspath(path) == ":memory:":
-        raise ConfigurationError("path: give a file's path; a journal in memory would not outlive a crash")
-    file = Path(path)
-    # The directory may be another when it is opened again.
-    return _Place(partial(SQLiteStore, file.absolute()), file, str(file))
-
-
-def _place_of(url: str, name: str | None) -> _Place:
-    if is_postgres_url(url):
-        address = parse_journal_url(url, name)
-        # Only here: the driver is an extra.
-        store = import_module("callbell_async.journal.postgres").PostgresStore
-        return _Place(partial(store, address), None, address.label)
-    if "://" in url:
-        raise ConfigurationError("url: must begin with postgresql://, or be the path of a file")
-    if name is not None:
-        raise ConfigurationError("name: only a journal in PostgreSQL has a name; leave it out for a file")
-    return _file_at(url)
 
 
 class Journal:
@@ -107,31 +78,36 @@ class Journal:
         clock: Callable[[], float] = time.time,
         observer: Observer | Sequence[Observer] | None = None,
     ) -> None:
+        if not os.fspath(path) or os.fspath(path) == ":memory:":
+            raise ConfigurationError("path: give a file's path; a journal in memory would not outlive a crash")
+        # The directory may be another when it is opened again.
+        file = Path(path)
+        connect = partial(SQLiteStore, file.absolute(), read_only=read_only, risk_power_loss=risk_power_loss)
         self._set_up(
-            _file_at(path),
+            connect,
+            file,
+            str(file),
             key_in_metadata=key_in_metadata,
-            risk_power_loss=risk_power_loss,
             read_only=read_only,
             clock=clock,
-            observer=observer,
+            observers=observers_from(observer),
         )
 
     def _set_up(
         self,
-        place: _Place,
+        connect: Callable[[], JournalStore],
+        path: Path | None,
+        label: str,
         *,
         key_in_metadata: bool,
-        risk_power_loss: bool,
         read_only: bool,
         clock: Callable[[], float],
-        observer: Observer | Sequence[Observer] | None,
+        observers: Observers | None,
     ) -> None:
-        self.path = place.path
-        self.label = place.label
+        self.path = path
+        self.label = label
         self.key_in_metadata = key_in_metadata
-        connect = partial(place.store, read_only=read_only, risk_power_loss=risk_power_loss)
-        observers = observers_from(observer)
-        self._writer = JournalWriter(connect, name=self.label, read_only=read_only, clock=clock, observers=observers)
+        self._writer = JournalWriter(connect, name=label, read_only=read_only, clock=clock, observers=observers)
         self._claims: ClaimQueue | None = None
 
     @classmethod
@@ -170,14 +146,32 @@ class Journal:
             ModuleNotFoundError: The extra `postgres` is not installed.
         """
         with HiddenFrames():
+            text = os.fspath(url)
+            if not is_postgres_url(text):
+                if "://" in text:
+                    raise ConfigurationError("url: must begin with postgresql://, or be the path of a file")
+                if name is not None:
+                    raise ConfigurationError("name: only a journal in PostgreSQL has a name; leave it out for a file")
+                return cls(
+                    text,
+                    key_in_metadata=key_in_metadata,
+                    risk_power_loss=risk_power_loss,
+                    read_only=read_only,
+                    clock=clock,
+                    observer=observer,
+                )
+            address = parse_journal_url(text, name)
+            # Only here: the driver is an extra.
+            store: Callable[..., JournalStore] = import_module("callbell_async.journal.postgres").PostgresStore
             journal = cls.__new__(cls)
             journal._set_up(
-                _place_of(os.fspath(url), name),
+                partial(store, address, read_only=read_only, risk_power_loss=risk_power_loss),
+                None,
+                address.label,
                 key_in_metadata=key_in_metadata,
-                risk_power_loss=risk_power_loss,
                 read_only=read_only,
                 clock=clock,
-                observer=observer,
+                observers=observers_from(observer),
             )
             return journal
 
