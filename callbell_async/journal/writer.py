@@ -313,7 +313,7 @@ class JournalWriter:
                 state=state,
                 attempts=result.attempts,
                 finished_at=self.now(),
-                # What a server responds must not keep other results from being written.
+                # A text that a store can't hold must not keep other results from being written.
                 uuid=None if receipt is None else _storable(receipt.uuid),
                 status=None if receipt is None else _storable(receipt.status),
                 reason=reason,
