@@ -291,7 +291,7 @@ def reset_after_reading(*, accept: bool = False) -> Fault:
             exchange.execute()
         exchange.reset()
 
-    return Fault("accept, then reset" if accept else "reset_after_reading", act)
+    return Fault("accept_then_reset" if accept else "reset_after_reading", act)
 
 
 def truncated_response(response: SandboxResponse | None = None, *, reset: bool = False) -> Fault:

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.slow
 
 COUNT = 2000
 CONCURRENCY = 20
-MOMENTS = ("begun", "read", "accepted", "half answered", "answered")
+MOMENTS = ("begun", "read", "accepted", "half responded", "responded")
 
-UNCLEAR = {"accept, then close", "accept, then reset", "reset after reading", "close after reading", "half an answer"}
+UNCLEAR = {"accept_then_close", "accept_then_reset", "reset_after_reading", "close_after_reading", "truncated_response"}
 """The faults after which a message may or may not have been accepted."""
 
 
