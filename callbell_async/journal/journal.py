@@ -255,7 +255,7 @@ class Journal:
     def handle_event(self, event: Event) -> None:
         """Record what a webhook event shows: Callbell has the message whose key it carries, and the message's status.
 
-        For `receiver.observe(journal.handle_event)`. It returns at once, and writes within a moment; `await journal.flush()` waits for
+        For `receiver.add_listener(journal.handle_event)`. It returns at once, and writes within a moment; `await journal.flush()` waits for
         that. Events about other messages do no harm.
 
         Raises:

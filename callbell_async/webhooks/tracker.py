@@ -192,7 +192,7 @@ class MessageTracker:
         self._tracked: WeakValueDictionary[str, TrackedMessage] = WeakValueDictionary()
         self._recent: OrderedDict[str, _StatusHistory] = OrderedDict()
         if receiver is not None:
-            receiver.observe(self.handle_event)
+            receiver.add_listener(self.handle_event)
 
     @property
     def tracking(self) -> int:
