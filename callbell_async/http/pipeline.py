@@ -181,7 +181,7 @@ class RequestPipeline:
                             _release_slot(slot, call, error)
                         raise
                     if slot is not None:
-                        slot.release(answered=True)
+                        slot.release(has_response=True)
                     value = read(call.request, response)
                 except CallbellError as error:
                     attempt_at, now = now, loop.time()
@@ -382,6 +382,6 @@ class PipelineHandle:
 
 def _release_slot(slot: RateLimiter | TrackedSlot, call: CallState, error: BaseException) -> None:
     if call.written or (isinstance(error, CallbellError) and error.outcome is Outcome.UNKNOWN):
-        slot.release(answered=False)
+        slot.release(has_response=False)
     else:
         slot.refund()

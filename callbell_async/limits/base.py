@@ -18,7 +18,7 @@ class TrackedSlot(ABC):
         """The request begins to leave. Called at most once, not from another task."""
 
     @abstractmethod
-    def release(self, *, answered: bool) -> None:
+    def release(self, *, has_response: bool) -> None:
         """The request has ended, as for `RateLimiter.release`."""
 
     @abstractmethod
@@ -65,11 +65,11 @@ class RateLimiter(ABC):
         """Wait until one more request may be sent, in the order of the calls. If it is cancelled, no slot is taken."""
 
     @abstractmethod
-    def release(self, *, answered: bool) -> None:
+    def release(self, *, has_response: bool) -> None:
         """The request that held the slot has ended.
 
         Args:
-            answered: Whether any response was received. Without one, the request may still reach the server.
+            has_response: Whether any response was received. Without one, the request may still reach the server.
         """
 
     @abstractmethod

@@ -132,7 +132,7 @@ def test_a_signal_before_the_request_has_its_outcome() -> None:
         with started("send", NUMBER, "--text", "Hi", environment=environment) as process:
             connection, _ = server.accept()
             with connection:
-                # The client's greeting, which nobody answers.
+                # The client's greeting, to which nobody responds.
                 assert connection.recv(1)
                 process.send_signal(signal.SIGINT)
                 _, err = process.communicate()
@@ -178,7 +178,7 @@ def test_a_list_that_can_not_be_written_is_not_done(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_me_shows_the_user_and_not_the_key(sandbox: Sandbox, more: list[str]) -> None:
-    """`me` gives user, e-mail and status, though Callbell's answer holds the key itself."""
+    """`me` gives user, e-mail and status, though Callbell's response holds the key itself."""
     result = run("me", *more, environment=environment_for(sandbox))
     assert result.exit_code == 0
     assert "John Doe" in result.stdout

@@ -44,7 +44,7 @@ def listening(*options: object, **more: Any) -> Iterator[tuple[subprocess.Popen[
 
 
 def post(url: str, body: bytes, secret: str | None = SECRET) -> int:
-    """The status that a delivery is answered with."""
+    """The status of the response to a delivery."""
     headers = {} if secret is None else {SIGNATURE_HEADER: sign(body, secret)}
     try:
         with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as response:

@@ -82,12 +82,12 @@ def test_the_page_s_requests_work(url: str, place: int) -> None:
     command = words(REQUESTS[place].replace("https://api.callbell.eu/v1", url))
     if shutil.which("curl"):
         done = subprocess.run([*command, "--silent", "--show-error", "--noproxy", "*"], capture_output=True, check=True)
-        answered = json.loads(done.stdout)
+        document = json.loads(done.stdout)
     else:
         token = command[command.index("-H") + 1].removeprefix("Authorization: Bearer ")
-        _, answered = post(url, command[command.index("-d") + 1].encode(), token)
-    assert answered["message"]["status"] == "enqueued"
-    assert len(answered["message"]["uuid"]) == 32
+        _, document = post(url, command[command.index("-d") + 1].encode(), token)
+    assert document["message"]["status"] == "enqueued"
+    assert len(document["message"]["uuid"]) == 32
 
 
 def test_the_mistake_on_the_page_is_accepted() -> None:

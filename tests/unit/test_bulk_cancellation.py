@@ -13,7 +13,7 @@ import pytest
 from callbell_async import InvalidMessageError, Outcome, RetryPolicy, SendResult, WindowRateLimiter
 from callbell_async.bulk import SendRun
 from tests.support.cancellation import drive, every_await
-from tests.support.fake_callbell import Behaviour, FakeCallbell, consume, new_run, slow_response, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, async_input, consume, new_run, texts
 
 COUNT = 9
 
@@ -37,7 +37,7 @@ def behaviour(number: int, attempt: int) -> Behaviour:
 MAKES: tuple[tuple[Callable[[Iterator[Any]], Any], str], ...] = (
     (list, "list"),
     (iter, "iterator"),
-    (lambda items: slow_response(items, every=0.05), "async generator"),
+    (lambda items: async_input(items, every=0.05), "async generator"),
 )
 
 

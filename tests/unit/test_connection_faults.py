@@ -210,7 +210,7 @@ def running_tasks() -> set[asyncio.Task[Any]]:
 
 
 @pytest.mark.parametrize(
-    "after", [b"", response_head(SandboxResponse(200), 99) + b"{"], ids=["waiting", "in mid-answer"]
+    "after", [b"", response_head(SandboxResponse(200), 99) + b"{"], ids=["waiting", "in mid-response"]
 )
 async def test_a_cancelled_send_leaves_nothing_behind(after: bytes) -> None:
     """A send cancelled in flight ends at once, closes its connection, leaves no task, and the pool serves the next call."""

@@ -218,10 +218,10 @@ async def test_a_redirect_to_a_private_address_is_refused(sandbox: Sandbox) -> N
 
 async def test_a_name_that_changes_its_address_is_refused(sandbox: Sandbox) -> None:
     """The address is checked at each connection, so a name can't have a public address first and a private one later."""
-    answers = iter([True, False])
+    allowed = iter([True, False])
     url = served(sandbox, faults.respond(302, headers={"Location": "/files/again"}))
     with pytest.raises(DownloadError, match="private address"):
-        async with open_download(Attachment(url=url), max_bytes=10, timeout=60, is_allowed=lambda _: next(answers)):
+        async with open_download(Attachment(url=url), max_bytes=10, timeout=60, is_allowed=lambda _: next(allowed)):
             pass
     assert sandbox.connections == 1
 

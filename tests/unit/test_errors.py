@@ -261,9 +261,9 @@ def test_an_api_error_keeps_its_own_copies() -> None:
             "POST /messages/send: the name 'api.callbell.eu' was not found (never sent; 5 attempts)",
         ),
         (
-            RequestTimeoutError("no answer in time", **SEND, outcome=Outcome.UNKNOWN),
+            RequestTimeoutError("no response in time", **SEND, outcome=Outcome.UNKNOWN),
             1,
-            "POST /messages/send: no answer in time (may have been accepted)",
+            "POST /messages/send: no response in time (may have been accepted)",
         ),
         (
             ConnectionLostError("the connection broke", **GET_BY_PHONE, outcome=Outcome.UNKNOWN),

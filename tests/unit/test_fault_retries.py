@@ -93,7 +93,7 @@ def lost_by_a_gateway(status: int) -> Fault:
 async def test_a_message_that_a_gateway_lost_is_not_sent_again(
     status: int, statuses: set[int] | None, tmp_path: Path
 ) -> None:
-    """A message that a gateway answered after Callbell accepted it is `UNKNOWN`, and no later run of its journal sends it."""
+    """A message for which a gateway responded after Callbell accepted it is `UNKNOWN`, and no later run of its journal sends it."""
     policy = RetryPolicy() if statuses is None else RetryPolicy(statuses=statuses)
     journal = Journal(tmp_path / "run.db")
     async with (

@@ -68,7 +68,7 @@ async def test_asks_for_the_contact_s_history() -> None:
     """`contacts.reply_window` requests the history, and no more pages than it needs."""
     just_now = datetime.now(UTC)
     async with recorded_client() as (callbell, recorder):
-        recorder.answer({"messages": [{"status": "received", "createdAt": just_now.isoformat()}]})
+        recorder.respond_with({"messages": [{"status": "received", "createdAt": just_now.isoformat()}]})
         found = await callbell.contacts.reply_window("u")
     assert found.is_open
     assert found.until == just_now + timedelta(hours=24)

@@ -68,14 +68,16 @@ IN_DOUBT = {
     "reset before reading": Doubt(reset_before_reading(), ConnectionLostError, "the connection broke", counted=False),
     "reset after reading": Doubt(reset_after_reading(), ConnectionLostError, "the connection broke"),
     "closed after reading": Doubt(close_after_reading(), ConnectionLostError, "the connection broke"),
-    "reset in mid-answer": Doubt(
+    "reset in mid-response": Doubt(
         truncated_response(SandboxResponse(200, None, JSON, RECEIPT), reset=True), ConnectionLostError, "broke"
     ),
-    "closed in mid-answer": Doubt(
+    "closed in mid-response": Doubt(
         truncated_response(SandboxResponse(200, None, JSON, RECEIPT)), ConnectionLostError, "during the response"
     ),
     "closed in mid-head": Doubt(raw(b"HTTP/1.1 200 OK\r\nContent-"), ConnectionLostError, "the connection broke"),
-    "no answer until the timeout": Doubt(no_response(half_a_minute_passes), RequestTimeoutError, "no response in time"),
+    "no response until the timeout": Doubt(
+        no_response(half_a_minute_passes), RequestTimeoutError, "no response in time"
+    ),
     "200 with HTML": Doubt(respond(200, PAGE, HTML), ResponseDecodeError, "HTML from a proxy or from another server"),
     "200 with half a body": Doubt(respond(200, RECEIPT[:40], JSON), ResponseDecodeError, "not JSON"),
     "200 without a body": Doubt(respond(200, b"", JSON), ResponseDecodeError, "not JSON"),

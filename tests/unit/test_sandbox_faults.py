@@ -70,13 +70,13 @@ WIRE = {
     "reset before reading": Wire(faults.reset_before_reading(), b"reset", b"reset", counted=False),
     "reset after reading": Wire(faults.reset_after_reading(), b"reset", b"reset"),
     "accept, then reset": Wire(faults.reset_after_reading(accept=True), b"reset", b"reset", accepted=True),
-    "half an answer": Wire(
+    "half a response": Wire(
         faults.truncated_response(),
         b'HTTP/1.1 200 Sandbox\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 75\r\n\r\n{"message":{"uuid":"',
         accepted=True,
     ),
-    "half of a given answer": Wire(faults.truncated_response(RECEIPT), b"HTTP/1.1 200", b'{"message":{"uuid":"fixe'),
-    "half an answer, then reset": Wire(faults.truncated_response(reset=True), last=b"reset", accepted=True),
+    "half of a given response": Wire(faults.truncated_response(RECEIPT), b"HTTP/1.1 200", b'{"message":{"uuid":"fixe'),
+    "half a response, then reset": Wire(faults.truncated_response(reset=True), last=b"reset", accepted=True),
     "raw bytes": Wire(faults.raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), b"SSH", b"\r\n\r\n"),
     "raw bytes before reading": Wire(
         faults.raw(b"HTTP/1.1 200 OK\r\nCont", read=False), b"HTTP", b"Cont", counted=False
@@ -197,10 +197,10 @@ async def test_no_response_until_a_fault(sandbox: Sandbox, accept: bool) -> None
     await until(lambda: len(sandbox.requests) == 3)
     assert len(sandbox.messages) == 3 * accept
     release.set()
-    answers = await asyncio.gather(*asking)
-    assert sorted(status for status, _ in answers) == [200, 200, 503]
+    responses = await asyncio.gather(*asking)
+    assert sorted(status for status, _ in responses) == [200, 200, 503]
     sandbox.assert_sent(2 + accept)
-    told = {document["message"]["uuid"] for status, document in answers if status == 200}
+    told = {document["message"]["uuid"] for status, document in responses if status == 200}
     assert told <= {message.uuid for message in sandbox.messages}
     assert sandbox.requests[0].fault == "no_response, then respond 503"
 

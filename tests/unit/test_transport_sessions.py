@@ -265,8 +265,8 @@ async def test_a_response_that_expands_to_a_huge_body_is_bounded(status: int, ra
 # --- the library's own session ----------------------------------------------------------------------------------------
 
 IN_FLIGHT = {
-    "waiting for an answer": no_response(),
-    "in mid-answer": no_response(after=response_head(SandboxResponse(200), 99) + b'{"message"'),
+    "waiting for a response": no_response(),
+    "in mid-response": no_response(after=response_head(SandboxResponse(200), 99) + b'{"message"'),
     "between two chunks": no_response(after=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
 }
 
@@ -301,7 +301,7 @@ class Gate(RateLimiter):
         """Wait until it is opened."""
         await self.opened.wait()
 
-    def release(self, *, answered: bool) -> None:
+    def release(self, *, has_response: bool) -> None:
         """Count nothing."""
 
     def refund(self) -> None:
@@ -341,7 +341,7 @@ async def test_closing_the_client_lets_calls_over_a_callers_session_end() -> Non
 async def test_every_response_is_released(status: int) -> None:
     """No response is left for the garbage collector to release."""
     asyncio.get_running_loop().set_debug(True)
-    fault = raw(f"HTTP/1.1 {status} Answer\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n".encode())
+    fault = raw(f"HTTP/1.1 {status} Response\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n".encode())
     async with local_callbell(fault) as server, client_for(server.url) as callbell:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
