@@ -1,6 +1,6 @@
-"""Redaction: exception texts and logs contain neither telephone numbers nor any value that was sent.
+"""Redaction: exception texts, tracebacks and logs contain neither telephone numbers nor any value that was sent.
 
-Every function is linear in the length of the text, because the text comes from a server.
+Every function of a text is linear in its length, because the text comes from a server.
 """
 
 from __future__ import annotations
@@ -8,10 +8,21 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
 from typing import Any
 from urllib.parse import unquote
 
-__all__ = ["is_secret_parameter", "json_scalars", "mask_path", "mask_url", "redact", "sent_values"]
+__all__ = [
+    "HiddenFrames",
+    "chain",
+    "hide_frames",
+    "is_secret_parameter",
+    "json_scalars",
+    "mask_path",
+    "mask_url",
+    "redact",
+    "sent_values",
+]
 
 _PUBLIC_FIELDS = frozenset(
     {"from", "type", "template_uuid", "channel_uuid", "team_uuid", "fields", "bot_status", "optin_contact"}
@@ -172,3 +183,47 @@ def _parts(digits: str) -> Iterator[str]:
 def is_secret_parameter(name: str) -> bool:
     """Return whether the parameter of a database's URL is a password or another secret: `password`, `ssl_password`, `oauth_client_secret`."""
     return any(word in unquote(name).lower() for word in ("password", "secret"))
+
+
+def hide_frames(error: BaseException) -> None:
+    """Remove the frames of aiohttp, asyncio and this package from the tracebacks of an error and of all beneath it.
+
+    Their local variables hold the token, the body and the URL, and some reporters show local variables. The frames of
+    a caller's own code, such as a middleware, stay.
+    """
+    for one in chain(error):
+        kept: list[TracebackType] = []
+        traceback = one.__traceback__
+        while traceback is not None:
+            package = traceback.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+            if package not in ("aiohttp", "asyncio", "callbell_async"):
+                kept.append(traceback)
+            traceback = traceback.tb_next
+        for entry in reversed(kept):
+            traceback = TracebackType(traceback, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+        one.__traceback__ = traceback
+
+
+class HiddenFrames:
+    """A block that hides the frames of this package in the traceback of an error that leaves it, as `hide_frames` does.
+
+    The frame of the block is hidden as well: its local variables may hold a number, a text, a URL or a piece of a file.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            hide_frames(error)
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and every cause and context beneath it, each once."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += [one.__cause__, one.__context__]
