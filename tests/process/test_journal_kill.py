@@ -90,7 +90,7 @@ async def test_a_campaign_killed_at_any_moment_sends_each_message_once(
         # The sandbox may receive its last requests only now; they must not meet the next rules.
         await sandbox.wait_disconnected()
         fault_rule.remove()
-        assert (ended.killed, kill.met) == (True, 1)
+        assert (ended.killed, kill.applied) == (True, 1)
     fault_rule = sandbox.inject(*random_faults(seed), probability=0.05, seed=seed)
     ended = await launcher.run(config)
     fault_rule.remove()

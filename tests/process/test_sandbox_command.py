@@ -116,8 +116,8 @@ def test_stops_cleanly(number: signal.Signals) -> None:
         assert post(url, b"{}") == (401, {"error": "not authorized"})
         assert post(url, json.dumps(GOOD).encode(), "secret")[0] == 200
         process.send_signal(number)
-        said, complained = process.communicate()
-    assert (process.returncode, said, complained) == (0, "stopped; 2 requests, 1 message accepted\n", "")
+        stdout, stderr = process.communicate()
+    assert (process.returncode, stdout, stderr) == (0, "stopped; 2 requests, 1 message accepted\n", "")
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", port))

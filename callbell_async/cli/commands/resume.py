@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import click
 
-from callbell_async.cli.campaign import run_campaign
+from callbell_async.cli.campaign import run_job
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.failed_rows import Outputs
 from callbell_async.cli.options import (
@@ -101,7 +101,7 @@ def resume(
         base_url=base_url,
         exclude=tuple(dict.fromkeys((*job.exclude, *exclude))),
     )
-    return run_campaign(job, connection, outputs, journal=journal, resend=tuple(keys))
+    return run_job(job, connection, outputs, journal=journal, resend=tuple(keys))
 
 
 async def _read_job(place: JournalPlace) -> SendJob:
