@@ -147,7 +147,7 @@ _new_object = object.__new__
 
 @attrs.frozen
 class AttemptInfo:
-    """The end of one attempt.
+    """The result of one attempt.
 
     Attributes:
         number: The number of the attempt, from 1.
@@ -164,7 +164,7 @@ class AttemptInfo:
 
 @attrs.frozen(kw_only=True)
 class RunSummary:
-    """The end of a run of `send_many`.
+    """The counts of a run of `send_many` that has ended.
 
     Attributes:
         accepted: The number of messages that Callbell enqueued.
@@ -349,7 +349,7 @@ class Observer:
         """
 
     def event_handled(self, event: EventInfo, error: str | None, seconds: float) -> None:
-        """An event was handled, or not.
+        """The handling of an event has ended: its handler returned or raised, or the event was lost.
 
         Args:
             event: The event.
@@ -364,7 +364,7 @@ MOMENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
 CALL_MOMENTS = tuple(
     name for name in MOMENTS if name.startswith(("call_", "waiting_", "attempt_", "retry_", "client_"))
 )
-"""Those of the moments of a call."""
+"""The names of the methods for the moments of a call."""
 
 
 ROOT_LOGGER = "callbell_async"

@@ -49,7 +49,7 @@ class Inflater:
     def __init__(self, encoding: str) -> None:
         name = encoding.strip().lower()
         if name not in ("", "identity", "gzip", "x-gzip", "deflate"):
-            raise DownloadError("the server has compressed the file in a way that was not asked for")
+            raise DownloadError("the server has compressed the file with an encoding that was not requested")
         self.is_compressed = name not in ("", "identity")
         self._zlib = _new()
 

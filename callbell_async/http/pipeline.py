@@ -1,4 +1,4 @@
-"""The way of every request: wait for a slot, attempt it, read the response, and retry where that is safe."""
+"""The pipeline of every request: wait for a slot, attempt the request, read the response, and retry where that is safe."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class AttemptGate(Protocol):
 
 
 class RequestPipeline:
-    """The way of all calls of a client: its transport, its retry policy, its observers, and the state that its calls share.
+    """The pipeline of all calls of a client: its transport, its retry policy, its observers, and the state that its calls share.
 
     Args:
         transport: Sends the requests.

@@ -206,14 +206,14 @@ class Journal:
     async def counts(self) -> dict[Outcome, int]:
         """Return the number of messages by outcome. Those in flight are `UNKNOWN`."""
         counts = dict.fromkeys(Outcome, 0)
-        for state, count in (await self._writer.ask_flushed(lambda store: store.counts())).items():
+        for state, count in (await self._writer.call_flushed(lambda store: store.counts())).items():
             counts[outcome_of(state)] += count
         return counts
 
     async def funnel(self) -> dict[MessageStatus | str, int]:
         """Return the number of accepted messages by status, in the order in which a message gets them."""
         funnel: dict[MessageStatus | str, int] = dict.fromkeys(MessageStatus, 0)
-        for status, count in (await self._writer.ask_flushed(lambda store: store.statuses())).items():
+        for status, count in (await self._writer.call_flushed(lambda store: store.statuses())).items():
             known = known_status(status) or MessageStatus.ENQUEUED
             funnel[known] = funnel.get(known, 0) + count
         return funnel
@@ -221,7 +221,7 @@ class Journal:
     async def entries(self, *outcomes: Outcome) -> AsyncIterator[JournalEntry]:
         """Iterate over all messages, or those with these outcomes, in the order of their first attempt; in constant memory."""
         states, last = states_of(outcomes or Outcome), 0
-        while rows := await self._writer.ask_flushed(
+        while rows := await self._writer.call_flushed(
             lambda store, after=last: store.rows(states, after=after, count=ENTRIES_AT_ONCE)  # type: ignore[misc]
         ):
             for row in rows:
@@ -230,7 +230,7 @@ class Journal:
 
     async def entry(self, key: str) -> JournalEntry | None:
         """Return the message with this key, or `None`."""
-        (row,) = await self._writer.ask_flushed(lambda store: store.find([key])) if is_text(key) else [None]
+        (row,) = await self._writer.call_flushed(lambda store: store.find([key])) if is_text(key) else [None]
         return None if row is None else entry_from(row)
 
     async def allow_resend(self, *keys: str) -> None:
@@ -246,10 +246,10 @@ class Journal:
         """
         wrong = [key for key in keys if not is_text(key)]
         if not wrong:
-            wrong = await self._writer.ask_flushed(lambda store: store.allow_resend(keys))
+            wrong = await self._writer.call_flushed(lambda store: store.allow_resend(keys))
         if wrong:
             raise JournalError(
-                f"{self.label}: {len(wrong)} of {len(keys)} keys are not those of UNKNOWN messages; nothing was changed"
+                f"{self.label}: {len(wrong)} of {len(keys)} keys do not belong to UNKNOWN messages; nothing was changed"
             )
 
     def handle_event(self, event: Event) -> None:
@@ -282,7 +282,7 @@ class Journal:
 
     async def notes(self) -> dict[str, str]:
         """Return the notes that a program keeps beside the messages, by name."""
-        return await self._writer.ask(lambda store: store.notes())
+        return await self._writer.call(lambda store: store.notes())
 
     async def write_notes(self, notes: Mapping[str, str]) -> None:
         """Add notes, or replace those of the same name. Do not keep a secret in them.
@@ -292,7 +292,7 @@ class Journal:
         """
         if not all(is_text(f"{name}{text}") for name, text in notes.items()):
             raise ConfigurationError("notes: one holds a lone surrogate or a NUL, which can't be stored")
-        await self._writer.ask(lambda store: store.write_notes(notes))
+        await self._writer.call(lambda store: store.write_notes(notes))
 
 
 def writer_of(journal: Journal) -> JournalWriter:

@@ -131,7 +131,7 @@ class _Reconciliation:
     def _reason(self, entry: JournalEntry, text: str, matches: Matches) -> str:
         if not text:
             return WITHOUT_TEXT
-        if entry.key in matches.doubtful:
+        if entry.key in matches.ambiguous:
             return OTHER_CONTENT
         if entry.key in matches.too_early:
             return (

@@ -142,7 +142,7 @@ class _RedisLender(SlotLender):
         return f"the rate limiter's Redis at {parts.hostname or parts.path}"
 
     def _open(self) -> Redis:
-        # The limiter repeats what fails, and knows for how long.
+        # The driver retries nothing: the limiter does it, and knows when its lease ends.
         client: Redis = Redis.from_url(self._url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=5.0)
         self._script = client.register_script(_SCRIPT)
         return client

@@ -107,7 +107,7 @@ class SharedRateLimiter(WindowRateLimiter):
             super().__init__(limit, period=period, no_response_hold=no_response_hold, jitter=jitter)
             check_seconds("request_timeout", request_timeout, positive=True)
             if not isinstance(name, str) or not name:
-                raise ConfigurationError(f"name={name!r}: must be a text that is not empty")
+                raise ConfigurationError(f"name={name!r}: must be a non-empty string")
             self._limit = limit
             self._lender = self._new_lender(url, name)
         self._terms = LendingTerms(

@@ -101,7 +101,7 @@ class WindowRateLimiter(RateLimiter):
 
     @property
     def all_free_at(self) -> float | None:
-        """The time of the event loop from which on all slots are free; `None` while a request is in flight."""
+        """The time of the event loop at which all slots are free; `None` while a request is in flight."""
         self._update()
         times = [queue[-1] for queue in (self._returns, self._late_returns) if queue]
         known = len(self._returns) + len(self._late_returns)

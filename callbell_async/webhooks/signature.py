@@ -198,7 +198,7 @@ def read_credentials(
     """
     check_flag("unsigned", unsigned)
     if unsigned and secret.value is not None:
-        raise ConfigurationError("unsigned=True: does not go with a secret; give one of them")
+        raise ConfigurationError("unsigned=True: can't be combined with a secret; give one of the two")
     has_other = url_secret.value is not None or header_secret.value is not None
     if secret.value is None and not has_other and not unsigned:
         raise ConfigurationError(

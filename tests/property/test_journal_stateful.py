@@ -252,7 +252,7 @@ class JournalMachine(RuleBasedStateMachine):
                 entries = [entry async for entry in journal.entries()]
                 by_key = {entry.key: entry for entry in entries}
                 assert len(by_key) == len(entries)
-                resend_allowed = await writer_of(journal).ask(
+                resend_allowed = await writer_of(journal).call(
                     lambda store: store.rows([State.RESEND], after=0, count=len(KEYS))
                 )
                 return by_key, await journal.counts(), await journal.funnel(), {row.key for row in resend_allowed}

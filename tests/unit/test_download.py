@@ -167,7 +167,7 @@ async def test_the_error_does_not_show_the_url(callbell: CallbellClient, sandbox
     ("fault", "reason"),
     [
         (faults.respond(404), "expired"),
-        (faults.respond(200, b"secret", headers={"Content-Encoding": "br"}), "not asked for"),
+        (faults.respond(200, b"secret", headers={"Content-Encoding": "br"}), "not requested"),
         (faults.respond(200, b"secret" * 9), "larger"),
         (faults.respond(200, gzip.compress(b"secret" * 9), headers={"Content-Encoding": "gzip"}), "larger"),
         (faults.respond(302, headers={"Location": "ftp://secret"}), "can't be used"),
@@ -347,7 +347,7 @@ def test_no_byte_is_lost_between_two_steps(size: int) -> None:
         (b"not gzip at all", "gzip", "damaged"),
         (gzip.compress(PHOTO)[:-9], "gzip", "not complete"),
         (b"", "gzip", "not complete"),
-        (b"packed", "br", "not asked for"),
+        (b"packed", "br", "not requested"),
     ],
 )
 async def test_a_wrong_compression(

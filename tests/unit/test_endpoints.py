@@ -407,7 +407,7 @@ async def test_only_given_arguments_are_sent(
 
 
 async def test_the_token_is_in_no_repr_of_the_account(api: tuple[CallbellClient, Recorder]) -> None:
-    """The account's response holds the API key, which is in no repr."""
+    """The account's response holds the API token, which is in no repr."""
     callbell, recorder = api
     recorder.respond_with(documented("auth/get_me"))
     account = await callbell.auth.me()
