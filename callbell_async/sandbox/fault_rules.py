@@ -18,7 +18,7 @@ class FaultRule:
 
     Attributes:
         id: The number of the rule in its sandbox, from 1.
-        met: The number of requests that got a fault of this rule.
+        applied: The number of requests that got a fault of this rule.
     """
 
     def __init__(
@@ -27,11 +27,11 @@ class FaultRule:
         self._faults = faults
         self._times = times
         self._probability = probability
-        self._draws = random.Random(seed)  # noqa: S311 - chance that repeats is the point
+        self._draws = random.Random(seed)  # noqa: S311 - random numbers that repeat are intended
         self._when = when
         self._removed = False
         self.id = 0
-        self.met = 0
+        self.applied = 0
 
     @property
     def names(self) -> list[str]:
@@ -51,12 +51,12 @@ class FaultRule:
     @property
     def over(self) -> bool:
         """Whether the rule applies to no further request."""
-        return self._removed or (self._times is not None and self.met >= self._times)
+        return self._removed or (self._times is not None and self.applied >= self._times)
 
     @property
     def next_fault(self) -> Fault:
         """The fault for the next request; the last one repeats."""
-        return self._faults[min(self.met, len(self._faults) - 1)]
+        return self._faults[min(self.applied, len(self._faults) - 1)]
 
     def needs_body(self) -> bool:
         """Return whether the request must be read before `take`."""
@@ -80,12 +80,12 @@ class FaultRule:
             return None
         if self._probability < 1.0 and self._draws.random() >= self._probability:
             return None
-        self.met += 1
+        self.applied += 1
         return fault
 
     def untake(self) -> None:
         """Count one request less: the fault that was taken is not applied."""
-        self.met -= 1
+        self.applied -= 1
 
     def remove(self) -> None:
         """End the rule: it applies to no further request."""

@@ -102,7 +102,7 @@ class WebhookSender:
         self._workers: set[asyncio.Task[None]] = set()
         self._pending = 0
         self._duplicate_probability = 0.0
-        self._draws = random.Random(0)  # noqa: S311 - chance that repeats is the point
+        self._draws = random.Random(0)  # noqa: S311 - random numbers that repeat are intended
         self._running = False
 
     @property

@@ -165,7 +165,7 @@ async def test_a_fault_is_applied_and_removed(sandbox: Sandbox, call: Call, clie
     with pytest.raises(ConnectionLostError):
         await client.send(TextMessage(to=TO, text="Hello!"))
     _, listed = await call("GET", "faults")
-    assert [(one["id"], one["met"], one["faults"]) for one in listed["faults"]] == [(1, 1, ["accept_then_close"])]
+    assert [(one["id"], one["applied"], one["faults"]) for one in listed["faults"]] == [(1, 1, ["accept_then_close"])]
     assert (await call("DELETE", f"faults/{rule['id']}"))[0] == 204
     assert (await call("DELETE", f"faults/{rule['id']}"))[0] == 404
     await client.send(TextMessage(to=TO, text="Hello!"))
@@ -186,7 +186,7 @@ async def test_every_offered_fault_can_be_chosen(sandbox: Sandbox, call: Call, n
     _, listed = await call("GET", "faults")
     (offered,) = [fault for fault in listed["offered"] if fault["name"] == name]
     status, response = await call("POST", "faults", {"faults": [{"name": name, **offered["arguments"]}], "times": 2})
-    assert (status, response["fault"]["times"], response["fault"]["met"]) == (200, 2, 0)
+    assert (status, response["fault"]["times"], response["fault"]["applied"]) == (200, 2, 0)
 
 
 async def test_the_clock_moves(sandbox: Sandbox, call: Call, client: CallbellClient, listen: Listen) -> None:

@@ -155,7 +155,7 @@ async def test_each_attempt_is_recorded(sandbox: Sandbox, listen: Listen, respon
 
 
 @pytest.mark.parametrize(
-    ("header", "sent", "body", "told"),
+    ("header", "sent", "body", "recorded"),
     [
         (b"M\xfcnchen", "M\ufffdnchen", b"{}", {}),
         ("M\u00fcnchen".encode(), "M\u00fcnchen", b"{}", {}),
@@ -165,7 +165,9 @@ async def test_each_attempt_is_recorded(sandbox: Sandbox, listen: Listen, respon
     ],
     ids=["a header in Latin-1", "a header in UTF-8", "deep JSON", "JSON almost too deep", "JSON not so deep"],
 )
-async def test_any_response_can_be_recorded(sandbox: Sandbox, header: bytes, sent: str, body: bytes, told: Any) -> None:
+async def test_any_response_can_be_recorded(
+    sandbox: Sandbox, header: bytes, sent: str, body: bytes, recorded: Any
+) -> None:
     """Any bytes of a response are valid JSON in `GET /webhooks/events`: invalid UTF-8 is replaced, and JSON that is too deep is a text."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -179,7 +181,7 @@ async def test_any_response_can_be_recorded(sandbox: Sandbox, header: bytes, sen
         sandbox.emit("message_created", {"text": "Hi"})
         await sandbox.wait_delivered()
         (event,) = (await get(sandbox, "/webhooks/events"))["webhook_events"]
-        assert (event["response"]["headers"]["X-City"], event["response"]["body"]) == (sent, told)
+        assert (event["response"]["headers"]["X-City"], event["response"]["body"]) == (sent, recorded)
 
 
 async def test_the_client_reads_what_was_delivered(sandbox: Sandbox, listen: Listen) -> None:
@@ -372,12 +374,12 @@ async def test_the_command_signs() -> None:
             await callbell.send(TextMessage(to="+31612345678", text="Hello!"))
             (post,) = await listener.posted(1)
             process.terminate()
-            said, complained = await process.communicate()
+            stdout, stderr = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
             await process.communicate()
     at = int(post.headers["X-Callbell-Signature"].partition(",")[0].removeprefix("t="))
     assert post.headers["X-Callbell-Signature"] == signature(post, SECRET, at)
-    assert (process.returncode, complained) == (0, b"")
-    assert said.splitlines()[1:] == [b"stopped; 2 requests, 1 message accepted"]
+    assert (process.returncode, stderr) == (0, b"")
+    assert stdout.splitlines()[1:] == [b"stopped; 2 requests, 1 message accepted"]
