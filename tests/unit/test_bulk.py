@@ -154,7 +154,7 @@ async def test_one_at_a_time_sends_in_order() -> None:
     assert fake.arrivals == list(range(12))
 
 
-async def test_slow_message_holds_up_nobody() -> None:
+async def test_a_slow_message_delays_no_other() -> None:
     """While one message takes a minute, the other workers send all the rest."""
     fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=60.0 if number == 0 else 0.1))
     seen = [result.index async for result in new_run(fake, texts(30), concurrency=2)]
@@ -223,7 +223,7 @@ async def test_each_outcome_has_its_count() -> None:
     assert caught.value.__cause__ is report.results[3].error
 
 
-async def test_report_says_how_fast_it_was() -> None:
+async def test_a_report_has_the_rate_of_the_run() -> None:
     """`elapsed` is the run's seconds and `rate` the messages tried in one of them; both are kept when the run is over."""
     run = new_run(FakeCallbell(lambda number, attempt: Behaviour(response_time=0.5)), texts(20), concurrency=5)
     report = await run

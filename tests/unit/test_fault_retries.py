@@ -306,11 +306,11 @@ async def test_the_log_shows_retries_and_no_secrets(caplog: pytest.LogCaptureFix
         await callbell.send(MESSAGE)
     async with local_callbell(close_after_reading(), respond(200, b"{}")) as server, client_for(server.url) as callbell:
         await callbell.request("GET", path)
-    said = caplog.text
+    logged = caplog.text
     assert [record.levelname for record in caplog.records if record.name == "callbell_async.http"] == [
         *("DEBUG", "INFO", "DEBUG", "WARNING", "DEBUG"),
         *("DEBUG", "INFO", "DEBUG"),
     ]
-    assert "POST /messages/send: attempt 1 failed (ServerError)" in said
-    assert "GET /contacts/phone/…: attempt 1 failed (ConnectionLostError)" in said
-    assert not any(secret in said for secret in (TOKEN, NUMBER, NUMBER[1:], TEXT))
+    assert "POST /messages/send: attempt 1 failed (ServerError)" in logged
+    assert "GET /contacts/phone/…: attempt 1 failed (ConnectionLostError)" in logged
+    assert not any(secret in logged for secret in (TOKEN, NUMBER, NUMBER[1:], TEXT))

@@ -58,14 +58,14 @@ def refuse(_: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "expected"),
     [
         (b"Hello!", "not JSON: unexpected character"),
         (b"<html>Hello!", "HTML from a proxy or from another server, not from Callbell; check the base URL"),
         (b'{"text": "Hello!"}', "the response has no uuid"),
     ],
 )
-def test_a_2xx_response_that_cannot_be_read_is_unknown(body: bytes, said: str) -> None:
+def test_a_2xx_response_that_cannot_be_read_is_unknown(body: bytes, expected: str) -> None:
     """An unreadable 2xx is `UNKNOWN`; the error keeps the response, and its text quotes none of it."""
     response = Response(202, CIMultiDict({"Server": "nginx"}), body + b" " * KEPT_BODY)
     with pytest.raises(ResponseDecodeError) as caught:
@@ -73,7 +73,7 @@ def test_a_2xx_response_that_cannot_be_read_is_unknown(body: bytes, said: str) -
     error = caught.value
     assert (error.outcome, error.status, error.headers) == (Outcome.UNKNOWN, 202, {"server": "nginx"})
     assert error.body == response.body[:KEPT_BODY]
-    assert str(error).startswith(f"POST /messages/send: the response has status 202 but can't be read: {said}")
+    assert str(error).startswith(f"POST /messages/send: the response has status 202 but can't be read: {expected}")
     assert str(error).endswith("(may have been accepted)")
     assert "Hello" not in str(error)
 

@@ -62,7 +62,7 @@ async def test_history_goes_on_until_an_empty_page(api: tuple[CallbellClient, Re
     assert len(recorder.requests) == 3
 
 
-async def test_history_with_meta_ends_where_it_says(api: tuple[CallbellClient, Recorder]) -> None:
+async def test_a_history_with_meta_ends_at_its_last_page(api: tuple[CallbellClient, Recorder]) -> None:
     """With `meta` the last page is known, and no empty page is requested."""
     callbell, recorder = api
     recorder.respond_with({"messages": [{"uuid": "a"}], "meta": {"page": 1, "pages": 1}})
@@ -122,7 +122,7 @@ async def test_a_failure_in_the_middle_comes_out(api: tuple[CallbellClient, Reco
 
 
 @pytest.mark.parametrize(
-    ("pages", "said"),
+    ("pages", "expected"),
     [
         ([contacts("a", next="1"), contacts("b", next="2"), contacts("c", next="1")], "received twice"),
         ([contacts("a", next="1"), contacts("b", next="1")], "received twice"),
@@ -135,12 +135,12 @@ async def test_a_failure_in_the_middle_comes_out(api: tuple[CallbellClient, Reco
     ids=["cursors in a circle", "the same cursor", "a page that stays", "history that stays"],
 )
 async def test_a_list_that_repeats_itself_ends(
-    api: tuple[CallbellClient, Recorder], pages: list[Mapping[str, Any]], said: str
+    api: tuple[CallbellClient, Recorder], pages: list[Mapping[str, Any]], expected: str
 ) -> None:
     """A page or a cursor that is received twice ends the list with an error."""
     callbell, recorder = api
     recorder.respond_with(*pages)
-    with pytest.raises(PaginationError, match=said):
+    with pytest.raises(PaginationError, match=expected):
         _ = [contact async for contact in callbell.contacts.list()]
     assert len(recorder.requests) == len(pages)
 

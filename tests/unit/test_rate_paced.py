@@ -326,7 +326,7 @@ async def test_a_strict_limiter_tracks_no_writes() -> None:
 # --- over HTTP ------------------------------------------------------------------------------------------------------------
 
 
-async def test_the_client_tells_the_time_of_the_write() -> None:
+async def test_the_client_reports_the_write_to_the_limiter() -> None:
     """Over real HTTP a second set of requests is sent while no response to the first has come."""
     async with (
         StrictServer(limit=20, delay=(600.0, 600.0)) as server,

@@ -58,7 +58,7 @@ class Doubt:
 
     fault: Fault
     raises: type[CallbellError]
-    says: str
+    text: str
     counted: bool = True
 
 
@@ -116,7 +116,7 @@ in_doubt = pytest.mark.parametrize("doubt", IN_DOUBT.values(), ids=IN_DOUBT)
 async def test_a_message_that_may_have_been_accepted_is_not_sent_again(doubt: Doubt) -> None:
     """A written request without a readable response is `UNKNOWN`, and the server gets it once, whatever the policy's attempts."""
     async with local_callbell(doubt.fault) as server, client_for(server.url) as callbell:
-        with pytest.raises(CallbellError, match=doubt.says) as caught:
+        with pytest.raises(CallbellError, match=doubt.text) as caught:
             await callbell.send(MESSAGE)
     assert type(caught.value) is doubt.raises
     assert caught.value.outcome is Outcome.UNKNOWN

@@ -131,8 +131,8 @@ async def test_a_handler_may_end_the_program() -> None:
         raise Halt
 
     receiver = WebhookReceiver(handler, secret=SECRET, on_error=hook)
-    told: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    contexts: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: contexts.append(context))
     await post(receiver, message_body("1"))
     await post(receiver, message_body("2"))
     await ticks()
@@ -140,7 +140,7 @@ async def test_a_handler_may_end_the_program() -> None:
     assert [type(error.__cause__) for error, _ in hook.calls] == [Halt, Halt]
     hook.calls.clear()
     gc.collect()
-    assert [type(context["exception"]) for context in told] == [Halt, Halt]
+    assert [type(context["exception"]) for context in contexts] == [Halt, Halt]
 
 
 # --- listeners --------------------------------------------------------------------------------------------------------
