@@ -229,7 +229,11 @@ class Observer:
         """
 
     def waiting_started(self, call: CallInfo) -> None:
-        """A call begins to wait for a slot of the rate limiter, or for the end of a pause after a 429."""
+        """A call begins to wait for a slot of the rate limiter, or for the end of a pause after a 429.
+
+        Args:
+            call: The call.
+        """
 
     def waiting_ended(self, call: CallInfo, seconds: float) -> None:
         """A call has its slot, or gives up.
@@ -284,10 +288,18 @@ class Observer:
         """
 
     def run_started(self, run: RunInfo) -> None:
-        """A run of `send_many` begins. Called in the task that awaits or iterates the run."""
+        """A run of `send_many` begins. Called in the task that awaits or iterates the run.
+
+        Args:
+            run: The run.
+        """
 
     def run_paused(self, run: RunInfo) -> None:
-        """A run pauses, because Callbell can't be reached."""
+        """A run pauses, because Callbell can't be reached.
+
+        Args:
+            run: The run.
+        """
 
     def run_resumed(self, run: RunInfo, seconds: float) -> None:
         """The pause of a run ends: Callbell has responded, or the run ends.
@@ -332,7 +344,11 @@ class Observer:
         """
 
     def event_received(self, event: EventInfo) -> None:
-        """A webhook receiver puts a new event into its queue. Called in the task of the request."""
+        """A webhook receiver puts a new event into its queue. Called in the task of the request.
+
+        Args:
+            event: The event.
+        """
 
     def event_refused(self, reason: RefusalReason, status: int) -> None:
         """A webhook request brings no event to the handler. Called in the task of the request.
@@ -346,6 +362,9 @@ class Observer:
         """A handler begins. Called in the handler's task, which has the context variables of the request.
 
         A context variable that is set here is seen by the handler, and by nothing else. Not called if the receiver is iterated.
+
+        Args:
+            event: The event.
         """
 
     def event_handled(self, event: EventInfo, error: str | None, seconds: float) -> None:

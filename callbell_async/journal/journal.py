@@ -140,6 +140,9 @@ class Journal:
             clock: As for `Journal`.
             observer: As for `Journal`.
 
+        Returns:
+            The journal, which is not open yet.
+
         Raises:
             ConfigurationError: The URL or the name is not valid. The text never quotes the URL.
             ModuleNotFoundError: The extra `postgres` is not installed.
@@ -178,7 +181,14 @@ class Journal:
         return f"<{type(self).__name__} {self.label} {'open' if self._writer.is_open else 'closed'}>"
 
     async def open(self) -> Self:
-        """Open the journal, if it is not open. Each `open` needs its `close`."""
+        """Open the journal, if it is not open. Each `open` needs its `close`.
+
+        Returns:
+            The journal itself.
+
+        Raises:
+            JournalError: The journal is in use, damaged, not a journal, or behind the files beside it.
+        """
         await self._writer.open()
         return self
 
@@ -204,14 +214,22 @@ class Journal:
         return self._writer.id
 
     async def counts(self) -> dict[Outcome, int]:
-        """Return the number of messages by outcome. Those in flight are `UNKNOWN`."""
+        """Return the number of messages by outcome. Those in flight are `UNKNOWN`.
+
+        Returns:
+            The number for each of the five outcomes, 0 or more.
+        """
         counts = dict.fromkeys(Outcome, 0)
         for state, count in (await self._writer.call_flushed(lambda store: store.counts())).items():
             counts[outcome_of(state)] += count
         return counts
 
     async def funnel(self) -> dict[MessageStatus | str, int]:
-        """Return the number of accepted messages by status, in the order in which a message gets them."""
+        """Return the number of accepted messages by status, in the order in which a message gets them.
+
+        Returns:
+            The number for each status, 0 or more. A status that this library does not know is a plain string.
+        """
         funnel: dict[MessageStatus | str, int] = dict.fromkeys(MessageStatus, 0)
         for status, count in (await self._writer.call_flushed(lambda store: store.statuses())).items():
             known = known_status(status) or MessageStatus.ENQUEUED
@@ -219,7 +237,14 @@ class Journal:
         return funnel
 
     async def entries(self, *outcomes: Outcome) -> AsyncIterator[JournalEntry]:
-        """Iterate over all messages, or those with these outcomes, in the order of their first attempt; in constant memory."""
+        """Iterate over all messages, or those with these outcomes, in the order of their first attempt; in constant memory.
+
+        Args:
+            *outcomes: The outcomes of the messages; none for all messages.
+
+        Returns:
+            An iterator over the entries. A message that is recorded meanwhile may be among them.
+        """
         states, last = states_of(outcomes or Outcome), 0
         while rows := await self._writer.call_flushed(
             lambda store, after=last: store.rows(states, after=after, count=ENTRIES_AT_ONCE)  # type: ignore[misc]
@@ -229,7 +254,14 @@ class Journal:
             last = rows[-1].id
 
     async def entry(self, key: str) -> JournalEntry | None:
-        """Return the message with this key, or `None`."""
+        """Return the message with this key, or `None`.
+
+        Args:
+            key: The key of the message.
+
+        Returns:
+            The entry, or `None` if the journal has no message with this key.
+        """
         (row,) = await self._writer.call_flushed(lambda store: store.find([key])) if is_text(key) else [None]
         return None if row is None else entry_from(row)
 
@@ -258,6 +290,9 @@ class Journal:
         For `receiver.add_listener(journal.handle_event)`. It returns at once, and writes within a moment; `await journal.flush()` waits for
         that. Events about other messages do no harm.
 
+        Args:
+            event: Any webhook event.
+
         Raises:
             JournalError: The journal is not open, or can't be written.
         """
@@ -281,11 +316,18 @@ class Journal:
         await self._writer.flush()
 
     async def notes(self) -> dict[str, str]:
-        """Return the notes that a program keeps beside the messages, by name."""
+        """Return the notes that a program keeps beside the messages, by name.
+
+        Returns:
+            The texts by name; empty if there are none.
+        """
         return await self._writer.call(lambda store: store.notes())
 
     async def write_notes(self, notes: Mapping[str, str]) -> None:
         """Add notes, or replace those of the same name. Do not keep a secret in them.
+
+        Args:
+            notes: The texts by name. A lone surrogate or a NUL is refused.
 
         Raises:
             ConfigurationError: A note holds a lone surrogate or a NUL.

@@ -201,7 +201,11 @@ class SharedRateLimiter(WindowRateLimiter):
         await super().acquire()
 
     def pause(self, seconds: float) -> None:
-        """Callbell responded with 429: no process gets a slot for this time. The others learn it within a quarter of a second."""
+        """Callbell responded with 429: no process gets a slot for this time. The others learn it within a quarter of a second.
+
+        Args:
+            seconds: The length of the pause, 0 or more.
+        """
         super().pause(seconds)
         self._pause_until = max(self._pause_until, asyncio.get_running_loop().time() + seconds)
         self._wake.set()

@@ -163,7 +163,11 @@ class WindowRateLimiter(RateLimiter):
         self._arm()
 
     def pause(self, seconds: float) -> None:
-        """Callbell responded with 429: give no slot for this time; a paced limiter is strict for a minute more."""
+        """Callbell responded with 429: give no slot for this time; a paced limiter is strict for a minute more.
+
+        Args:
+            seconds: The length of the pause, 0 or more.
+        """
         end = asyncio.get_running_loop().time() + seconds
         self._next_at = max(self._next_at, end)
         if self._paced is not None:
@@ -177,7 +181,11 @@ class WindowRateLimiter(RateLimiter):
             self._collect(self._loop.time())
 
     def try_acquire(self) -> bool:
-        """Return whether one more request may be sent at once."""
+        """Return whether one more request may be sent at once.
+
+        Returns:
+            True if a slot was acquired.
+        """
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._bind(loop)
@@ -198,7 +206,11 @@ class WindowRateLimiter(RateLimiter):
             raise
 
     def release(self, *, has_response: bool) -> None:
-        """The request has ended: its slot is free one period from now, or later without a response."""
+        """The request has ended: its slot is free one period from now, or later without a response.
+
+        Args:
+            has_response: Whether any response was received.
+        """
         now = asyncio.get_running_loop().time()
         if has_response:
             self._returns.append(now + self._hold)
@@ -217,7 +229,11 @@ class WindowRateLimiter(RateLimiter):
         self._arm()
 
     def track_slot(self) -> TrackedSlot:
-        """Return the slot that was just acquired, if the limiter is paced."""
+        """Return the slot that was just acquired, if the limiter is paced.
+
+        Returns:
+            The slot, which ends with its own `release` or `refund`.
+        """
         return super().track_slot() if self._paced is None else _PacedSlot(self, self._paced)
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:

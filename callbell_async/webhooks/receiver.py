@@ -195,12 +195,22 @@ class WebhookReceiver:
             content_length: its `Content-Length`, in bytes; `None` if it has none.
             content_encoding: its `Content-Encoding`; `None` if it has none. The signature covers the raw body, which a web framework may
                 replace by the decoded one.
+
+        Returns:
+            The response, or `None`.
         """
         response = check_head(method, content_length, content_encoding, max_body=self._max_body)
         return response if response in (None, OK) else self.refuse(response)
 
     async def read_body(self, chunks: AsyncIterable[bytes]) -> bytes | ReceiverResponse:
-        """Return the body that these chunks form, or the response to one that exceeds `max_body` (413) or `read_timeout` (408)."""
+        """Return the body that these chunks form, or the response to one that exceeds `max_body` (413) or `read_timeout` (408).
+
+        Args:
+            chunks: The parts of the body, in order.
+
+        Returns:
+            The body, or the response.
+        """
         reading = Started(self._join(chunks))
         if reading.is_done:
             # All of it had arrived, as small bodies do: a limit of time would cost more than the reading.
@@ -223,7 +233,14 @@ class WebhookReceiver:
         return bytes(body)
 
     def refuse(self, response: ReceiverResponse) -> ReceiverResponse:
-        """Count and log a request that is refused without being received, and return its response."""
+        """Count and log a request that is refused without being received, and return its response.
+
+        Args:
+            response: The response to the request.
+
+        Returns:
+            The same response.
+        """
         self._received += 1
         self._refused += 1
         self._watch_refusal("request", response)
@@ -245,6 +262,9 @@ class WebhookReceiver:
             signature: the `X-Callbell-Signature` header; `None` without one, joined by commas if there are several.
             url: the request's URL, or its path and query; needed with a `url_secret`.
             headers: the request's headers; needed with a `header_secret`.
+
+        Returns:
+            The response to send.
         """
         if len(body) > self._max_body:
             return self.refuse(TOO_LARGE)

@@ -100,6 +100,9 @@ def sign(body: bytes, secret: str, *, now: float | None = None) -> str:
         secret: the webhook's secret.
         now: unix time in seconds; by default that of the clock.
 
+    Returns:
+        The header in the form `t=…,v1=…`.
+
     Raises:
         ConfigurationError: the secret is missing, blank, in quotation marks or has the form `NAME=value`.
     """

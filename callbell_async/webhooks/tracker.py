@@ -151,7 +151,11 @@ class TrackedMessage:
         ) from failure
 
     def update(self, receipt: MessageReceipt) -> None:
-        """Add a receipt of this message, from wherever it comes; an older status changes nothing."""
+        """Add a receipt of this message, from wherever it comes; an older status changes nothing.
+
+        Args:
+            receipt: A receipt with the uuid of this message.
+        """
         self._history.apply(receipt)
         for waiter in self._waiters:
             if not waiter.done():
@@ -220,7 +224,11 @@ class MessageTracker:
         return sent
 
     def handle_event(self, event: Event) -> None:
-        """Apply a status event to its message; other events are ignored. It can be the handler of a receiver."""
+        """Apply a status event to its message; other events are ignored. It can be the handler of a receiver.
+
+        Args:
+            event: Any webhook event.
+        """
         receipt = event.receipt if isinstance(event, MessageStatusUpdated) else None
         if receipt is None:
             return
