@@ -10,11 +10,12 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import SplitResult, quote, unquote, unquote_plus, urlsplit
 
 __all__ = [
     "HiddenFrames",
     "chain",
+    "database_url",
     "hide_frames",
     "is_secret_parameter",
     "json_scalars",
@@ -52,6 +53,9 @@ _LIKE_A_NUMBER = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """A run of seven digits, or an international number however it is punctuated; identifiers and ISO dates are recognised to be kept."""
+
+_HOST = re.compile(r"([\w.%-]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]+)?", re.ASCII)
+_PARAMETER = re.compile(r"([\w%]+)=([^@]*)", re.ASCII)
 
 
 def mask_path(path: str) -> str:
@@ -180,9 +184,49 @@ def _parts(digits: str) -> Iterator[str]:
     return (digits[start : start + _NUMBER_LENGTH] for start in range(len(digits) - _NUMBER_LENGTH + 1))
 
 
+def database_url(url: str, name: str | None = None) -> tuple[str, str, str | None] | None:
+    """Split the parameter `name` and the passwords from the URL of a database.
+
+    Args:
+        url: The URL of a PostgreSQL or a Redis.
+        name: The name, where the URL has none.
+
+    Returns:
+        The URL without the name, the URL without passwords and with the name, and the name. `None` for a URL that is not valid, or in which
+        a part of a password would be taken for another part of the URL, and so be shown.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    user, _, hosts = parts.netloc.rpartition("@")
+    has_folders = "/" in parts.path[1:] and parts.scheme != "unix"
+    if parts.fragment or "@" in user + parts.path or has_folders or not all(map(_HOST.fullmatch, hosts.split(","))):
+        return None
+    driver_pairs, shown_pairs = [], []
+    for pair in filter(None, parts.query.split("&")):
+        if (found := _PARAMETER.fullmatch(pair)) is None:
+            return None
+        if (key := unquote(found[1])) == "name":
+            name = unquote_plus(found[2]) or name
+            continue
+        driver_pairs.append(pair)
+        if not is_secret_parameter(key):
+            shown_pairs.append(pair)
+    if name is not None:
+        shown_pairs.append(f"name={quote(name, safe='')}")
+    open_user = user.partition(":")[0]
+    shown = parts._replace(netloc=f"{open_user}@{hosts}" if open_user else hosts)
+    return _with_query(parts, driver_pairs), _with_query(shown, shown_pairs), name
+
+
+def _with_query(parts: SplitResult, pairs: list[str]) -> str:
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{'?' if pairs else ''}{'&'.join(pairs)}"
+
+
 def is_secret_parameter(name: str) -> bool:
     """Return whether the parameter of a database's URL is a password or another secret: `password`, `ssl_password`, `oauth_client_secret`."""
-    return any(word in unquote(name).lower() for word in ("password", "secret"))
+    return any(word in name.lower() for word in ("password", "secret"))
 
 
 def hide_frames(error: BaseException) -> None:
