@@ -105,7 +105,7 @@ class _Reconciliation:
             try:
                 self._searches.append((await _contact_uuids(self._contacts, recipient), pairs))
             except _NoContactError as error:
-                self._give_up(entries, str(error))
+                self._leave_unresolved(entries, str(error))
             self._searched.update(map(_state, entries))
 
     async def _match(self, group: ContactGroup) -> None:
@@ -123,7 +123,7 @@ class _Reconciliation:
             matches = match(group.entries, free, clock_skew=self._clock_skew)
             for entry, text in group.entries:
                 if entry.key not in matches.found:
-                    self._give_up([entry], self._reason(entry, text, matches))
+                    self._leave_unresolved([entry], self._reason(entry, text, matches))
             if matches.found:
                 found = [(entry, text) for entry, text in group.entries if entry.key in matches.found]
                 self._matches.append((found, matches))
@@ -146,7 +146,7 @@ class _Reconciliation:
             # A run may have sent the same text to the same contact since then: each message that was found may be that one.
             has_match = any(others.could_match(entry, text) for entry, text in found)
             if has_match or any([await self._writer.has_uuid(uuid) for uuid in matches.candidates]):
-                self._give_up([entry for entry, _ in found], OTHER_MESSAGE)
+                self._leave_unresolved([entry for entry, _ in found], OTHER_MESSAGE)
                 continue
             for key, uuid in matches.found.items():
                 # The reason if the journal leaves the message unresolved: an event may have given its uuid to another entry.
@@ -186,7 +186,7 @@ class _Reconciliation:
         unresolved.sort(key=lambda item: item.entry.tried_at)
         return ReconcileReport(inferred=inferred, confirmed=confirmed, unresolved=tuple(unresolved))
 
-    def _give_up(self, entries: Iterable[JournalEntry], reason: str) -> None:
+    def _leave_unresolved(self, entries: Iterable[JournalEntry], reason: str) -> None:
         self._reasons.update((entry.key, reason) for entry in entries)
 
     @contextlib.contextmanager
@@ -197,7 +197,7 @@ class _Reconciliation:
         except FATAL:
             raise
         except CallbellError as error:
-            self._give_up(entries, f"the history could not be searched: {error}")
+            self._leave_unresolved(entries, f"the history could not be searched: {error}")
 
 
 async def refresh(journal: Journal, *, messages: MessagesEndpoint) -> RefreshReport:

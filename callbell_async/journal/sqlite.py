@@ -252,7 +252,7 @@ class SQLiteStore:
     def write_notes(self, notes: Mapping[str, str]) -> None:
         """Add notes, or replace those of the same name."""
         with self._transaction():
-            self._the_connection.executemany(
+            self._open_connection.executemany(
                 "INSERT INTO notes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET text = excluded.text", notes.items()
             )
             self._touched = True
@@ -307,13 +307,13 @@ class SQLiteStore:
     # --- the file -----------------------------------------------------------------------------------------------------
 
     @property
-    def _the_connection(self) -> sqlite3.Connection:
+    def _open_connection(self) -> sqlite3.Connection:
         if self._connection is None:
             raise JournalError(f"{self._path}: is closed")
         return self._connection
 
     def _execute(self, query: str, *values: object) -> sqlite3.Cursor:
-        return self._the_connection.execute(query, values)
+        return self._open_connection.execute(query, values)
 
     def _one(self, query: str) -> Any:
         found = self._execute(query).fetchone()
@@ -337,8 +337,8 @@ class SQLiteStore:
             else:
                 new.append(values)
         self._touched |= bool(rows)
-        self._the_connection.executemany(sql.INSERT, new)
-        self._the_connection.executemany(sql.UPDATE, known)
+        self._open_connection.executemany(sql.INSERT, new)
+        self._open_connection.executemany(sql.UPDATE, known)
         return stored
 
     @contextlib.contextmanager

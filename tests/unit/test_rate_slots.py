@@ -105,17 +105,17 @@ class _OneAtATime(RateLimiter):
 
     def __init__(self) -> None:
         self.turn = asyncio.Semaphore(1)
-        self.over: list[str] = []
+        self.ends: list[str] = []
 
     async def acquire(self) -> None:
         await self.turn.acquire()
 
     def release(self, *, has_response: bool) -> None:
-        self.over.append("response" if has_response else "no response")
+        self.ends.append("response" if has_response else "no response")
         self.turn.release()
 
     def refund(self) -> None:
-        self.over.append("never left")
+        self.ends.append("never left")
         self.turn.release()
 
 
@@ -132,5 +132,5 @@ async def test_each_request_has_one_slot_and_one_end() -> None:
     fake = FakeCallbell(lambda number, attempt: behaviours[number][attempt - 1])
     report = await new_run(fake, texts(4), retry=RetryPolicy(), rate_limit=limiter)
     assert [result.attempts for result in report.results] == [1, 4, 1, 1]
-    assert Counter(limiter.over) == {"response": 5, "no response": 1, "never left": 1}
+    assert Counter(limiter.ends) == {"response": 5, "no response": 1, "never left": 1}
     assert fake.most_in_flight == 1

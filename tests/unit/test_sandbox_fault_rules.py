@@ -34,7 +34,7 @@ async def test_faults_by_count(sandbox: Sandbox) -> None:
     """With `times`, this number of requests get the fault, and no more."""
     rule = sandbox.inject(faults.respond(500), times=2)
     assert await statuses(sandbox, 4) == [500, 500, 200, 200]
-    assert rule.over
+    assert rule.has_ended
 
 
 async def test_faults_in_a_sequence(sandbox: Sandbox) -> None:
@@ -186,13 +186,13 @@ async def test_an_incomplete_request_uses_no_fault_up(sandbox: Sandbox, removed:
     writer.write(
         b"POST /v1/messages/send HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sandbox\r\nContent-Length: 500\r\n\r\n{"
     )
-    await until(lambda: rule.over)
+    await until(lambda: rule.has_ended)
     assert await statuses(sandbox, 1) == [200]
     if removed:
         rule.remove()
     writer.close()
     await until(lambda: rule.applied == 0)
-    assert rule.over == removed
+    assert rule.has_ended == removed
     assert await statuses(sandbox, 1) == [200 if removed else 500]
 
 
