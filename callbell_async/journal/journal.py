@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -16,12 +17,12 @@ from callbell_async.guarded_observers import Observers, observers_from
 from callbell_async.journal.claim_queue import ClaimQueue
 from callbell_async.journal.postgres_url import is_postgres_url, parse_journal_url
 from callbell_async.journal.sqlite import SQLiteStore
-from callbell_async.journal.states import outcome_of, states_of
+from callbell_async.journal.states import State, outcome_of, states_of
 from callbell_async.journal.store import JournalStore, entry_from, known_status
 from callbell_async.journal.writer import JournalWriter, is_text
 from callbell_async.models.events import Event, MessageCreated, MessageStatusUpdated
 from callbell_async.models.journal import JournalEntry
-from callbell_async.models.message_status import MessageStatus
+from callbell_async.models.receipts import MessageStatus
 from callbell_async.observe import Observer
 from callbell_async.redaction import HiddenFrames
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
@@ -107,7 +108,7 @@ class Journal:
         self.label = label
         self.key_in_metadata = key_in_metadata
         self._writer = JournalWriter(connect, name=label, read_only=read_only, clock=clock, observers=observers)
-        self._claims = ClaimQueue(self._writer)
+        self._claims: ClaimQueue | None = None
 
     @classmethod
     def connect(
@@ -220,7 +221,7 @@ class Journal:
             The number for each of the five outcomes, 0 or more.
         """
         counts = dict.fromkeys(Outcome, 0)
-        for state, count in (await self._writer.call_flushed(lambda store: store.counts())).items():
+        for state, _, count in await self._writer.call_flushed(lambda store: store.counts()):
             counts[outcome_of(state)] += count
         return counts
 
@@ -231,9 +232,10 @@ class Journal:
             The number for each status, 0 or more. A status that this library does not know is a plain string.
         """
         funnel: dict[MessageStatus | str, int] = dict.fromkeys(MessageStatus, 0)
-        for status, count in (await self._writer.call_flushed(lambda store: store.statuses())).items():
-            known = known_status(status) or MessageStatus.ENQUEUED
-            funnel[known] = funnel.get(known, 0) + count
+        for state, status, count in await self._writer.call_flushed(lambda store: store.counts()):
+            if state is State.ACCEPTED:
+                known = known_status(status) or MessageStatus.ENQUEUED
+                funnel[known] = funnel.get(known, 0) + count
         return funnel
 
     async def entries(self, *outcomes: Outcome) -> AsyncIterator[JournalEntry]:
@@ -343,5 +345,7 @@ def writer_of(journal: Journal) -> JournalWriter:
 
 
 def claim_queue_of(journal: Journal) -> ClaimQueue:
-    """Return the queue of a journal in which `send` claims single messages."""
+    """Return the queue of a journal in which `send` claims single messages in this event loop."""
+    if journal._claims is None or journal._claims.loop is not asyncio.get_running_loop():
+        journal._claims = ClaimQueue(journal._writer)
     return journal._claims
