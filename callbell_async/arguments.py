@@ -161,7 +161,7 @@ def _read_secret(value: object) -> tuple[str, str]:
     if _ASSIGNMENT.match(secret):
         return "", "has the form NAME=value; give only the part after the equals sign"
     if any("\ud800" <= character <= "\udfff" for character in secret):
-        return "", "holds half of a character; copy it again"
+        return "", "holds half of a character (a lone surrogate); copy it again"
     return secret, ""
 
 

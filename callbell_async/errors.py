@@ -180,7 +180,7 @@ class ContactConflictError(CallbellError):
 
 
 class HandOffError(CallbellError):
-    """A step of `contacts.hand_off` failed, for the `__cause__`. Remedy: do the other steps with `update`, `add_note` and `set_bot`.
+    """A step of `contacts.hand_off` failed; the `__cause__` is its error. Remedy: do the other steps with `update`, `add_note` and `set_bot`.
 
     Attributes:
         steps: The outcome of each step in its order: `assign`, `note`, `end_bot`. One that is `UNKNOWN` may have been done.

@@ -147,7 +147,7 @@ _new_object = object.__new__
 
 @attrs.frozen
 class AttemptInfo:
-    """The end of one attempt.
+    """The result of one attempt.
 
     Attributes:
         number: The number of the attempt, from 1.
@@ -164,7 +164,7 @@ class AttemptInfo:
 
 @attrs.frozen(kw_only=True)
 class RunSummary:
-    """The end of a run of `send_many`.
+    """The counts of a run of `send_many` that has ended.
 
     Attributes:
         accepted: The number of messages that Callbell enqueued.
@@ -229,7 +229,11 @@ class Observer:
         """
 
     def waiting_started(self, call: CallInfo) -> None:
-        """A call begins to wait for a slot of the rate limiter, or for the end of a pause after a 429."""
+        """A call begins to wait for a slot of the rate limiter, or for the end of a pause after a 429.
+
+        Args:
+            call: The call.
+        """
 
     def waiting_ended(self, call: CallInfo, seconds: float) -> None:
         """A call has its slot, or gives up.
@@ -284,10 +288,18 @@ class Observer:
         """
 
     def run_started(self, run: RunInfo) -> None:
-        """A run of `send_many` begins. Called in the task that awaits or iterates the run."""
+        """A run of `send_many` begins. Called in the task that awaits or iterates the run.
+
+        Args:
+            run: The run.
+        """
 
     def run_paused(self, run: RunInfo) -> None:
-        """A run pauses, because Callbell can't be reached."""
+        """A run pauses, because Callbell can't be reached.
+
+        Args:
+            run: The run.
+        """
 
     def run_resumed(self, run: RunInfo, seconds: float) -> None:
         """The pause of a run ends: Callbell has responded, or the run ends.
@@ -332,7 +344,11 @@ class Observer:
         """
 
     def event_received(self, event: EventInfo) -> None:
-        """A webhook receiver puts a new event into its queue. Called in the task of the request."""
+        """A webhook receiver puts a new event into its queue. Called in the task of the request.
+
+        Args:
+            event: The event.
+        """
 
     def event_refused(self, reason: RefusalReason, status: int) -> None:
         """A webhook request brings no event to the handler. Called in the task of the request.
@@ -346,10 +362,13 @@ class Observer:
         """A handler begins. Called in the handler's task, which has the context variables of the request.
 
         A context variable that is set here is seen by the handler, and by nothing else. Not called if the receiver is iterated.
+
+        Args:
+            event: The event.
         """
 
     def event_handled(self, event: EventInfo, error: str | None, seconds: float) -> None:
-        """An event was handled, or not.
+        """The handling of an event has ended: its handler returned or raised, or the event was lost.
 
         Args:
             event: The event.
@@ -364,7 +383,7 @@ MOMENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
 CALL_MOMENTS = tuple(
     name for name in MOMENTS if name.startswith(("call_", "waiting_", "attempt_", "retry_", "client_"))
 )
-"""Those of the moments of a call."""
+"""The names of the methods for the moments of a call."""
 
 
 ROOT_LOGGER = "callbell_async"

@@ -34,7 +34,7 @@ _NUMBER_LENGTH = 7
 """The digits of the shortest telephone numbers in service, with their country code."""
 
 _BEGINNING = 4
-"""The characters by which sent values are looked up; a shorter value is one word of its own."""
+"""The number of characters by which sent values are looked up; a shorter value is found only as a whole word."""
 
 _DIGITS = re.compile(rf"\+?\d(?:[\W_]{{0,3}}\d){{{_NUMBER_LENGTH - 1},}}")
 """Digits enough for a telephone number, however they are punctuated."""

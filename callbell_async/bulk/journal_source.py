@@ -111,7 +111,7 @@ class JournalSource:
         self._wake(len(self._waiting))
 
     def drain(self, timeout: float) -> None:
-        """From now on look messages up instead of claiming them, and stop when the input takes more than `timeout` seconds."""
+        """After this call, look messages up instead of claiming them, and stop when the input takes more than `timeout` seconds."""
         self._draining = True
         self._source.drain(timeout)
 

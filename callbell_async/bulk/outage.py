@@ -165,13 +165,13 @@ class OutageGate:
             self._update()
 
     def end(self) -> None:
-        """From now on no call is held or attempted again."""
+        """End the use of the gate: afterwards no call is held, and none is attempted again."""
         self._has_ended = True
         self._outage.responded()
         self._update()
 
     def _update(self) -> None:
-        """Open or close the gate as the outage has it, and see to the next probe."""
+        """Open or close the gate, and schedule the next probe."""
         self.failures = self._outage.failures
         was_closed, self.closed = self.closed, self._outage.since is not None
         if self.closed and not was_closed:
@@ -186,9 +186,9 @@ class OutageGate:
             while self._waiting:
                 _wake(self._waiting.popleft()[1])
         elif self._timer is None and self._probe is None and not self._probe_is_due:
-            self._timer = asyncio.get_running_loop().call_at(self._outage.probe_at, self._let_one_pass)
+            self._timer = asyncio.get_running_loop().call_at(self._outage.probe_at, self._admit_probe)
 
-    def _let_one_pass(self) -> None:
+    def _admit_probe(self) -> None:
         self._timer = None
         while self._waiting:
             call, waiting = self._waiting.popleft()

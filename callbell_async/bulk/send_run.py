@@ -195,13 +195,13 @@ class SendRun:
         The end has a task of its own, which no cancel scope around the caller's task can cancel.
         """
         pool = self._pool
-        pool.leave(asyncio.current_task())
+        pool.do_not_wait_for(asyncio.current_task())
         shield = CancellationShield(cancelled)
         while not self._has_ended:
             if self._shutdown is None or self._shutdown.cancelled():
                 # It is cancelled if all tasks of the loop were cancelled before it began.
                 self._shutdown = asyncio.ensure_future(pool.shut_down())
-            await shield.wait(self._shutdown, pool.hurry)
+            await shield.wait(self._shutdown, pool.shorten_end)
         self._runs.discard(self)
         self._watch.ended(
             pool.counts,

@@ -80,7 +80,7 @@ class SingleSends:
         writer = writer_of(journal)
         (row,) = await writer.find([key])
         if row is not None and row.state in IN_FLIGHT:
-            (row,) = await writer.ask_flushed(lambda store: store.find([key]))
+            (row,) = await writer.call_flushed(lambda store: store.find([key]))
         return row
 
     async def _open(self, journal: Journal, provider: Callable[[], RequestPipeline]) -> RequestPipeline:
@@ -167,8 +167,8 @@ async def _send(
 
 
 async def _duplicate(journal: Journal, key: str) -> DuplicateMessageError:
-    """Return the error of a call that has waited in vain for another call with the same key."""
-    (row,) = await writer_of(journal).ask_flushed(lambda store: store.find([key]))
+    """Return the error of a call that waited for another call with the same key, which failed."""
+    (row,) = await writer_of(journal).call_flushed(lambda store: store.find([key]))
     if row is None:
         raise JournalError(f"{journal.label}: has lost the message that it was sending; restore a good copy")
     return duplicate_error(row, this_run=False)

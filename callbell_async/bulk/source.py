@@ -41,7 +41,7 @@ class MessageSource:
         self.length = len(messages) if isinstance(messages, Sized) else None
         self.stopped = False
         self._read = 0
-        # An async iterator must not be asked for two items at once.
+        # An async iterator must not get a second request for an item before the first has ended.
         self._lock = asyncio.Lock()
         self._reader: asyncio.Task[Any] | None = None
         self._drain_timeout: float | None = None
@@ -91,7 +91,7 @@ class MessageSource:
             self._reader.cancel()
 
     def drain(self, timeout: float) -> None:
-        """From now on, stop if the next message takes longer than `timeout` seconds."""
+        """Stop from this call on if the next message takes longer than `timeout` seconds."""
         self._drain_timeout = timeout
         self._limit_wait()
 

@@ -136,7 +136,7 @@ class WorkerPool:
         if self._journal_source is not None:
             reader = self._journal_source.start()
             self._busy.add(reader)
-            reader.add_done_callback(self.leave)
+            reader.add_done_callback(self.do_not_wait_for)
         self._growth = PoolGrowth(
             self._idle_workers,
             add_worker=lambda: self._add_worker(pipeline),
@@ -181,13 +181,13 @@ class WorkerPool:
         self._source.stop()
         self._end_attempts()
 
-    def hurry(self) -> None:
+    def shorten_end(self) -> None:
         """Cut the end short: first the time of requests in flight, then `on_result`."""
         self._hurries += 1
         if self._shutdown is not None:
             self._shutdown.cancel()
 
-    def leave(self, task: asyncio.Task[Any] | None) -> None:
+    def do_not_wait_for(self, task: asyncio.Task[Any] | None) -> None:
         """Do not wait for this task at the end of the run: it has ended, or waits for that end itself."""
         if task is not None:
             self._busy.discard(task)
@@ -197,7 +197,7 @@ class WorkerPool:
     async def shut_down(self) -> None:
         """End the run; returns when no worker is left and every message is accounted for.
 
-        Runs in a task of its own. Each cancellation of that task cuts the end short, as `hurry` does.
+        Runs in a task of its own. Each cancellation of that task cuts the end short, as `shorten_end` does.
         """
         self._shutdown = asyncio.current_task()
         self._source.stop()
@@ -322,7 +322,7 @@ class WorkerPool:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, _ENDS_THE_PROGRAM):
             self.fail(error)
-        self.leave(task)
+        self.do_not_wait_for(task)
 
     def _may_add_worker(self) -> bool:
         # While Callbell can't be reached, more workers would only use up more messages.

@@ -40,7 +40,7 @@ from callbell_async.models.results import Item, SendReport, SendResult
 from callbell_async.recipients.opt_outs import OptOutList
 from callbell_async.wire import dump_keyed_message
 
-__all__ = ["SHOWN_FAILURES", "Campaign", "open_input", "run_campaign"]
+__all__ = ["SHOWN_FAILURES", "FileRun", "open_input", "run_job"]
 
 SHOWN_FAILURES = 20
 """The number of failures that are printed one by one: if every message fails, the reason must stay on the screen."""
@@ -62,7 +62,7 @@ def open_input(job: SendJob) -> tuple[RowFile, MessagePlan]:
     return rows, plan
 
 
-def run_campaign(
+def run_job(
     job: SendJob,
     connection: Connection,
     outputs: Outputs,
@@ -77,7 +77,7 @@ def run_campaign(
     exclude = job.opt_outs()
     total = rows.count()
     with ShutdownSignals() as signals:
-        campaign = Campaign(
+        file_run = FileRun(
             rows,
             plan,
             view=view_for(total),
@@ -88,7 +88,7 @@ def run_campaign(
             as_json=outputs.as_json,
         )
         try:
-            asyncio.run(campaign.run(job, connection, journal=journal, resend=resend))
+            asyncio.run(file_run.run(job, connection, journal=journal, resend=resend))
         except OSError as error:
             # A terminal that was closed takes no output either: then the signal is the reason.
             if error.filename != OUTPUT_FAILED or not signals.count:
@@ -96,16 +96,16 @@ def run_campaign(
         finally:
             if failed is not None:
                 explain_withheld(failed.kept_back)
-            if campaign.output_failed:
-                info(f"{OUTPUT_FAILED}; so far: {campaign.counts.words() or 'no row was tried'}")
-            if campaign.unread_from is not None:
-                info(f"stopped at once: rows from line {campaign.unread_from} on were not written to --failed-to")
-            if campaign.stop_reason is not None:
-                info(f"the run was stopped: {campaign.stop_reason}")
-            if reason := _reason_for_rest(campaign, signals):
+            if file_run.output_failed:
+                info(f"{OUTPUT_FAILED}; so far: {file_run.counts.words() or 'no row was tried'}")
+            if file_run.unread_from is not None:
+                info(f"stopped at once: rows from line {file_run.unread_from} on were not written to --failed-to")
+            if file_run.stop_reason is not None:
+                info(f"the run was stopped: {file_run.stop_reason}")
+            if reason := _reason_for_rest(file_run, signals):
                 rest = Rest(
-                    last_line=campaign.last_line,
-                    not_sent=campaign.counts.not_sent,
+                    last_line=file_run.last_line,
+                    not_sent=file_run.counts.not_sent,
                     is_stream=rows.is_stream,
                     failed_to=outputs.failed_to,
                     journal=journal,
@@ -113,22 +113,22 @@ def run_campaign(
                     rate_limiter=connection.rate_limiter,
                 )
                 explain_rest(reason, rest)
-    if campaign.input_exhausted and not campaign.counts.total:
+    if file_run.input_exhausted and not file_run.counts.total:
         explain_no_rows(rows.name)
         return signals.status or NOT_ALL_DONE
-    return signals.status or (DONE if campaign.counts.complete == campaign.counts.total else NOT_ALL_DONE)
+    return signals.status or (DONE if file_run.counts.complete == file_run.counts.total else NOT_ALL_DONE)
 
 
-def _reason_for_rest(campaign: Campaign, signals: ShutdownSignals) -> str | None:
+def _reason_for_rest(file_run: FileRun, signals: ShutdownSignals) -> str | None:
     """The reason why the run ended early; `None` if it did not."""
-    if campaign.output_failed and not (campaign.input_exhausted and campaign.counts.complete == campaign.counts.total):
+    if file_run.output_failed and not (file_run.input_exhausted and file_run.counts.complete == file_run.counts.total):
         return OUTPUT_FAILED
     if signals.count:
         return "interrupted"
-    return None if campaign.stop_reason is None else "stopped"
+    return None if file_run.stop_reason is None else "stopped"
 
 
-class Campaign:
+class FileRun:
     """One run over one input.
 
     Attributes:

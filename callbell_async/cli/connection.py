@@ -38,7 +38,7 @@ __all__ = [
 Command = Callable[..., Any]
 
 _LONGEST_TOKEN = 4096
-"""Characters; an API key has some dozens, and anything longer is another file."""
+"""Characters; an API token has some dozens, and anything longer is another file."""
 
 
 @attrs.frozen(kw_only=True)
@@ -53,7 +53,7 @@ class Connection:
     rate_limiter: RateLimiterPlace | None = None
 
     def ready(self) -> Connection:
-        """The same connection with the token: from the file, the option or the environment, or asked for at a terminal.
+        """The same connection with the token: from the file, the option or the environment, or from a prompt at a terminal.
 
         Raises `ConfigurationError` when there is none, or when it would go to another machine unencrypted.
         """
@@ -67,16 +67,16 @@ class Connection:
             return attrs.evolve(self, token=_check_token(self.token, "token"))
         if not is_terminal(sys.stdin):
             raise ConfigurationError(self._no_token)
-        return attrs.evolve(self, token=_check_token(self._ask_for_token(), "token"))
+        return attrs.evolve(self, token=_check_token(self._prompt_for_token(), "token"))
 
     @property
     def _no_token(self) -> str:
         advice = ", or try it with --sandbox" if self.offers_sandbox else ""
         return f"no token; set CALLBELL_TOKEN or use --token-file FILE{advice}"
 
-    def _ask_for_token(self) -> str:
+    def _prompt_for_token(self) -> str:
         try:
-            return str(click.prompt("Callbell's API key", hide_input=True, err=True))
+            return str(click.prompt("Callbell's API token", hide_input=True, err=True))
         except click.Abort as error:
             if isinstance(error.__context__, EOFError):
                 # Ctrl-D is not an interrupt.
@@ -131,13 +131,13 @@ def connection_options(*, sandbox: bool = True) -> Callable[[Command], Command]:
             "--token-file",
             type=click.Path(path_type=Path),
             group="Connection",
-            help="File with the API key; the default is CALLBELL_TOKEN in the environment.",
+            help="File with the API token; the default is CALLBELL_TOKEN in the environment.",
         )
         @option(
             "--token",
             envvar="CALLBELL_TOKEN",
             group="Connection",
-            help="The API key. Other users can see it in the list of processes: prefer --token-file.",
+            help="The API token. Other users can see it in the list of processes: prefer --token-file.",
         )
         @option("--base-url", envvar="CALLBELL_BASE_URL", group="Connection", help="Another base URL of the API.")
         @option(
@@ -196,7 +196,7 @@ def _check_sandbox_alone() -> None:
 def _check_token(token: str, source: str) -> str:
     """The token without spaces around it; raises `ConfigurationError`, without any part of it, for a text that is not a token."""
     if len(token) > _LONGEST_TOKEN:
-        raise ConfigurationError(f"{source}: has more than {_LONGEST_TOKEN} characters, too many for an API key")
+        raise ConfigurationError(f"{source}: has more than {_LONGEST_TOKEN} characters, too many for an API token")
     try:
         return check_token(token)
     except ConfigurationError as error:
@@ -245,7 +245,7 @@ def check_encrypted(base_url: str | None) -> None:
     address = check_base_url(full_address(base_url), example=full_address(None))
     if is_insecure(address):
         raise ConfigurationError(
-            f"--base-url: {address} is another machine, and http would send the API key to it unencrypted; use https"
+            f"--base-url: {address} is another machine, and http would send the API token to it unencrypted; use https"
         )
 
 
@@ -266,6 +266,6 @@ def address_for_journal(options: Mapping[str, Any], given: str | None) -> str | 
     stored: str | None = options.get("base_url")
     if given is None and not same_address(stored, None):
         raise ConfigurationError(
-            f"the journal's messages were sent to {stored}, not to Callbell; to send the API key there, give --base-url {stored}"
+            f"the journal's messages were sent to {stored}, not to Callbell; to send the API token there, give --base-url {stored}"
         )
     return given

@@ -334,7 +334,7 @@ def _kinds_of(form: MessageForm) -> tuple[str, str | None]:
         problem = f"{' and '.join(map(_option, given))} can't be combined" if given else "there is nothing to send"
         raise ConfigurationError(
             f"{problem}; give one of {', '.join(map(_option, _FIELDS))} "
-            "(--template may have one of --image, --document and --video beside it)"
+            "(--template can be combined with one of --image, --document and --video)"
         )
     return given[0], media
 
@@ -386,13 +386,13 @@ async def check_template(callbell: CallbellClient, plan: MessagePlan, *, by_titl
     A plan without a template, or with another template for each row, is returned unchecked.
 
     Args:
-        callbell: The client that asks for the template.
+        callbell: The client that requests the template.
         plan: The plan of the run.
         by_title: Accept the title of a template in place of its UUID.
 
     Raises:
         ConfigurationError: The template would be refused; the error names the option.
-        CallbellError: Callbell can't be asked.
+        CallbellError: The template can't be requested.
     """
     try:
         sample = plan.template_sample()

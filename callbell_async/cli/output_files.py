@@ -388,7 +388,7 @@ class Outputs:
                 raise ConfigurationError(f"--{name.replace('_', '-')}: requires --failed-to")
 
     def failed_rows(self, rows: RowFile, *, journal: JournalPlace | None = None) -> FailedRows | None:
-        """Return the writer for the rows that were not accepted; `None` if nobody asked for it. Raises `ConfigurationError`."""
+        """Return the writer for the rows that were not accepted; `None` without `--failed-to`. Raises `ConfigurationError`."""
         if self.failed_to is None:
             return None
         if are_same(rows.path, self.failed_to):

@@ -178,9 +178,13 @@ class Counts:
         """The counts in words, without those that are 0."""
         counts = {outcome.value: self.outcomes[outcome] for outcome in Outcome}
         counts["skipped"] -= self.duplicates + self.opted_out
-        counts["already done"] = self.duplicates
+        counts[_noun(self.duplicates)] = self.duplicates
         counts["opted out"] = self.opted_out
         return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def _noun(duplicates: int) -> str:
+    return "duplicate" if duplicates == 1 else "duplicates"
 
 
 # --- the end of the output ---------------------------------------------------------------------------------------------
@@ -193,7 +197,7 @@ def write_counts(report: SendReport, counts: Counts, *, as_json: bool) -> None:
         needless = {"duplicates": counts.duplicates, "opted_out": counts.opted_out}
         result_json({"total": counts.total, **by_outcome, **needless, "elapsed": round(report.elapsed, 3)})
         return
-    skipped = {"already done": counts.duplicates, "opted out": counts.opted_out}
+    skipped = {_noun(counts.duplicates): counts.duplicates, "opted out": counts.opted_out}
     parts = ", ".join(f"{count} of them {name}" for name, count in skipped.items() if count)
     for name, count in by_outcome.items():
         result(f"{name:<12}{count}{f' ({parts})' if name == 'skipped' and parts else ''}")

@@ -199,7 +199,7 @@ def _discard(connection: Connection) -> None:
 def _prepare(
     session: aiohttp.ClientSession, options: TransportOptions, method: str, has_body: bool
 ) -> tuple[aiohttp.ClientRequest, bytes, bytes]:
-    """Return the request that the connector is asked with, and the head before and after the path, up to the length."""
+    """Return the request to pass to the connector, and the head before and after the path, up to the length."""
     request = aiohttp.ClientRequest(
         method,
         # Without the path, which may hold a telephone number: aiohttp's errors quote the URL.

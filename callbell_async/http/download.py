@@ -140,6 +140,9 @@ class Download:
     async def read(self) -> bytes:
         """Return the whole file.
 
+        Returns:
+            The bytes of the file, decompressed.
+
         Raises:
             DownloadError: The connection broke, the time is over, or the file is larger than `max_bytes`.
             ConfigurationError: The file was read before.

@@ -10,11 +10,11 @@ from callbell_async.errors import DownloadError
 
 __all__ = ["PIECE", "Inflater", "is_public_address"]
 
-# All that is assigned in IPv6: whatever is outside leads to this machine, to a local network, or to an IPv4 address.
+# The global addresses of IPv6. An address outside leads to this machine, to a local network, or to an IPv4 address.
 _IPV6 = ipaddress.IPv6Network("2000::/3")
 # The last 32 bits are an IPv4 address, to which a network without IPv4 translates (RFC 6052).
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
-# Reserved, although Python does not know it in every version: protocol assignments, and documentation.
+# Reserved blocks that some versions of Python do not know: protocol assignments, and documentation.
 _RESERVED = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv6Network("3fff::/20"))
 
 
@@ -49,7 +49,7 @@ class Inflater:
     def __init__(self, encoding: str) -> None:
         name = encoding.strip().lower()
         if name not in ("", "identity", "gzip", "x-gzip", "deflate"):
-            raise DownloadError("the server has compressed the file in a way that was not asked for")
+            raise DownloadError("the server has compressed the file with an encoding that was not requested")
         self.is_compressed = name not in ("", "identity")
         self._zlib = _new()
 

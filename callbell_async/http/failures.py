@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from typing import Any
@@ -55,6 +56,11 @@ def _unreadable(error: BaseException) -> str | None:
     return None
 
 
+def _system_text(error: aiohttp.ClientConnectorError) -> str:
+    # The text of asyncio repeats the address.
+    return os.strerror(error.errno) if error.errno else error.strerror or "unreachable"
+
+
 def _safe_cause(error: BaseException, path: str) -> BaseException | None:
     """Return the part of aiohttp's error that a traceback may show.
 
@@ -89,7 +95,7 @@ def classify(
         case aiohttp.ClientHttpProxyError():
             return ConnectError, f"the proxy refused to connect (status {error.status})"
         case aiohttp.ClientConnectorError():
-            return ConnectError, f"no connection to {error.host}:{error.port} ({error.strerror or 'unreachable'})"
+            return ConnectError, f"no connection to {error.host}:{error.port} ({_system_text(error)})"
         case TimeoutError() if outcome is Outcome.NEVER_SENT:
             return RequestTimeoutError, "no connection, or no free connection in the pool, in time"
         case TimeoutError():

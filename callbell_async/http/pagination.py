@@ -159,7 +159,11 @@ class Paginator(Generic[T]):
         return self._items()
 
     async def pages(self) -> AsyncIterator[Page[T]]:
-        """Iterate over the pages of the list instead of its items."""
+        """Iterate over the pages of the list instead of its items.
+
+        Returns:
+            An iterator over the pages; each is fetched when it is needed.
+        """
         pager = Pager(self._filters, is_single_page=self._is_single_page)
         while pager.query is not None:
             page = await self._fetch(pager.query)
@@ -192,7 +196,11 @@ class Paginator(Generic[T]):
         return items[:limit]
 
     async def first(self) -> T | None:
-        """Return the first item, or `None` if the list is empty; raises the same exceptions as `to_list`."""
+        """Return the first item, or `None` if the list is empty; raises the same exceptions as `to_list`.
+
+        Returns:
+            The first item, or `None`.
+        """
         return next(iter(await self.to_list(limit=1)), None)
 
     async def _items(self) -> AsyncIterator[T]:

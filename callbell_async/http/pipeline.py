@@ -1,4 +1,4 @@
-"""The way of every request: wait for a slot, attempt it, read the response, and retry where that is safe."""
+"""The pipeline of every request: wait for a slot, attempt the request, read the response, and retry where that is safe."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class AttemptGate(Protocol):
 
 
 class RequestPipeline:
-    """The way of all calls of a client: its transport, its retry policy, its observers, and the state that its calls share.
+    """The pipeline of all calls of a client: its transport, its retry policy, its observers, and the state that its calls share.
 
     Args:
         transport: Sends the requests.
@@ -222,7 +222,7 @@ class RequestPipeline:
                             _release_slot(slot, call, error)
                         raise
                     if slot is not None:
-                        slot.release(answered=True)
+                        slot.release(has_response=True)
                     value = read(call.request, response)
                 except CallbellError as error:
                     attempt_at, now = now, loop.time()
@@ -408,6 +408,6 @@ class PipelineHandle:
 
 def _release_slot(slot: RateLimiter | TrackedSlot, call: CallState, error: BaseException) -> None:
     if call.written or (isinstance(error, CallbellError) and error.outcome is Outcome.UNKNOWN):
-        slot.release(answered=False)
+        slot.release(has_response=False)
     else:
         slot.refund()

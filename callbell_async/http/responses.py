@@ -55,7 +55,7 @@ KEPT_BODY = 64 * 1024
 class Response:
     """A response: all of a 2xx, and of another as much as is needed. Header names are case-insensitive.
 
-    `base_url` is the URL that was asked, for the hints of an error; a 2xx needs none.
+    `base_url` is the base URL of the request, for the hints of an error; a 2xx needs none.
     """
 
     status: int

@@ -88,6 +88,9 @@ class RetryPolicy:
           once.
 
         Which failures are retried is the same as by default: only those after which a retry can't create a duplicate.
+
+        Returns:
+            The policy.
         """
         return cls(attempts=3, wait_initial=0.1, wait_max=1.0, timeout=5.0)
 
@@ -101,6 +104,9 @@ class RetryPolicy:
           because a 429 asks for it, so a call waits for the end of each such pause.
 
         Which failures are retried is the same as by default: only those after which a retry can't create a duplicate.
+
+        Returns:
+            The policy.
         """
         return cls(attempts=10, wait_initial=1.0, wait_max=60.0, timeout=MAX_PAUSE)
 
@@ -115,6 +121,9 @@ class RetryPolicy:
             elapsed: The seconds since the call began.
             idempotent: Whether sending the request twice has the same effect as sending it once.
             jitter: A random number in [0, 1).
+
+        Returns:
+            The seconds, 0 or more, or `None`.
         """
         if not self.may_retry(error, attempts=attempts, idempotent=idempotent):
             return None

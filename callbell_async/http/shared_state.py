@@ -54,7 +54,7 @@ class SharedState:
                 self.limiter_started = True
 
     def end(self) -> None:
-        """From now on, a rate limiter that has not started does not start."""
+        """End the use of the state: a rate limiter that has not started does not start afterwards."""
         self._ended = True
 
     async def close_limiter(self) -> None:

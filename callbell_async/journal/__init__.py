@@ -1,4 +1,4 @@
-"""A file that records each message before it is sent, and its outcome."""
+"""The journal: it records each message before it is sent, and its outcome, in a file or in PostgreSQL."""
 
 from callbell_async.journal.claim_queue import BATCH_SIZE, MOST_AHEAD, ClaimQueue
 from callbell_async.journal.journal import Journal, claim_queue_of, writer_of

@@ -1,7 +1,7 @@
 """The files of a journal: one process at a time, and protection against lost, older and copied files.
 
 SQLite opens a file whose log (`-wal`) was deleted, an older copy, and a mix of both without an error. The messages that are missing
-then would be sent again. Three facts together show it:
+then would be sent again. Three facts together show such a file:
 
 - The database counts its committed transactions. The file `-lock` holds that number too, written after each commit.
 - The database is marked as open before the first message is sent, and as closed at the end. A closed one is complete, so it

@@ -141,6 +141,9 @@ class Journal:
             clock: As for `Journal`.
             observer: As for `Journal`.
 
+        Returns:
+            The journal, which is not open yet.
+
         Raises:
             ConfigurationError: The URL or the name is not valid. The text never quotes the URL.
             ModuleNotFoundError: The extra `postgres` is not installed.
@@ -179,7 +182,14 @@ class Journal:
         return f"<{type(self).__name__} {self.label} {'open' if self._writer.is_open else 'closed'}>"
 
     async def open(self) -> Self:
-        """Open the journal, if it is not open. Each `open` needs its `close`."""
+        """Open the journal, if it is not open. Each `open` needs its `close`.
+
+        Returns:
+            The journal itself.
+
+        Raises:
+            JournalError: The journal is in use, damaged, not a journal, or behind the files beside it.
+        """
         await self._writer.open()
         return self
 
@@ -205,25 +215,40 @@ class Journal:
         return self._writer.id
 
     async def counts(self) -> dict[Outcome, int]:
-        """Return the number of messages by outcome. Those in flight are `UNKNOWN`."""
+        """Return the number of messages by outcome. Those in flight are `UNKNOWN`.
+
+        Returns:
+            The number for each of the five outcomes, 0 or more.
+        """
         counts = dict.fromkeys(Outcome, 0)
-        for state, _, count in await self._writer.ask_flushed(lambda store: store.counts()):
+        for state, _, count in await self._writer.call_flushed(lambda store: store.counts()):
             counts[outcome_of(state)] += count
         return counts
 
     async def funnel(self) -> dict[MessageStatus | str, int]:
-        """Return the number of accepted messages by status, in the order in which a message gets them."""
+        """Return the number of accepted messages by status, in the order in which a message gets them.
+
+        Returns:
+            The number for each status, 0 or more. A status that this library does not know is a plain string.
+        """
         funnel: dict[MessageStatus | str, int] = dict.fromkeys(MessageStatus, 0)
-        for state, status, count in await self._writer.ask_flushed(lambda store: store.counts()):
+        for state, status, count in await self._writer.call_flushed(lambda store: store.counts()):
             if state is State.ACCEPTED:
                 known = known_status(status) or MessageStatus.ENQUEUED
                 funnel[known] = funnel.get(known, 0) + count
         return funnel
 
     async def entries(self, *outcomes: Outcome) -> AsyncIterator[JournalEntry]:
-        """Iterate over all messages, or those with these outcomes, in the order of their first attempt; in constant memory."""
+        """Iterate over all messages, or those with these outcomes, in the order of their first attempt; in constant memory.
+
+        Args:
+            *outcomes: The outcomes of the messages; none for all messages.
+
+        Returns:
+            An iterator over the entries. A message that is recorded meanwhile may be among them.
+        """
         states, last = states_of(outcomes or Outcome), 0
-        while rows := await self._writer.ask_flushed(
+        while rows := await self._writer.call_flushed(
             lambda store, after=last: store.rows(states, after=after, count=ENTRIES_AT_ONCE)  # type: ignore[misc]
         ):
             for row in rows:
@@ -231,8 +256,15 @@ class Journal:
             last = rows[-1].id
 
     async def entry(self, key: str) -> JournalEntry | None:
-        """Return the message with this key, or `None`."""
-        (row,) = await self._writer.ask_flushed(lambda store: store.find([key])) if is_text(key) else [None]
+        """Return the message with this key, or `None`.
+
+        Args:
+            key: The key of the message.
+
+        Returns:
+            The entry, or `None` if the journal has no message with this key.
+        """
+        (row,) = await self._writer.call_flushed(lambda store: store.find([key])) if is_text(key) else [None]
         return None if row is None else entry_from(row)
 
     async def allow_resend(self, *keys: str) -> None:
@@ -248,17 +280,20 @@ class Journal:
         """
         wrong = [key for key in keys if not is_text(key)]
         if not wrong:
-            wrong = await self._writer.ask_flushed(lambda store: store.allow_resend(keys))
+            wrong = await self._writer.call_flushed(lambda store: store.allow_resend(keys))
         if wrong:
             raise JournalError(
-                f"{self.label}: {len(wrong)} of {len(keys)} keys are not those of UNKNOWN messages; nothing was changed"
+                f"{self.label}: {len(wrong)} of {len(keys)} keys do not belong to UNKNOWN messages; nothing was changed"
             )
 
     def handle_event(self, event: Event) -> None:
         """Record what a webhook event shows: Callbell has the message whose key it carries, and the message's status.
 
-        For `receiver.observe(journal.handle_event)`. It returns at once, and writes within a moment; `await journal.flush()` waits for
+        For `receiver.add_listener(journal.handle_event)`. It returns at once, and writes within a moment; `await journal.flush()` waits for
         that. Events about other messages do no harm.
+
+        Args:
+            event: Any webhook event.
 
         Raises:
             JournalError: The journal is not open, or can't be written.
@@ -283,18 +318,25 @@ class Journal:
         await self._writer.flush()
 
     async def notes(self) -> dict[str, str]:
-        """Return the notes that a program keeps beside the messages, by name."""
-        return await self._writer.ask(lambda store: store.notes())
+        """Return the notes that a program keeps beside the messages, by name.
+
+        Returns:
+            The texts by name; empty if there are none.
+        """
+        return await self._writer.call(lambda store: store.notes())
 
     async def write_notes(self, notes: Mapping[str, str]) -> None:
         """Add notes, or replace those of the same name. Do not keep a secret in them.
+
+        Args:
+            notes: The texts by name. A lone surrogate or a NUL is refused.
 
         Raises:
             ConfigurationError: A note holds a lone surrogate or a NUL.
         """
         if not all(is_text(f"{name}{text}") for name, text in notes.items()):
             raise ConfigurationError("notes: one holds a lone surrogate or a NUL, which can't be stored")
-        await self._writer.ask(lambda store: store.write_notes(notes))
+        await self._writer.call(lambda store: store.write_notes(notes))
 
 
 def writer_of(journal: Journal) -> JournalWriter:

@@ -124,13 +124,13 @@ class Matches:
     Attributes:
         found: The open entries whose message is in the history, each with the uuid of that message; `None` if several messages or
             several entries have this text, because then it is not known which message belongs to which entry.
-        doubtful: The open entries of different contents with one text, for which the history does not have enough messages.
+        ambiguous: The open entries of different contents with one text, for which the history does not have enough messages.
         too_early: The open entries for which the history has a message, but from a moment before the attempt.
         candidates: The uuids of all messages with the texts of the entries in `found`.
     """
 
     found: Mapping[str, str | None]
-    doubtful: Collection[str]
+    ambiguous: Collection[str]
     too_early: Collection[str]
     candidates: Collection[str]
 
@@ -165,7 +165,7 @@ def match(entries: Sequence[EntryText], history: Iterable[HistoryMessage], *, cl
     """
     skew = timedelta(seconds=clock_skew)
     found: dict[str, str | None] = {}
-    doubtful: set[str] = set()
+    ambiguous: set[str] = set()
     too_early: set[str] = set()
     candidates: set[str] = set()
     sent_by_text = _sent_by_text(history)
@@ -174,8 +174,8 @@ def match(entries: Sequence[EntryText], history: Iterable[HistoryMessage], *, cl
         open_entries = [entry for entry in same_text if is_open(entry)]
         free = _without_accepted([entry for entry in same_text if not is_open(entry)], sent, skew)
         claims = _claims(open_entries, free)
-        if claims and _is_doubtful(same_text, all_found=len(claims) == len(open_entries)):
-            doubtful.update(entry.key for entry in open_entries)
+        if claims and _is_ambiguous(same_text, all_found=len(claims) == len(open_entries)):
+            ambiguous.update(entry.key for entry in open_entries)
             continue
         candidates.update(message.uuid for message in sent if claims)
         unclaimed = set(free) - set(claims.values())
@@ -186,7 +186,7 @@ def match(entries: Sequence[EntryText], history: Iterable[HistoryMessage], *, cl
                 found[entry.key] = claims[entry.key].uuid if is_only else None
             elif any(message.is_since(since) for message in unclaimed):
                 too_early.add(entry.key)
-    return Matches(found, doubtful, too_early, candidates)
+    return Matches(found, ambiguous, too_early, candidates)
 
 
 def _by_text(entries: Iterable[EntryText]) -> Mapping[str, list[JournalEntry]]:
@@ -238,7 +238,7 @@ def _claims(entries: Iterable[JournalEntry], free: Iterable[_SentMessage]) -> Ma
     return claims
 
 
-def _is_doubtful(same_text: Iterable[JournalEntry], *, all_found: bool) -> bool:
+def _is_ambiguous(same_text: Iterable[JournalEntry], *, all_found: bool) -> bool:
     """Return whether a message with this text may be that of an entry with another content."""
     # An accepted entry has claimed its message, and has a second one only if it was sent again.
     possible = [entry for entry in same_text if is_open(entry) or entry.resent]

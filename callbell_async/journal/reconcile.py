@@ -114,7 +114,7 @@ class _Reconciliation:
             if uuids:
                 self._searches.append((uuids, pairs))
             else:
-                self._give_up(entries, f"{problem}; the message may still have been sent")
+                self._leave_unresolved(entries, f"{problem}; the message may still have been sent")
             self._searched.update(map(_state, entries))
 
     async def _match(self, group: ContactGroup) -> None:
@@ -132,7 +132,7 @@ class _Reconciliation:
             matches = match(group.entries, free, clock_skew=self._clock_skew)
             for entry, text in group.entries:
                 if entry.key not in matches.found:
-                    self._give_up([entry], self._reason(entry, text, matches))
+                    self._leave_unresolved([entry], self._reason(entry, text, matches))
             if matches.found:
                 found = [(entry, text) for entry, text in group.entries if entry.key in matches.found]
                 self._matches.append((found, matches))
@@ -140,7 +140,7 @@ class _Reconciliation:
     def _reason(self, entry: JournalEntry, text: str, matches: Matches) -> str:
         if not text:
             return WITHOUT_TEXT
-        if entry.key in matches.doubtful:
+        if entry.key in matches.ambiguous:
             return OTHER_CONTENT
         if entry.key in matches.too_early:
             return (
@@ -155,7 +155,7 @@ class _Reconciliation:
             # A run may have sent the same text to the same contact since then: each message that was found may be that one.
             has_match = any(others.could_match(entry, text) for entry, text in found)
             if has_match or any([await self._writer.has_uuid(uuid) for uuid in matches.candidates]):
-                self._give_up([entry for entry, _ in found], OTHER_MESSAGE)
+                self._leave_unresolved([entry for entry, _ in found], OTHER_MESSAGE)
                 continue
             for key, uuid in matches.found.items():
                 # The reason if the journal leaves the message unresolved: an event may have given its uuid to another entry.
@@ -195,7 +195,7 @@ class _Reconciliation:
         unresolved.sort(key=lambda item: item.entry.tried_at)
         return ReconcileReport(inferred=inferred, confirmed=confirmed, unresolved=tuple(unresolved))
 
-    def _give_up(self, entries: Iterable[JournalEntry], reason: str) -> None:
+    def _leave_unresolved(self, entries: Iterable[JournalEntry], reason: str) -> None:
         self._reasons.update((entry.key, reason) for entry in entries)
 
     @contextlib.contextmanager
@@ -206,7 +206,7 @@ class _Reconciliation:
         except FATAL:
             raise
         except CallbellError as error:
-            self._give_up(entries, f"the history could not be searched: {error}")
+            self._leave_unresolved(entries, f"the history could not be searched: {error}")
 
 
 async def refresh(journal: Journal, *, messages: MessagesEndpoint) -> RefreshReport:

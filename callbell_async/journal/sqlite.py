@@ -260,7 +260,7 @@ class SQLiteStore(JournalStore):
     def write_notes(self, notes: Mapping[str, str]) -> None:
         """Add notes, or replace those of the same name."""
         with self._transaction():
-            self._the_connection.executemany(
+            self._open_connection.executemany(
                 "INSERT INTO notes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET text = excluded.text", notes.items()
             )
             self._touched = True
@@ -284,13 +284,13 @@ class SQLiteStore(JournalStore):
     # --- the file -----------------------------------------------------------------------------------------------------
 
     @property
-    def _the_connection(self) -> sqlite3.Connection:
+    def _open_connection(self) -> sqlite3.Connection:
         if self._connection is None:
             raise JournalError(f"{self._path}: is closed")
         return self._connection
 
     def _execute(self, query: str, *values: object) -> sqlite3.Cursor:
-        return self._the_connection.execute(query, values)
+        return self._open_connection.execute(query, values)
 
     def _one(self, query: str) -> Any:
         found = self._execute(query).fetchone()
@@ -307,7 +307,7 @@ class SQLiteStore(JournalStore):
         return [*map(row_from, self._execute(SELECT[column], *values))]
 
     def _save(self, rows: Sequence[Row]) -> Sequence[Row]:
-        execute = self._the_connection.execute
+        execute = self._open_connection.execute
         stored = []
         for row in rows:
             values: list[Any] = [*row]

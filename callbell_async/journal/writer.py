@@ -217,31 +217,31 @@ class JournalWriter:
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
-    async def ask(self, question: Callable[[JournalStore], T]) -> T:
+    async def call(self, function: Callable[[JournalStore], T]) -> T:
         """Call a function with the store, in its thread."""
         store, thread = self._open_store()
         try:
-            return await asyncio.get_running_loop().run_in_executor(thread, question, store)
+            return await asyncio.get_running_loop().run_in_executor(thread, function, store)
         except JournalError:
             if self._store is store and self._failure is None:
                 self._failure = store.failure
             raise
 
-    async def ask_flushed(self, question: Callable[[JournalStore], T]) -> T:
+    async def call_flushed(self, function: Callable[[JournalStore], T]) -> T:
         """Do the same after everything is written."""
         if self._store is not None and not self._read_only:
             await self.flush()
-        return await self.ask(question)
+        return await self.call(function)
 
     async def has_uuid(self, uuid: str) -> bool:
         """Return whether a message of this journal has Callbell's uuid."""
-        return is_text(uuid) and await self.ask_flushed(lambda store: store.with_uuid(uuid)) is not None
+        return is_text(uuid) and await self.call_flushed(lambda store: store.with_uuid(uuid)) is not None
 
     # --- write --------------------------------------------------------------------------------------------------------
 
     async def begin_run(self) -> int:
         """Return the number of a new run, which distinguishes its messages from those of earlier runs."""
-        return await self.ask(lambda store: store.begin_run())
+        return await self.call(lambda store: store.begin_run())
 
     async def reopen(self) -> None:
         """Open a journal that has failed again; raises the failure if that is too early or fails too."""

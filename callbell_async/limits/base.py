@@ -18,8 +18,12 @@ class TrackedSlot(ABC):
         """The request begins to leave. Called at most once, not from another task."""
 
     @abstractmethod
-    def release(self, *, answered: bool) -> None:
-        """The request has ended, as for `RateLimiter.release`."""
+    def release(self, *, has_response: bool) -> None:
+        """The request has ended, as for `RateLimiter.release`.
+
+        Args:
+            has_response: Whether any response was received.
+        """
 
     @abstractmethod
     def refund(self) -> None:
@@ -57,6 +61,9 @@ class RateLimiter(ABC):
         """Return whether one more request may be sent at once, without overtaking those that wait in `acquire`.
 
         A limiter that must wait to find out returns `False`, as this method does by default.
+
+        Returns:
+            True if a slot was acquired.
         """
         return False
 
@@ -65,11 +72,11 @@ class RateLimiter(ABC):
         """Wait until one more request may be sent, in the order of the calls. If it is cancelled, no slot is taken."""
 
     @abstractmethod
-    def release(self, *, answered: bool) -> None:
+    def release(self, *, has_response: bool) -> None:
         """The request that held the slot has ended.
 
         Args:
-            answered: Whether any response was received. Without one, the request may still reach the server.
+            has_response: Whether any response was received. Without one, the request may still reach the server.
         """
 
     @abstractmethod
@@ -77,7 +84,11 @@ class RateLimiter(ABC):
         """The request that was to use the slot was never sent."""
 
     def track_slot(self) -> TrackedSlot:
-        """Return the slot that was just acquired, if the limiter `tracks_writes`."""
+        """Return the slot that was just acquired, if the limiter `tracks_writes`.
+
+        Returns:
+            The slot, which ends with its own `release` or `refund`.
+        """
         raise NotImplementedError(f"{type(self).__name__} has tracks_writes, and must define track_slot")
 
     def pause(self, seconds: float) -> None:  # noqa: B027 - optional

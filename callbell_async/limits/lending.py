@@ -78,7 +78,7 @@ class SlotGrant:
     others: Sequence[tuple[int, int]] = ()
 
     def excess(self, limit: int) -> int:
-        """Return the number of slots that the process has to return, because others have them since it was not heard of."""
+        """Return the number of slots to give up: the engine has lent them to other processes after it had no report from this one for too long."""
         return min(self.held, max(0, self.held + sum(held for held, _ in self.others) - limit))
 
 

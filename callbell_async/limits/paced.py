@@ -14,7 +14,7 @@ STRICT_SECONDS = 60.0
 class _State(Enum):
     HELD = "held: the strict rule applies"
     WRITTEN = "written: free at its time, whether or not the response has come"
-    ANSWERED = "written and answered: free at its time"
+    RESPONDED = "written, and its response has come: free at its time"
     TRUSTED = "free before its request has ended"
     ENDED = "no longer counted here"
 
@@ -87,15 +87,15 @@ class PacedSlots:
                 record.state = _State.ENDED
         return count
 
-    def end(self, record: WriteRecord, now: float, *, answered: bool) -> AfterEnd:
-        """The request of this slot has ended; `answered` is whether any response was received."""
+    def end(self, record: WriteRecord, now: float, *, has_response: bool) -> AfterEnd:
+        """The request of this slot has ended; `has_response` is whether any response was received."""
         state, record.state = record.state, _State.ENDED
         if state is _State.TRUSTED:
             self._trusted.discard(record)
             # It may still reach the server.
-            return AfterEnd.NOTHING if answered else AfterEnd.TAKE_BACK
-        if state is _State.WRITTEN and answered and record.free_at <= now + self._hold:
-            record.state = _State.ANSWERED
+            return AfterEnd.NOTHING if has_response else AfterEnd.TAKE_BACK
+        if state is _State.WRITTEN and has_response and record.free_at <= now + self._hold:
+            record.state = _State.RESPONDED
             return AfterEnd.NOTHING
         return AfterEnd.RELEASE
 
@@ -103,20 +103,20 @@ class PacedSlots:
         """Apply the strict rule until this time, also to the requests in flight.
 
         Returns:
-            The number of slots to take back, because their requests are in flight, and the number of slots to release as
-            answered now.
+            The number of slots to take back, because their requests are in flight, and the number of slots to release now,
+            because their responses have come.
         """
         self._strict_until = max(self._strict_until, until)
-        answered = 0
+        with_response = 0
         for record in self._queue:
             if record.state is _State.WRITTEN:
                 record.state = _State.HELD
-            elif record.state is _State.ANSWERED:
+            elif record.state is _State.RESPONDED:
                 record.state = _State.ENDED
-                answered += 1
+                with_response += 1
         self._queue.clear()
         in_flight = len(self._trusted)
         for record in self._trusted:
             record.state = _State.HELD
         self._trusted.clear()
-        return in_flight, answered
+        return in_flight, with_response

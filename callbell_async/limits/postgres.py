@@ -111,7 +111,7 @@ class PostgresRateLimiter(SharedRateLimiter):
         limit: The number of requests in any second, of all processes together: 1 or more. Each process must be given the same one.
         name: The name of the limit, one for each Callbell account; not empty.
         period: The length of the window in seconds, more than 0.
-        unanswered: The seconds for which the slot of a request without a response is held beyond `period`, 0 or more.
+        no_response_hold: The seconds for which the slot of a request without a response is held beyond `period`, 0 or more.
         jitter: As for `WindowRateLimiter`: a number of seconds for the paced rule, `None` for the strict one.
         request_timeout: The longest time that a request takes, in seconds: at least the `timeout` of the clients.
 

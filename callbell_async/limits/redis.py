@@ -106,7 +106,7 @@ class RedisRateLimiter(SharedRateLimiter):
         limit: The number of requests in any second, of all processes together: 1 or more. Each process must be given the same one.
         name: The name of the limit, one for each Callbell account; not empty.
         period: The length of the window in seconds, more than 0.
-        unanswered: The seconds for which the slot of a request without a response is held beyond `period`, 0 or more.
+        no_response_hold: The seconds for which the slot of a request without a response is held beyond `period`, 0 or more.
         jitter: As for `WindowRateLimiter`: a number of seconds for the paced rule, `None` for the strict one.
         request_timeout: The longest time that a request takes, in seconds: at least the `timeout` of the clients.
 
@@ -142,7 +142,7 @@ class _RedisLender(SlotLender):
         return f"the rate limiter's Redis at {parts.hostname or parts.path}"
 
     def _open(self) -> Redis:
-        # The limiter repeats what fails, and knows for how long.
+        # The driver retries nothing: the limiter does it, and knows when its lease ends.
         client: Redis = Redis.from_url(self._url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=5.0)
         self._script = client.register_script(_SCRIPT)
         return client

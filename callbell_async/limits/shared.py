@@ -83,10 +83,10 @@ class SharedRateLimiter(WindowRateLimiter):
         limit: The number of requests in any second, of all processes together: 1 or more. Each process must be given the same one.
         name: The name of the limit, one for each Callbell account; not empty.
         period: The length of the window in seconds, more than 0.
-        unanswered: The seconds for which the slot of a request without a response is held beyond `period`, 0 or more.
+        no_response_hold: The seconds for which the slot of a request without a response is held beyond `period`, 0 or more.
         jitter: As for `WindowRateLimiter`: a number of seconds for the paced rule, `None` for the strict one.
         request_timeout: The longest time that a request takes, in seconds: at least the `timeout` of the clients. The slots of a process
-            that was killed are lent again after the lease, `request_timeout`, `unanswered` and `period`.
+            that was killed are lent again after the lease, `request_timeout`, `no_response_hold` and `period`.
 
     Raises:
         ConfigurationError: An argument has another type or is out of range.
@@ -99,19 +99,19 @@ class SharedRateLimiter(WindowRateLimiter):
         limit: int = 300,
         name: str = "callbell",
         period: float = 1.0,
-        unanswered: float = 10.0,
+        no_response_hold: float = 10.0,
         jitter: float | None = None,
         request_timeout: float = 30.0,
     ) -> None:
         with HiddenFrames():
-            super().__init__(limit, period=period, unanswered=unanswered, jitter=jitter)
+            super().__init__(limit, period=period, no_response_hold=no_response_hold, jitter=jitter)
             check_seconds("request_timeout", request_timeout, positive=True)
             if not isinstance(name, str) or not name:
-                raise ConfigurationError(f"name={name!r}: must be a text that is not empty")
+                raise ConfigurationError(f"name={name!r}: must be a non-empty string")
             self._limit = limit
             self._lender = self._new_lender(url, name)
         self._terms = LendingTerms(
-            lease=LEASE, keep=LEASE + request_timeout + unanswered + period, quiet=LEASE + 2 * period
+            lease=LEASE, keep=LEASE + request_timeout + no_response_hold + period, quiet=LEASE + 2 * period
         )
         self.remove_slots(limit)
         self.allow_until(-math.inf)
@@ -201,7 +201,11 @@ class SharedRateLimiter(WindowRateLimiter):
         await super().acquire()
 
     def pause(self, seconds: float) -> None:
-        """Callbell responded with 429: no process gets a slot for this time. The others learn it within a quarter of a second."""
+        """Callbell responded with 429: no process gets a slot for this time. The others learn it within a quarter of a second.
+
+        Args:
+            seconds: The length of the pause, 0 or more.
+        """
         super().pause(seconds)
         self._pause_until = max(self._pause_until, asyncio.get_running_loop().time() + seconds)
         self._wake.set()

@@ -19,7 +19,7 @@ class WindowRateLimiter(RateLimiter):
 
     A request reaches the server at some time between its start and its response. Therefore it holds one of `limit` slots from
     before its start until `period` seconds after its response: two requests that used the same slot are always at least `period`
-    apart at the server. A request without a response may still arrive, so its slot is held for `unanswered` seconds more. The
+    apart at the server. A request without a response may still arrive, so its slot is held for `no_response_hold` seconds more. The
     price is that the sustained rate is `limit / (period + mean response time)`.
 
     With `jitter` the limiter is paced: a slot is free `period + jitter` seconds after its request was written, or earlier by the
@@ -36,7 +36,7 @@ class WindowRateLimiter(RateLimiter):
     Args:
         limit: The number of slots: a whole number of requests, 1 or more. Callbell's limit is 300 a second for an account.
         period: The length of the window in seconds, more than 0.
-        unanswered: The seconds for which the slot of a request without a response is held beyond `period`, 0 or more.
+        no_response_hold: The seconds for which the slot of a request without a response is held beyond `period`, 0 or more.
         jitter: The seconds by which the times from the write of a request to its arrival at the server may differ, 0 or more;
             0.02 suits a wired network. `None` for the strict rule, which does not depend on the network.
 
@@ -52,14 +52,14 @@ class WindowRateLimiter(RateLimiter):
     _SLACK = 0.002
 
     def __init__(
-        self, limit: int, *, period: float = 1.0, unanswered: float = 10.0, jitter: float | None = None
+        self, limit: int, *, period: float = 1.0, no_response_hold: float = 10.0, jitter: float | None = None
     ) -> None:
         check_count("limit", limit, unit="requests")
         check_seconds("period", period, positive=True)
-        check_seconds("unanswered", unanswered)
+        check_seconds("no_response_hold", no_response_hold)
         check_seconds("jitter", jitter, optional=True)
         self._hold = period + self._MARGIN
-        self._unanswered = unanswered
+        self._no_response_hold = no_response_hold
         self._spacing = period * self._RAMP / limit
         self._slots = limit
         self._free = limit
@@ -101,7 +101,7 @@ class WindowRateLimiter(RateLimiter):
 
     @property
     def all_free_at(self) -> float | None:
-        """The time of the event loop from which on all slots are free; `None` while a request is in flight."""
+        """The time of the event loop at which all slots are free; `None` while a request is in flight."""
         self._update()
         times = [queue[-1] for queue in (self._returns, self._late_returns) if queue]
         known = len(self._returns) + len(self._late_returns)
@@ -163,21 +163,29 @@ class WindowRateLimiter(RateLimiter):
         self._arm()
 
     def pause(self, seconds: float) -> None:
-        """Callbell responded with 429: give no slot for this time; a paced limiter is strict for a minute more."""
+        """Callbell responded with 429: give no slot for this time; a paced limiter is strict for a minute more.
+
+        Args:
+            seconds: The length of the pause, 0 or more.
+        """
         end = asyncio.get_running_loop().time() + seconds
         self._next_at = max(self._next_at, end)
         if self._paced is not None:
-            taken_back, answered = self._paced.be_strict(end + STRICT_SECONDS)
+            taken_back, with_response = self._paced.be_strict(end + STRICT_SECONDS)
             self._free -= taken_back
-            for _ in range(answered):
-                self.release(answered=True)
+            for _ in range(with_response):
+                self.release(has_response=True)
 
     def _update(self) -> None:
         if self._loop is not None:
             self._collect(self._loop.time())
 
     def try_acquire(self) -> bool:
-        """Return whether one more request may be sent at once."""
+        """Return whether one more request may be sent at once.
+
+        Returns:
+            True if a slot was acquired.
+        """
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._bind(loop)
@@ -197,16 +205,20 @@ class WindowRateLimiter(RateLimiter):
                 self.refund()
             raise
 
-    def release(self, *, answered: bool) -> None:
-        """The request has ended: its slot is free one period from now, or later without a response."""
+    def release(self, *, has_response: bool) -> None:
+        """The request has ended: its slot is free one period from now, or later without a response.
+
+        Args:
+            has_response: Whether any response was received.
+        """
         now = asyncio.get_running_loop().time()
-        if answered:
+        if has_response:
             self._returns.append(now + self._hold)
             if self._returns[0] <= now:
                 # Where the limit is never reached, nothing else counts them, and the queue would grow up to the limit.
                 self._collect(now)
         else:
-            self._late_returns.append(now + self._hold + self._unanswered)
+            self._late_returns.append(now + self._hold + self._no_response_hold)
         if self._waiters:
             self._arm()
 
@@ -217,7 +229,11 @@ class WindowRateLimiter(RateLimiter):
         self._arm()
 
     def track_slot(self) -> TrackedSlot:
-        """Return the slot that was just acquired, if the limiter is paced."""
+        """Return the slot that was just acquired, if the limiter is paced.
+
+        Returns:
+            The slot, which ends with its own `release` or `refund`.
+        """
         return super().track_slot() if self._paced is None else _PacedSlot(self, self._paced)
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -312,17 +328,17 @@ class _PacedSlot(TrackedSlot):
         self._paced.write(self._record, asyncio.get_running_loop().time())
         self._limiter._arm()
 
-    def release(self, *, answered: bool) -> None:
-        after = self._end(answered=answered)
+    def release(self, *, has_response: bool) -> None:
+        after = self._end(has_response=has_response)
         if after is not AfterEnd.NOTHING:
-            self._limiter.release(answered=answered)
+            self._limiter.release(has_response=has_response)
 
     def refund(self) -> None:
-        self._end(answered=False)
+        self._end(has_response=False)
         self._limiter.refund()
 
-    def _end(self, *, answered: bool) -> AfterEnd:
-        after = self._paced.end(self._record, asyncio.get_running_loop().time(), answered=answered)
+    def _end(self, *, has_response: bool) -> AfterEnd:
+        after = self._paced.end(self._record, asyncio.get_running_loop().time(), has_response=has_response)
         if after is AfterEnd.TAKE_BACK:
             self._limiter._free -= 1
         return after

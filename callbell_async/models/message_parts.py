@@ -31,7 +31,7 @@ def item_count(values: Sized) -> str:
 
 
 class AttachmentKind(StrEnum):
-    """The kind of an attachment, from the suffix of its URL's path.
+    """The kind of an attachment, from its content type, or from the suffix of its URL's path or of its name.
 
     Attributes:
         IMAGE: A picture, or a sticker.

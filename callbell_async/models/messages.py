@@ -96,7 +96,7 @@ class Message:
 
     Attributes:
         to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
-            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` has priority over `bsuid`.
         bsuid: WhatsApp Business Suite User ID of the recipient.
         channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
         channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.
@@ -163,7 +163,7 @@ class TextMessage(Message):
     Attributes:
         text: the text; WhatsApp takes at most 4,096 characters.
         to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
-            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` has priority over `bsuid`.
         bsuid: WhatsApp Business Suite User ID of the recipient.
         channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
         channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.
@@ -208,7 +208,7 @@ class ImageMessage(_CaptionedMessage):
         url: public http or https URL of the image.
         caption: text below the image; WhatsApp takes at most 1,024 characters.
         to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
-            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` has priority over `bsuid`.
         bsuid: WhatsApp Business Suite User ID of the recipient.
         channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
         channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.
@@ -234,7 +234,7 @@ class DocumentMessage(_CaptionedMessage):
         url: public http or https URL of the document.
         caption: text below the document; WhatsApp takes at most 1,024 characters.
         to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
-            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` has priority over `bsuid`.
         bsuid: WhatsApp Business Suite User ID of the recipient.
         channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
         channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.
@@ -262,7 +262,7 @@ class AudioMessage(_MediaMessage):
         url: public http or https URL of the audio file.
         type: the type in the request: `document` (the default), as in Callbell's documented example, or `audio`, as in its text.
         to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
-            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` has priority over `bsuid`.
         bsuid: WhatsApp Business Suite User ID of the recipient.
         channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
         channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.
@@ -297,7 +297,7 @@ class VideoMessage(_CaptionedMessage):
         caption: text below the video; WhatsApp takes at most 1,024 characters.
         type: the type in the request: `document` (the default), as in Callbell's documented example, or `video`, as in its text.
         to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
-            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` has priority over `bsuid`.
         bsuid: WhatsApp Business Suite User ID of the recipient.
         channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
         channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.
@@ -375,7 +375,7 @@ class TemplateMessage(Message):
             more than four blanks in a row.
         media: `Image`, `Document` or `Video`, for a template with media.
         to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
-            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` has priority over `bsuid`.
         bsuid: WhatsApp Business Suite User ID of the recipient.
         channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
         channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.
@@ -417,7 +417,7 @@ class CustomMessage(Message):
         type: the type in the request.
         content: the content in the request: a mapping of strings to values that JSON can hold, at most 64 levels deep. It is copied.
         to: telephone number in international form, or identifier of the recipient on another channel. Blanks, dashes, dots and brackets of a
-            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` wins over `bsuid`.
+            number are removed, and a leading `00` becomes `+`. Required unless `bsuid` is given; `to` has priority over `bsuid`.
         bsuid: WhatsApp Business Suite User ID of the recipient.
         channel: type of the channel: `whatsapp` (the default), `facebook`, `instagram` or `telegram`; `from` in Callbell's JSON.
         channel_uuid: the channel to send from. Without it Callbell uses the main channel; an account with several numbers should give it.

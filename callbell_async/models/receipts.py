@@ -114,7 +114,7 @@ class MessageReceipt:
         uuid: the message's identifier, for `messages.status`, `messages.wait` and webhook events.
         status: the present status; a status that this library does not know is a plain string.
         status_payload: the raw report of the integration, in the shape of Meta's Cloud API or of Gupshup.
-        contact: the contact; in the response to sending only when `fields` of the message asked for it. The response of `messages.status` may
+        contact: the contact; in the response to sending only when `fields` of the message requested it. The response of `messages.status` may
             have it in any case.
         conversation: the conversation; in the same responses as `contact`.
         metadata: the metadata with which the message was sent, as pairs of strings; empty if Callbell left it out, and in the receipts of a
@@ -155,8 +155,8 @@ class WindowReceipt(MessageReceipt):
         uuid: the message's identifier, for `messages.status`, `messages.wait` and webhook events.
         status: the present status; a status that this library does not know is a plain string.
         status_payload: the raw report of the integration, in the shape of Meta's Cloud API or of Gupshup.
-        contact: the contact; only when `fields` of the message asked for it.
-        conversation: the conversation; only when `fields` of the message asked for it.
+        contact: the contact; only when `fields` of the message requested it.
+        conversation: the conversation; only when `fields` of the message requested it.
         metadata: the metadata with which the message was sent; empty in the receipts of a journal.
         raw: the untouched JSON of the message.
     """

@@ -23,13 +23,13 @@ class SendResult:
     Attributes:
         index: The position of the message in the input, from 0.
         message: The message, or the item of the input that is not a message.
-        outcome: The outcome, as far as it is known.
+        outcome: The outcome, as far as it is known. That of a message that is resent after `Journal.allow_resend` is `ACCEPTED` or
+            `UNKNOWN`, whatever `error` this attempt has.
         receipt: Callbell's receipt if the outcome is `ACCEPTED`, also for a duplicate that was accepted in an earlier run.
         error: The exception if the outcome is not `ACCEPTED`. For `SKIPPED`: the error that stopped the run, the
             `DuplicateMessageError` of a duplicate, an `OptedOutError`, or `None` if the run was cancelled or closed.
         attempts: The number of requests made for this message in this run.
-        key: With a journal, the key of the message in it. A message that is resent after `Journal.allow_resend` is `ACCEPTED` or
-            `UNKNOWN`, whatever `error` this attempt has.
+        key: With a journal, the key of the message in it; otherwise `None`.
     """
 
     index: int

@@ -74,6 +74,9 @@ class OptOutList:
             channel: As for the class.
             parser: As for the class.
 
+        Returns:
+            The list.
+
         Raises:
             ConfigurationError: The file or one of its rows can't be read. The error names the line, and does not quote it.
         """
@@ -126,7 +129,11 @@ class OptOutList:
         return 0 if is_header else None
 
     def add(self, recipient: str) -> None:
-        """Add a recipient, also during a run. Raises `InvalidMessageError` for one that can't be read."""
+        """Add a recipient, also during a run. Raises `InvalidMessageError` for one that can't be read.
+
+        Args:
+            recipient: A telephone number, or an identifier of the channel.
+        """
         if self._channel != WHATSAPP or (isinstance(recipient, str) and _BSUID.fullmatch(recipient.strip())):
             self._recipients.add(check_string("to", recipient).strip())
             return
@@ -134,17 +141,32 @@ class OptOutList:
         self._recipients.update((number, *number_variants(number)))
 
     def update(self, other: OptOutList) -> None:
-        """Add the recipients of another list."""
+        """Add the recipients of another list.
+
+        Args:
+            other: The other list.
+        """
         self._recipients |= other._recipients
 
     def excludes(self, message: Message) -> bool:
-        """Return whether the message is for one of the recipients: by its `to` or its `bsuid`."""
+        """Return whether the message is for one of the recipients: by its `to` or its `bsuid`.
+
+        Args:
+            message: A message of any kind.
+
+        Returns:
+            True if the recipient is in the list.
+        """
         if message.channel != self._channel:
             return False
         return (message.to is not None and message.to in self) or message.bsuid in self._recipients
 
     def check(self, message: Message) -> None:
-        """Raise `OptedOutError` if the message is for one of the recipients."""
+        """Raise `OptedOutError` if the message is for one of the recipients.
+
+        Args:
+            message: A message of any kind.
+        """
         if self.excludes(message):
             raise OptedOutError
 

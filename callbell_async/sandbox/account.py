@@ -161,6 +161,9 @@ class SandboxAccount:
 
         The first channel, template, team or user replaces the defaults of its kind. A webhook replaces the one before.
 
+        Args:
+            record: The record, of one of the `Sandbox…` classes.
+
         Returns:
             The record.
         """
@@ -200,7 +203,14 @@ class SandboxAccount:
             self.on_event(event, record)
 
     def members(self, team: SandboxTeam) -> list[SandboxUser]:
-        """Return the users of a team; users without teams belong to the default team."""
+        """Return the users of a team; users without teams belong to the default team.
+
+        Args:
+            team: The team.
+
+        Returns:
+            The users.
+        """
         return [user for user in self.users if team.uuid in user.teams or (team.default and not user.teams)]
 
     def check_references(self, fields: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -282,11 +292,25 @@ class SandboxAccount:
         return item
 
     def find_message(self, uuid: str) -> SandboxMessage | None:
-        """Return the accepted message with this uuid; `None` if it does not exist."""
+        """Return the accepted message with this uuid; `None` if it does not exist.
+
+        Args:
+            uuid: The uuid of the message.
+
+        Returns:
+            The message, or `None`.
+        """
         return self._by_uuid.get(uuid)
 
     def status_of(self, message: SandboxMessage) -> tuple[MessageStatus, dict[str, Any] | None]:
-        """Return a message's current status and the integration's report; `None` before the first report."""
+        """Return a message's current status and the integration's report; `None` before the first report.
+
+        Args:
+            message: The message.
+
+        Returns:
+            The status and the report.
+        """
         status, at = status_after(self.calendar.elapsed() - message.at, self.status_timings, message.failure)
         report = None if at is None else self.report(message, status, at)
         return (MessageStatus.DELETED if message.deleted else status), report
@@ -334,14 +358,22 @@ class SandboxAccount:
         return self._add_to_history(contact, text, "note", uuid=None if system else new_id())
 
     def open_conversation(self, contact: SandboxContact) -> None:
-        """Open the contact's conversation, if it is closed."""
+        """Open the contact's conversation, if it is closed.
+
+        Args:
+            contact: The contact.
+        """
         if contact.closed_at is not None:
             contact.closed_at = None
             self.contacts.touch(contact)
             self.emit("conversation_opened", contact)
 
     def close_conversation(self, contact: SandboxContact) -> None:
-        """Close the contact's conversation, if it is open."""
+        """Close the contact's conversation, if it is open.
+
+        Args:
+            contact: The contact.
+        """
         if contact.closed_at is None:
             contact.closed_at = self.calendar.now()
             self.emit("conversation_closed", contact)

@@ -75,7 +75,14 @@ class SandboxRequest:
         return to if isinstance(to, str) else None
 
     def query_values(self, name: str) -> list[str]:
-        """Return every value of a query parameter, in order."""
+        """Return every value of a query parameter, in order.
+
+        Args:
+            name: The name of the parameter.
+
+        Returns:
+            The values; empty if the query lacks it.
+        """
         query = self.target.partition("#")[0].partition("?")[2]
         return [value for key, value in parse_qsl(query, keep_blank_values=True) if key == name]
 
@@ -146,14 +153,25 @@ class Exchange(Protocol):
 
         Args:
             failure: If the request is a message, why it will not be delivered.
+
+        Returns:
+            The response.
         """
         ...
 
     async def send(self, response: SandboxResponse) -> None:
-        """Send a complete response; the connection stays open."""
+        """Send a complete response; the connection stays open.
+
+        Args:
+            response: The response.
+        """
 
     async def write(self, data: bytes) -> None:
-        """Send bytes unchanged."""
+        """Send bytes unchanged.
+
+        Args:
+            data: The bytes.
+        """
 
     def close(self) -> None:
         """Close the connection after what was written."""

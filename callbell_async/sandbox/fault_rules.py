@@ -18,7 +18,7 @@ class FaultRule:
 
     Attributes:
         id: The number of the rule in its sandbox, from 1.
-        met: The number of requests that got a fault of this rule.
+        applied: The number of requests that got a fault of this rule.
     """
 
     def __init__(
@@ -27,11 +27,11 @@ class FaultRule:
         self._faults = faults
         self._times = times
         self._probability = probability
-        self._draws = random.Random(seed)  # noqa: S311 - chance that repeats is the point
+        self._draws = random.Random(seed)  # noqa: S311 - random numbers that repeat are intended
         self._when = when
         self._removed = False
         self.id = 0
-        self.met = 0
+        self.applied = 0
 
     @property
     def names(self) -> list[str]:
@@ -49,20 +49,20 @@ class FaultRule:
         return self._probability
 
     @property
-    def over(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the rule applies to no further request."""
-        return self._removed or (self._times is not None and self.met >= self._times)
+        return self._removed or (self._times is not None and self.applied >= self._times)
 
     @property
     def next_fault(self) -> Fault:
         """The fault for the next request; the last one repeats."""
-        return self._faults[min(self.met, len(self._faults) - 1)]
+        return self._faults[min(self.applied, len(self._faults) - 1)]
 
     def needs_body(self) -> bool:
         """Return whether the request must be read before `take`."""
         fault = self.next_fault
         asks = self._when is not None or fault.applies_to is not None or fault.valid_messages_only
-        return asks and not fault.before_reading and not self.over
+        return asks and not fault.before_reading and not self.has_ended
 
     def take(self, request: SandboxRequest, is_valid_message: Predicate) -> Fault | None:
         """Return the fault for a request, and count it.
@@ -76,16 +76,16 @@ class FaultRule:
         """
         fault = self.next_fault
         conditions = (fault.applies_to, self._when, is_valid_message if fault.valid_messages_only else None)
-        if self.over or not all(condition(request) for condition in conditions if condition is not None):
+        if self.has_ended or not all(condition(request) for condition in conditions if condition is not None):
             return None
         if self._probability < 1.0 and self._draws.random() >= self._probability:
             return None
-        self.met += 1
+        self.applied += 1
         return fault
 
-    def untake(self) -> None:
+    def undo_take(self) -> None:
         """Count one request less: the fault that was taken is not applied."""
-        self.met -= 1
+        self.applied -= 1
 
     def remove(self) -> None:
         """End the rule: it applies to no further request."""
@@ -106,7 +106,7 @@ class FaultRules:
 
     def __iter__(self) -> Iterator[FaultRule]:
         """Iterate over the rules that still apply to requests."""
-        return iter([rule for rule in self._rules if not rule.over])
+        return iter([rule for rule in self._rules if not rule.has_ended])
 
     def add(self, rule: FaultRule) -> FaultRule:
         """Add a rule after all others and return it."""
@@ -141,7 +141,7 @@ class FaultRules:
                 applies = fault.before_reading or await read()
             finally:
                 if not applies:
-                    rule.untake()
+                    rule.undo_take()
             if applies:
                 return fault
         return None

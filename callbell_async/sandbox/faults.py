@@ -73,7 +73,11 @@ def _has_template(request: SandboxRequest) -> bool:
 
 
 def no_fault() -> Fault:
-    """Return a fault that does nothing, for the places in a sequence where the usual response is sent."""
+    """Return a fault that does nothing, for the places in a sequence where the usual response is sent.
+
+    Returns:
+        The fault.
+    """
 
     async def act(exchange: Exchange) -> None:
         await exchange.send(exchange.execute())
@@ -101,6 +105,9 @@ def respond(
         body: The body; a mapping is sent as JSON.
         headers: The headers.
         accept: Whether the request is executed first.
+
+    Returns:
+        The fault.
     """
     response = _response(status, body, headers)
 
@@ -121,12 +128,19 @@ def html(
         status: The HTTP status.
         page: The body.
         accept: Whether the request is executed first.
+
+    Returns:
+        The fault.
     """
     return attrs.evolve(respond(status, page, {"Content-Type": "text/html"}, accept=accept), name=f"HTML {status}")
 
 
 def token_revoked() -> Fault:
-    """Return a fault that sends Callbell's 401, as after the token was revoked."""
+    """Return a fault that sends Callbell's 401, as after the token was revoked.
+
+    Returns:
+        The fault.
+    """
 
     async def act(exchange: Exchange) -> None:
         await exchange.send(NOT_AUTHORIZED)
@@ -135,13 +149,24 @@ def token_revoked() -> Fault:
 
 
 def depleted_credit() -> Fault:
-    """Return a fault that sends 402 with `whatsapp_wallet_depleted_credit`, to valid template messages only, as Callbell does."""
+    """Return a fault that sends 402 with `whatsapp_wallet_depleted_credit`, to valid template messages only, as Callbell does.
+
+    Returns:
+        The fault.
+    """
     body = {"error": "the WhatsApp wallet has no credit left", "code": "whatsapp_wallet_depleted_credit"}
     return attrs.evolve(respond(402, body), name="depleted_credit", applies_to=_has_template, valid_messages_only=True)
 
 
 def failed_delivery(failure: DeliveryFailure) -> Fault:
-    """Return a fault for valid messages: the message is accepted, and its status becomes `failed` in place of `delivered`."""
+    """Return a fault for valid messages: the message is accepted, and its status becomes `failed` in place of `delivered`.
+
+    Args:
+        failure: Why the message is not delivered.
+
+    Returns:
+        The fault.
+    """
 
     async def act(exchange: Exchange) -> None:
         await exchange.send(exchange.execute(failure))
@@ -153,7 +178,14 @@ def failed_delivery(failure: DeliveryFailure) -> Fault:
 
 
 def delay(seconds: float) -> Fault:
-    """Return a fault that executes the request and sends the response later, after `seconds` of the event loop's clock."""
+    """Return a fault that executes the request and sends the response later, after `seconds` of the event loop's clock.
+
+    Args:
+        seconds: The delay in seconds of the event loop's clock, 0 or more.
+
+    Returns:
+        The fault.
+    """
 
     async def act(exchange: Exchange) -> None:
         response = exchange.execute()
@@ -179,6 +211,9 @@ def no_response(
         until: An event; if it is set before the client leaves, the fault `then` is applied.
         then: The fault after `until`; `None` for the usual response.
         accept: Whether the request is executed first.
+
+    Returns:
+        The fault.
     """
     late = then or no_fault()
 
@@ -216,6 +251,9 @@ def slow_response(response: SandboxResponse | None = None, *, every: float = 0.0
     Args:
         response: The response; `None` executes the request and sends the usual one.
         every: The seconds between two bytes, by the event loop's clock.
+
+    Returns:
+        The fault.
     """
 
     async def act(exchange: Exchange) -> None:
@@ -235,6 +273,9 @@ def oversized_response(size: int, status: int = 200, *, piece: bytes = b"x" * 65
         size: The bytes of the body.
         status: The HTTP status.
         piece: The bytes that are repeated.
+
+    Returns:
+        The fault.
     """
 
     async def act(exchange: Exchange) -> None:
@@ -250,7 +291,11 @@ def oversized_response(size: int, status: int = 200, *, piece: bytes = b"x" * 65
 
 
 def close_before_reading() -> Fault:
-    """Return a fault that closes the connection when the head of the request has arrived."""
+    """Return a fault that closes the connection when the head of the request has arrived.
+
+    Returns:
+        The fault.
+    """
 
     async def act(exchange: Exchange) -> None:
         exchange.close()
@@ -259,7 +304,11 @@ def close_before_reading() -> Fault:
 
 
 def reset_before_reading() -> Fault:
-    """Return a fault that resets the connection when the head of the request has arrived."""
+    """Return a fault that resets the connection when the head of the request has arrived.
+
+    Returns:
+        The fault.
+    """
 
     async def act(exchange: Exchange) -> None:
         exchange.reset()
@@ -268,7 +317,14 @@ def reset_before_reading() -> Fault:
 
 
 def close_after_reading(*, accept: bool = False) -> Fault:
-    """Return a fault that closes the connection without a response; `accept`: whether the request is executed first."""
+    """Return a fault that closes the connection without a response.
+
+    Args:
+        accept: Whether the request is executed first.
+
+    Returns:
+        The fault.
+    """
 
     async def act(exchange: Exchange) -> None:
         if accept:
@@ -279,19 +335,30 @@ def close_after_reading(*, accept: bool = False) -> Fault:
 
 
 def accept_then_close() -> Fault:
-    """Return a fault that executes the request and closes the connection: a second attempt would send the message twice."""
+    """Return a fault that executes the request and closes the connection: a second attempt would send the message twice.
+
+    Returns:
+        The fault.
+    """
     return close_after_reading(accept=True)
 
 
 def reset_after_reading(*, accept: bool = False) -> Fault:
-    """Return a fault that resets the connection without a response; `accept`: whether the request is executed first."""
+    """Return a fault that resets the connection without a response.
+
+    Args:
+        accept: Whether the request is executed first.
+
+    Returns:
+        The fault.
+    """
 
     async def act(exchange: Exchange) -> None:
         if accept:
             exchange.execute()
         exchange.reset()
 
-    return Fault("accept, then reset" if accept else "reset_after_reading", act)
+    return Fault("accept_then_reset" if accept else "reset_after_reading", act)
 
 
 def truncated_response(response: SandboxResponse | None = None, *, reset: bool = False) -> Fault:
@@ -300,6 +367,9 @@ def truncated_response(response: SandboxResponse | None = None, *, reset: bool =
     Args:
         response: The response; `None` executes the request and sends half of the usual one.
         reset: Whether the connection is reset, and not closed.
+
+    Returns:
+        The fault.
     """
 
     async def act(exchange: Exchange) -> None:
@@ -317,6 +387,9 @@ def raw(data: bytes, *, read: bool = True) -> Fault:
     Args:
         data: The bytes.
         read: Whether the request is read first.
+
+    Returns:
+        The fault.
     """
 
     async def act(exchange: Exchange) -> None:
@@ -327,7 +400,14 @@ def raw(data: bytes, *, read: bool = True) -> Fault:
 
 
 def drop_idle_connection(first: Fault | None = None) -> Fault:
-    """Return a fault that closes the idle connection after `first`, or after the usual response, although it was to be kept alive."""
+    """Return a fault that closes the idle connection after `first`, or after the usual response, although it was to be kept alive.
+
+    Args:
+        first: The fault before the connection is closed; `None` for the usual response.
+
+    Returns:
+        The fault.
+    """
     before = first or no_fault()
 
     async def act(exchange: Exchange) -> None:

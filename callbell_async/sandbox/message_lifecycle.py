@@ -48,7 +48,11 @@ class StatusTimings:
 
     @classmethod
     def instant(cls) -> StatusTimings:
-        """Return timings without any wait: an accepted message is read at once, and one that fails has failed at once."""
+        """Return timings without any wait: an accepted message is read at once, and one that fails has failed at once.
+
+        Returns:
+            The timings.
+        """
         return cls(reported=0.0, sent=0.0, delivered=0.0, read=0.0)
 
 

@@ -230,7 +230,7 @@ class Sandbox(Assertions):
             when: Whether a request gets one. For faults that apply before reading, it is called with a request without body.
 
         Returns:
-            The rule, which counts (`met`) and ends (`remove()`).
+            The rule, which counts (`applied`) and ends (`remove()`).
 
         Raises:
             ValueError: No fault is given, or `probability` is not from 0 to 1.

@@ -102,7 +102,7 @@ class WebhookSender:
         self._workers: set[asyncio.Task[None]] = set()
         self._pending = 0
         self._duplicate_probability = 0.0
-        self._draws = random.Random(0)  # noqa: S311 - chance that repeats is the point
+        self._draws = random.Random(0)  # noqa: S311 - random numbers that repeat are intended
         self._running = False
 
     @property
@@ -140,7 +140,11 @@ class WebhookSender:
         self._draws = random.Random(seed)  # noqa: S311 - as above
 
     def deliver_to(self, post: PostFunction | None) -> None:
-        """Post by a function in place of HTTP; `None` for HTTP again. Without a webhook, one is subscribed to all events."""
+        """Post by a function in place of HTTP; `None` for HTTP again. Without a webhook, one is subscribed to all events.
+
+        Args:
+            post: A coroutine function, as for `Sandbox.deliver_to`; `None` for HTTP.
+        """
         self._post_function = post
         if post is not None and self._account.webhook is None:
             self._account.seed(SandboxWebhook(url="http://127.0.0.1/", subscriptions=list(EVENTS)))
@@ -174,7 +178,11 @@ class WebhookSender:
         return None if response is None else response.code
 
     async def wait_delivered(self, *, statuses: bool = False) -> None:
-        """Return when no event is `waiting`; with `statuses=True`, also when no message's status is `changing`."""
+        """Return when no event is `waiting`; with `statuses=True`, also when no message's status is `changing`.
+
+        Args:
+            statuses: Whether to wait also for the changes of statuses.
+        """
         while self._pending or (statuses and self.changing):
             self._progress.clear()
             await self._progress.wait()
@@ -210,7 +218,11 @@ class WebhookSender:
             self.start()
 
     def advance(self, seconds: float) -> None:
-        """Move the time of the statuses and of the further attempts forward."""
+        """Move the time of the statuses and of the further attempts forward.
+
+        Args:
+            seconds: How far, in seconds; 0 or more.
+        """
         self._timers.advance(seconds)
 
     # --- events -----------------------------------------------------------------------------------------------------------

@@ -166,7 +166,7 @@ class EventQueue:
                     busy_until = loop.time() + _MAX_BUSY
         except GeneratorExit:
             # The loop was closed, and calls no callback any more.
-            self._give_up()
+            self._fail_pending()
             raise
         finally:
             self._slots.discard(slot)
@@ -183,12 +183,12 @@ class EventQueue:
         self._slots.discard(slot)
         if self._waiting and not self._slots:
             if worker.cancelling():
-                self._give_up()
+                self._fail_pending()
             else:
                 # Its handler raised an exception that is not an `Exception`, and the loop continues.
                 self._start_worker(handle)
 
-    def _give_up(self) -> None:
+    def _fail_pending(self) -> None:
         while self._waiting:
             error = EventNotHandledError(
                 "the receiver's tasks ended before it was handled, as they do with the event loop"

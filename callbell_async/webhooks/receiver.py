@@ -88,13 +88,12 @@ class WebhookReceiver:
         read_timeout: the seconds in which a request's body must arrive (408); `math.inf` for no limit.
         dedupe_size: the number of recent events whose `key` is kept, to drop duplicates.
         dedupe_seconds: how long such a key is kept, in seconds. An event with an equal payload and without a date is a duplicate, too.
-        on_error: a plain function of an exception and its event. It is called for a handler or an observer that raised, for a signed body that
+        on_error: a plain function of an exception and its event. It is called for a handler or a listener that raised, for a signed body that
             can't be read (its event is `None`), and for an event that was not handled before the end (`EventNotHandledError`).
         tolerance: the age of a signature, in seconds, up to which it is accepted.
         drain_timeout: how long `close` waits for the events that are not handled yet, in seconds.
         clock: returns unix time in seconds, for signatures. All other times are the event loop's.
-        observer: an `Observer` of the requests and of the handler, or a sequence of them. It gets no event; see `observe` for a function
-            that does.
+        observer: an `Observer` of the requests and of the handler, or a sequence of them. It gets no event; a listener does (`add_listener`).
 
     Raises:
         ConfigurationError: an argument is wrong; the text names it, and never quotes a secret.
@@ -149,11 +148,11 @@ class WebhookReceiver:
         self._reporter = ErrorReporter(on_error)
         self._seen = SeenKeys(dedupe_size, dedupe_seconds)
         self._in_flight: dict[str, asyncio.Future[ReceiverResponse]] = {}
-        self._observers: list[Callable[[Event], object]] = []
-        self._watchers = observers_from(observer)
+        self._listeners: list[Callable[[Event], object]] = []
+        self._observers = observers_from(observer)
         # By identity: equal events are different ones here. With the loop's time of the receipt.
         self._watched: dict[int, tuple[EventInfo, float]] = {}
-        call = _call if self._watchers is None else self._call_watched
+        call = _call if self._observers is None else self._call_watched
         self._queue = EventQueue(
             None if handler is None else functools.partial(call, handler),
             size=queue_size,
@@ -196,12 +195,22 @@ class WebhookReceiver:
             content_length: its `Content-Length`, in bytes; `None` if it has none.
             content_encoding: its `Content-Encoding`; `None` if it has none. The signature covers the raw body, which a web framework may
                 replace by the decoded one.
+
+        Returns:
+            The response, or `None`.
         """
         response = check_head(method, content_length, content_encoding, max_body=self._max_body)
         return response if response in (None, OK) else self.refuse(response)
 
     async def read_body(self, chunks: AsyncIterable[bytes]) -> bytes | ReceiverResponse:
-        """Return the body that these chunks form, or the response to one that exceeds `max_body` (413) or `read_timeout` (408)."""
+        """Return the body that these chunks form, or the response to one that exceeds `max_body` (413) or `read_timeout` (408).
+
+        Args:
+            chunks: The parts of the body, in order.
+
+        Returns:
+            The body, or the response.
+        """
         reading = Started(self._join(chunks))
         if reading.is_done:
             # All of it had arrived, as small bodies do: a limit of time would cost more than the reading.
@@ -224,7 +233,14 @@ class WebhookReceiver:
         return bytes(body)
 
     def refuse(self, response: ReceiverResponse) -> ReceiverResponse:
-        """Count and log a request that is refused without being received, and return its response."""
+        """Count and log a request that is refused without being received, and return its response.
+
+        Args:
+            response: The response to the request.
+
+        Returns:
+            The same response.
+        """
         self._received += 1
         self._refused += 1
         self._watch_refusal("request", response)
@@ -246,6 +262,9 @@ class WebhookReceiver:
             signature: the `X-Callbell-Signature` header; `None` without one, joined by commas if there are several.
             url: the request's URL, or its path and query; needed with a `url_secret`.
             headers: the request's headers; needed with a `header_secret`.
+
+        Returns:
+            The response to send.
         """
         if len(body) > self._max_body:
             return self.refuse(TOO_LARGE)
@@ -274,20 +293,20 @@ class WebhookReceiver:
             self._reporter.report("a webhook request can't be read", found.error)
         return OK
 
-    def observe(self, observer: Callable[[Event], object]) -> None:
+    def add_listener(self, listener: Callable[[Event], object]) -> None:
         """Call a function with every new event when it arrives, before the handler.
 
         Duplicates are not passed to it. An event that was not handled, or found no room in the queue, is passed again when Callbell sends it
         again. An error that it raises is reported to `on_error`.
 
         Args:
-            observer: a plain function that returns quickly.
+            listener: a plain function that returns quickly.
 
         Raises:
             ConfigurationError: it is not a plain function.
         """
-        check_sync_function("observer", observer)
-        self._observers.append(observer)
+        check_sync_function("listener", listener)
+        self._listeners.append(listener)
 
     def __aiter__(self) -> AsyncGenerator[Event, None]:
         """Iterate over the events until the receiver is closed and its queue is empty.
@@ -326,7 +345,7 @@ class WebhookReceiver:
         has_room = self._queue.has_room(size)
         if has_room or self.pending:
             # Also without room: a handler that runs may wait for the status in this event.
-            self._notify_observers(event)
+            self._notify_listeners(event)
         if not has_room:
             self._unavailable += 1
             self._watch_refusal("unavailable", UNAVAILABLE)
@@ -335,18 +354,18 @@ class WebhookReceiver:
             in_flight = self._in_flight[event.key] = asyncio.get_running_loop().create_future()
         else:
             self._seen.add(event.key, now)
-        if self._watchers is not None:
+        if self._observers is not None:
             info, _ = self._watched[id(event)] = EventInfo(type(event).__name__), now
-            self._watchers.notify("event_received", info)
+            self._observers.notify("event_received", info)
         self._queue.put(event, size)
         return OK if in_flight is None else in_flight
 
-    def _notify_observers(self, event: Event) -> None:
-        for observer in self._observers:
+    def _notify_listeners(self, event: Event) -> None:
+        for listener in self._listeners:
             try:
-                observer(event)
+                listener(event)
             except Exception as error:
-                self._reporter.report("an observer raised", error, event)
+                self._reporter.report("a listener raised", error, event)
 
     def _on_done(self, event: Event, error: Exception | None) -> None:
         if error is None:
@@ -354,10 +373,10 @@ class WebhookReceiver:
         else:
             self._failed += 1
             self._reporter.report("a webhook event was not handled", error, event)
-        if self._watchers is not None and (watched := self._watched.pop(id(event), None)) is not None:
+        if self._observers is not None and (watched := self._watched.pop(id(event), None)) is not None:
             seconds = asyncio.get_running_loop().time() - watched[1]
             name = None if error is None else type(error).__name__
-            self._watchers.notify("event_handled", watched[0], name, seconds)
+            self._observers.notify("event_handled", watched[0], name, seconds)
         if in_flight := self._in_flight.pop(event.key, None):
             if error is None:
                 self._seen.add(event.key, asyncio.get_running_loop().time())
@@ -365,13 +384,13 @@ class WebhookReceiver:
 
     async def _call_watched(self, handler: Handler, event: Event) -> None:
         watched = self._watched.get(id(event))
-        if self._watchers is not None and watched is not None:
-            self._watchers.notify("event_started", watched[0])
+        if self._observers is not None and watched is not None:
+            self._observers.notify("event_started", watched[0])
         await _call(handler, event)
 
     def _watch_refusal(self, reason: RefusalReason, response: ReceiverResponse) -> None:
-        if self._watchers is not None:
-            self._watchers.notify("event_refused", reason, response.status)
+        if self._observers is not None:
+            self._observers.notify("event_refused", reason, response.status)
 
 
 async def _call(handler: Handler, event: Event) -> None:

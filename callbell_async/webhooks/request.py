@@ -150,6 +150,9 @@ def parse_event(body: bytes) -> Event:
     Args:
         body: the body of the request.
 
+    Returns:
+        The event, as the class of its name.
+
     Raises:
         EventDecodeError: the body is not a JSON object with a string `event`. If it is only the inner payload, as Callbell's dashboard shows
             it, the error names the envelope that is missing.

@@ -100,6 +100,9 @@ def sign(body: bytes, secret: str, *, now: float | None = None) -> str:
         secret: the webhook's secret.
         now: unix time in seconds; by default that of the clock.
 
+    Returns:
+        The header in the form `t=…,v1=…`.
+
     Raises:
         ConfigurationError: the secret is missing, blank, in quotation marks or has the form `NAME=value`.
     """
@@ -198,7 +201,7 @@ def read_credentials(
     """
     check_flag("unsigned", unsigned)
     if unsigned and secret.value is not None:
-        raise ConfigurationError("unsigned=True: does not go with a secret; give one of them")
+        raise ConfigurationError("unsigned=True: can't be combined with a secret; give one of the two")
     has_other = url_secret.value is not None or header_secret.value is not None
     if secret.value is None and not has_other and not unsigned:
         raise ConfigurationError(

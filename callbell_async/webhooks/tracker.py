@@ -150,7 +150,11 @@ class TrackedMessage:
         ) from failure
 
     def update(self, receipt: MessageReceipt) -> None:
-        """Add a receipt of this message, from wherever it comes; an older status changes nothing."""
+        """Add a receipt of this message, from wherever it comes; an older status changes nothing.
+
+        Args:
+            receipt: A receipt with the uuid of this message.
+        """
         self._history.apply(receipt)
         for waiter in self._waiters:
             if not waiter.done():
@@ -191,7 +195,7 @@ class MessageTracker:
         self._tracked: WeakValueDictionary[str, TrackedMessage] = WeakValueDictionary()
         self._recent: OrderedDict[str, _StatusHistory] = OrderedDict()
         if receiver is not None:
-            receiver.observe(self.handle_event)
+            receiver.add_listener(self.handle_event)
 
     @property
     def tracking(self) -> int:
@@ -219,7 +223,11 @@ class MessageTracker:
         return sent
 
     def handle_event(self, event: Event) -> None:
-        """Apply a status event to its message; other events are ignored. It can be the handler of a receiver."""
+        """Apply a status event to its message; other events are ignored. It can be the handler of a receiver.
+
+        Args:
+            event: Any webhook event.
+        """
         receipt = event.receipt if isinstance(event, MessageStatusUpdated) else None
         if receipt is None:
             return

@@ -1,4 +1,4 @@
-"""A bot that answers customers on every channel, and answers each message once.
+"""A bot that replies to customers on every channel, and to each message once.
 
 Run it with `python aiohttp_bot.py`. The environment has CALLBELL_TOKEN and the webhook's secret as
 CALLBELL_WEBHOOK_SECRET.
@@ -17,22 +17,22 @@ CALLBELL = web.AppKey("callbell", CallbellClient)
 JOURNAL = web.AppKey("journal", Journal)
 
 
-def answer(event: Event) -> TextMessage | None:
-    """Return the answer to an event; `None` if it needs none."""
+def reply_to(event: Event) -> TextMessage | None:
+    """Return the reply to an event; `None` if it needs none."""
     match event:
-        case MessageCreated(is_incoming=True, sender=str(to), channel=channel, text=text):
-            words = (text or "").lower()
+        case MessageCreated(is_incoming=True, sender=str(to), channel=channel, text=received):
+            words = (received or "").lower()
         case _:
             return None
     status = None
     if found := re.search(r"order\s+(\d+)", words):
-        reply = f"Order {found[1]} is on its way."
+        text = f"Order {found[1]} is on its way."
     elif "open" in words:
-        reply = "We are open from nine to five, Monday to Friday."
+        text = "We are open from nine to five, Monday to Friday."
     else:
-        reply, status = "A colleague will answer you soon.", BotStatus.BOT_END
-    # Callbell may send an event twice: the key of the event makes its answer one message to the journal.
-    return TextMessage(to=to, channel=channel or "whatsapp", text=reply, bot_status=status, key=f"answer-{event.key}")
+        text, status = "A colleague will reply soon.", BotStatus.BOT_END
+    # Callbell may send an event twice: the key of the event makes its reply one message to the journal.
+    return TextMessage(to=to, channel=channel or "whatsapp", text=text, bot_status=status, key=f"reply-{event.key}")
 
 
 async def open_callbell(app: web.Application) -> AsyncIterator[None]:
@@ -48,10 +48,10 @@ def create_app() -> web.Application:
     app.cleanup_ctx.append(open_callbell)
 
     async def handler(event: Event) -> None:
-        if message := answer(event):
+        if message := reply_to(event):
             await app[CALLBELL].send(message, journal=app[JOURNAL])
 
-    # With this option Callbell sends an event again if the bot ends before it has answered.
+    # With this option Callbell sends an event again if the bot ends before it has replied.
     add_webhook_route(
         app, "/callbell", handler, secret=os.environ["CALLBELL_WEBHOOK_SECRET"], respond_after="handler", concurrency=10
     )

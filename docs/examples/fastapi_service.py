@@ -62,7 +62,7 @@ def create_app() -> FastAPI:
 
     webhook = WebhookApp(handler, secret=os.environ["CALLBELL_WEBHOOK_SECRET"])
     # An event proves that Callbell has the message that it names, and it brings the message's status.
-    webhook.receiver.observe(journal.handle_event)
+    webhook.receiver.add_listener(journal.handle_event)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

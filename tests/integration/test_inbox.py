@@ -172,12 +172,12 @@ def test_a_sent_message_appears(inbox: Inbox) -> None:
     assert inbox.sandbox.token not in shown.replace(f"{inbox.sandbox.token}-", "").split("Bearer")[1][:20]
 
 
-def test_an_answer_reaches_a_receiver(inbox: Inbox, receiver: Receiver) -> None:
-    """An answer that is typed in the page is posted to the webhook, signed, and appears in the chat."""
+def test_a_typed_message_reaches_a_receiver(inbox: Inbox, receiver: Receiver) -> None:
+    """A message that is typed in the page is posted to the webhook, signed, and appears in the chat."""
     inbox.sandbox.seed({"webhooks": [{"url": receiver.address, "subscriptions": ["message_created"]}]})
     inbox.sandbox.call(inbox.sandbox.account.seed, SandboxContact(identifier=TO, name="Ann"))
     inbox.wait_for("chat-name", "Ann")
-    inbox.find("#answer").send_keys("Where is my parcel?\n")
+    inbox.find("#customer-text").send_keys("Where is my parcel?\n")
     assert receiver.arrived.wait(20)
     ((body, signature),) = receiver.posts
     verify_signature(body, signature, SECRET)
@@ -217,7 +217,7 @@ def test_a_location_is_sent_by_keyboard(inbox: Inbox) -> None:
     inbox.find("#more").send_keys(Keys.ENTER)
     inbox.find("#latitude").send_keys("52.08")
     inbox.find("#longitude").send_keys("4.31")
-    inbox.find("#answer").send_keys(Keys.ENTER)
+    inbox.find("#customer-text").send_keys(Keys.ENTER)
     inbox.wait_for("history", "52.08, 4.31")
 
 

@@ -136,7 +136,7 @@ async def test_a_read_only_server_is_refused(sandbox: Sandbox, database: Databas
 async def test_a_server_that_becomes_read_only_gets_no_message_sent(sandbox: Sandbox, database: Database) -> None:
     """When the writes are refused in the middle, the calls raise, and nothing is sent."""
     journal = await Journal.connect(database.owner, name="spring").open()
-    await writer_of(journal).ask(
+    await writer_of(journal).call(
         lambda store: vars(store)["_connection"].execute("SET default_transaction_read_only = on")
     )
     database.execute(f"ALTER DATABASE {database.name} SET default_transaction_read_only = on")
@@ -217,7 +217,7 @@ async def test_a_connection_that_changes_is_refused(database: Database) -> None:
     writer = writer_of(journal)
     run = await writer.begin_run()
     # As with a pool in transaction mode, another backend responds.
-    await writer.ask(lambda store: vars(store).update(_backend=-1))
+    await writer.call(lambda store: vars(store).update(_backend=-1))
     with pytest.raises(JournalError, match="pool in session mode"):
         await writer.claim([ClaimRequest("a", b"{}", 0)], run=run)
     async with Journal.connect(database.owner, name="spring", read_only=True) as viewer:
@@ -231,7 +231,7 @@ async def test_an_asynchronous_commit_is_switched_on(database: Database) -> None
     database.execute(f"ALTER DATABASE {database.name} SET synchronous_commit = off")
     for risk, setting in ((False, "on"), (True, "off")):
         async with Journal.connect(database.owner, name="spring", risk_power_loss=risk) as journal:
-            found = await writer_of(journal).ask(
+            found = await writer_of(journal).call(
                 lambda store: vars(store)["_connection"].execute("SHOW synchronous_commit").fetchone()
             )
             assert found == (setting,)

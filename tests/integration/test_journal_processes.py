@@ -137,7 +137,7 @@ async def test_what_is_in_flight_stays_so_until_the_session_ends(postgres_servic
         with pytest.raises(JournalError):
             await other.allow_resend("order-1")
         # Only the connection ends, as with a killed process: nothing is written.
-        await writer.ask(lambda store: store.close())
+        await writer.call(lambda store: store.close())
         async with asyncio.timeout(30):
             # The server ends the session a moment later.
             while (entry := await other.entry("order-1")) is not None and entry.in_flight:
@@ -146,7 +146,7 @@ async def test_what_is_in_flight_stays_so_until_the_session_ends(postgres_servic
         assert (entry.outcome, entry.in_flight) == (Outcome.UNKNOWN, False)
         await other.allow_resend("order-1")
         assert [
-            row.key for row in await writer_of(other).ask(lambda store: store.rows([State.RESEND], after=0, count=9))
+            row.key for row in await writer_of(other).call(lambda store: store.rows([State.RESEND], after=0, count=9))
         ] == ["order-1"]
         await sender.close()
 

@@ -86,14 +86,14 @@ async def kill_a_worker(server: GatedServer) -> set[str]:
     return lost
 
 
-async def documented_in_doubt(url: str) -> list[str]:
+async def documented_unknown_messages(url: str) -> list[str]:
     """Return the result of the function that the page shows for it."""
     page = (SCALING.parents[1] / "how-to" / "scaling-out.md").read_text(encoding="utf-8")
     found = re.search(r"```python\n(.*?)```", page, re.DOTALL)
     assert found is not None
     namespace: dict[str, Any] = {}
     exec(found[1], namespace)
-    keys: list[str] = await namespace["in_doubt"](url)
+    keys: list[str] = await namespace["unknown_messages"](url)
     return keys
 
 
@@ -106,7 +106,7 @@ async def check(server: GatedServer, settings: dict[str, str], expected: set[str
             await asyncio.sleep(0.05)
             entries = [entry async for entry in journal.entries()]
     in_doubt = messages_in_doubt(expected, server.accepted, entries)
-    keys = await documented_in_doubt(settings["DATABASE_URL"])
+    keys = await documented_unknown_messages(settings["DATABASE_URL"])
     assert {f"We have your order {key.removeprefix('confirm-')}." for key in keys} == in_doubt
     assert lost
     assert lost <= in_doubt

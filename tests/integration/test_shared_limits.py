@@ -52,7 +52,7 @@ async def until_lent(limiter: SharedRateLimiter) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_the_engines_lend_by_the_same_rule(service: Service, seed: int) -> None:
-    """For any reports, Redis and PostgreSQL answer as the model in memory does, which the simulations use."""
+    """For any reports, Redis and PostgreSQL respond as the model in memory does, which the simulations use."""
     rng = random.Random(seed)
     lender = lender_of(new_limiter(service))
     state = EngineState()
@@ -151,7 +151,7 @@ async def sending(address: str, base_url: str, messages: list[int], *extra: str)
 
 @pytest.mark.slow
 async def test_two_processes_keep_one_limit(service: Service) -> None:
-    """Two processes with answers of 0 to 50 ms, and clocks an hour apart: no 429, no second above 300, and both share the limit."""
+    """Two processes with responses after 0 to 50 ms, and clocks an hour apart: no 429, no second above 300, and both share the limit."""
     address = await begin(service, secrets.token_hex(4))
     async with StrictServer(limit=300, delay=(0.0, 0.05), seed=3) as server:
         async with sending(address, server.base_url, [450, 450], "--clock-offsets=3600") as processes:

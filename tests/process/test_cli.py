@@ -112,7 +112,7 @@ def test_a_refused_token_stops_the_run(csv_file: Path, served_sandbox: Sandbox) 
 
 
 @pytest.mark.parametrize(
-    ("content", "arguments", "said"),
+    ("content", "arguments", "expected"),
     [
         ("to\n+34600000001\n", ["--text", "Hi {nme}", "--sandbox"], "--text: there is no column 'nme'"),
         ("phone\n+34600000001\n", ["--text", "Hi", "--sandbox"], "--to-column: there is no column 'to'"),
@@ -124,18 +124,18 @@ def test_a_refused_token_stops_the_run(csv_file: Path, served_sandbox: Sandbox) 
         ("to,to\n1,2\n", ["--text", "Hi", "--sandbox"], "two columns have the same name: to"),
     ],
 )
-def test_wrong_use_is_one_line(csv_file: Path, content: str, arguments: list[str], said: str) -> None:
+def test_wrong_use_is_one_line(csv_file: Path, content: str, arguments: list[str], expected: str) -> None:
     """A mistake in the command is one line without a traceback, with the status 2."""
     csv_file.write_text(content)
     result = run("send-many", csv_file, *arguments)
     assert result.exit_code == 2
     assert result.stderr.startswith("callbell-async: ")
     assert result.stderr.count("\n") == 1
-    assert said in result.stderr
+    assert expected in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["nothing"], "callbell-async: No such command 'nothing' (see callbell-async --help)\n"),
         (["--nothing"], "callbell-async: No such option '--nothing' (see callbell-async --help)\n"),
@@ -159,11 +159,11 @@ def test_wrong_use_is_one_line(csv_file: Path, content: str, arguments: list[str
         (["contacts", "nothing"], "callbell-async: No such command 'nothing' (see callbell-async contacts --help)\n"),
     ],
 )
-def test_wrong_commands_and_options_are_one_line(arguments: list[str], said: str) -> None:
+def test_wrong_commands_and_options_are_one_line(arguments: list[str], expected: str) -> None:
     """An unknown command or option is one line, with the status 2, the name that may be meant, and the command for help."""
     result = run(*arguments)
     assert result.exit_code == 2
-    assert result.stderr.replace(": --nothing", " '--nothing'") == said
+    assert result.stderr.replace(": --nothing", " '--nothing'") == expected
 
 
 def test_without_a_command_there_is_help() -> None:
@@ -173,9 +173,9 @@ def test_without_a_command_there_is_help() -> None:
 
 def test_the_overview_is_not_cut() -> None:
     """In the list of commands each has a whole sentence."""
-    told = run("--help").output.split("Commands:\n")[1] + run("contacts", "--help").output.split("Commands:\n")[1]
-    assert "..." not in told
-    assert [line for line in told.splitlines() if not line.startswith("  ") or not line.endswith(".")] == []
+    listed = run("--help").output.split("Commands:\n")[1] + run("contacts", "--help").output.split("Commands:\n")[1]
+    assert "..." not in listed
+    assert [line for line in listed.splitlines() if not line.startswith("  ") or not line.endswith(".")] == []
 
 
 def test_a_closed_output_ends_it_quietly(csv_file: Path) -> None:
@@ -243,7 +243,7 @@ def counts(**counts: int) -> Counts:
 
 
 @pytest.mark.parametrize(
-    ("total", "said"),
+    ("total", "expected"),
     [
         (100, ["sending 100 messages", "60 of 100 done, 10 a second, 0:04 left: 58 accepted, 2 rejected"]),
         (None, ["sending messages", "60 done, 10 a second: 58 accepted, 2 rejected"]),
@@ -251,7 +251,7 @@ def counts(**counts: int) -> Counts:
     ],
 )
 def test_plain_progress_is_a_line_now_and_then(
-    capsys: pytest.CaptureFixture[str], total: int | None, said: list[str]
+    capsys: pytest.CaptureFixture[str], total: int | None, expected: list[str]
 ) -> None:
     """Without a terminal there is one line every few seconds, however fast it goes: rate, time left, counts by outcome."""
     now = [0.0]
@@ -260,7 +260,7 @@ def test_plain_progress_is_a_line_now_and_then(
         now[0] = LINE_EVERY
         view.show(counts(accepted=58, rejected=2))
         view.show(counts(accepted=59, rejected=2))
-    assert capsys.readouterr().err.splitlines() == said
+    assert capsys.readouterr().err.splitlines() == expected
 
 
 def test_a_pause_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -397,7 +397,7 @@ def test_version() -> None:
     assert __version__ in run("--version").output
 
 
-def test_without_its_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_extra_it_names_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where click is missing, the command ends with the line that installs it."""
     monkeypatch.setitem(sys.modules, "click", None)
     monkeypatch.delitem(sys.modules, "callbell_async.cli.program")

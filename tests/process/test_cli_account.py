@@ -132,7 +132,7 @@ def test_a_signal_before_the_request_has_its_outcome() -> None:
         with started("send", NUMBER, "--text", "Hi", environment=environment) as process:
             connection, _ = server.accept()
             with connection:
-                # The client's greeting, which nobody answers.
+                # The client's greeting, to which nobody responds.
                 assert connection.recv(1)
                 process.send_signal(signal.SIGINT)
                 _, err = process.communicate()
@@ -169,8 +169,8 @@ def test_a_list_that_can_not_be_written_is_not_done(sandbox: Sandbox) -> None:
         done = subprocess.run(
             f"{command} {rest} >&-", shell=True, env={**os.environ, **environment_for(sandbox)}, capture_output=True
         )
-        said = b"callbell-async: the output can't be written: standard output is closed\n"
-        assert (done.returncode, done.stderr) == (1, said)
+        expected = b"callbell-async: the output can't be written: standard output is closed\n"
+        assert (done.returncode, done.stderr) == (1, expected)
 
 
 # --- me, templates, channels ------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def test_a_list_that_can_not_be_written_is_not_done(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_me_shows_the_user_and_not_the_key(sandbox: Sandbox, more: list[str]) -> None:
-    """`me` gives user, e-mail and status, though Callbell's answer holds the key itself."""
+    """`me` gives user, e-mail and status, though Callbell's response holds the key itself."""
     result = run("me", *more, environment=environment_for(sandbox))
     assert result.exit_code == 0
     assert "John Doe" in result.stdout
@@ -262,7 +262,7 @@ def test_what_callbell_refuses_is_one_line(sandbox: Sandbox, command: list[str])
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "expected"),
     [
         (["--token", "x", "--base-url", "ftp://nowhere"], "base_url: must be an absolute http or https URL"),
         (["--token", "secret\nsecret"], "token: has blanks or line breaks in it; give the token alone"),
@@ -272,17 +272,17 @@ def test_what_callbell_refuses_is_one_line(sandbox: Sandbox, command: list[str])
             "token: has the form NAME=value; give only the part after the equals sign",
         ),
         (["--token", "'secret'"], "token: has quotation marks around it; remove them"),
-        (["--token", "secret" * 700], "token: has more than 4096 characters, too many for an API key"),
+        (["--token", "secret" * 700], "token: has more than 4096 characters, too many for an API token"),
         (["--token", "sécret"], "token: a header can't hold it; give one line of printable ASCII characters"),
         (["--token", "  "], "no token; set CALLBELL_TOKEN or use --token-file FILE, or try it with --sandbox"),
         ([], "no token; set CALLBELL_TOKEN or use --token-file FILE, or try it with --sandbox"),
     ],
 )
-def test_an_unusable_token_or_address_is_one_line(options: list[str], said: str) -> None:
+def test_an_unusable_token_or_address_is_one_line(options: list[str], expected: str) -> None:
     """An address or a token that can't be used is status 2, and the token is not shown."""
     result = run("me", *options)
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"callbell-async: {said}")
+    assert result.stderr.startswith(f"callbell-async: {expected}")
     assert result.stderr.count("\n") == 1
     assert "secret" not in result.stderr
 

@@ -38,9 +38,9 @@ def listening(*options: object, **more: Any) -> Iterator[tuple[subprocess.Popen[
     environment = {"CALLBELL_WEBHOOK_SECRET": SECRET, **more.pop("environment", {})}
     with started("listen", "--port", "0", *options, environment=environment, **more) as process:
         assert process.stderr is not None
-        said = process.stderr.readline()
-        assert said.startswith("listening on http://127.0.0.1:")
-        yield process, said.split()[-1]
+        text = process.stderr.readline()
+        assert text.startswith("listening on http://127.0.0.1:")
+        yield process, text.split()[-1]
 
 
 def post(url: str, body: bytes, secret: str | None = SECRET, **more: str) -> int:
@@ -203,11 +203,11 @@ def test_a_signal_ends_the_serving(capsys: pytest.CaptureFixture[str], path: str
 
     async def main() -> str:
         serving = asyncio.ensure_future(serve_events(signals, "127.0.0.1", 0, path, {"secret": SECRET}, seen.append))
-        said = ""
-        while not said:
+        text = ""
+        while not text:
             await asyncio.sleep(0)
-            said = capsys.readouterr().err
-        url = said.split()[-1]
+            text = capsys.readouterr().err
+        url = text.split()[-1]
         assert await asyncio.to_thread(post, url, read("contact_deleted")) == 200
         await until(lambda: seen)
         os.kill(os.getpid(), signal.SIGINT)
@@ -229,14 +229,14 @@ def test_an_output_that_fails_ends_the_serving(capsys: pytest.CaptureFixture[str
 
     async def main(*, cancelled: bool) -> None:
         serving = asyncio.ensure_future(serve_events(signals, "127.0.0.1", 0, "/", {"unsigned": True}, write))
-        said = ""
-        while not said:
+        text = ""
+        while not text:
             await asyncio.sleep(0)
-            said = capsys.readouterr().err
+            text = capsys.readouterr().err
         if cancelled:
             serving.cancel()
         else:
-            assert await asyncio.to_thread(post, said.split()[-1], read("contact_deleted"), None) == 200
+            assert await asyncio.to_thread(post, text.split()[-1], read("contact_deleted"), None) == 200
         await serving
 
     with ShutdownSignals() as signals, pytest.raises(BrokenPipeError):
@@ -257,7 +257,7 @@ def test_the_command_writes_lines_or_json(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "text"),
     [
         (
             ["--port", "0"],
@@ -272,11 +272,11 @@ def test_the_command_writes_lines_or_json(capsys: pytest.CaptureFixture[str]) ->
         (["--port", "0", "--unsigned", "--host", "192.0.2.1"], "--port: 0 on 192.0.2.1 can't be used"),
     ],
 )
-def test_wrong_use_is_one_line(options: list[str], said: str) -> None:
+def test_wrong_use_is_one_line(options: list[str], text: str) -> None:
     """A mistake that prevents it from listening is status 2 and one line."""
     result = run("listen", *options)
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"callbell-async: {said}")
+    assert result.stderr.startswith(f"callbell-async: {text}")
     assert result.stderr.count("\n") == 1
 
 

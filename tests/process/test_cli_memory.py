@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from callbell_async.cli.campaign import Campaign
+from callbell_async.cli.campaign import FileRun
 from callbell_async.cli.exits import ShutdownSignals
 from callbell_async.cli.input_rows import Row, RowFile
 from callbell_async.cli.message_form import MessageForm, plan_for_rows
@@ -89,9 +89,9 @@ def test_sending_takes_no_memory_for_each_row() -> None:
             rows: RowFile = Generated(count)  # type: ignore[assignment]
             plan = plan_for_rows(MessageForm(text="{name}"))
             view = LineView(count, clock=lambda: 0.0)
-            campaign = Campaign(rows, plan, view=view, signals=ShutdownSignals())
-            await campaign.send(FakeClient(lambda number, attempt: Behaviour(response_time=0.1)), concurrency=20)
-            assert (campaign.counts.total, campaign.counts.complete) == (count, count * 49 // 50)
+            file_run = FileRun(rows, plan, view=view, signals=ShutdownSignals())
+            await file_run.send(FakeClient(lambda number, attempt: Behaviour(response_time=0.1)), concurrency=20)
+            assert (file_run.counts.total, file_run.counts.complete) == (count, count * 49 // 50)
 
         def act() -> None:
             with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from callbell_async.cli.campaign import Campaign
+from callbell_async.cli.campaign import FileRun
 from callbell_async.cli.exits import ShutdownSignals, exit_on_signals
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.cli.message_form import MessageForm, plan_for_rows
@@ -199,20 +199,20 @@ def test_a_second_signal_does_not_read_the_file_to_its_end(tmp_path: Path) -> No
         return Behaviour(response_time=1_000.0)
 
     async def main() -> None:
-        await campaign.send(FakeClient(behaviour), concurrency=5)
+        await file_run.send(FakeClient(behaviour), concurrency=5)
 
     rows = RowFile(file)
     with ShutdownSignals() as signals, FailedRows(target, rows) as failed:
         view = LineView(100)
         plan = plan_for_rows(MessageForm(text="{name}"))
-        campaign = Campaign(rows, plan, view=view, signals=signals, total=100, failed=failed)
+        file_run = FileRun(rows, plan, view=view, signals=signals, total=100, failed=failed)
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
             runner.run(main())
             assert runner.get_loop().time() < 1_000_010
-    assert campaign.counts.outcomes[Outcome.ACCEPTED] == 0
-    assert campaign.counts.outcomes[Outcome.UNKNOWN] == failed.kept_back > 0
-    assert campaign.unread_from == campaign.counts.total + 2
-    assert campaign.last_line == campaign.counts.total + 1
+    assert file_run.counts.outcomes[Outcome.ACCEPTED] == 0
+    assert file_run.counts.outcomes[Outcome.UNKNOWN] == failed.kept_back > 0
+    assert file_run.unread_from == file_run.counts.total + 2
+    assert file_run.last_line == file_run.counts.total + 1
 
 
 @pytest.mark.parametrize(
@@ -261,17 +261,17 @@ def test_an_output_that_breaks_loses_no_row(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(sys, "stdout", stdout := Broken())
     with FailedRows(target, rows) as failed:
         plan = plan_for_rows(MessageForm(text="{name}"))
-        campaign = Campaign(
+        file_run = FileRun(
             rows, plan, view=LineView(50), signals=ShutdownSignals(), total=50, failed=failed, as_json=True
         )
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, pytest.raises(BrokenPipeError):
-            runner.run(campaign.send(FakeClient(behaviour), concurrency=10))
-    assert campaign.output_failed
-    assert campaign.last_line == 51
+            runner.run(file_run.send(FakeClient(behaviour), concurrency=10))
+    assert file_run.output_failed
+    assert file_run.last_line == 51
     assert stdout.getvalue().count("\n") == 1
     left = [line.split(",") for line in target.read_text().splitlines()[1:]]
-    assert [row[2] for row in left] == ["rejected"] * (11 - campaign.counts.complete) + ["skipped"] * 39
-    assert campaign.counts.complete > 0
+    assert [row[2] for row in left] == ["rejected"] * (11 - file_run.counts.complete) + ["skipped"] * 39
+    assert file_run.counts.complete > 0
     assert {row[0] for row in left[-39:]} == set(numbers[11:])
 
 
@@ -287,16 +287,16 @@ def test_a_row_that_can_not_be_looked_up_is_withheld(tmp_path: Path) -> None:
 
     async def main() -> None:
         # A journal that is not open fails as a damaged one does.
-        await campaign.send(FakeClient(behaviour), concurrency=5, journal=Journal(tmp_path / "spring.db"))
+        await file_run.send(FakeClient(behaviour), concurrency=5, journal=Journal(tmp_path / "spring.db"))
 
     rows = RowFile(file)
     with ShutdownSignals() as signals, FailedRows(target, rows) as failed:
         plan = plan_for_rows(MessageForm(text="{name}"))
-        campaign = Campaign(rows, plan, view=LineView(50), signals=signals, total=50, failed=failed)
+        file_run = FileRun(rows, plan, view=LineView(50), signals=signals, total=50, failed=failed)
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
             runner.run(main())
     assert target.read_text() == "to,name,outcome,reason\n"
-    assert campaign.counts.complete + failed.kept_back == 50
+    assert file_run.counts.complete + failed.kept_back == 50
     assert failed.kept_back > 0
 
 
@@ -308,9 +308,9 @@ def test_a_cancellation_of_another_kind_comes_out(tmp_path: Path) -> None:
 
     async def main() -> None:
         plan = plan_for_rows(MessageForm(text="{name}"))
-        campaign = Campaign(rows, plan, view=LineView(10), signals=ShutdownSignals())
+        file_run = FileRun(rows, plan, view=LineView(10), signals=ShutdownSignals())
         client = FakeClient(lambda number, attempt: Behaviour(response_time=1.0))
-        sending = asyncio.ensure_future(campaign.send(client, concurrency=5))
+        sending = asyncio.ensure_future(file_run.send(client, concurrency=5))
         await asyncio.sleep(0.5)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -61,7 +61,7 @@ def test_a_token_file_that_all_users_can_read_is_a_warning(
 def test_ctrl_d_at_the_prompt_is_no_interrupt(file: Path, interrupted: bool, status: int, text: str) -> None:
     """Ctrl-D at the prompt for the token means that there is none, with the status 2; Ctrl-C is an interrupt."""
     with started_in_terminal("send-many", file, "--text", "Hi") as (process, terminal):
-        terminal.read(until="API key")
+        terminal.read(until="API token")
         if interrupted:
             process.send_signal(signal.SIGINT)
         else:
@@ -96,7 +96,7 @@ def test_a_terminal_is_asked_for_the_token(file: Path, sandbox: Sandbox) -> None
     """On a terminal, without a token, the command asks for it and does not show it."""
     environment = {"CALLBELL_BASE_URL": sandbox.url}
     with started_in_terminal("send-many", file, "--text", "Hi", environment=environment) as (process, terminal):
-        terminal.read(until="API key")
+        terminal.read(until="API token")
         terminal.type(f"{TOKEN}\n")
         shown = terminal.read()
         assert process.wait() == 0

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.slow
 
 COUNT = 2000
 CONCURRENCY = 20
-MOMENTS = ("begun", "read", "accepted", "half answered", "answered")
+MOMENTS = ("begun", "read", "accepted", "half responded", "responded")
 
-UNCLEAR = {"accept, then close", "accept, then reset", "reset after reading", "close after reading", "half an answer"}
+UNCLEAR = {"accept_then_close", "accept_then_reset", "reset_after_reading", "close_after_reading", "truncated_response"}
 """The faults after which a message may or may not have been accepted."""
 
 
@@ -90,7 +90,7 @@ async def test_a_campaign_killed_at_any_moment_sends_each_message_once(
         # The sandbox may receive its last requests only now; they must not meet the next rules.
         await sandbox.wait_disconnected()
         fault_rule.remove()
-        assert (ended.killed, kill.met) == (True, 1)
+        assert (ended.killed, kill.applied) == (True, 1)
     fault_rule = sandbox.inject(*random_faults(seed), probability=0.05, seed=seed)
     ended = await launcher.run(config)
     fault_rule.remove()

@@ -88,26 +88,26 @@ def test_the_tests_on_the_pages_pass(project: pytest.Pytester) -> None:
 
 
 def test_statuses_advance_at_once(project: pytest.Pytester) -> None:
-    """With the fixtures, an accepted message has been read when its status is asked for."""
+    """With the fixtures, an accepted message has been read when its status is requested."""
     project.makepyfile(
         """
         import asyncio
         import pytest
         from callbell_async import CallbellClient, TextMessage
 
-        async def send_and_ask(client):
+        async def send_and_read_status(client):
             receipt = await client.send(TextMessage(to="+31612345678", text="Hello!"))
             return (await client.messages.status(receipt.uuid)).status
 
         @pytest.mark.asyncio
         async def test_async(callbell_client):
-            assert await send_and_ask(callbell_client) == "read"
+            assert await send_and_read_status(callbell_client) == "read"
 
         def test_thread(callbell_sandbox_thread):
             async def run():
                 sandbox = callbell_sandbox_thread
                 async with CallbellClient(sandbox.token, base_url=sandbox.url) as client:
-                    return await send_and_ask(client)
+                    return await send_and_read_status(client)
             assert asyncio.run(run()) == "read"
         """
     )

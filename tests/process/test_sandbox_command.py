@@ -82,12 +82,12 @@ def test_the_page_s_requests_work(url: str, place: int) -> None:
     command = words(REQUESTS[place].replace("https://api.callbell.eu/v1", url))
     if shutil.which("curl"):
         done = subprocess.run([*command, "--silent", "--show-error", "--noproxy", "*"], capture_output=True, check=True)
-        answered = json.loads(done.stdout)
+        document = json.loads(done.stdout)
     else:
         token = command[command.index("-H") + 1].removeprefix("Authorization: Bearer ")
-        _, answered = post(url, command[command.index("-d") + 1].encode(), token)
-    assert answered["message"]["status"] == "enqueued"
-    assert len(answered["message"]["uuid"]) == 32
+        _, document = post(url, command[command.index("-d") + 1].encode(), token)
+    assert document["message"]["status"] == "enqueued"
+    assert len(document["message"]["uuid"]) == 32
 
 
 def test_the_mistake_on_the_page_is_accepted() -> None:
@@ -116,8 +116,8 @@ def test_stops_cleanly(number: signal.Signals) -> None:
         assert post(url, b"{}") == (401, {"error": "not authorized"})
         assert post(url, json.dumps(GOOD).encode(), "secret")[0] == 200
         process.send_signal(number)
-        said, complained = process.communicate()
-    assert (process.returncode, said, complained) == (0, "stopped; 2 requests, 1 message accepted\n", "")
+        stdout, stderr = process.communicate()
+    assert (process.returncode, stdout, stderr) == (0, "stopped; 2 requests, 1 message accepted\n", "")
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", port))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from callbell_async import InvalidMessageError, Outcome, RetryPolicy, SendResult, WindowRateLimiter
 from tests.support.cancellation import drive
-from tests.support.fake_callbell import Behaviour, FakeCallbell, consume, new_run, slow_response, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, async_input, consume, new_run, texts
 
 moments = st.sampled_from([0.0, 0.0, 0.05, 0.3, 1.0, 7.0])
 
@@ -54,7 +54,7 @@ plans = st.builds(
     Plan,
     messages=st.lists(st.lists(behaviours, min_size=1, max_size=3) | st.none(), max_size=25),
     concurrency=st.integers(1, 12),
-    make=st.sampled_from([list, iter, slow_response]),
+    make=st.sampled_from([list, iter, async_input]),
     iterated=st.booleans(),
     attempts=st.integers(1, 4),
     limit=st.none() | st.integers(1, 20),

@@ -63,10 +63,10 @@ behaviours = st.builds(
     ServerBehaviour,
     connecting=moments,
     leaving=moments,
-    answering=moments,
+    response_time=moments,
     connects=st.sampled_from([True, True, True, True, False]),
     arrives=st.sampled_from([True, True, True, True, False]),
-    answers=st.sampled_from([True, True, False]),
+    responds=st.sampled_from([True, True, False]),
     late=st.sampled_from([None, None, None, None, None, 2.0]),
     status=st.sampled_from([200] * 8 + [400, 400, 429, 500, 402]),
     sends_event=st.booleans(),
@@ -252,7 +252,7 @@ class JournalMachine(RuleBasedStateMachine):
                 entries = [entry async for entry in journal.entries()]
                 by_key = {entry.key: entry for entry in entries}
                 assert len(by_key) == len(entries)
-                resend_allowed = await writer_of(journal).ask(
+                resend_allowed = await writer_of(journal).call(
                     lambda store: store.rows([State.RESEND], after=0, count=len(KEYS))
                 )
                 return by_key, await journal.counts(), await journal.funnel(), {row.key for row in resend_allowed}

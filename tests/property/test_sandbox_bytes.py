@@ -57,10 +57,10 @@ async def first_response(sandbox: Sandbox, raw: RawRequest) -> Received | None:
         headers = {name.lower(): value for name, _, value in (line.partition(b": ") for line in lines[1:])}
         by_the_parser = headers.get(b"content-type", b"").startswith(b"text/plain")
         length = 0 if raw.method == b"HEAD" and not by_the_parser else int(headers.get(b"content-length", 0))
-        said = Received(int(lines[0].split(b" ")[1]), by_the_parser, await reader.readexactly(length))
+        response = Received(int(lines[0].split(b" ")[1]), by_the_parser, await reader.readexactly(length))
         if by_the_parser:
             assert await reader.read() == b""
-        return said
+        return response
     except (ConnectionError, asyncio.IncompleteReadError):
         return None
     finally:
@@ -80,16 +80,16 @@ async def test_every_request_gets_a_response(asked: Sequence[RawRequest]) -> Non
         seed(sandbox.account)
         for raw in asked:
             before, count = everything(sandbox.account), len(sandbox.requests)
-            said = await first_response(sandbox, raw)
-            if said is None:
+            response = await first_response(sandbox, raw)
+            if response is None:
                 assert raw.unfinished
             elif raw.method != b"HEAD":
-                assert said.is_documented, said
-            if said is None or said.status >= 400 or raw.method == b"GET":
+                assert response.is_documented, response
+            if response is None or response.status >= 400 or raw.method == b"GET":
                 assert everything(sandbox.account) == before
-            if said is not None and not said.by_the_parser:
+            if response is not None and not response.by_the_parser:
                 request = sandbox.requests[count]
-                assert request.status == said.status
+                assert request.status == response.status
                 assert request.target.encode("utf-8", "surrogateescape") == raw.target
                 found = [
                     tuple(part.encode("utf-8", "surrogateescape") for part in pair) for pair in request.raw_headers
@@ -122,26 +122,26 @@ BROKEN = {
 }
 
 
-async def say(sandbox: Sandbox, data: bytes) -> bytes:
+async def exchange(sandbox: Sandbox, data: bytes) -> bytes:
     """Return the head of the response to these bytes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(sandbox.url.split(":")[2].split("/")[0]))
-    said = b""
+    response = b""
     try:
         writer.write(data.replace(b"{auth}", b"Authorization: Bearer sandbox\r\n"))
         if b"500\r\n" in data:
             writer.write_eof()
-        said = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), None)
+        response = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), None)
     except (ConnectionError, asyncio.IncompleteReadError):
         pass
     writer.close()
-    return said
+    return response
 
 
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
 async def test_broken_requests_break_nothing(data: bytes) -> None:
     """Bytes that are not a request, or half of one, get a 4xx status or no response, and the next request is served."""
     async with Sandbox() as sandbox:
-        said = await say(sandbox, data)
+        response = await exchange(sandbox, data)
         allowed = {
             b"400",
             b"404",
@@ -150,7 +150,7 @@ async def test_broken_requests_break_nothing(data: bytes) -> None:
             b"401",
             b"200" if b"auth/me" in data or b"Upgrade" in data else b"400",
         }
-        assert not said or said.split(b" ")[1] in allowed
+        assert not response or response.split(b" ")[1] in allowed
         assert not sandbox.messages
         assert (await ask(sandbox, "POST", "/messages/send", json=GOOD))[0] == 200
 
@@ -159,7 +159,7 @@ async def test_requests_are_kept_unchanged() -> None:
     """A request has its unchanged target and headers, beside the first header of each name; the headers are not in its `repr`."""
     async with Sandbox() as sandbox:
         lines = b"GET /v1/contacts?page=1&page=%32#x HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Twice: 1\r\n{auth}x-twice:  \xff\r\n\r\n"
-        assert b" 200 " in await say(sandbox, lines)
+        assert b" 200 " in await exchange(sandbox, lines)
         (request,) = sandbox.requests
     assert (request.path, request.query, request.target) == (
         "/contacts",
@@ -197,7 +197,7 @@ async def test_a_request_refused_while_reading_is_kept(head: bytes, rest: bytes,
         (request,) = sandbox.requests
         assert (request.status, request.fault, request.body) == (status, None, b"")
         assert dict(request.raw_headers)["Authorization"] == "Bearer sandbox"
-        assert rule.met == 0
+        assert rule.applied == 0
         assert (await ask(sandbox, "POST", "/messages/send", json=GOOD))[0] == 503
         writer.close()
 
@@ -222,8 +222,8 @@ async def test_any_token_is_accepted_if_none_is_set() -> None:
     async with Sandbox(token=None) as sandbox:
         assert (await ask(sandbox, "GET", "/auth/me", token="whatever"))[1]["api_key"] == "whatever"
         assert (await ask(sandbox, "GET", "/auth/me", token=sandbox.token))[0] == 200
-        assert b" 200 " in await say(sandbox, BROKEN["a token of bytes"])
-        assert b" 401 " in await say(
+        assert b" 200 " in await exchange(sandbox, BROKEN["a token of bytes"])
+        assert b" 401 " in await exchange(
             sandbox, b"GET /v1/plan HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic eDp5\r\n\r\n"
         )
 
@@ -235,8 +235,10 @@ async def test_only_v1_is_served(path: str) -> None:
     """A path that is not below `/v1`, or has an extra slash, is not found."""
     async with Sandbox() as sandbox:
         base = sandbox.url.removesuffix("/v1").encode()
-        said = await say(sandbox, b"GET " + (path or "/").encode() + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n{auth}\r\n")
-        assert base and b" 404 " in said  # noqa: PT018
+        response = await exchange(
+            sandbox, b"GET " + (path or "/").encode() + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n{auth}\r\n"
+        )
+        assert base and b" 404 " in response  # noqa: PT018
 
 
 @pytest.mark.parametrize(

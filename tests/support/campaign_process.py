@@ -98,7 +98,7 @@ class CampaignLauncher:
 
 
 def kill_fault(kill: Callable[[], None], moment: str) -> Fault:
-    """Return a fault that kills the client at a moment of a request: `begun`, `read`, `accepted`, `half answered` or `answered`."""
+    """Return a fault that kills the client at a moment of a request: `begun`, `read`, `accepted`, `half responded` or `responded`."""
 
     async def act(exchange: Exchange) -> None:
         if moment in ("begun", "read"):
@@ -106,7 +106,7 @@ def kill_fault(kill: Callable[[], None], moment: str) -> Fault:
         elif moment == "accepted":
             exchange.execute()
             kill()
-        elif moment == "half answered":
+        elif moment == "half responded":
             await faults.truncated_response().act(exchange)
             kill()
         else:

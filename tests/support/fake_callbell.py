@@ -31,7 +31,7 @@ from callbell_async.http.transport import Transport
 from callbell_async.journal import Journal
 from callbell_async.recipients.opt_outs import OptOutList
 
-__all__ = ["Behaviour", "FakeCallbell", "begin", "cancel", "consume", "new_run", "slow_response", "texts"]
+__all__ = ["Behaviour", "FakeCallbell", "async_input", "begin", "cancel", "consume", "new_run", "texts"]
 
 
 @attrs.frozen(kw_only=True)
@@ -210,7 +210,7 @@ def texts(count: int) -> list[TextMessage]:
     return [TextMessage(to="+31612345678", text=str(number)) for number in range(count)]
 
 
-async def slow_response(messages: Iterable[Any], *, every: float = 0.0) -> AsyncIterator[Any]:
+async def async_input(messages: Iterable[Any], *, every: float = 0.0) -> AsyncIterator[Any]:
     """Return the same messages as an async input, with a wait of `every` seconds after each."""
     for message in messages:
         yield message

@@ -32,7 +32,7 @@ from callbell_async.http.responses import Response
 from callbell_async.http.transport import Transport
 from callbell_async.journal import Journal
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA, dump_keyed_message
-from tests.support.fake_callbell import new_run, slow_response
+from tests.support.fake_callbell import async_input, new_run
 from tests.support.virtual_disk import DiskLoop
 
 __all__ = [
@@ -73,7 +73,7 @@ POOL: Sequence[Message] = (
 
 INVALID: Sequence[Any] = (InvalidMessageError("to", "no recipient"), UnsendableMessage(to="+31612345678", key="fax"))
 
-MAKES: Sequence[Callable[[list[Any]], Any]] = (list, iter, slow_response)
+MAKES: Sequence[Callable[[list[Any]], Any]] = (list, iter, async_input)
 
 
 def key_of(message: Message) -> str:
@@ -91,10 +91,10 @@ class ServerBehaviour:
     Attributes:
         connecting: The seconds of virtual time before the body is written.
         leaving: The seconds in which it is written.
-        answering: The seconds from then to the response.
+        response_time: The seconds from then to the response.
         connects: Whether there is a connection.
         arrives: Whether a request that was written arrives.
-        answers: Whether the response arrives.
+        responds: Whether the response arrives.
         late: If set, the request arrives this number of seconds after it was written or cancelled, and gets no response.
         status: The status of the response.
         sends_event: Whether an event about the message comes before the response.
@@ -102,10 +102,10 @@ class ServerBehaviour:
 
     connecting: float = 0.0
     leaving: float = 0.0
-    answering: float = 0.0
+    response_time: float = 0.0
     connects: bool = True
     arrives: bool = True
-    answers: bool = True
+    responds: bool = True
     late: float | None = None
     status: int = 200
     sends_event: bool = False
@@ -115,7 +115,7 @@ class ServerBehaviour:
         """The outcome of an attempt that meets this behaviour."""
         if not self.connects:
             return Outcome.NEVER_SENT
-        if not (self.answers and self.arrives and self.late is None):
+        if not (self.responds and self.arrives and self.late is None):
             return Outcome.UNKNOWN
         return Outcome.ACCEPTED if self.status == 200 else Outcome.REJECTED
 
@@ -192,7 +192,7 @@ class _ModelTransport(Transport):
                 asyncio.get_running_loop().call_later(behaviour.late, self._arrive, key, behaviour)
             elif behaviour.arrives:
                 uuid = self._arrive(key, behaviour)
-        await asyncio.sleep(behaviour.answering)
+        await asyncio.sleep(behaviour.response_time)
         if behaviour.outcome is Outcome.UNKNOWN:
             raise ConnectionLostError("the connection broke", outcome=Outcome.UNKNOWN, **request)
         body = {"message": {"uuid": uuid, "status": "enqueued"}} if behaviour.status == 200 else {"error": "no"}

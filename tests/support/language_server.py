@@ -90,7 +90,7 @@ class Editor:
         self._write(method=method, params=params)
 
     def request(self, method: str, params: Any) -> Any:
-        """Send a request, and return the result; the server's own requests are answered meanwhile."""
+        """Send a request, and return the result; it also responds to the server's own requests meanwhile."""
         self._number += 1
         self._write(id=self._number, method=method, params=params)
         while True:

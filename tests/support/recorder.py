@@ -25,21 +25,21 @@ class Recorded:
 
 
 class Recorder:
-    """Responds with `answers` in order, and repeats the last one."""
+    """Responds with `responses` in order, and repeats the last one."""
 
     def __init__(self) -> None:
-        self.answers: list[tuple[int, Any]] = []
+        self.responses: list[tuple[int, Any]] = []
         self.requests: list[Recorded] = []
 
-    def answer(self, *documents: Any, status: int = 200) -> None:
+    def respond_with(self, *documents: Any, status: int = 200) -> None:
         """Set the next responses; `bytes` are sent unchanged."""
-        self.answers = [(status, document) for document in documents]
+        self.responses = [(status, document) for document in documents]
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Record the request, and send the next response."""
         body = await request.read()
         self.requests.append(Recorded(request.method, request.raw_path, orjson.loads(body) if body else None))
-        status, document = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        status, document = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
         if isinstance(document, bytes):
             return web.Response(status=status, body=document)
         return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")

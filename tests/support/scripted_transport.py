@@ -118,9 +118,9 @@ class LimiterLog(RateLimiter):
         await asyncio.sleep(self.wait)
         self.taken += 1
 
-    def release(self, *, answered: bool) -> None:
+    def release(self, *, has_response: bool) -> None:
         """Record the end of a request."""
-        self.ends.append("answered" if answered else "unanswered")
+        self.ends.append("response" if has_response else "no response")
 
     def refund(self) -> None:
         """Record that the slot was not used."""

@@ -20,7 +20,7 @@ from callbell_async import (
     SendResult,
     TextMessage,
 )
-from tests.support.fake_callbell import Behaviour, FakeCallbell, consume, new_run, slow_response, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, async_input, consume, new_run, texts
 
 pytestmark = pytest.mark.virtual_time
 
@@ -55,7 +55,7 @@ class MessageSource:
         return len(self._messages)
 
     def __aiter__(self) -> AsyncIterator[TextMessage]:
-        return slow_response(self._messages)
+        return async_input(self._messages)
 
 
 INPUTS: dict[str, Callable[[list[TextMessage]], Iterable[Any] | AsyncIterable[Any]]] = {
@@ -65,8 +65,8 @@ INPUTS: dict[str, Callable[[list[TextMessage]], Iterable[Any] | AsyncIterable[An
     "iterator": iter,
     "mapping's values": lambda messages: dict(enumerate(messages)).values(),
     "sequence": Catalogue,
-    "async generator": slow_response,
-    "slow async generator": lambda messages: slow_response(messages, every=0.2),
+    "async generator": async_input,
+    "slow async generator": lambda messages: async_input(messages, every=0.2),
     "async iterable": MessageSource,
 }
 
@@ -154,7 +154,7 @@ async def test_one_at_a_time_sends_in_order() -> None:
     assert fake.arrivals == list(range(12))
 
 
-async def test_slow_message_holds_up_nobody() -> None:
+async def test_a_slow_message_delays_no_other() -> None:
     """While one message takes a minute, the other workers send all the rest."""
     fake = FakeCallbell(lambda number, attempt: Behaviour(response_time=60.0 if number == 0 else 0.1))
     seen = [result.index async for result in new_run(fake, texts(30), concurrency=2)]
@@ -174,7 +174,7 @@ async def test_slow_consumer_holds_the_workers(concurrency: int, is_async: bool)
             furthest = max(furthest, pulled - consumed)
             yield message
 
-    run = new_run(FakeCallbell(), slow_response(counted()) if is_async else counted(), concurrency=concurrency)
+    run = new_run(FakeCallbell(), async_input(counted()) if is_async else counted(), concurrency=concurrency)
     async for _ in run:
         await asyncio.sleep(1.0)
         consumed += 1
@@ -223,7 +223,7 @@ async def test_each_outcome_has_its_count() -> None:
     assert caught.value.__cause__ is report.results[3].error
 
 
-async def test_report_says_how_fast_it_was() -> None:
+async def test_a_report_has_the_rate_of_the_run() -> None:
     """`elapsed` is the run's seconds and `rate` the messages tried in one of them; both are kept when the run is over."""
     run = new_run(FakeCallbell(lambda number, attempt: Behaviour(response_time=0.5)), texts(20), concurrency=5)
     report = await run
@@ -315,7 +315,7 @@ async def test_on_result_that_raises_ends_the_run(is_async: bool, iterated: bool
         ({"shutdown_timeout": float("nan")}, "shutdown_timeout=nan"),
         ({"messages": None}, "messages: must be an iterable"),
         ({"messages": texts(1)[0]}, r"for one message use send\(\)"),
-        ({"messages": slow_response}, "messages: must be an iterable"),
+        ({"messages": async_input}, "messages: must be an iterable"),
         ({"on_result": "print"}, "on_result='print': must be a function"),
         ({"stop_on": [ValueError]}, "must be a tuple of exception classes"),
         ({"stop_on": "AuthenticationError"}, "must be a tuple of exception classes"),

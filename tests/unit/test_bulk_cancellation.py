@@ -13,7 +13,7 @@ import pytest
 from callbell_async import InvalidMessageError, Outcome, RetryPolicy, SendResult, WindowRateLimiter
 from callbell_async.bulk import SendRun
 from tests.support.cancellation import drive, every_await
-from tests.support.fake_callbell import Behaviour, FakeCallbell, consume, new_run, slow_response, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, async_input, consume, new_run, texts
 
 COUNT = 9
 
@@ -37,11 +37,11 @@ def behaviour(number: int, attempt: int) -> Behaviour:
 MAKES: tuple[tuple[Callable[[Iterator[Any]], Any], str], ...] = (
     (list, "list"),
     (iter, "iterator"),
-    (lambda items: slow_response(items, every=0.05), "async generator"),
+    (lambda items: async_input(items, every=0.05), "async generator"),
 )
 
 
-class Campaign:
+class RunScenario:
     """One run over one fake Callbell, and the promises that hold however the run ended."""
 
     def __init__(
@@ -117,7 +117,7 @@ class Campaign:
 def of_every_kind(**options: Any) -> list[Any]:
     """The ways to feed and consume a run, as parameters of a test."""
     return [
-        pytest.param(partial(Campaign, make=make, iterated=iterated, pause=pause, **options), id=f"{how}, {name}")
+        pytest.param(partial(RunScenario, make=make, iterated=iterated, pause=pause, **options), id=f"{how}, {name}")
         for make, name in MAKES
         for iterated, pause, how in (
             (False, None, "awaited"),
@@ -127,46 +127,46 @@ def of_every_kind(**options: Any) -> list[Any]:
     ]
 
 
-def check_cancelled(new: Callable[[], Campaign], cancel_at: Callable[[int], bool]) -> Campaign:
-    """Drive a new campaign, cancel it in these rounds, and check all that does not depend on the shutdown time."""
-    campaign = new()
-    ended = drive(campaign.main, cancel_at=cancel_at)
+def check_cancelled(new: Callable[[], RunScenario], cancel_at: Callable[[int], bool]) -> RunScenario:
+    """Drive a new scenario, cancel it in these rounds, and check all that does not depend on the shutdown time."""
+    scenario = new()
+    ended = drive(scenario.main, cancel_at=cancel_at)
     # In its last round a run may have ended before the cancellation comes.
     assert isinstance(ended.error, asyncio.CancelledError) if ended.cancelled else ended.error is None
-    assert ended.cancelled or campaign.pulled == COUNT
+    assert ended.cancelled or scenario.pulled == COUNT
     # Cancelled in its last rounds too, it can't wait for the task in which Python closes its generator.
     assert ended.stayed == 0
     assert ended.left == 0 or cancel_at(ended.rounds)
     assert not ended.complaints
-    campaign.check()
-    return campaign
+    scenario.check()
+    return scenario
 
 
 @pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=10.0, save_slowly=False, limit=None))
-def test_cancelled_at_every_point(new: Callable[[], Campaign]) -> None:
+def test_cancelled_at_every_point(new: Callable[[], RunScenario]) -> None:
     """Cancelled in any round of the loop, a run waits for requests in flight, reports every message, and leaves no task."""
     for point in every_await(lambda: new().main()):
-        campaign = check_cancelled(new, {point}.__contains__)
+        scenario = check_cancelled(new, {point}.__contains__)
         # There was enough time: only the lost response is unknown.
-        assert {result.index for result in campaign.received if result.outcome is Outcome.UNKNOWN} <= {4}
+        assert {result.index for result in scenario.received if result.outcome is Outcome.UNKNOWN} <= {4}
 
 
 @pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=0.12, save_slowly=True, limit=2))
-def test_cancelled_at_every_point_with_little_time(new: Callable[[], Campaign]) -> None:
+def test_cancelled_at_every_point_with_little_time(new: Callable[[], RunScenario]) -> None:
     """The same with a rate limit to wait for, an `on_result` that takes its time, and a shutdown time that is too short for most requests."""
     for point in every_await(lambda: new().main()):
         check_cancelled(new, {point}.__contains__)
 
 
 @pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=0.0, save_slowly=False, limit=None))
-def test_cancelled_at_every_point_without_time(new: Callable[[], Campaign]) -> None:
+def test_cancelled_at_every_point_without_time(new: Callable[[], RunScenario]) -> None:
     """The same without any shutdown time."""
     for point in every_await(lambda: new().main()):
         check_cancelled(new, {point}.__contains__)
 
 
 @pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=10.0, save_slowly=True, limit=None))
-def test_cancelled_twice_at_every_point(new: Callable[[], Campaign]) -> None:
+def test_cancelled_twice_at_every_point(new: Callable[[], RunScenario]) -> None:
     """Cancelled a second time, soon or late after the first, a run still reports every message, and leaves no task."""
     for point in every_await(lambda: new().main()):
         for gap in (1, 3, 11):
@@ -174,7 +174,7 @@ def test_cancelled_twice_at_every_point(new: Callable[[], Campaign]) -> None:
 
 
 @pytest.mark.parametrize("new", of_every_kind(shutdown_timeout=10.0, save_slowly=True, limit=2))
-def test_cancelled_again_and_again(new: Callable[[], Campaign]) -> None:
+def test_cancelled_again_and_again(new: Callable[[], RunScenario]) -> None:
     """Cancelled in every round from some point on, a run ends at once, and all these promises hold."""
     for point in every_await(lambda: new().main()):
         check_cancelled(new, range(point, point + 10_000).__contains__)

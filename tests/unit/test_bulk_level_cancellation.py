@@ -133,7 +133,7 @@ async def rounds(count: int = 50) -> None:
         await asyncio.sleep(0)
 
 
-class Campaign:
+class RunScenario:
     """A run of 100 messages that ends after a minute, with ten requests in flight."""
 
     def __init__(self, way: Way, use: Callable[[SendRun], Awaitable[None]] = awaited, *, prompt: int = 0) -> None:
@@ -178,43 +178,43 @@ class Campaign:
 @pytest.mark.parametrize("way", WAYS)
 async def test_requests_in_flight_have_their_time(way: Way, use: Callable[[SendRun], Awaitable[None]]) -> None:
     """However a run is cancelled, requests in flight have the shutdown time to end, and none becomes `UNKNOWN`."""
-    campaign = Campaign(way, use)
-    await campaign.end_its_time()
-    campaign.fake.respond.set()
-    await campaign.task
-    assert campaign.outcomes() == {"accepted": 10, "skipped": 90}
+    scenario = RunScenario(way, use)
+    await scenario.end_its_time()
+    scenario.fake.respond.set()
+    await scenario.task
+    assert scenario.outcomes() == {"accepted": 10, "skipped": 90}
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_that_time_ends(way: Way) -> None:
     """However a run is cancelled, what is in flight after the shutdown time is cut off."""
-    campaign = Campaign(way)
-    await campaign.end_its_time()
+    scenario = RunScenario(way)
+    await scenario.end_its_time()
     current_loop().advance(10)
-    await campaign.task
-    assert campaign.outcomes() == {"unknown": 10, "skipped": 90}
+    await scenario.task
+    assert scenario.outcomes() == {"unknown": 10, "skipped": 90}
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_second_cancellation_cuts_the_time_short(way: Way) -> None:
     """However a run is cancelled, `Task.cancel()` afterwards cuts the shutdown time short."""
-    campaign = Campaign(way)
-    await campaign.end_its_time()
-    assert campaign.user is not None
-    campaign.user.cancel()
-    await asyncio.gather(campaign.task, return_exceptions=True)
-    assert campaign.outcomes() == {"unknown": 10, "skipped": 90}
+    scenario = RunScenario(way)
+    await scenario.end_its_time()
+    assert scenario.user is not None
+    scenario.user.cancel()
+    await asyncio.gather(scenario.task, return_exceptions=True)
+    assert scenario.outcomes() == {"unknown": 10, "skipped": 90}
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_consumer_that_is_cancelled_between_two_results(way: Way) -> None:
     """A run that its cancelled consumer closes has its shutdown time, too, also inside the cancelled scope."""
-    campaign = Campaign(way, closing, prompt=1)
-    await campaign.end_its_time()
-    campaign.fake.respond.set()
-    await campaign.task
-    assert campaign.outcomes() == {"accepted": 11, "skipped": 89}
+    scenario = RunScenario(way, closing, prompt=1)
+    await scenario.end_its_time()
+    scenario.fake.respond.set()
+    await scenario.task
+    assert scenario.outcomes() == {"accepted": 11, "skipped": 89}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -222,7 +222,7 @@ async def test_a_client_that_is_left_in_a_cancelled_scope(way: Way) -> None:
     """Leaving the client's block because of a cancellation waits for the requests in flight, and closes every connection."""
     runs: list[SendRun] = []
 
-    async def campaign(url: str) -> None:
+    async def scenario(url: str) -> None:
         async with CallbellClient("token", base_url=url, timeout=None) as callbell:
             runs.append(callbell.send_many(texts(100), concurrency=IN_FLIGHT, shutdown_timeout=3600.0))
             async for _ in runs[0]:
@@ -232,7 +232,7 @@ async def test_a_client_that_is_left_in_a_cancelled_scope(way: Way) -> None:
     async with Sandbox(token="token") as sandbox:
         sandbox.inject(faults.no_fault(), times=1)
         sandbox.inject(faults.no_response(until=respond))
-        task = asyncio.ensure_future(way(campaign(sandbox.url)))
+        task = asyncio.ensure_future(way(scenario(sandbox.url)))
         while len(sandbox.requests) < IN_FLIGHT + 1:  # noqa: ASYNC110 - sockets of this machine
             await asyncio.sleep(0)
         current_loop().advance(60)

@@ -25,7 +25,7 @@ from callbell_async import (
 from callbell_async.http.requests import CallState
 from callbell_async.http.responses import Response
 from callbell_async.http.retry import MAX_PAUSE
-from tests.support.fake_callbell import Behaviour, FakeCallbell, consume, new_run, slow_response, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, async_input, consume, new_run, texts
 
 pytestmark = pytest.mark.virtual_time
 
@@ -292,7 +292,7 @@ async def test_a_paused_run_waits_for_a_slow_input() -> None:
     """A run that pauses when no message waits probes with the next one that the input gives."""
     fake = OutageOfCallbell(REFUSED, end=80.0)
     policy = RetryPolicy(attempts=1)
-    messages = slow_response(texts(8), every=25.0)
+    messages = async_input(texts(8), every=25.0)
     report = await new_run(fake, messages, concurrency=1, retry=policy, outage_timeout=600.0)
     assert [result.outcome.value for result in report.results] == ["never_sent"] * 4 + ["accepted"] * 4
 
@@ -389,7 +389,7 @@ REDIRECT = Behaviour(response_time=0.1, status=301, headers={"Location": "https:
 
 
 @pytest.mark.parametrize("foreign", [HTML, REDIRECT], ids=["html", "redirect"])
-@pytest.mark.parametrize("make", [list, iter, slow_response], ids=["list", "iterator", "async generator"])
+@pytest.mark.parametrize("make", [list, iter, async_input], ids=["list", "iterator", "async generator"])
 async def test_a_run_that_reaches_something_else_stops_early(
     make: Callable[[object], object], foreign: Behaviour
 ) -> None:

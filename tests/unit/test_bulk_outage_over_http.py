@@ -29,7 +29,7 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
-def patient_client(url: str) -> CallbellClient:
+def client_without_timeouts(url: str) -> CallbellClient:
     """A client whose requests don't time out when a test lets time pass."""
     return CallbellClient("token", base_url=url, timeout=None, connect_timeout=None)
 
@@ -59,7 +59,7 @@ async def hastened(task: asyncio.Task[SendReport]) -> SendReport:
 async def test_a_server_that_is_down_at_first() -> None:
     """Messages to a server that refuses connections wait for it, and each is accepted once it listens."""
     port = await unused_port()
-    async with patient_client(f"http://127.0.0.1:{port}/v1") as callbell:
+    async with client_without_timeouts(f"http://127.0.0.1:{port}/v1") as callbell:
         run = callbell.send_many(texts(120), concurrency=20)
         task = await paused(run)
         async with Sandbox(port=port, token="token") as sandbox:
@@ -83,7 +83,7 @@ async def test_a_server_that_is_overloaded_for_a_while(tmp_path: Path, with_jour
     async with Sandbox(token="token") as sandbox:
         sandbox.inject(faults.respond(503), when=lambda _: overloaded)
         async with (
-            patient_client(sandbox.url) as callbell,
+            client_without_timeouts(sandbox.url) as callbell,
             Journal(tmp_path / "spring.db") as journal,
         ):
             run = callbell.send_many(
@@ -106,7 +106,7 @@ async def test_a_server_that_is_overloaded_for_a_while(tmp_path: Path, with_jour
 async def test_a_server_that_stays_down() -> None:
     """After `outage_timeout` the run stops by itself, with an error that names the reason."""
     port = await unused_port()
-    async with patient_client(f"http://127.0.0.1:{port}/v1") as callbell:
+    async with client_without_timeouts(f"http://127.0.0.1:{port}/v1") as callbell:
         run = callbell.send_many(texts(50), concurrency=5, outage_timeout=60.0)
         task = await paused(run)
         current_loop().advance(61)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from callbell_async import CallbellClient, ClientClosedError, Outcome, SendRun, TextMessage
-from tests.support.fake_callbell import slow_response, texts
+from tests.support.fake_callbell import async_input, texts
 from tests.support.strict_server import StrictServer
 
 pytestmark = pytest.mark.usefixtures("http_path")
@@ -32,7 +32,7 @@ async def disconnected(server: StrictServer) -> None:
 
 
 @pytest.mark.parametrize("iterated", [False, True])
-@pytest.mark.parametrize("make", [list, iter, slow_response], ids=["list", "iterator", "async generator"])
+@pytest.mark.parametrize("make", [list, iter, async_input], ids=["list", "iterator", "async generator"])
 async def test_every_message_is_accepted_once(make: Callable[[list[TextMessage]], Any], iterated: bool) -> None:
     """However a run is fed and consumed, each message reaches the server once, and each receipt its own message."""
     async with StrictServer() as server:

@@ -24,14 +24,14 @@ from callbell_async import (
     TransportError,
 )
 from callbell_async.limits.base import RateLimiter
-from tests.support.fake_callbell import Behaviour, FakeCallbell, consume, new_run, slow_response, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, async_input, consume, new_run, texts
 
 pytestmark = pytest.mark.virtual_time
 
 INPUTS: dict[str, Callable[[list[Any]], Any]] = {
     "list": list,
     "generator": lambda messages: (message for message in messages),
-    "async generator": slow_response,
+    "async generator": async_input,
 }
 
 
@@ -121,7 +121,7 @@ async def test_stopped_run_does_not_wait_for_a_silent_input(shutdown_timeout: fl
 
 async def test_stopped_run_goes_on_with_a_slow_input() -> None:
     """A stopped run reads an input to its end if each message takes less than the shutdown time."""
-    run = new_run(refused_from(0, 401), slow_response(texts(20), every=4.0), concurrency=2, shutdown_timeout=5.0)
+    run = new_run(refused_from(0, 401), async_input(texts(20), every=4.0), concurrency=2, shutdown_timeout=5.0)
     seen = []
     async for result in run:
         await asyncio.sleep(30.0)
@@ -294,7 +294,7 @@ class _BrokenLimiter(RateLimiter):
         if self.asked % 4 == 0:
             raise OSError("the limiter's server is away")
 
-    def release(self, *, answered: bool) -> None:
+    def release(self, *, has_response: bool) -> None:
         pass
 
     def refund(self) -> None:
@@ -315,10 +315,10 @@ async def test_strange_exception_after_leaving_is_unknown() -> None:
 
     class Breaking(FakeCallbell):
         async def exchange(self, call: Any) -> Any:
-            answer = await super().exchange(call)
+            response = await super().exchange(call)
             if b'"3"' in call.request.body:
                 raise RuntimeError("a tracing hook failed")
-            return answer
+            return response
 
     fake = Breaking()
     report = await new_run(fake, texts(6))

@@ -44,10 +44,10 @@ def test_each_command_has_its_section_with_all_options(name: str) -> None:
     heading = f"\n## `callbell-async {name}{''.join(arguments)}`\n"
     assert PAGE.count(heading) == 1
     section = PAGE.split(heading)[1].split("\n## ")[0]
-    told = re.findall(r"`(--[a-z-]+)", "".join(re.findall(r"^\|([^|]*)\|", section, re.MULTILINE)))
+    documented = re.findall(r"`(--[a-z-]+)", "".join(re.findall(r"^\|([^|]*)\|", section, re.MULTILINE)))
     options = [option for option in command.params if isinstance(option, click.Option)]
     known = [word for option in options for word in (*option.opts, *option.secondary_opts)]
-    assert sorted(told) == sorted(known)
+    assert sorted(documented) == sorted(known)
     assert f"| option of `{name}` |" in section or not options
 
 
@@ -64,13 +64,15 @@ def test_each_default_is_documented(name: str) -> None:
 def test_each_exit_status_is_documented() -> None:
     """The table of exit statuses has those of the commands, and no other."""
     page = (ROOT / "docs" / "reference" / "exit-codes.md").read_text(encoding="utf-8")
-    told = {int(number) for cell in re.findall(r"^\| ([0-9, ]+) \|", page, re.MULTILINE) for number in cell.split(",")}
-    assert told == {getattr(exits, name) for name in exits.__all__ if name.isupper()}
+    documented = {
+        int(number) for cell in re.findall(r"^\| ([0-9, ]+) \|", page, re.MULTILINE) for number in cell.split(",")
+    }
+    assert documented == {getattr(exits, name) for name in exits.__all__ if name.isupper()}
 
 
 def test_the_overview_leads_to_each_section() -> None:
     """The links of the first table lead to the headings."""
-    links = set(re.findall(r"\]\(#([^)]+)\)", PAGE.split("## The API key")[0]))
+    links = set(re.findall(r"\]\(#([^)]+)\)", PAGE.split("## The API token")[0]))
     headings = re.findall(r"^## (`callbell-async .+`)$", PAGE, re.MULTILINE)
     anchors = {re.sub(r"[^a-z -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert links == anchors

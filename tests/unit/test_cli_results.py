@@ -50,7 +50,7 @@ def duplicate(outcome: Outcome, *, first_index: int | None = None) -> DuplicateM
         (Outcome.NEVER_SENT, InvalidMessageError("column 'to'", "x"), False, False, "column 'to': x"),
     ],
 )
-def test_a_verdict_is_what_is_left_to_do(
+def test_a_result_shows_whether_the_row_is_complete(
     outcome: Outcome, error: Exception | None, done: bool, may_be_accepted: bool, reason: str | None
 ) -> None:
     """A result states whether something is left to do, and whether the message may have arrived; of foreign exceptions it has only the kind."""
@@ -62,7 +62,7 @@ def test_a_verdict_is_what_is_left_to_do(
     assert found.key == (None if isinstance(error, DuplicateRowError) else "k")
 
 
-def test_a_tally_tells_what_was_done_before() -> None:
+def test_the_counts_name_the_duplicates() -> None:
     """Of the skipped, those that need nothing more are counted apart."""
     counts = Counts()
     for outcome, error in (
@@ -73,7 +73,7 @@ def test_a_tally_tells_what_was_done_before() -> None:
     ):
         counts.add(row_result(2, SendResult(0, MESSAGE, outcome, error=error)))
     assert (counts.total, counts.complete, counts.duplicates) == (4, 2, 1)
-    assert counts.words() == "1 accepted, 1 rejected, 1 skipped, 1 already done"
+    assert counts.words() == "1 accepted, 1 rejected, 1 skipped, 1 duplicate"
 
 
 # --- the bar ----------------------------------------------------------------------------------------------------------

@@ -48,8 +48,8 @@ class _RecordingLimiter(RateLimiter):
     async def acquire(self) -> None:
         self.calls.append("acquire")
 
-    def release(self, *, answered: bool) -> None:
-        self.calls.append(f"release {answered}")
+    def release(self, *, has_response: bool) -> None:
+        self.calls.append(f"release {has_response}")
 
     def refund(self) -> None:
         self.calls.append("refund")

@@ -176,13 +176,13 @@ async def test_a_connection_that_ends_before_the_body_is_written() -> None:
     """A connection that ends between being chosen and being written on has sent nothing, so the request is retried."""
     drop = asyncio.Event()
 
-    async def accept_and_drop_when_told(exchange: Exchange) -> None:
+    async def accept_and_drop_on_event(exchange: Exchange) -> None:
         await exchange.send(exchange.execute())
         await drop.wait()
         exchange.end_writing()
         await exchange.client_gone()
 
-    server = local_callbell(Fault("dropped when told", accept_and_drop_when_told), no_fault())
+    server = local_callbell(Fault("dropped on event", accept_and_drop_on_event), no_fault())
 
     async def let_it_end(*_: object) -> None:
         # aiohttp has chosen the kept connection for the second request, and written nothing yet.
@@ -210,7 +210,7 @@ def running_tasks() -> set[asyncio.Task[Any]]:
 
 
 @pytest.mark.parametrize(
-    "after", [b"", response_head(SandboxResponse(200), 99) + b"{"], ids=["waiting", "in mid-answer"]
+    "after", [b"", response_head(SandboxResponse(200), 99) + b"{"], ids=["waiting", "in mid-response"]
 )
 async def test_a_cancelled_send_leaves_nothing_behind(after: bytes) -> None:
     """A send cancelled in flight ends at once, closes its connection, leaves no task, and the pool serves the next call."""

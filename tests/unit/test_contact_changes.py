@@ -260,7 +260,9 @@ async def test_a_step_that_fails(
     assert len(sandbox.requests) == 3 - steps.count("skipped")
 
 
-async def test_a_hand_off_to_nobody(callbell: CallbellClient, sandbox: Sandbox, contact: SandboxContact) -> None:
+async def test_a_hand_off_without_a_recipient(
+    callbell: CallbellClient, sandbox: Sandbox, contact: SandboxContact
+) -> None:
     """Without a team and a user, with a blank note, or without a contact, nothing is done."""
     with pytest.raises(ConfigurationError, match="team: give the uuid of a team, or assigned_user="):
         await callbell.contacts.hand_off(contact.uuid, note="wants a refund")

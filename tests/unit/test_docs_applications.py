@@ -51,7 +51,7 @@ async def subscribe(sandbox: Sandbox, url: str) -> None:
 
 
 async def test_the_fastapi_service(sandbox: Sandbox) -> None:
-    """It confirms an order once however often it is asked, knows when the message was read, and answers customers."""
+    """It confirms an order once however often it is asked, knows when the message was read, and replies to customers."""
     app = load("fastapi_service").create_app()
     async with served_by_uvicorn(app) as url, aiohttp.ClientSession(url) as session:
         await subscribe(sandbox, url)
@@ -104,7 +104,7 @@ async def test_the_fastapi_service_reports_what_was_not_accepted(sandbox: Sandbo
 
 
 async def test_the_aiohttp_bot(sandbox: Sandbox) -> None:
-    """It answers each message of a customer once, on the customer's channel, and nothing else."""
+    """It replies to each message of a customer once, on the customer's channel, and nothing else."""
     app = load("aiohttp_bot").create_app()
     async with served_by_aiohttp(app) as url:
         await subscribe(sandbox, url)

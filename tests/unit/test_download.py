@@ -167,7 +167,7 @@ async def test_the_error_does_not_show_the_url(callbell: CallbellClient, sandbox
     ("fault", "reason"),
     [
         (faults.respond(404), "expired"),
-        (faults.respond(200, b"secret", headers={"Content-Encoding": "br"}), "not asked for"),
+        (faults.respond(200, b"secret", headers={"Content-Encoding": "br"}), "not requested"),
         (faults.respond(200, b"secret" * 9), "larger"),
         (faults.respond(200, gzip.compress(b"secret" * 9), headers={"Content-Encoding": "gzip"}), "larger"),
         (faults.respond(302, headers={"Location": "ftp://secret"}), "can't be used"),
@@ -218,10 +218,10 @@ async def test_a_redirect_to_a_private_address_is_refused(sandbox: Sandbox) -> N
 
 async def test_a_name_that_changes_its_address_is_refused(sandbox: Sandbox) -> None:
     """The address is checked at each connection, so a name can't have a public address first and a private one later."""
-    answers = iter([True, False])
+    allowed = iter([True, False])
     url = served(sandbox, faults.respond(302, headers={"Location": "/files/again"}))
     with pytest.raises(DownloadError, match="private address"):
-        async with open_download(Attachment(url=url), max_bytes=10, timeout=60, is_allowed=lambda _: next(answers)):
+        async with open_download(Attachment(url=url), max_bytes=10, timeout=60, is_allowed=lambda _: next(allowed)):
             pass
     assert sandbox.connections == 1
 
@@ -347,7 +347,7 @@ def test_no_byte_is_lost_between_two_steps(size: int) -> None:
         (b"not gzip at all", "gzip", "damaged"),
         (gzip.compress(PHOTO)[:-9], "gzip", "not complete"),
         (b"", "gzip", "not complete"),
-        (b"packed", "br", "not asked for"),
+        (b"packed", "br", "not requested"),
     ],
 )
 async def test_a_wrong_compression(

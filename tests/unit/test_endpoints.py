@@ -322,18 +322,18 @@ async def test_each_operation_sends_its_request_and_returns_its_model(
     callbell, recorder = api
     operation = OPERATIONS[name]
     document = documented(operation.response) if isinstance(operation.response, str) else b""
-    recorder.answer(document, status=200 if isinstance(operation.response, str) else operation.response)
+    recorder.respond_with(document, status=200 if isinstance(operation.response, str) else operation.response)
     in_flight = operation.call(callbell)
     if isinstance(in_flight, Paginator):
         page: Page[Any] = await anext(in_flight.pages())
         assert page.raw == document
-        answered: tuple[Any, ...] = page.items
-        assert len(answered) == len(next(value for value in page.raw.values() if isinstance(value, list)))
+        loaded: tuple[Any, ...] = page.items
+        assert len(loaded) == len(next(value for value in page.raw.values() if isinstance(value, list)))
     else:
-        answered = (await in_flight,)
+        loaded = (await in_flight,)
     assert recorder.requests == [Recorded(operation.method, "/v1" + operation.target, operation.json)]
-    assert [type(model) for model in answered] == [operation.model or type(None)] * len(answered)
-    for model in answered if operation.model else ():
+    assert [type(model) for model in loaded] == [operation.model or type(None)] * len(loaded)
+    for model in loaded if operation.model else ():
         assert contains(document, model.raw), "raw is not what came"
 
 
@@ -354,7 +354,7 @@ async def test_a_response_of_another_shape_is_refused(
 ) -> None:
     """A 200 response of another shape raises `ResponseDecodeError` with the body."""
     callbell, recorder = api
-    recorder.answer(body)
+    recorder.respond_with(body)
     in_flight = OPERATIONS[name].call(callbell)
     with pytest.raises(ResponseDecodeError) as caught:
         await (anext(aiter(in_flight)) if isinstance(in_flight, Paginator) else in_flight)
@@ -365,7 +365,7 @@ async def test_a_response_of_another_shape_is_refused(
 async def test_a_refusal_is_raised(api: tuple[CallbellClient, Recorder], name: str) -> None:
     """Each operation raises Callbell's refusal."""
     callbell, recorder = api
-    recorder.answer({"error": "not found"}, status=404)
+    recorder.respond_with({"error": "not found"}, status=404)
     in_flight = OPERATIONS[name].call(callbell)
     with pytest.raises(NotFoundError):
         await (anext(aiter(in_flight)) if isinstance(in_flight, Paginator) else in_flight)
@@ -399,7 +399,7 @@ async def test_only_given_arguments_are_sent(
 ) -> None:
     """An argument that was not given is not in the body; null, an empty text and an empty list are."""
     callbell, recorder = api
-    recorder.answer(
+    recorder.respond_with(
         {"contact": {"uuid": UUID}, "customStatus": {"id": UUID}, "user_status": {"appearance": {"available": True}}}
     )
     await call(callbell)
@@ -407,9 +407,9 @@ async def test_only_given_arguments_are_sent(
 
 
 async def test_the_token_is_in_no_repr_of_the_account(api: tuple[CallbellClient, Recorder]) -> None:
-    """The account's response holds the API key, which is in no repr."""
+    """The account's response holds the API token, which is in no repr."""
     callbell, recorder = api
-    recorder.answer(documented("auth/get_me"))
+    recorder.respond_with(documented("auth/get_me"))
     account = await callbell.auth.me()
     assert account.api_key == "test_1234567890"
     assert "test_1234567890" not in repr(account)

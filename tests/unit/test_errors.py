@@ -261,9 +261,9 @@ def test_an_api_error_keeps_its_own_copies() -> None:
             "POST /messages/send: the name 'api.callbell.eu' was not found (never sent; 5 attempts)",
         ),
         (
-            RequestTimeoutError("no answer in time", **SEND, outcome=Outcome.UNKNOWN),
+            RequestTimeoutError("no response in time", **SEND, outcome=Outcome.UNKNOWN),
             1,
-            "POST /messages/send: no answer in time (may have been accepted)",
+            "POST /messages/send: no response in time (may have been accepted)",
         ),
         (
             ConnectionLostError("the connection broke", **GET_BY_PHONE, outcome=Outcome.UNKNOWN),
@@ -306,7 +306,7 @@ def test_the_text_names_request_cause_and_outcome(error: CallbellError, attempts
 
 
 @pytest.mark.parametrize(
-    ("outcome", "said"),
+    ("outcome", "expected"),
     [
         (Outcome.ACCEPTED, "(accepted)"),
         (Outcome.REJECTED, "(refused)"),
@@ -315,11 +315,11 @@ def test_the_text_names_request_cause_and_outcome(error: CallbellError, attempts
         (Outcome.SKIPPED, "(not attempted)"),
     ],
 )
-def test_each_outcome_has_its_words(outcome: Outcome, said: str) -> None:
+def test_each_outcome_has_its_words(outcome: Outcome, expected: str) -> None:
     """The text names the outcome over all attempts, whatever this attempt's status."""
     error = APIError(status=500, **SEND)
     error.outcome = outcome
-    assert str(error).endswith(said)
+    assert str(error).endswith(expected)
 
 
 def test_the_text_holds_no_raw_code_and_no_raw_text() -> None:

@@ -67,7 +67,7 @@ def test_an_empty_payload_is_an_event_of_nothing(name: str, kind: type[Event]) -
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "expected"),
     [
         (b"", "no event: not JSON"),
         (b"{", "no event: not JSON"),
@@ -83,11 +83,11 @@ def test_an_empty_payload_is_an_event_of_nothing(name: str, kind: type[Event]) -
         (b"[" * 100_000, "no event: not JSON"),
     ],
 )
-def test_a_body_that_holds_no_event_is_refused(body: bytes, said: str) -> None:
+def test_a_body_that_holds_no_event_is_refused(body: bytes, expected: str) -> None:
     """A body that is not a JSON object with a string `event` is refused, and the error does not quote it."""
     with pytest.raises(EventDecodeError) as caught:
         parse_event(body)
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(expected)
     assert "335544332211" not in f"{caught.value!s}{caught.value!r}"
     assert isinstance(caught.value, CallbellError)
     assert isinstance(caught.value, ValueError)

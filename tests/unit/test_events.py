@@ -216,7 +216,7 @@ def test_nothing_documented_is_lost(name: str, fields: dict[str, Any]) -> None:
 def test_an_event_is_taken_apart_by_match() -> None:
     """A `match` statement reaches every level of an event, enums included."""
 
-    def told(event: Event) -> str:
+    def described(event: Event) -> str:
         match event:
             case MessageCreated(is_incoming=True, text=str(text), contact=Contact(name=str(name))):
                 return f"{name}: {text}"
@@ -230,11 +230,11 @@ def test_an_event_is_taken_apart_by_match() -> None:
                 return f"{name} {value}"
         return "?"
 
-    assert told(parse(documented("message_created"))) == "John Doe: Hello"
-    assert told(parse(documented("message_status_updated"))) == "adf3d1216d4c4dcd908199d6700f2381 was read"
-    assert told(parse(documented("conversation_closed"))) == "eb2b914a977e4ab896e7b886698b3eac: issue_resolved"
-    assert told(parse(documented("agent_session_updated"))) == "hello"
-    assert told(parse({"event": "call_missed", "payload": {"a": 1}})) == "call_missed 1"
+    assert described(parse(documented("message_created"))) == "John Doe: Hello"
+    assert described(parse(documented("message_status_updated"))) == "adf3d1216d4c4dcd908199d6700f2381 was read"
+    assert described(parse(documented("conversation_closed"))) == "eb2b914a977e4ab896e7b886698b3eac: issue_resolved"
+    assert described(parse(documented("agent_session_updated"))) == "hello"
+    assert described(parse({"event": "call_missed", "payload": {"a": 1}})) == "call_missed 1"
 
 
 @pytest.mark.parametrize("name", KINDS)

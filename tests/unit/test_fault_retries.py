@@ -93,7 +93,7 @@ def lost_by_a_gateway(status: int) -> Fault:
 async def test_a_message_that_a_gateway_lost_is_not_sent_again(
     status: int, statuses: set[int] | None, tmp_path: Path
 ) -> None:
-    """A message that a gateway answered after Callbell accepted it is `UNKNOWN`, and no later run of its journal sends it."""
+    """A message for which a gateway responded after Callbell accepted it is `UNKNOWN`, and no later run of its journal sends it."""
     policy = RetryPolicy() if statuses is None else RetryPolicy(statuses=statuses)
     journal = Journal(tmp_path / "run.db")
     async with (
@@ -306,11 +306,11 @@ async def test_the_log_shows_retries_and_no_secrets(caplog: pytest.LogCaptureFix
         await callbell.send(MESSAGE)
     async with local_callbell(close_after_reading(), respond(200, b"{}")) as server, client_for(server.url) as callbell:
         await callbell.request("GET", path)
-    said = caplog.text
+    logged = caplog.text
     assert [record.levelname for record in caplog.records if record.name == "callbell_async.http"] == [
         *("DEBUG", "INFO", "DEBUG", "WARNING", "DEBUG"),
         *("DEBUG", "INFO", "DEBUG"),
     ]
-    assert "POST /messages/send: attempt 1 failed (ServerError)" in said
-    assert "GET /contacts/phone/…: attempt 1 failed (ConnectionLostError)" in said
-    assert not any(secret in said for secret in (TOKEN, NUMBER, NUMBER[1:], TEXT))
+    assert "POST /messages/send: attempt 1 failed (ServerError)" in logged
+    assert "GET /contacts/phone/…: attempt 1 failed (ConnectionLostError)" in logged
+    assert not any(secret in logged for secret in (TOKEN, NUMBER, NUMBER[1:], TEXT))

@@ -54,26 +54,26 @@ def test_an_empty_response_is_none_if_any_json_is_allowed(body: bytes) -> None:
 
 def refuse(_: Any) -> Any:
     """Refuse to read."""
-    raise WireError("the answer has no uuid")
+    raise WireError("the response has no uuid")
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "expected"),
     [
         (b"Hello!", "not JSON: unexpected character"),
         (b"<html>Hello!", "HTML from a proxy or from another server, not from Callbell; check the base URL"),
-        (b'{"text": "Hello!"}', "the answer has no uuid"),
+        (b'{"text": "Hello!"}', "the response has no uuid"),
     ],
 )
-def test_a_2xx_response_that_cannot_be_read_is_unknown(body: bytes, said: str) -> None:
+def test_a_2xx_response_that_cannot_be_read_is_unknown(body: bytes, expected: str) -> None:
     """An unreadable 2xx is `UNKNOWN`; the error keeps the response, and its text quotes none of it."""
-    answer = Response(202, CIMultiDict({"Server": "nginx"}), body + b" " * KEPT_BODY)
+    response = Response(202, CIMultiDict({"Server": "nginx"}), body + b" " * KEPT_BODY)
     with pytest.raises(ResponseDecodeError) as caught:
-        read_response(SEND, answer, refuse)
+        read_response(SEND, response, refuse)
     error = caught.value
     assert (error.outcome, error.status, error.headers) == (Outcome.UNKNOWN, 202, {"server": "nginx"})
-    assert error.body == answer.body[:KEPT_BODY]
-    assert str(error).startswith(f"POST /messages/send: the response has status 202 but can't be read: {said}")
+    assert error.body == response.body[:KEPT_BODY]
+    assert str(error).startswith(f"POST /messages/send: the response has status 202 but can't be read: {expected}")
     assert str(error).endswith("(may have been accepted)")
     assert "Hello" not in str(error)
 
@@ -120,17 +120,17 @@ def test_success_is_2xx(status: int, ok: bool) -> None:
 
 def test_a_date_to_wait_for_counts_from_now() -> None:
     """The wait of an error is in seconds from the moment it is read."""
-    answer = Response(503, CIMultiDict({"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}), b"")
-    assert error_from(SEND, answer, now=NOW).retry_after == 30.0
-    assert error_from(SEND, answer).retry_after == 0.0
+    response = Response(503, CIMultiDict({"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}), b"")
+    assert error_from(SEND, response, now=NOW).retry_after == 30.0
+    assert error_from(SEND, response).retry_after == 0.0
 
 
 def test_an_error_keeps_the_response() -> None:
     """Its headers have lower-case names, its body is cut at 64 KiB."""
-    answer = Response(503, CIMultiDict({"Retry-After": "7", "X-Request-Id": "a1"}), b"<html>" + b"x" * KEPT_BODY)
-    error = error_from(SEND, answer)
+    response = Response(503, CIMultiDict({"Retry-After": "7", "X-Request-Id": "a1"}), b"<html>" + b"x" * KEPT_BODY)
+    error = error_from(SEND, response)
     assert error.headers == {"retry-after": "7", "x-request-id": "a1"}
-    assert error.body == answer.body[:KEPT_BODY]
+    assert error.body == response.body[:KEPT_BODY]
     assert error.retry_after == 7.0
 
 

@@ -129,7 +129,7 @@ def error_with(outcome: Outcome) -> CallbellError:
         case Outcome.NEVER_SENT:
             return ConnectError("refused", method="POST", path="/messages/send", outcome=outcome)
         case Outcome.UNKNOWN:
-            return RequestTimeoutError("no answer in time", method="POST", path="/messages/send", outcome=outcome)
+            return RequestTimeoutError("no response in time", method="POST", path="/messages/send", outcome=outcome)
         case _:
             return RateLimitError(status=429, method="POST", path="/messages/send")
 

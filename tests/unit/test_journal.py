@@ -191,7 +191,7 @@ async def test_a_cancelled_read_drops_no_result(journal: Journal) -> None:
     """A read that is cancelled while the disk is slow does not drop the results that are written before it."""
     claims = await claim(journal, "a")
     released = threading.Event()
-    slow = asyncio.ensure_future(writer_of(journal).ask(lambda _: released.wait()))
+    slow = asyncio.ensure_future(writer_of(journal).call(lambda _: released.wait()))
     await asyncio.sleep(0)
     record_result(journal, claims["a"], result(Outcome.ACCEPTED, uuid="u"))
     asked = asyncio.ensure_future(journal.counts())
@@ -209,7 +209,7 @@ async def test_a_cancelled_close_still_closes(path: Path) -> None:
     journal = await Journal(path).open()
     claims = await claim(journal, "a")
     released = threading.Event()
-    slow = asyncio.ensure_future(writer_of(journal).ask(lambda _: released.wait()))
+    slow = asyncio.ensure_future(writer_of(journal).call(lambda _: released.wait()))
     await asyncio.sleep(0)
     record_result(journal, claims["a"], result(Outcome.ACCEPTED, uuid="u"))
     closing = asyncio.ensure_future(journal.close())

@@ -255,7 +255,7 @@ class _ClosedLimiter(RateLimiter):
         """Wait without end."""
         await asyncio.get_running_loop().create_future()
 
-    def release(self, *, answered: bool) -> None:
+    def release(self, *, has_response: bool) -> None:
         """Do nothing."""
 
     def refund(self) -> None:

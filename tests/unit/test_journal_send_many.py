@@ -32,7 +32,7 @@ from callbell_async import (
 from callbell_async.bulk import SendRun
 from callbell_async.sandbox import Sandbox, faults
 from tests.support.calls import until
-from tests.support.fake_callbell import slow_response
+from tests.support.fake_callbell import async_input
 
 ONCE = RetryPolicy(attempts=1)
 
@@ -73,7 +73,7 @@ def outcomes(report: SendReport) -> list[Outcome]:
     return [result.outcome for result in report.results]
 
 
-@pytest.mark.parametrize("make", [list, iter, slow_response], ids=["list", "iterator", "async generator"])
+@pytest.mark.parametrize("make", [list, iter, async_input], ids=["list", "iterator", "async generator"])
 async def test_each_message_is_sent_once(
     make: Callable[[list[TextMessage]], Any], callbell: CallbellClient, sandbox: Sandbox, journal: Journal
 ) -> None:
@@ -375,7 +375,7 @@ async def test_a_stopped_run_reports_known_messages(
     async with journal:
         await journal.allow_resend(str(unknown.results[1].key))
     sandbox.inject(faults.token_revoked())
-    report = await callbell.send_many(slow_response([*texts(1, first=40), *texts(34)]), journal=journal, concurrency=1)
+    report = await callbell.send_many(async_input([*texts(1, first=40), *texts(34)]), journal=journal, concurrency=1)
     assert (report.rejected, report.duplicates, report.unknown, report.skipped) == (1, 30, 1, 33)
     assert all(isinstance(result.error, DuplicateMessageError) for result in report.results[1:32])
     assert report.results[1].receipt is not None

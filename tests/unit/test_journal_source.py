@@ -26,12 +26,12 @@ from callbell_async import (
 from callbell_async.bulk.journal_source import JournalSource
 from callbell_async.bulk.source import MessageSource
 from callbell_async.journal import BATCH_SIZE, MOST_AHEAD
-from tests.support.fake_callbell import Behaviour, FakeCallbell, consume, new_run, slow_response, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, async_input, consume, new_run, texts
 from tests.support.journal_model import UnsendableMessage
 from tests.support.memory import traced_memory
 from tests.support.virtual_disk import DiskLoop, on_disk
 
-MAKES: tuple[Callable[[Iterable[Any]], Any], ...] = (list, iter, slow_response)
+MAKES: tuple[Callable[[Iterable[Any]], Any], ...] = (list, iter, async_input)
 IDS = ("list", "iterator", "async generator")
 
 
@@ -55,7 +55,7 @@ async def all_waiting() -> None:
 # --- claims ahead -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [iter, slow_response], ids=["iterator", "async generator"])
+@pytest.mark.parametrize("make", [iter, async_input], ids=["iterator", "async generator"])
 def test_few_messages_are_claimed_before_they_start(make: Callable[[Iterable[Any]], Any], journal: Journal) -> None:
     """At most `MOST_AHEAD` claimed messages wait to start; the next batch is claimed when earlier messages have started."""
     read = 0
@@ -217,7 +217,7 @@ def failing(count: int) -> Iterator[TextMessage]:
     raise InputError
 
 
-@pytest.mark.parametrize("make", [iter, slow_response], ids=["iterator", "async generator"])
+@pytest.mark.parametrize("make", [iter, async_input], ids=["iterator", "async generator"])
 @pytest.mark.parametrize("iterated", [False, True])
 @pytest.mark.parametrize("count", [0, 1, 25])
 def test_the_exception_of_an_input_is_raised_at_the_end(

@@ -116,7 +116,7 @@ def test_a_send_is_accepted_although_its_response_has_a_bad_character() -> None:
 async def test_a_list_goes_past_a_bad_character() -> None:
     """A contact whose name has a half character is listed, and so are those after it."""
     async with recorded_client() as (callbell, recorder):
-        recorder.answer(b'{"contacts":[{"uuid":"a","name":"\\ud83d"},{"uuid":"b"}],"meta":{"next":null}}')
+        recorder.respond_with(b'{"contacts":[{"uuid":"a","name":"\\ud83d"},{"uuid":"b"}],"meta":{"next":null}}')
         assert [(contact.uuid, contact.name) async for contact in callbell.contacts.list()] == [
             ("a", "\ufffd"),
             ("b", None),
@@ -162,7 +162,7 @@ def test_many_brackets_are_not_deep() -> None:
 async def test_a_list_nested_too_deep_is_unreadable(depth: int) -> None:
     """A page that is nested too deep raises `ResponseDecodeError`, as any page that can't be read."""
     async with recorded_client() as (callbell, recorder):
-        recorder.answer(b'{"contacts":[' + nested(depth) + b"]}")
+        recorder.respond_with(b'{"contacts":[' + nested(depth) + b"]}")
         with pytest.raises(ResponseDecodeError, match="nested more than 254 levels deep"):
             await anext(aiter(callbell.contacts.list()))
 

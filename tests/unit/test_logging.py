@@ -223,13 +223,13 @@ async def the_webhooks_of_the_sandbox(path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 async def a_webhook_receiver(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request is refused, one can't be read, and a handler, an observer and the hook raise."""
+    """A request is refused, one can't be read, and a handler, a listener and the hook raise."""
 
     def fail(*arguments: object) -> None:
         raise ValueError(f"{arguments} {NUMBER} {TEXT} {SECRET}")
 
     receiver = WebhookReceiver(fail, secret=SECRET, on_error=fail)
-    receiver.observe(fail)
+    receiver.add_listener(fail)
     async with receiver:
         receiver.check_request("PUT")
         await post(receiver, message_body(TEXT), secret="another")

@@ -108,7 +108,7 @@ B: dict[str, Any] = {"content": {"url": "B"}}
 
 
 @pytest.mark.parametrize(
-    ("entries", "history", "found", "doubtful"),
+    ("entries", "history", "found", "ambiguous"),
     [
         ([entry("a", **A), entry("b", **B)], [shown("u")], set(), {"a", "b"}),
         ([entry("a", **A), entry("b", **B)], [], set(), set()),
@@ -162,11 +162,11 @@ B: dict[str, Any] = {"content": {"url": "B"}}
     ],
 )
 def test_no_entry_is_found_by_the_message_of_another(
-    entries: list[JournalEntry], history: list[HistoryMessage], found: set[str], doubtful: set[str]
+    entries: list[JournalEntry], history: list[HistoryMessage], found: set[str], ambiguous: set[str]
 ) -> None:
     """Of several contents with one text none is found unless all are there, and an accepted entry claims its message first."""
     matches = matched(entries, history)
-    assert (set(matches.found), matches.doubtful) == (found, doubtful)
+    assert (set(matches.found), matches.ambiguous) == (found, ambiguous)
 
 
 @pytest.mark.parametrize(

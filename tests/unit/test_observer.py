@@ -157,7 +157,7 @@ async def test_a_wait_that_is_cancelled_ends() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_concurrent_calls_are_told_apart() -> None:
+async def test_concurrent_calls_have_objects_of_their_own() -> None:
     """Each call has an object of its own, which is a key for what an observer keeps about it."""
     observer = RecordingObserver()
     pipeline = observed(observer, OK)

@@ -30,7 +30,7 @@ def contacts(*names: str, **meta: Any) -> dict[str, Any]:
 async def test_contacts_go_by_cursor(api: tuple[CallbellClient, Recorder]) -> None:
     """Each cursor is sent back as `after` with the same filters, until it is null."""
     callbell, recorder = api
-    recorder.answer(
+    recorder.respond_with(
         contacts("a", "b", page=1, pages=900, next="c=1"),
         contacts("c", page=1, pages=900, next="c 2"),
         contacts("d", page=1, pages=900, next=None),
@@ -46,7 +46,7 @@ async def test_contacts_go_by_cursor(api: tuple[CallbellClient, Recorder]) -> No
 async def test_an_account_without_cursors_goes_by_page(api: tuple[CallbellClient, Recorder]) -> None:
     """Without `meta.next` the pages are counted, with the same filters, up to `meta.pages`."""
     callbell, recorder = api
-    recorder.answer(contacts("a", page=1, pages=2), contacts("b", page=2, pages=2))
+    recorder.respond_with(contacts("a", page=1, pages=2), contacts("b", page=2, pages=2))
     assert [contact.uuid async for contact in callbell.contacts.list(source="whatsapp")] == ["a", "b"]
     assert [request.target for request in recorder.requests] == [
         "/v1/contacts?source=whatsapp",
@@ -57,15 +57,15 @@ async def test_an_account_without_cursors_goes_by_page(api: tuple[CallbellClient
 async def test_history_goes_on_until_an_empty_page(api: tuple[CallbellClient, Recorder]) -> None:
     """Without `meta` the list ends with a page that has nothing on it."""
     callbell, recorder = api
-    recorder.answer({"messages": [{"uuid": "a"}]}, {"messages": [{"uuid": "b"}]}, {"messages": []})
+    recorder.respond_with({"messages": [{"uuid": "a"}]}, {"messages": [{"uuid": "b"}]}, {"messages": []})
     assert [message.uuid async for message in callbell.contacts.messages("u")] == ["a", "b"]
     assert len(recorder.requests) == 3
 
 
-async def test_history_with_meta_ends_where_it_says(api: tuple[CallbellClient, Recorder]) -> None:
+async def test_a_history_with_meta_ends_at_its_last_page(api: tuple[CallbellClient, Recorder]) -> None:
     """With `meta` the last page is known, and no empty page is requested."""
     callbell, recorder = api
-    recorder.answer({"messages": [{"uuid": "a"}], "meta": {"page": 1, "pages": 1}})
+    recorder.respond_with({"messages": [{"uuid": "a"}], "meta": {"page": 1, "pages": 1}})
     assert [message.uuid async for message in callbell.contacts.messages("u")] == ["a"]
     assert len(recorder.requests) == 1
 
@@ -73,7 +73,7 @@ async def test_history_with_meta_ends_where_it_says(api: tuple[CallbellClient, R
 async def test_funnels_are_one_page(api: tuple[CallbellClient, Recorder]) -> None:
     """A list that is not paged is requested once."""
     callbell, recorder = api
-    recorder.answer({"funnels": [{"uuid": "a"}]})
+    recorder.respond_with({"funnels": [{"uuid": "a"}]})
     assert [funnel.uuid async for funnel in callbell.funnels.list()] == ["a"]
     assert len(recorder.requests) == 1
 
@@ -81,7 +81,7 @@ async def test_funnels_are_one_page(api: tuple[CallbellClient, Recorder]) -> Non
 async def test_a_page_is_fetched_when_it_is_needed(api: tuple[CallbellClient, Recorder]) -> None:
     """Code that stops on the first page causes no request for the second."""
     callbell, recorder = api
-    recorder.answer(contacts("a", "b", page=1, pages=2), contacts("c", page=2, pages=2))
+    recorder.respond_with(contacts("a", "b", page=1, pages=2), contacts("c", page=2, pages=2))
     async for contact in callbell.contacts.list():
         assert contact.uuid == "a"
         break
@@ -92,7 +92,7 @@ async def test_whole_pages_are_reachable(api: tuple[CallbellClient, Recorder]) -
     """`pages` gives each page with its items, its number and its untouched JSON."""
     callbell, recorder = api
     first, second = contacts("a", page=1, pages=2), contacts("b", "c", page=2, pages=2)
-    recorder.answer(first, second)
+    recorder.respond_with(first, second)
     pages = [page async for page in callbell.contacts.list().pages()]
     assert [(len(page), page.number, page.total_pages, page.raw) for page in pages] == [
         (1, 1, 2, first),
@@ -104,7 +104,7 @@ async def test_whole_pages_are_reachable(api: tuple[CallbellClient, Recorder]) -
 async def test_a_list_can_be_read_twice(api: tuple[CallbellClient, Recorder]) -> None:
     """Each iteration begins with the first page."""
     callbell, recorder = api
-    recorder.answer(contacts("a", page=1, pages=1))
+    recorder.respond_with(contacts("a", page=1, pages=1))
     everybody = callbell.contacts.list()
     assert [contact.uuid async for contact in everybody] == [contact.uuid async for contact in everybody] == ["a"]
     assert len(recorder.requests) == 2
@@ -113,16 +113,16 @@ async def test_a_list_can_be_read_twice(api: tuple[CallbellClient, Recorder]) ->
 async def test_a_failure_in_the_middle_comes_out(api: tuple[CallbellClient, Recorder]) -> None:
     """A request that fails raises its exception at its page, after the items before it."""
     callbell, recorder = api
-    recorder.answer(contacts("a", page=1, pages=2))
+    recorder.respond_with(contacts("a", page=1, pages=2))
     everybody = aiter(callbell.contacts.list())
     assert (await anext(everybody)).uuid == "a"
-    recorder.answer({}, status=500)
+    recorder.respond_with({}, status=500)
     with pytest.raises(ServerError):
         await anext(everybody)
 
 
 @pytest.mark.parametrize(
-    ("pages", "said"),
+    ("pages", "expected"),
     [
         ([contacts("a", next="1"), contacts("b", next="2"), contacts("c", next="1")], "received twice"),
         ([contacts("a", next="1"), contacts("b", next="1")], "received twice"),
@@ -135,12 +135,12 @@ async def test_a_failure_in_the_middle_comes_out(api: tuple[CallbellClient, Reco
     ids=["cursors in a circle", "the same cursor", "a page that stays", "history that stays"],
 )
 async def test_a_list_that_repeats_itself_ends(
-    api: tuple[CallbellClient, Recorder], pages: list[Mapping[str, Any]], said: str
+    api: tuple[CallbellClient, Recorder], pages: list[Mapping[str, Any]], expected: str
 ) -> None:
     """A page or a cursor that is received twice ends the list with an error."""
     callbell, recorder = api
-    recorder.answer(*pages)
-    with pytest.raises(PaginationError, match=said):
+    recorder.respond_with(*pages)
+    with pytest.raises(PaginationError, match=expected):
         _ = [contact async for contact in callbell.contacts.list()]
     assert len(recorder.requests) == len(pages)
 
@@ -148,7 +148,7 @@ async def test_a_list_that_repeats_itself_ends(
 async def test_an_empty_page_with_a_cursor_is_not_the_end(api: tuple[CallbellClient, Recorder]) -> None:
     """Where there is a cursor it alone decides: a filtered page may be empty."""
     callbell, recorder = api
-    recorder.answer(contacts(next="1"), contacts("a", next=None))
+    recorder.respond_with(contacts(next="1"), contacts("a", next=None))
     assert [contact.uuid async for contact in callbell.contacts.list()] == ["a"]
 
 
@@ -166,7 +166,7 @@ def page(number: int, *names: str, by: str, is_last: bool = False) -> dict[str, 
 async def test_a_list_of_empty_pages_ends(api: tuple[CallbellClient, Recorder], by: str) -> None:
     """After 100 empty pages in a row a further one ends the list with an error, though the server names ever more pages."""
     callbell, recorder = api
-    recorder.answer(*(page(number, by=by) for number in range(1, 200)))
+    recorder.respond_with(*(page(number, by=by) for number in range(1, 200)))
     with pytest.raises(PaginationError, match="101 empty pages in a row"):
         await callbell.contacts.list().to_list()
     assert len(recorder.requests) == MAX_EMPTY_PAGES + 1 == 101
@@ -177,7 +177,7 @@ async def test_some_empty_pages_are_not_the_end(api: tuple[CallbellClient, Recor
     """100 empty pages in a row are passed over, each time that they come between others."""
     callbell, recorder = api
     names = {1: "a", 102: "b", 203: "c"}
-    recorder.answer(
+    recorder.respond_with(
         *(page(number, *names.get(number, ""), by=by) for number in range(1, 304)), page(304, by=by, is_last=True)
     )
     assert [contact.uuid for contact in await callbell.contacts.list().to_list()] == ["a", "b", "c"]
@@ -201,12 +201,12 @@ def test_a_page_of_deep_json_is_compared() -> None:
 async def test_a_list_as_a_list(api: tuple[CallbellClient, Recorder]) -> None:
     """`to_list` gives all items; with a limit it asks for no page beyond them."""
     callbell, recorder = api
-    recorder.answer(contacts("a", "b", page=1, pages=2), contacts("c", page=2, pages=2))
+    recorder.respond_with(contacts("a", "b", page=1, pages=2), contacts("c", page=2, pages=2))
     assert [contact.uuid for contact in await callbell.contacts.list().to_list()] == ["a", "b", "c"]
     assert len(recorder.requests) == 2
     for limit, names in [(1, "a"), (2, "ab"), (3, "abc"), (9, "abc")]:
         recorder.requests.clear()
-        recorder.answer(contacts("a", "b", page=1, pages=2), contacts("c", page=2, pages=2))
+        recorder.respond_with(contacts("a", "b", page=1, pages=2), contacts("c", page=2, pages=2))
         assert [contact.uuid for contact in await callbell.contacts.list().to_list(limit=limit)] == list(names)
         assert len(recorder.requests) == (1 if limit < 3 else 2)
 
@@ -214,11 +214,11 @@ async def test_a_list_as_a_list(api: tuple[CallbellClient, Recorder]) -> None:
 async def test_the_first_item(api: tuple[CallbellClient, Recorder]) -> None:
     """`first` gives the first item, of the second page if the first page is empty, and `None` for an empty list."""
     callbell, recorder = api
-    recorder.answer(contacts("a", "b", page=1, pages=2))
+    recorder.respond_with(contacts("a", "b", page=1, pages=2))
     assert await callbell.contacts.list().first() == Contact(uuid="a")
-    recorder.answer(contacts(page=1, pages=2), contacts("b", page=2, pages=2))
+    recorder.respond_with(contacts(page=1, pages=2), contacts("b", page=2, pages=2))
     assert await callbell.contacts.list().first() == Contact(uuid="b")
-    recorder.answer(contacts(page=1, pages=1))
+    recorder.respond_with(contacts(page=1, pages=1))
     assert await callbell.contacts.list().first() is None
 
 
@@ -251,15 +251,15 @@ PAGES = st.builds(
 
 
 @quick
-@given(answers=st.lists(PAGES, min_size=1, max_size=4), single=st.booleans())
-def test_whatever_is_answered_it_ends(answers: list[Page[int]], single: bool) -> None:
+@given(responses=st.lists(PAGES, min_size=1, max_size=4), single=st.booleans())
+def test_a_list_ends_whatever_the_server_responds(responses: list[Page[int]], single: bool) -> None:
     """A server that repeats the same few pages for ever gets a bounded number of requests."""
     pager = Pager({"tags": ["x"]}, is_single_page=single)
     asked = 0
     try:
         while pager.query is not None:
             assert pager.query["tags"] == ["x"]
-            pager.advance(answers[asked % len(answers)])
+            pager.advance(responses[asked % len(responses)])
             asked += 1
             assert asked < 100
     except PaginationError:

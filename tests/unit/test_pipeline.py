@@ -187,7 +187,7 @@ async def test_unlimited_queue_time_leaves_the_time_for_retries() -> None:
     started = now()
     await send(pipeline, limit_queue_time=False)
     assert now() - started > 1500
-    assert (log.taken, log.ends) == (3, ["answered"] * 3)
+    assert (log.taken, log.ends) == (3, ["response"] * 3)
 
 
 async def test_unlimited_queue_time_adds_no_time_for_retries() -> None:
@@ -289,7 +289,7 @@ async def test_a_call_of_a_run_outlasts_a_pause_that_a_single_call_does_not() ->
 
 
 async def test_a_call_of_a_run_that_is_always_refused_ends_with_its_attempts() -> None:
-    """Without a queue limit the policy's attempts still end a call that is answered 429 each time."""
+    """Without a queue limit the policy's attempts still end a call that gets 429 each time."""
     pipeline = pipeline_for(responding(429, after=0.0, Retry_After="900"), retry=RetryPolicy(attempts=3))
     started = now()
     with pytest.raises(RateLimitError) as caught:
@@ -309,7 +309,7 @@ async def test_a_pause_that_begins_while_a_call_waits_for_its_slot() -> None:
     # The first request was refused at 10 seconds; the second call got a slot at 15, and both got one at 70.
     assert [round(moment - started) for moment in began(pipeline)] == [10, 70, 70]
     assert log.taken == len(log.ends) == 4
-    assert sorted(log.ends) == ["answered"] * 3 + ["refunded"]
+    assert sorted(log.ends) == ["refunded", *["response"] * 3]
 
 
 # --- the retry budget -------------------------------------------------------------------------------------------------

@@ -33,16 +33,16 @@ from tests.support.scripted_transport import (
 pytestmark = pytest.mark.virtual_time
 
 ENDS: dict[str, tuple[Step, str]] = {
-    "accepted": (OK, "answered"),
-    "refused": (responding(400), "answered"),
-    "unreadable": (responding(200, b"<html>"), "answered"),
-    "lost": (LOST, "unanswered"),
-    "timed out": (failing(RequestTimeoutError, written=True), "unanswered"),
+    "accepted": (OK, "response"),
+    "refused": (responding(400), "response"),
+    "unreadable": (responding(200, b"<html>"), "response"),
+    "lost": (LOST, "no response"),
+    "timed out": (failing(RequestTimeoutError, written=True), "no response"),
     "never sent": (REFUSED, "refunded"),
     "closed": (failing(ClientClosedError, written=False), "refunded"),
     "refused by aiohttp": (failing(ConfigurationError, written=False), "refunded"),
-    "a stranger's error": (failing(LookupError, written=False), "refunded"),
-    "a stranger's error, written": (failing(LookupError, written=True), "unanswered"),
+    "another error": (failing(LookupError, written=False), "refunded"),
+    "another error, written": (failing(LookupError, written=True), "no response"),
 }
 
 
@@ -56,9 +56,9 @@ async def test_each_slot_is_released_once(step: Step, end: str, wait: float) -> 
     assert (log.taken, log.ends) == (1, [end])
 
 
-@pytest.mark.parametrize(("written", "end"), [(True, "unanswered"), (False, "refunded")])
+@pytest.mark.parametrize(("written", "end"), [(True, "no response"), (False, "refunded")])
 async def test_a_cancelled_request_releases_its_slot(written: bool, end: str) -> None:
-    """A request cancelled after it was written is released as unanswered; one that was not written is refunded."""
+    """A request cancelled after it was written is released as one without a response; one that was not written is refunded."""
     log = LimiterLog()
     pipeline = pipeline_for(failing(ConnectError, written=written, after=100.0), rate_limit=log)
     call = CallState(POST)
@@ -103,7 +103,7 @@ async def test_no_slot_is_lost_wherever_a_call_is_cancelled() -> None:
 @pytest.mark.parametrize("jitter", [None, 0.05, 5.0], ids=["strict", "paced", "paced, late"])
 async def test_the_limiter_has_all_its_slots_at_the_end(jitter: float | None) -> None:
     """After calls of every kind, also cancelled ones, the limiter has as many slots as at first, and no more."""
-    limiter = WindowRateLimiter(5, unanswered=1.0, jitter=jitter)
+    limiter = WindowRateLimiter(5, no_response_hold=1.0, jitter=jitter)
     pipeline = pipeline_for(
         *(step for step, _ in ENDS.values()), rate_limit=limiter, retry=RetryPolicy(resend_unknown=True)
     )

@@ -31,25 +31,25 @@ async def test_as_many_slots_as_the_limit(limit: int) -> None:
 
 
 @pytest.mark.virtual_time
-async def test_answered_slot_comes_back_a_period_later() -> None:
+async def test_a_slot_comes_back_a_period_after_the_response() -> None:
     """A slot is free one period after the response, not after the request was sent, and within 5 ms of that time."""
     limiter = WindowRateLimiter(1, period=2.0)
     loop = asyncio.get_running_loop()
     await limiter.acquire()
     await asyncio.sleep(5.0)
-    limiter.release(answered=True)
+    limiter.release(has_response=True)
     answered_at = loop.time()
     await limiter.acquire()
     assert 2.0 < loop.time() - answered_at <= 2.005
 
 
 @pytest.mark.virtual_time
-async def test_unanswered_slot_comes_back_later() -> None:
-    """Without a response a request may still arrive: its slot is held for `unanswered` seconds more."""
-    limiter = WindowRateLimiter(1, unanswered=7.0)
+async def test_a_slot_without_a_response_comes_back_later() -> None:
+    """Without a response a request may still arrive: its slot is held for `no_response_hold` seconds more."""
+    limiter = WindowRateLimiter(1, no_response_hold=7.0)
     loop = asyncio.get_running_loop()
     await limiter.acquire()
-    limiter.release(answered=False)
+    limiter.release(has_response=False)
     given_up_at = loop.time()
     await limiter.acquire()
     assert 8.0 < loop.time() - given_up_at <= 8.005
@@ -58,13 +58,13 @@ async def test_unanswered_slot_comes_back_later() -> None:
 @pytest.mark.virtual_time
 async def test_slots_come_back_in_any_order() -> None:
     """A slot that is held for a lost response does not delay the others."""
-    limiter = WindowRateLimiter(3, unanswered=100.0)
+    limiter = WindowRateLimiter(3, no_response_hold=100.0)
     loop = asyncio.get_running_loop()
     for _ in range(3):
         await limiter.acquire()
-    limiter.release(answered=False)
-    limiter.release(answered=True)
-    limiter.release(answered=True)
+    limiter.release(has_response=False)
+    limiter.release(has_response=True)
+    limiter.release(has_response=True)
     released_at = loop.time()
     await limiter.acquire()
     assert loop.time() - released_at <= 1.005
@@ -149,7 +149,7 @@ async def test_first_come_first_served() -> None:
         await limiter.acquire()
         order.append(number)
         await asyncio.sleep(0.1)
-        limiter.release(answered=True)
+        limiter.release(has_response=True)
 
     tasks = []
     for number in range(12):
@@ -168,7 +168,7 @@ async def test_no_request_overtakes_one_whose_slot_is_free() -> None:
     """A slot that is free belongs to the request that waits for it, even before that request continues."""
     limiter = WindowRateLimiter(1)
     await limiter.acquire()
-    limiter.release(answered=True)
+    limiter.release(has_response=True)
     waiter = asyncio.create_task(limiter.acquire())
     await asyncio.sleep(0)
     current_loop().advance(5.0)
@@ -190,11 +190,11 @@ def test_cancelled_waiter_takes_nothing() -> None:
                 held += 1
                 if held == 2:
                     held = 0
-                    limiter.release(answered=True)
-                    limiter.release(answered=True)
+                    limiter.release(has_response=True)
+                    limiter.release(has_response=True)
         finally:
             for _ in range(held):
-                limiter.release(answered=True)
+                limiter.release(has_response=True)
 
     async def taken_later(limiter: WindowRateLimiter) -> int:
         await asyncio.sleep(10.0)
@@ -228,7 +228,7 @@ async def test_a_slot_that_is_not_wanted_goes_to_the_next() -> None:
 
     tasks += [asyncio.create_task(wait(number)) for number in range(2)]
     for _ in range(300):
-        limiter.release(answered=True)
+        limiter.release(has_response=True)
     await asyncio.wait(tasks)
     assert tasks[1].cancelled()
     assert order == [0]
@@ -245,7 +245,7 @@ def test_the_next_loop_continues_where_the_last_one_ended() -> None:
     async def take_two() -> None:
         for _ in range(2):
             await limiter.acquire()
-            limiter.release(answered=True)
+            limiter.release(has_response=True)
 
     async def look() -> list[int]:
         at_once = await taken(limiter)
@@ -295,7 +295,7 @@ def test_waiters_of_a_closed_loop_are_forgotten() -> None:
 
     async def wait() -> None:
         await limiter.acquire()
-        limiter.release(answered=True)
+        limiter.release(has_response=True)
         waiting.append(asyncio.create_task(limiter.acquire()))
         await asyncio.sleep(0.1)
 
@@ -325,11 +325,11 @@ async def test_wrong_limits_are_refused(limit: Any) -> None:
     ("name", "seconds"),
     [
         *(("period", seconds) for seconds in (0, -1.0, math.nan, math.inf, True, "1", None)),
-        *(("unanswered", seconds) for seconds in (-0.1, math.nan, math.inf, True, "1", None)),
+        *(("no_response_hold", seconds) for seconds in (-0.1, math.nan, math.inf, True, "1", None)),
     ],
 )
 async def test_wrong_seconds_are_refused(name: str, seconds: Any) -> None:
-    """A period that is not positive, a negative `unanswered` and anything but a finite number raise `ConfigurationError`."""
+    """A period that is not positive, a negative `no_response_hold` and anything but a finite number raise `ConfigurationError`."""
     with pytest.raises(ConfigurationError, match=f"^{name}=.*: must be a number of seconds"):
         WindowRateLimiter(10, **{name: seconds})
 

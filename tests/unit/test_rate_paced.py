@@ -73,14 +73,14 @@ class CountingServer(ScriptedTransport):
     """Refuses with 429 what `admits` does not admit when it arrives.
 
     The way to the server takes 10 to 25 ms, and with `stalls` nothing arrives in the first 400 ms of every third second. Responses take
-    from `answering[0]` to `answering[1]` seconds.
+    from `response_time[0]` to `response_time[1]` seconds.
     """
 
-    def __init__(self, admits: Counting, *, stalls: bool, answering: tuple[float, float], seed: int = 5) -> None:
+    def __init__(self, admits: Counting, *, stalls: bool, response_time: tuple[float, float], seed: int = 5) -> None:
         super().__init__(self._step)
         self._admits = admits
         self._stalls = stalls
-        self._answering = answering
+        self._response_time = response_time
         self._random = random.Random(seed)
         self.arrived_at: list[float] = []
         self.refused_at: list[float] = []
@@ -95,7 +95,7 @@ class CountingServer(ScriptedTransport):
         self.arrived_at.append(loop.time())
         if not admitted:
             self.refused_at.append(loop.time())
-        await asyncio.sleep(self._random.uniform(*self._answering))
+        await asyncio.sleep(self._random.uniform(*self._response_time))
         if not admitted:
             return Response(429, CIMultiDict({"Retry-After": "1"}), b'{"error":"too many requests"}')
         return Response(200, CIMultiDict(), b'{"message":{"uuid":"u","status":"enqueued"}}')
@@ -117,12 +117,12 @@ def simulate(
     *,
     jitter: float | None,
     stalls: bool = False,
-    answering: tuple[float, float] = (0.0, 0.3),
+    response_time: tuple[float, float] = (0.0, 0.3),
     count: int = 3_000,
 ) -> CountingServer:
     """Send messages over a server of this kind; all of them are accepted."""
     random.seed(1)  # the retries' jitter
-    server = CountingServer(counting(), stalls=stalls, answering=answering)
+    server = CountingServer(counting(), stalls=stalls, response_time=response_time)
 
     async def main() -> None:
         limiter = WindowRateLimiter(LIMIT, jitter=jitter)
@@ -138,18 +138,18 @@ SERVERS = [sliding_log, fixed_window, token_bucket]
 
 
 @pytest.mark.parametrize("counting", SERVERS, ids=lambda counting: counting.__name__)
-@pytest.mark.parametrize("answering", [(0.0, 0.0), (0.0, 0.3), (1.0, 1.0)], ids=["at once", "0 to 300 ms", "1 s"])
-def test_paced_reaches_the_limit(counting: Callable[[], Counting], answering: tuple[float, float]) -> None:
-    """With answers of any time the paced rule reaches 97 % of the limit, and no server refuses a request within the jitter."""
-    server = simulate(counting, jitter=0.02, answering=answering)
+@pytest.mark.parametrize("response_time", [(0.0, 0.0), (0.0, 0.3), (1.0, 1.0)], ids=["at once", "0 to 300 ms", "1 s"])
+def test_paced_reaches_the_limit(counting: Callable[[], Counting], response_time: tuple[float, float]) -> None:
+    """With responses of any time the paced rule reaches 97 % of the limit, and no server refuses a request within the jitter."""
+    server = simulate(counting, jitter=0.02, response_time=response_time)
     assert server.refused == 0
     assert fullest_window(server.arrived_at) <= LIMIT
     assert server.rate >= 0.97 * LIMIT
 
 
-def test_strict_depends_on_the_answer_time() -> None:
-    """The strict rule, with answers of 1 s, reaches half of the limit."""
-    server = simulate(sliding_log, jitter=None, answering=(1.0, 1.0))
+def test_strict_depends_on_the_response_time() -> None:
+    """The strict rule, with responses of 1 s, reaches half of the limit."""
+    server = simulate(sliding_log, jitter=None, response_time=(1.0, 1.0))
     assert server.refused == 0
     assert 0.45 * LIMIT <= server.rate <= 0.6 * LIMIT
 
@@ -196,18 +196,18 @@ async def test_a_slot_is_free_after_the_write() -> None:
     slot.written()
     assert await free_after(limiter, 1.09) == 0
     assert await free_after(limiter, 0.02) == 1
-    slot.release(answered=True)
+    slot.release(has_response=True)
     assert await free_after(limiter, 5.0) == 1
 
 
 @pytest.mark.virtual_time
-async def test_a_quick_answer_frees_the_slot_earlier() -> None:
+async def test_a_quick_response_frees_the_slot_earlier() -> None:
     """A slot whose response comes within the jitter is free a period after the response."""
     limiter = WindowRateLimiter(1, jitter=0.5)
     slot = acquire(limiter)
     slot.written()
     await asyncio.sleep(0.1)
-    slot.release(answered=True)
+    slot.release(has_response=True)
     assert await free_after(limiter, 0.99) == 0
     assert await free_after(limiter, 0.02) == 1
     assert await free_after(limiter, 5.0) == 1
@@ -228,12 +228,12 @@ async def test_a_waiter_gets_a_slot_that_is_free_after_the_write() -> None:
 
 @pytest.mark.virtual_time
 async def test_a_request_without_a_response_takes_its_slot_back() -> None:
-    """A request that ends without a response may still arrive: one slot is held for `unanswered` seconds and a period more."""
-    limiter = WindowRateLimiter(2, jitter=0.1, unanswered=4.0)
+    """A request that ends without a response may still arrive: one slot is held for `no_response_hold` seconds and a period more."""
+    limiter = WindowRateLimiter(2, jitter=0.1, no_response_hold=4.0)
     slot = acquire(limiter)
     slot.written()
     assert await free_after(limiter, 3.0) == 2
-    slot.release(answered=False)
+    slot.release(has_response=False)
     assert limiter.free_slots == 1
     assert await free_after(limiter, 4.99) == 1
     assert await free_after(limiter, 0.02) == 2
@@ -242,15 +242,15 @@ async def test_a_request_without_a_response_takes_its_slot_back() -> None:
 @pytest.mark.virtual_time
 async def test_a_slot_that_is_missing_is_counted() -> None:
     """If a slot is taken back while all are in use, `slots` counts it, no request gets it, and it is paid back later."""
-    limiter = WindowRateLimiter(1, jitter=0.1, unanswered=4.0)
+    limiter = WindowRateLimiter(1, jitter=0.1, no_response_hold=4.0)
     first = acquire(limiter)
     first.written()
     await asyncio.sleep(2.0)
     second = acquire(limiter)
-    first.release(answered=False)
+    first.release(has_response=False)
     assert (limiter.slots, limiter.free_slots) == (2, 0)
     second.written()
-    second.release(answered=True)
+    second.release(has_response=True)
     assert await free_after(limiter, 3.0) == 0
     assert not limiter.try_acquire()
     assert await free_after(limiter, 2.1) == 1
@@ -280,29 +280,29 @@ async def test_the_strict_rule_for_a_minute_after_a_429() -> None:
         slot = limiter.track_slot()
         slot.written()
         assert await free_after(limiter, 25.0) == expected
-        slot.release(answered=True)
+        slot.release(has_response=True)
 
 
 @pytest.mark.virtual_time
 async def test_requests_in_flight_are_strict_after_a_429() -> None:
     """Requests in flight at the 429, also those whose slots were free already, hold slots until a period after their responses."""
     limiter = WindowRateLimiter(4, jitter=0.1)
-    trusted, written, answered = acquire_apart(limiter), acquire_apart(limiter), acquire_apart(limiter)
+    trusted, written, responded = acquire_apart(limiter), acquire_apart(limiter), acquire_apart(limiter)
     first = await trusted
     first.written()
     await asyncio.sleep(1.5)
     second = await written
     second.written()
-    third = await answered
+    third = await responded
     third.written()
     await asyncio.sleep(0.5)
-    third.release(answered=True)
+    third.release(has_response=True)
     assert limiter.free_slots == 2
     limiter.pause(0.0)
     assert limiter.free_slots == 1
     assert await free_after(limiter, 1.1) == 2
     for slot in (first, second):
-        slot.release(answered=True)
+        slot.release(has_response=True)
     assert await free_after(limiter, 0.9) == 2
     assert await free_after(limiter, 0.2) == 4
 
@@ -326,7 +326,7 @@ async def test_a_strict_limiter_tracks_no_writes() -> None:
 # --- over HTTP ------------------------------------------------------------------------------------------------------------
 
 
-async def test_the_client_tells_the_time_of_the_write() -> None:
+async def test_the_client_reports_the_write_to_the_limiter() -> None:
     """Over real HTTP a second set of requests is sent while no response to the first has come."""
     async with (
         StrictServer(limit=20, delay=(600.0, 600.0)) as server,

@@ -59,9 +59,9 @@ async def test_no_slot_is_given_after_the_time_allowed() -> None:
     limiter = WindowRateLimiter(1)
     limiter.allow_until(current_time() + 1.5)
     await limiter.acquire()
-    limiter.release(answered=True)
+    limiter.release(has_response=True)
     await limiter.acquire()
-    limiter.release(answered=True)
+    limiter.release(has_response=True)
     waiting = asyncio.create_task(limiter.acquire())
     await asyncio.sleep(10.0)
     assert not waiting.done()
@@ -77,7 +77,7 @@ async def test_when_all_slots_are_free() -> None:
     assert limiter.all_free_at == float("-inf")
     await limiter.acquire()
     assert limiter.all_free_at is None
-    limiter.release(answered=True)
+    limiter.release(has_response=True)
     ends_at = current_time() + 1.0
     assert limiter.all_free_at == pytest.approx(ends_at, abs=0.01)
     paced = WindowRateLimiter(3, jitter=0.2)
@@ -85,7 +85,7 @@ async def test_when_all_slots_are_free() -> None:
     assert paced.all_free_at is None
     slot.written()
     await asyncio.sleep(0.5)
-    slot.release(answered=True)
+    slot.release(has_response=True)
     assert paced.all_free_at == pytest.approx(current_time() + 0.7, abs=0.01)
 
 
@@ -100,7 +100,7 @@ async def test_slots_that_leave_may_stay() -> None:
     assert limiter.keep_slots(1) == 1
     assert limiter.keep_slots(5) == 1
     for _ in range(3):
-        limiter.release(answered=True)
+        limiter.release(has_response=True)
     assert await free_after(limiter, 2.0) == 3
 
 
@@ -120,7 +120,7 @@ async def test_a_limit_that_is_never_reached_costs_no_memory() -> None:
     async def send(count: int) -> int:
         for _ in range(count):
             await limiter.acquire()
-            limiter.release(answered=True)
+            limiter.release(has_response=True)
             await asyncio.sleep(0.01)
         return tracemalloc.get_traced_memory()[0]
 

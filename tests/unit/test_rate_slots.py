@@ -51,13 +51,13 @@ async def test_used_slots_are_removed_when_they_are_free() -> None:
     assert limiter.slots == 3
     limiter.refund()
     assert limiter.slots == 2
-    limiter.release(answered=True)
+    limiter.release(has_response=True)
     await asyncio.sleep(0.5)
     assert limiter.slots == 2
     await asyncio.sleep(1.0)
     assert limiter.slots == 1
     assert not waiter.done()
-    limiter.release(answered=True)
+    limiter.release(has_response=True)
     await waiter
     assert limiter.slots == 1
 
@@ -82,7 +82,7 @@ async def test_an_added_slot_makes_up_for_one_to_be_removed() -> None:
     assert limiter.remove_slots(2) == 0
     limiter.add_slots(1)
     for _ in range(3):
-        limiter.release(answered=True)
+        limiter.release(has_response=True)
     await asyncio.sleep(2.0)
     assert limiter.slots == await taken(limiter) == 2
 
@@ -105,17 +105,17 @@ class _OneAtATime(RateLimiter):
 
     def __init__(self) -> None:
         self.turn = asyncio.Semaphore(1)
-        self.over: list[str] = []
+        self.ends: list[str] = []
 
     async def acquire(self) -> None:
         await self.turn.acquire()
 
-    def release(self, *, answered: bool) -> None:
-        self.over.append("answered" if answered else "unanswered")
+    def release(self, *, has_response: bool) -> None:
+        self.ends.append("response" if has_response else "no response")
         self.turn.release()
 
     def refund(self) -> None:
-        self.over.append("never left")
+        self.ends.append("never left")
         self.turn.release()
 
 
@@ -132,5 +132,5 @@ async def test_each_request_has_one_slot_and_one_end() -> None:
     fake = FakeCallbell(lambda number, attempt: behaviours[number][attempt - 1])
     report = await new_run(fake, texts(4), retry=RetryPolicy(), rate_limit=limiter)
     assert [result.attempts for result in report.results] == [1, 4, 1, 1]
-    assert Counter(limiter.over) == {"answered": 5, "unanswered": 1, "never left": 1}
+    assert Counter(limiter.ends) == {"response": 5, "no response": 1, "never left": 1}
     assert fake.most_in_flight == 1

@@ -70,7 +70,7 @@ def refused_often(rng: random.Random, number: int, attempt: int) -> Behaviour:
     return Behaviour(write_time=rng.uniform(0, 0.1), response_time=rng.uniform(0, 0.1), status=status, headers=headers)
 
 
-def unanswered(rng: random.Random, number: int, attempt: int) -> Behaviour:
+def without_response(rng: random.Random, number: int, attempt: int) -> Behaviour:
     """Some are given up and still arrive up to ten seconds later; some never leave, and some lose their response."""
     return rng.choice(
         [
@@ -83,7 +83,7 @@ def unanswered(rng: random.Random, number: int, attempt: int) -> Behaviour:
     )
 
 
-NETWORKS = [all_at_once, somewhere_between, late_then_early, now_and_then_slow, refused_often, unanswered]
+NETWORKS = [all_at_once, somewhere_between, late_then_early, now_and_then_slow, refused_often, without_response]
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
@@ -220,7 +220,7 @@ LIMIT = 300
 COUNT = 3_000
 
 
-def answers_after(
+def responds_after(
     low: float, high: float, *, refuse_every: int = 0, headers: dict[str, str] | None = None
 ) -> BehaviourFunction:
     """Requests arrive at once, and responses take `low` to `high` seconds; every n-th is a 429 though it is within the limit."""
@@ -242,28 +242,28 @@ def best_possible(behaviours: BehaviourFunction, count: int) -> float:
     """The seconds that the best pacing of all would take: one without margins, ramps, or a bound on requests in flight.
 
     A limit that must hold wherever a request arrives between its start and its response permits no more: at no time may
-    more than the limit be in flight or answered within the last second.
+    more than the limit be in flight or have had its response within the last second.
     """
     places = [0.0] * LIMIT
     ended = 0.0
     for number in range(count):
-        answered = heapq.heappop(places) + behaviours(number, 1).response_time
-        heapq.heappush(places, answered + 1.0)
-        ended = max(ended, answered)
+        responded_at = heapq.heappop(places) + behaviours(number, 1).response_time
+        heapq.heappush(places, responded_at + 1.0)
+        ended = max(ended, responded_at)
     return ended
 
 
 @pytest.mark.parametrize(
     ("behaviours", "share"),
     [
-        pytest.param(partial(answers_after, 0.0, 0.0), 0.97, id="at once"),
-        pytest.param(partial(answers_after, 0.05, 0.05), 0.97, id="50 ms"),
-        pytest.param(partial(answers_after, 0.1, 0.1), 0.97, id="100 ms"),
-        pytest.param(partial(answers_after, 0.0, 0.1), 0.97, id="0 to 100 ms"),
+        pytest.param(partial(responds_after, 0.0, 0.0), 0.97, id="at once"),
+        pytest.param(partial(responds_after, 0.05, 0.05), 0.97, id="50 ms"),
+        pytest.param(partial(responds_after, 0.1, 0.1), 0.97, id="100 ms"),
+        pytest.param(partial(responds_after, 0.0, 0.1), 0.97, id="0 to 100 ms"),
         # The best possible is 0.952 on average: see the next test.
-        pytest.param(partial(answers_after, 0.0, 0.2), 0.94, id="0 to 200 ms"),
-        pytest.param(partial(answers_after, 0.001, 0.001, refuse_every=499), 0.97, id="429s"),
-        pytest.param(partial(answers_after, 0.0, 0.2, refuse_every=499), 0.87, id="0 to 200 ms and 429s"),
+        pytest.param(partial(responds_after, 0.0, 0.2), 0.94, id="0 to 200 ms"),
+        pytest.param(partial(responds_after, 0.001, 0.001, refuse_every=499), 0.97, id="429s"),
+        pytest.param(partial(responds_after, 0.0, 0.2, refuse_every=499), 0.87, id="0 to 200 ms and 429s"),
     ],
 )
 def test_ten_seconds_use_the_limit(behaviours: Callable[[], BehaviourFunction], share: float) -> None:
@@ -278,9 +278,9 @@ def test_ten_seconds_use_the_limit(behaviours: Callable[[], BehaviourFunction], 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.0), (0.1, 0.1), (0.0, 0.2), (0.0, 0.5)])
 def test_no_pacing_could_be_much_faster(low: float, high: float) -> None:
     """Ten seconds' worth of messages takes at most 1.5 % longer than the best pacing would that keeps the same guarantee."""
-    report, _ = simulate(answers_after(low, high), limit=LIMIT, count=COUNT, concurrency=400)
+    report, _ = simulate(responds_after(low, high), limit=LIMIT, count=COUNT, concurrency=400)
     assert report.accepted == COUNT
-    assert report.elapsed <= 1.015 * best_possible(answers_after(low, high), COUNT)
+    assert report.elapsed <= 1.015 * best_possible(responds_after(low, high), COUNT)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.0), (0.05, 0.05), (0.1, 0.1), (0.0, 0.2)])
@@ -288,7 +288,7 @@ def test_lasting_rate(low: float, high: float) -> None:
     """Over a minute the rate is what the guarantee leaves of the limit: limit / (1 + mean response time), to within 1 %."""
     limit, mean = 30, (low + high) / 2
     count = 60 * limit
-    report, fake = simulate(answers_after(low, high), limit=limit, count=count, concurrency=60)
+    report, fake = simulate(responds_after(low, high), limit=limit, count=count, concurrency=60)
     # Without the first set, which finds every slot free.
     lasting = (count - limit) / (fake.arrived_at[count - limit] - fake.arrived_at[0])
     assert lasting == pytest.approx(limit / (1 + mean), rel=0.01)

@@ -62,21 +62,21 @@ async def test_a_message_sent_meanwhile_proves_no_other(
     for number in (0, 1):
         await callbell.send(text(number, text="Earlier"))
         await send_without_response(callbell, sandbox, journal, text(number), accepted=False)
-    arrived, answered, looking, shown = (asyncio.Event() for _ in range(4))
+    arrived, released, looking, shown = (asyncio.Event() for _ in range(4))
     then = faults.close_after_reading() if ends == "unknown" else None
-    silence = faults.no_response(arrived.set, until=answered, then=then, accept=True)
-    sandbox.inject(silence, times=1, when=lambda request: request.path == "/messages/send")
+    no_response = faults.no_response(arrived.set, until=released, then=then, accept=True)
+    sandbox.inject(no_response, times=1, when=lambda request: request.path == "/messages/send")
     sending = asyncio.ensure_future(callbell.send_many([text(to="31612345670", key="other")], journal=journal))
     await arrived.wait()
-    silence = faults.no_response(looking.set, until=shown)
+    no_response = faults.no_response(looking.set, until=shown)
     slow = sandbox.account.contacts.by_identifier("whatsapp", "31612345671")
     assert slow is not None
-    sandbox.inject(silence, times=1, when=lambda request: request.path == f"/contacts/{slow.uuid}/messages")
+    sandbox.inject(no_response, times=1, when=lambda request: request.path == f"/contacts/{slow.uuid}/messages")
     reconciling = asyncio.ensure_future(callbell.reconcile(journal))
     await looking.wait()
     await matched.wait()
     if ends != "later":
-        answered.set()
+        released.set()
         await sending
     shown.set()
     report = await reconciling
@@ -85,7 +85,7 @@ async def test_a_message_sent_meanwhile_proves_no_other(
         "k0": OTHER_MESSAGE,
         "k1": NOT_IN_HISTORY,
     }
-    answered.set()
+    released.set()
     await sending
 
 
@@ -122,20 +122,20 @@ async def test_a_content_sent_meanwhile_proves_no_other(
     """As many messages as contents prove nothing when one of them belongs to a message that was sent meanwhile."""
     await send_without_response(callbell, sandbox, journal, image("lost"), accepted=False)
     await send_without_response(callbell, sandbox, journal, image("arrived"), text(1))
-    arrived, answered = asyncio.Event(), asyncio.Event()
-    silence = faults.no_response(arrived.set, until=answered, accept=True)
-    sandbox.inject(silence, times=1, when=lambda request: request.path == "/messages/send")
+    arrived, released = asyncio.Event(), asyncio.Event()
+    no_response = faults.no_response(arrived.set, until=released, accept=True)
+    sandbox.inject(no_response, times=1, when=lambda request: request.path == "/messages/send")
     sending = asyncio.ensure_future(callbell.send_many([image("other")], journal=journal))
     await arrived.wait()
     slow = sandbox.account.contacts.by_identifier("whatsapp", "31612345671")
     assert slow is not None
     looking, shown = asyncio.Event(), asyncio.Event()
-    silence = faults.no_response(looking.set, until=shown)
-    sandbox.inject(silence, times=1, when=lambda request: request.path == f"/contacts/{slow.uuid}/messages")
+    no_response = faults.no_response(looking.set, until=shown)
+    sandbox.inject(no_response, times=1, when=lambda request: request.path == f"/contacts/{slow.uuid}/messages")
     reconciling = asyncio.ensure_future(callbell.reconcile(journal))
     await looking.wait()
     await matched.wait()
-    answered.set()
+    released.set()
     assert (await sending).accepted == 1
     shown.set()
     report = await reconciling
@@ -153,18 +153,18 @@ async def test_a_message_sent_again_meanwhile_proves_no_other(
     await send_without_response(callbell, sandbox, journal, image("arrived"))
     await send_without_response(callbell, sandbox, journal, image("lost"), accepted=False)
     await journal.allow_resend("arrived")
-    arrived, answered = asyncio.Event(), asyncio.Event()
-    silence = faults.no_response(arrived.set, until=answered)
-    sandbox.inject(silence, times=1, when=lambda request: request.path == "/messages/send")
+    arrived, released = asyncio.Event(), asyncio.Event()
+    no_response = faults.no_response(arrived.set, until=released)
+    sandbox.inject(no_response, times=1, when=lambda request: request.path == "/messages/send")
     sending = asyncio.ensure_future(callbell.send_many([image("arrived")], journal=journal)._collect())
     await arrived.wait()
     looking, shown = asyncio.Event(), asyncio.Event()
     other = await callbell.contacts.get_by_phone("+31612345670")
-    silence = faults.no_response(looking.set, until=shown)
-    sandbox.inject(silence, times=1, when=lambda request: request.path == f"/contacts/{other.uuid}/messages")
+    no_response = faults.no_response(looking.set, until=shown)
+    sandbox.inject(no_response, times=1, when=lambda request: request.path == f"/contacts/{other.uuid}/messages")
     reconciling = asyncio.ensure_future(callbell.reconcile(journal))
     await looking.wait()
-    answered.set()
+    released.set()
     await sending
     shown.set()
     report = await reconciling
@@ -177,14 +177,14 @@ async def test_a_message_in_flight_under_another_name_proves_no_other(
     """A message in flight to a bsuid is not found for a lost one with the same text to a number."""
     sandbox.account.seed(SandboxContact(identifier="+31612345670", name="Ada", bsuid="NL.1"))
     await send_without_response(callbell, sandbox, journal, text(), accepted=False)
-    arrived, answered = asyncio.Event(), asyncio.Event()
-    silence = faults.no_response(arrived.set, until=answered, accept=True)
-    sandbox.inject(silence, times=1, when=lambda request: request.path == "/messages/send")
+    arrived, released = asyncio.Event(), asyncio.Event()
+    no_response = faults.no_response(arrived.set, until=released, accept=True)
+    sandbox.inject(no_response, times=1, when=lambda request: request.path == "/messages/send")
     other = TextMessage(bsuid="NL.1", text="Hello!", key="other")
     sending = asyncio.ensure_future(callbell.send_many([other], journal=journal))
     await arrived.wait()
     report = await callbell.reconcile(journal)
-    answered.set()
+    released.set()
     assert (await sending).accepted == 1
     assert (report.accepted, [item.reason for item in report.unresolved]) == (0, [OTHER_MESSAGE])
     report = await callbell.reconcile(journal)
@@ -202,16 +202,16 @@ async def test_only_a_message_that_could_match_keeps_another_unresolved(
     await send_without_response(callbell, sandbox, journal, text())
     if not known:
         sandbox.inject(faults.respond(500), when=lambda request: request.path.startswith("/templates/"))
-    arrived, answered = asyncio.Event(), asyncio.Event()
-    silence = faults.no_response(arrived.set, until=answered)
-    sandbox.inject(silence, times=1, when=lambda request: request.path == "/messages/send")
+    arrived, released = asyncio.Event(), asyncio.Event()
+    no_response = faults.no_response(arrived.set, until=released)
+    sandbox.inject(no_response, times=1, when=lambda request: request.path == "/messages/send")
     sending = asyncio.ensure_future(callbell.send_many([other], journal=journal))
     await arrived.wait()
     report = await callbell.reconcile(journal)
     assert (report.accepted, [item.reason for item in report.unresolved]) == (
         (1, []) if known else (0, [OTHER_MESSAGE])
     )
-    answered.set()
+    released.set()
     await sending
 
 
@@ -274,8 +274,8 @@ async def test_one_of_two_is_resolved_meanwhile(
     await send_without_response(callbell, sandbox, journal, text(key="other"), accepted=by == "an event")
     await callbell.send(text(text="Earlier"))
     looking, shown = asyncio.Event(), asyncio.Event()
-    silence = faults.no_response(looking.set, until=shown)
-    sandbox.inject(silence, times=1, when=lambda request: request.path.endswith("/messages"))
+    no_response = faults.no_response(looking.set, until=shown)
+    sandbox.inject(no_response, times=1, when=lambda request: request.path.endswith("/messages"))
     reconciling = asyncio.ensure_future(callbell.reconcile(journal))
     await looking.wait()
     if by == "an event":

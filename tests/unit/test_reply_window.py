@@ -14,7 +14,7 @@ from tests.support.recorder import recorded_client
 NOW = datetime(2026, 9, 10, 12, tzinfo=UTC)
 
 
-def said(status: str, hours_ago: float) -> HistoryMessage:
+def history_message(status: str, hours_ago: float) -> HistoryMessage:
     """A message in a contact's history."""
     return HistoryMessage(uuid=f"{status} {hours_ago}", status=status, created_at=NOW - timedelta(hours=hours_ago))
 
@@ -34,22 +34,29 @@ async def window(*history: HistoryMessage) -> tuple[ReplyWindow, int]:
 
 async def test_open_until_a_day_after_the_customer_s_last_message() -> None:
     """The newest received message decides, not the messages and notes after it."""
-    newest = said("received", 3)
-    found, _ = await window(said("note", 1), said("sent", 2), newest, said("received", 4))
+    newest = history_message("received", 3)
+    found, _ = await window(
+        history_message("note", 1), history_message("sent", 2), newest, history_message("received", 4)
+    )
     assert found == ReplyWindow(is_open=True, until=NOW + timedelta(hours=21), message=newest)
 
 
 @pytest.mark.parametrize(("hours_ago", "is_open"), [(23.99, True), (24, False), (24.01, False)])
 async def test_closed_a_day_after_to_the_moment(hours_ago: float, is_open: bool) -> None:
     """At the end of the 24 hours the window is closed, and `until` is that moment."""
-    found, _ = await window(said("received", hours_ago))
+    found, _ = await window(history_message("received", hours_ago))
     assert found.is_open is is_open
     assert found.until == NOW + timedelta(hours=24 - hours_ago)
 
 
 async def test_reads_no_further_back_than_it_must() -> None:
     """The history is read only as far back as one day."""
-    found, read = await window(said("sent", 1), said("sent", 24), said("sent", 25), said("received", 26))
+    found, read = await window(
+        history_message("sent", 1),
+        history_message("sent", 24),
+        history_message("sent", 25),
+        history_message("received", 26),
+    )
     assert (found, read) == (ReplyWindow(is_open=False), 2)
 
 
@@ -60,7 +67,7 @@ async def test_an_empty_history_is_closed() -> None:
 
 async def test_a_message_without_a_date_decides_nothing() -> None:
     """A message without a date is skipped."""
-    found, _ = await window(HistoryMessage(status="received"), said("received", 1))
+    found, _ = await window(HistoryMessage(status="received"), history_message("received", 1))
     assert found.is_open
 
 
@@ -68,7 +75,7 @@ async def test_asks_for_the_contact_s_history() -> None:
     """`contacts.reply_window` requests the history, and no more pages than it needs."""
     just_now = datetime.now(UTC)
     async with recorded_client() as (callbell, recorder):
-        recorder.answer({"messages": [{"status": "received", "createdAt": just_now.isoformat()}]})
+        recorder.respond_with({"messages": [{"status": "received", "createdAt": just_now.isoformat()}]})
         found = await callbell.contacts.reply_window("u")
     assert found.is_open
     assert found.until == just_now + timedelta(hours=24)

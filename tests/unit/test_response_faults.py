@@ -58,7 +58,7 @@ class Doubt:
 
     fault: Fault
     raises: type[CallbellError]
-    says: str
+    text: str
     counted: bool = True
 
 
@@ -68,14 +68,16 @@ IN_DOUBT = {
     "reset before reading": Doubt(reset_before_reading(), ConnectionLostError, "the connection broke", counted=False),
     "reset after reading": Doubt(reset_after_reading(), ConnectionLostError, "the connection broke"),
     "closed after reading": Doubt(close_after_reading(), ConnectionLostError, "the connection broke"),
-    "reset in mid-answer": Doubt(
+    "reset in mid-response": Doubt(
         truncated_response(SandboxResponse(200, None, JSON, RECEIPT), reset=True), ConnectionLostError, "broke"
     ),
-    "closed in mid-answer": Doubt(
+    "closed in mid-response": Doubt(
         truncated_response(SandboxResponse(200, None, JSON, RECEIPT)), ConnectionLostError, "during the response"
     ),
     "closed in mid-head": Doubt(raw(b"HTTP/1.1 200 OK\r\nContent-"), ConnectionLostError, "the connection broke"),
-    "no answer until the timeout": Doubt(no_response(half_a_minute_passes), RequestTimeoutError, "no response in time"),
+    "no response until the timeout": Doubt(
+        no_response(half_a_minute_passes), RequestTimeoutError, "no response in time"
+    ),
     "200 with HTML": Doubt(respond(200, PAGE, HTML), ResponseDecodeError, "HTML from a proxy or from another server"),
     "200 with half a body": Doubt(respond(200, RECEIPT[:40], JSON), ResponseDecodeError, "not JSON"),
     "200 without a body": Doubt(respond(200, b"", JSON), ResponseDecodeError, "not JSON"),
@@ -114,7 +116,7 @@ in_doubt = pytest.mark.parametrize("doubt", IN_DOUBT.values(), ids=IN_DOUBT)
 async def test_a_message_that_may_have_been_accepted_is_not_sent_again(doubt: Doubt) -> None:
     """A written request without a readable response is `UNKNOWN`, and the server gets it once, whatever the policy's attempts."""
     async with local_callbell(doubt.fault) as server, client_for(server.url) as callbell:
-        with pytest.raises(CallbellError, match=doubt.says) as caught:
+        with pytest.raises(CallbellError, match=doubt.text) as caught:
             await callbell.send(MESSAGE)
     assert type(caught.value) is doubt.raises
     assert caught.value.outcome is Outcome.UNKNOWN

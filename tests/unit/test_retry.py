@@ -48,7 +48,7 @@ def decide(policy: RetryPolicy, error: CallbellError, **known: Any) -> float | N
 
 NEVER_SENT = ConnectError("refused", **SEND, outcome=Outcome.NEVER_SENT)
 POOL_TIMEOUT = RequestTimeoutError("no free connection", **SEND, outcome=Outcome.NEVER_SENT)
-TIMEOUT = RequestTimeoutError("no answer in time", **SEND, outcome=Outcome.UNKNOWN)
+TIMEOUT = RequestTimeoutError("no response in time", **SEND, outcome=Outcome.UNKNOWN)
 LOST = ConnectionLostError("the connection broke", **SEND, outcome=Outcome.UNKNOWN)
 UNREADABLE = ResponseDecodeError("not JSON", **SEND, status=200, headers={}, body=b"")
 # A 429 after which the connection was refused: the call as a whole was refused.

@@ -43,13 +43,13 @@ async def post(
 
 async def test_accepts_a_message(sandbox: Sandbox) -> None:
     """A valid message is enqueued, kept with its body, and found by its uuid."""
-    status, answer = await post(sandbox, json=GOOD)
+    status, response = await post(sandbox, json=GOOD)
     assert status == 200
-    assert answer["message"]["status"] == "enqueued"
-    assert [(message.uuid, message.body) for message in sandbox.messages] == [(answer["message"]["uuid"], GOOD)]
+    assert response["message"]["status"] == "enqueued"
+    assert [(message.uuid, message.body) for message in sandbox.messages] == [(response["message"]["uuid"], GOOD)]
     async with CallbellClient("sandbox", base_url=sandbox.url) as callbell:
-        found = await callbell.request("GET", f"/messages/status/{answer['message']['uuid']}")
-    assert answer["message"].items() <= found["message"].items()
+        found = await callbell.request("GET", f"/messages/status/{response['message']['uuid']}")
+    assert response["message"].items() <= found["message"].items()
 
 
 async def test_refuses_another_token(sandbox: Sandbox) -> None:
@@ -72,15 +72,15 @@ async def test_other_paths_are_not_found(sandbox: Sandbox, path: str) -> None:
 
 async def test_refuses_another_method(sandbox: Sandbox) -> None:
     """A known path with a wrong method gets JSON too."""
-    status, answer = await post(sandbox, "/messages/status/x")
-    assert (status, answer) == (405, {"error": "method not allowed"})
+    status, response = await post(sandbox, "/messages/status/x")
+    assert (status, response) == (405, {"error": "method not allowed"})
 
 
 async def test_errors_are_listed_by_field(sandbox: Sandbox) -> None:
     """Wrong parameters get an error in Callbell's form: a list of texts for each field."""
-    status, answer = await post(sandbox, json={**GOOD, "template_uuid": ""})
+    status, response = await post(sandbox, json={**GOOD, "template_uuid": ""})
     assert status == 400
-    assert answer == {
+    assert response == {
         "error": {
             "template_uuid": ["must be present and not empty"],
             "optin_contact": ["must be present and true"],

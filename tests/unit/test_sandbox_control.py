@@ -48,13 +48,13 @@ async def test_a_customer_writes(sandbox: Sandbox, call: Call, listen: Listen) -
     location = {"latitude": 52.08, "longitude": 4.31}
     assert (await call("POST", "receive", {"sender": TO, "text": "Hi"}))[0] == 200
     await call("POST", "receive", {"sender": TO, "attachments": ["https://example.com/a.jpg"]})
-    _, answer = await call("POST", "receive", {"sender": TO, "location": location})
-    assert answer["message"]["location"] == {
+    _, response = await call("POST", "receive", {"sender": TO, "location": location})
+    assert response["message"]["location"] == {
         **location,
         "map_url": "https://www.google.com/maps/search/?api=1&query=52.08,4.31",
     }
     await sandbox.wait_delivered()
-    _, about = await call("GET", f"deliveries?message={answer['message']['uuid']}")
+    _, about = await call("GET", f"deliveries?message={response['message']['uuid']}")
     assert [delivery["event"] for delivery in about["deliveries"]] == ["message_created"]
     payloads = listener.payloads("message_created")
     assert sorted(payload["text"] for payload in payloads) == ["", "", "Hi"]
@@ -99,8 +99,8 @@ async def test_a_customer_writes(sandbox: Sandbox, call: Call, listen: Listen) -
 )
 async def test_a_wrong_body_names_the_field(sandbox: Sandbox, call: Call, path: str, document: Any, error: Any) -> None:
     """A wrong body gets 400, which names the field, and changes nothing."""
-    status, answer = await call("POST", path, document)
-    found = answer["error"]
+    status, response = await call("POST", path, document)
+    found = response["error"]
     assert status == 400
     assert error in found if isinstance(error, str) else error == found
     assert len(sandbox.account.contacts) == 0
@@ -159,13 +159,13 @@ async def test_messages_are_read_with_their_request(sandbox: Sandbox, call: Call
 
 async def test_a_fault_is_applied_and_removed(sandbox: Sandbox, call: Call, client: CallbellClient) -> None:
     """A fault for one recipient applies to its requests only, is listed with its count, and ends when it is removed."""
-    _, answer = await call("POST", "faults", {"faults": [{"name": "accept_then_close"}], "to": TO})
-    rule = answer["fault"]
+    _, response = await call("POST", "faults", {"faults": [{"name": "accept_then_close"}], "to": TO})
+    rule = response["fault"]
     await client.send(TextMessage(to="+447700900123", text="Hello!"))
     with pytest.raises(ConnectionLostError):
         await client.send(TextMessage(to=TO, text="Hello!"))
     _, listed = await call("GET", "faults")
-    assert [(one["id"], one["met"], one["faults"]) for one in listed["faults"]] == [(1, 1, ["accept_then_close"])]
+    assert [(one["id"], one["applied"], one["faults"]) for one in listed["faults"]] == [(1, 1, ["accept_then_close"])]
     assert (await call("DELETE", f"faults/{rule['id']}"))[0] == 204
     assert (await call("DELETE", f"faults/{rule['id']}"))[0] == 404
     await client.send(TextMessage(to=TO, text="Hello!"))
@@ -185,8 +185,8 @@ async def test_every_offered_fault_can_be_chosen(sandbox: Sandbox, call: Call, n
     """Each offered fault can be applied with the default values of its arguments, which are listed."""
     _, listed = await call("GET", "faults")
     (offered,) = [fault for fault in listed["offered"] if fault["name"] == name]
-    status, answer = await call("POST", "faults", {"faults": [{"name": name, **offered["arguments"]}], "times": 2})
-    assert (status, answer["fault"]["times"], answer["fault"]["met"]) == (200, 2, 0)
+    status, response = await call("POST", "faults", {"faults": [{"name": name, **offered["arguments"]}], "times": 2})
+    assert (status, response["fault"]["times"], response["fault"]["applied"]) == (200, 2, 0)
 
 
 async def test_the_clock_moves(sandbox: Sandbox, call: Call, client: CallbellClient, listen: Listen) -> None:
@@ -195,8 +195,8 @@ async def test_the_clock_moves(sandbox: Sandbox, call: Call, client: CallbellCli
     await call("POST", "receive", {"sender": TO, "text": "Hi"})
     receipt = await client.send(TextMessage(to=TO, text="Hello!"))
     before = (await call("GET", "state"))[1]["time"]
-    _, answer = await call("POST", "clock", {"seconds": 86400})
-    assert (before, answer["time"]) == ("2026-01-01T12:00:00.000Z", "2026-01-02T12:00:00.000Z")
+    _, response = await call("POST", "clock", {"seconds": 86400})
+    assert (before, response["time"]) == ("2026-01-01T12:00:00.000Z", "2026-01-02T12:00:00.000Z")
     await sandbox.wait_delivered(statuses=True)
     assert sorted(payload["status"] for payload in listener.payloads("message_status_updated")) == [
         "delivered",

@@ -34,7 +34,7 @@ async def test_faults_by_count(sandbox: Sandbox) -> None:
     """With `times`, this number of requests get the fault, and no more."""
     rule = sandbox.inject(faults.respond(500), times=2)
     assert await statuses(sandbox, 4) == [500, 500, 200, 200]
-    assert rule.over
+    assert rule.has_ended
 
 
 async def test_faults_in_a_sequence(sandbox: Sandbox) -> None:
@@ -43,7 +43,7 @@ async def test_faults_in_a_sequence(sandbox: Sandbox) -> None:
     assert await statuses(sandbox, 4) == [500, 200, 503, 503]
     rule.remove()
     assert await statuses(sandbox, 1) == [200]
-    assert rule.met == 4
+    assert rule.applied == 4
 
 
 async def test_faults_by_probability(sandbox: Sandbox) -> None:
@@ -111,7 +111,7 @@ async def test_the_next_accepted_message_fails(sandbox: Sandbox, bad: dict[str, 
     assert await statuses(sandbox, 1, **bad) == [400]
     assert (await ask(sandbox, "POST", "/contacts", json=GOOD))[0] == 400
     assert (await ask(sandbox, "POST", "/../messages/send", json=GOOD))[0] == 404
-    assert rule.met == 0
+    assert rule.applied == 0
     assert await statuses(sandbox, 2) == [200, 200]
     assert [message.failure for message in sandbox.messages] == [DeliveryFailure(reason="no"), None]
 
@@ -150,7 +150,7 @@ async def test_refusals_come_first(fault: Fault, when: Any) -> None:
         rule = sandbox.inject(fault, times=3, when=when)
         assert await statuses(sandbox, 2, token="wrong", **template) == [401, 401]
         assert await statuses(sandbox, 3, **template) == [status, status, 429]
-        assert (rule.met, [request.fault for request in sandbox.requests if request.status in (401, 429)]) == (
+        assert (rule.applied, [request.fault for request in sandbox.requests if request.status in (401, 429)]) == (
             2,
             [None] * 3,
         )
@@ -175,7 +175,7 @@ async def test_faults_before_reading_need_no_token() -> None:
         assert await statuses(sandbox, 1, token="wrong") == [401]
         with pytest.raises(aiohttp.ClientError):
             await ask(sandbox, "GET", "/plan", token="wrong")
-        assert refusing.met == 0
+        assert refusing.applied == 0
 
 
 @pytest.mark.parametrize("removed", [False, True])
@@ -186,13 +186,13 @@ async def test_an_incomplete_request_uses_no_fault_up(sandbox: Sandbox, removed:
     writer.write(
         b"POST /v1/messages/send HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sandbox\r\nContent-Length: 500\r\n\r\n{"
     )
-    await until(lambda: rule.over)
+    await until(lambda: rule.has_ended)
     assert await statuses(sandbox, 1) == [200]
     if removed:
         rule.remove()
     writer.close()
-    await until(lambda: rule.met == 0)
-    assert rule.over == removed
+    await until(lambda: rule.applied == 0)
+    assert rule.has_ended == removed
     assert await statuses(sandbox, 1) == [200 if removed else 500]
 
 

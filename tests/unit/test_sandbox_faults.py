@@ -42,14 +42,14 @@ async def raw_response(sandbox: Sandbox, body: bytes | None = None, head: str = 
     reader, writer = await asyncio.open_connection("127.0.0.1", int(sandbox.url.split(":")[2].split("/")[0]))
     request = f"POST /v1/messages/send HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {sandbox.token}\r\n"
     writer.write(f"{request}{head or f'Content-Length: {len(content)}'}\r\n\r\n".encode() + content)
-    said = b""
+    received = b""
     try:
         while piece := await reader.read(65536):
-            said += piece
+            received += piece
     except ConnectionResetError:
-        said += b"reset"
+        received += b"reset"
     writer.close()
-    return said
+    return received
 
 
 @attrs.frozen
@@ -70,13 +70,13 @@ WIRE = {
     "reset before reading": Wire(faults.reset_before_reading(), b"reset", b"reset", counted=False),
     "reset after reading": Wire(faults.reset_after_reading(), b"reset", b"reset"),
     "accept, then reset": Wire(faults.reset_after_reading(accept=True), b"reset", b"reset", accepted=True),
-    "half an answer": Wire(
+    "half a response": Wire(
         faults.truncated_response(),
         b'HTTP/1.1 200 Sandbox\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 75\r\n\r\n{"message":{"uuid":"',
         accepted=True,
     ),
-    "half of a given answer": Wire(faults.truncated_response(RECEIPT), b"HTTP/1.1 200", b'{"message":{"uuid":"fixe'),
-    "half an answer, then reset": Wire(faults.truncated_response(reset=True), last=b"reset", accepted=True),
+    "half of a given response": Wire(faults.truncated_response(RECEIPT), b"HTTP/1.1 200", b'{"message":{"uuid":"fixe'),
+    "half a response, then reset": Wire(faults.truncated_response(reset=True), last=b"reset", accepted=True),
     "raw bytes": Wire(faults.raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), b"SSH", b"\r\n\r\n"),
     "raw bytes before reading": Wire(
         faults.raw(b"HTTP/1.1 200 OK\r\nCont", read=False), b"HTTP", b"Cont", counted=False
@@ -90,13 +90,13 @@ WIRE = {
 async def test_faults_that_end_the_connection(sandbox: Sandbox, wire: Wire) -> None:
     """Each of these faults sends these bytes, ends the connection in its own way, and accepts the message or not; the next request succeeds."""
     rule = sandbox.inject(wire.fault, times=1)
-    said = await raw_response(sandbox)
-    assert said.startswith(wire.first)
-    assert said.endswith(wire.last)
-    assert bool(said) == bool(wire.first or wire.last)
+    received = await raw_response(sandbox)
+    assert received.startswith(wire.first)
+    assert received.endswith(wire.last)
+    assert bool(received) == bool(wire.first or wire.last)
     assert len(sandbox.requests) == wire.counted
     assert len(sandbox.messages) == wire.accepted
-    assert rule.met == 1
+    assert rule.applied == 1
     await sandbox.wait_disconnected()
     assert (await ask(sandbox, "POST", "/messages/send", json=GOOD))[0] == 200
     assert sandbox.connections == 2
@@ -197,11 +197,11 @@ async def test_no_response_until_a_fault(sandbox: Sandbox, accept: bool) -> None
     await until(lambda: len(sandbox.requests) == 3)
     assert len(sandbox.messages) == 3 * accept
     release.set()
-    answers = await asyncio.gather(*asking)
-    assert sorted(status for status, _ in answers) == [200, 200, 503]
+    responses = await asyncio.gather(*asking)
+    assert sorted(status for status, _ in responses) == [200, 200, 503]
     sandbox.assert_sent(2 + accept)
-    told = {document["message"]["uuid"] for status, document in answers if status == 200}
-    assert told <= {message.uuid for message in sandbox.messages}
+    accepted = {document["message"]["uuid"] for status, document in responses if status == 200}
+    assert accepted <= {message.uuid for message in sandbox.messages}
     assert sandbox.requests[0].fault == "no_response, then respond 503"
 
 

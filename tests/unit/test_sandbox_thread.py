@@ -42,7 +42,7 @@ def test_synchronous_code_uses_it(sandbox: SandboxThread) -> None:
     rule = sandbox.inject(faults.close_after_reading(), times=1)
     with pytest.raises(ConnectionLostError):
         send(sandbox)
-    assert rule.met == 1
+    assert rule.applied == 1
     uuid = send(sandbox)
     assert sandbox.assert_sent_once(to=TO, text="Hello!").uuid == uuid
     sandbox.inject(faults.close_after_reading())

@@ -170,6 +170,6 @@ async def test_being_available_again_has_a_new_date(sandbox: Sandbox, clock: Clo
     dates = []
     for body in ({"available": True}, {"available": True}, {"available": None}):
         clock.now += 60
-        _, answered = await ask(sandbox, "PUT", "/users/user/status", json=body)
-        dates.append(answered["user_status"]["appearance"]["last_updated_at"][14:16])
+        _, document = await ask(sandbox, "PUT", "/users/user/status", json=body)
+        dates.append(document["user_status"]["appearance"]["last_updated_at"][14:16])
     assert dates == ["01", "02", "02"]

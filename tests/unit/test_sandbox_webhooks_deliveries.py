@@ -132,7 +132,7 @@ def test_a_blank_secret_is_refused(secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "body"),
+    ("response", "body"),
     [
         (web.Response(text='{"status": "ok"}'), {"status": "ok"}),
         (web.Response(text="Thanks"), "Thanks"),
@@ -141,10 +141,10 @@ def test_a_blank_secret_is_refused(secret: str) -> None:
         (web.Response(body=b"x" * 1_000_000), "x" * 65_536),
     ],
 )
-async def test_each_attempt_is_recorded(sandbox: Sandbox, listen: Listen, answer: web.Response, body: Any) -> None:
+async def test_each_attempt_is_recorded(sandbox: Sandbox, listen: Listen, response: web.Response, body: Any) -> None:
     """`GET /webhooks/events` has the event, the payload, and the response's code, headers and body, of which it keeps 64 KiB."""
-    answer.headers["X-Receiver"] = "mine"
-    await listen(answer)
+    response.headers["X-Receiver"] = "mine"
+    await listen(response)
     sandbox.emit("message_created", {"text": "Hi"})
     await sandbox.wait_delivered()
     (event,) = (await get(sandbox, "/webhooks/events"))["webhook_events"]
@@ -155,7 +155,7 @@ async def test_each_attempt_is_recorded(sandbox: Sandbox, listen: Listen, answer
 
 
 @pytest.mark.parametrize(
-    ("header", "sent", "body", "told"),
+    ("header", "sent", "body", "recorded"),
     [
         (b"M\xfcnchen", "M\ufffdnchen", b"{}", {}),
         ("M\u00fcnchen".encode(), "M\u00fcnchen", b"{}", {}),
@@ -165,21 +165,23 @@ async def test_each_attempt_is_recorded(sandbox: Sandbox, listen: Listen, answer
     ],
     ids=["a header in Latin-1", "a header in UTF-8", "deep JSON", "JSON almost too deep", "JSON not so deep"],
 )
-async def test_any_response_can_be_recorded(sandbox: Sandbox, header: bytes, sent: str, body: bytes, told: Any) -> None:
+async def test_any_response_can_be_recorded(
+    sandbox: Sandbox, header: bytes, sent: str, body: bytes, recorded: Any
+) -> None:
     """Any bytes of a response are valid JSON in `GET /webhooks/events`: invalid UTF-8 is replaced, and JSON that is too deep is a text."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b'{"text":"Hi"}}')
         writer.write(b"HTTP/1.1 200 OK\r\nX-City: %b\r\nContent-Length: %d\r\n\r\n%b" % (header, len(body), body))
         writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()
         sandbox.account.seed(subscribed_to_all(f"http://{host}:{port}/"))
         sandbox.emit("message_created", {"text": "Hi"})
         await sandbox.wait_delivered()
         (event,) = (await get(sandbox, "/webhooks/events"))["webhook_events"]
-        assert (event["response"]["headers"]["X-City"], event["response"]["body"]) == (sent, told)
+        assert (event["response"]["headers"]["X-City"], event["response"]["body"]) == (sent, recorded)
 
 
 async def test_the_client_reads_what_was_delivered(sandbox: Sandbox, listen: Listen) -> None:
@@ -372,12 +374,12 @@ async def test_the_command_signs() -> None:
             await callbell.send(TextMessage(to="+31612345678", text="Hello!"))
             (post,) = await listener.posted(1)
             process.terminate()
-            said, complained = await process.communicate()
+            stdout, stderr = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
             await process.communicate()
     at = int(post.headers["X-Callbell-Signature"].partition(",")[0].removeprefix("t="))
     assert post.headers["X-Callbell-Signature"] == signature(post, SECRET, at)
-    assert (process.returncode, complained) == (0, b"")
-    assert said.splitlines()[1:] == [b"stopped; 2 requests, 1 message accepted"]
+    assert (process.returncode, stderr) == (0, b"")
+    assert stdout.splitlines()[1:] == [b"stopped; 2 requests, 1 message accepted"]

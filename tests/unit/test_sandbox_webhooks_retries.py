@@ -119,10 +119,10 @@ async def test_an_event_has_the_state_when_it_happened(sandbox: Sandbox, listen:
     assert sandbox.account.webhook_events[0].payload == {"tags": ["Lead"]}
 
 
-@pytest.mark.parametrize("answer", [500, 401, None])
-async def test_repeated_failures_disable_the_webhook(sandbox: Sandbox, listen: Listen, answer: int | None) -> None:
+@pytest.mark.parametrize("status", [500, 401, None])
+async def test_repeated_failures_disable_the_webhook(sandbox: Sandbox, listen: Listen, status: int | None) -> None:
     """After ten events given up in a row the webhook is disabled, and further events are not posted, until it is enabled again."""
-    listener = await listen(*[answer] * 10)
+    listener = await listen(*[status] * 10)
     sandbox.deliveries.retry_delays, sandbox.deliveries.timeout = (), HOUR
     webhook = sandbox.account.webhook
     assert webhook is not None
@@ -130,7 +130,7 @@ async def test_repeated_failures_disable_the_webhook(sandbox: Sandbox, listen: L
         assert (webhook.enabled, webhook.disabled_at, webhook.failed_events) == (True, None, number)
         sandbox.emit("message_created", {})
         await listener.posted(number + 1)
-        if answer is None:
+        if status is None:
             current_loop().advance(HOUR + 1.0)
         await sandbox.wait_delivered()
     assert (webhook.enabled, webhook.failed_events) == (False, 10)

@@ -43,7 +43,7 @@ TO = "+31612345678"
 BSUID = "US.13491208655302741918"
 # Read beforehand: a test's event loop reads no files.
 BODIES = {name: request_body(name) for name in request_names()}
-ANSWERS = {name: response_body("messages", name) for name in response_names("messages")}
+RESPONSES = {name: response_body("messages", name) for name in response_names("messages")}
 TEMPLATE: dict[str, Any] = {"to": TO, "template_uuid": "d980fb66fd5043d3ace1aa06ba044342", "optin_contact": True}
 
 
@@ -57,17 +57,17 @@ class Seen(NamedTuple):
 
 
 class Recorder:
-    """A server that keeps each request as it arrived, and responds with `answer` to all."""
+    """A server that keeps each request as it arrived, and responds with `response` to all."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
-        self.answer = ANSWERS["post_send"]
+        self.response = RESPONSES["post_send"]
         self.url = ""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Respond to one request."""
         self.seen.append(Seen(request.method, request.raw_path, dict(request.headers), await request.read()))
-        return web.Response(body=self.answer, content_type="application/json")
+        return web.Response(body=self.response, content_type="application/json")
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ RECEIPTS = {
         },
     ),
 }
-ANSWERED = {
+RESPONSE_TO = {
     "fields_contact": "post_send.fields=contact",
     "fields_conversation": "post_send.fields=conversation",
     "fields_conversation_and_contact": "post_send.fields=conversation,contact",
@@ -189,12 +189,12 @@ ANSWERED = {
 @pytest.mark.parametrize("example", BODIES)
 async def test_each_message_is_sent_as_documented(callbell_api: Recorder, example: str) -> None:
     """Each kind of message is sent with exactly the documented method, path, headers and body, and returns its receipt."""
-    answer = ANSWERED.get(example, "post_send")
-    callbell_api.answer = ANSWERS[answer]
+    response = RESPONSE_TO.get(example, "post_send")
+    callbell_api.response = RESPONSES[response]
     async with CallbellClient(TOKEN, base_url=callbell_api.url) as callbell:
         receipt = await callbell.send(MESSAGES[example])
 
-    assert receipt == RECEIPTS[answer]
+    assert receipt == RECEIPTS[response]
     (seen,) = callbell_api.seen
     assert (seen.method, seen.path) == ("POST", "/v1/messages/send")
     assert json.loads(seen.body) == BODIES[example]
@@ -224,14 +224,14 @@ async def test_a_number_is_sent_normalized(callbell_api: Recorder, written: str)
     assert json.loads(callbell_api.seen[0].body)["to"] == SPELLINGS[written]
 
 
-@pytest.mark.parametrize("answer", ANSWERS)
-async def test_each_documented_response_gives_its_receipt(callbell_api: Recorder, answer: str) -> None:
+@pytest.mark.parametrize("response", RESPONSES)
+async def test_each_documented_response_gives_its_receipt(callbell_api: Recorder, response: str) -> None:
     """A `MessageSendRequest` is read in every documented form, and its JSON is kept unchanged."""
-    callbell_api.answer = ANSWERS[answer]
+    callbell_api.response = RESPONSES[response]
     async with CallbellClient(TOKEN, base_url=callbell_api.url) as callbell:
         receipt = await callbell.send(text())
-    assert receipt == RECEIPTS[answer]
-    assert receipt.raw == json.loads(callbell_api.answer)["message"]
+    assert receipt == RECEIPTS[response]
+    assert receipt.raw == json.loads(callbell_api.response)["message"]
 
 
 class Unknown(Message):

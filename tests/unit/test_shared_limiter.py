@@ -146,7 +146,7 @@ async def test_an_idle_process_sends_at_once() -> None:
         sending = asyncio.create_task(made.send(busy, 1_500, Behaviour()))
         await asyncio.sleep(3.0)
         assert idle.try_acquire()
-        idle.release(answered=True)
+        idle.release(has_response=True)
         await sending
 
 
@@ -279,7 +279,7 @@ async def test_the_slots_of_a_dead_process_return(request_timeout: float) -> Non
         hungry = [asyncio.ensure_future(living.acquire()) for _ in range(400)]
         while living.slots <= 262:  # noqa: ASYNC110 - it is nobody's event
             await asyncio.sleep(0.05)
-        # Lease, request, unanswered, period.
+        # Lease, request_timeout, no_response_hold, period.
         assert asyncio.get_running_loop().time() - died_at == pytest.approx(1.5 + request_timeout + 11.0, abs=0.5)
         await asyncio.sleep(0.5)
         assert living.slots == 300
@@ -371,7 +371,7 @@ async def test_a_pause_does_not_grow() -> None:
         for limiter in (first, second):
             await limiter.acquire()
             assert 3.0 <= loop.time() - paused_at <= 3.5
-            limiter.release(answered=True)
+            limiter.release(has_response=True)
 
 
 # --- life cycle -------------------------------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ def test_a_filled_template_is_what_the_customer_reads(text: str, values: list[st
 async def test_requests_the_message_s_template() -> None:
     """`templates.check` requests the template and returns it when the message fits."""
     async with recorded_client() as (callbell, recorder):
-        recorder.answer({"template": {"uuid": "t", "status": "approved", "text": "Hello {{1}}"}})
+        recorder.respond_with({"template": {"uuid": "t", "status": "approved", "text": "Hello {{1}}"}})
         assert (await callbell.templates.check(message(values=["Ada"]))).uuid == "t"
         with pytest.raises(
             InvalidMessageError, match="the template has 1 placeholder, and the message has 0 values; give 1"
@@ -162,7 +162,7 @@ async def test_requests_the_message_s_template() -> None:
 async def test_a_template_that_does_not_exist_is_an_invalid_message() -> None:
     """An unknown template is refused by field as well, with Callbell's refusal as the cause."""
     async with recorded_client() as (callbell, recorder):
-        recorder.answer({"error": "not found"}, status=404)
+        recorder.respond_with({"error": "not found"}, status=404)
         with pytest.raises(InvalidMessageError, match="template_uuid: the template does not exist") as caught:
             await callbell.templates.check(message())
     assert isinstance(caught.value.__cause__, NotFoundError)

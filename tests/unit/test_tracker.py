@@ -79,7 +79,7 @@ async def test_a_handler_may_wait_while_the_queue_is_full(respond_after: Literal
             posts.append(asyncio.ensure_future(post(receiver, message_body(text))))
             await ticks()
         assert (await post(receiver, status_body("u1", "delivered"))).status == 503
-        assert [(await answer).status for answer in posts] == [200, 200]
+        assert [(await post).status for post in posts] == [200, 200]
     assert [receipt.status for receipt in waited_for] == [MessageStatus.DELIVERED, MessageStatus.DELIVERED]
 
 

@@ -265,8 +265,8 @@ async def test_a_response_that_expands_to_a_huge_body_is_bounded(status: int, ra
 # --- the library's own session ----------------------------------------------------------------------------------------
 
 IN_FLIGHT = {
-    "waiting for an answer": no_response(),
-    "in mid-answer": no_response(after=response_head(SandboxResponse(200), 99) + b'{"message"'),
+    "waiting for a response": no_response(),
+    "in mid-response": no_response(after=response_head(SandboxResponse(200), 99) + b'{"message"'),
     "between two chunks": no_response(after=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
 }
 
@@ -301,7 +301,7 @@ class Gate(RateLimiter):
         """Wait until it is opened."""
         await self.opened.wait()
 
-    def release(self, *, answered: bool) -> None:
+    def release(self, *, has_response: bool) -> None:
         """Count nothing."""
 
     def refund(self) -> None:
@@ -341,7 +341,7 @@ async def test_closing_the_client_lets_calls_over_a_callers_session_end() -> Non
 async def test_every_response_is_released(status: int) -> None:
     """No response is left for the garbage collector to release."""
     asyncio.get_running_loop().set_debug(True)
-    fault = raw(f"HTTP/1.1 {status} Answer\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n".encode())
+    fault = raw(f"HTTP/1.1 {status} Response\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n".encode())
     async with local_callbell(fault) as server, client_for(server.url) as callbell:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -368,11 +368,11 @@ async def test_an_unclosed_client_warns_once() -> None:
     async with local_callbell() as server:
         clients = [client_for(server.url)]
         await asyncio.gather(*(clients[0].send(MESSAGE) for _ in range(3)))
-        said = warnings_of(clients.clear)
+        texts = warnings_of(clients.clear)
         await server.wait_disconnected()
-    assert len(said) == 1
-    assert said[0].startswith("ResourceWarning: unclosed <CallbellClient http://127.0.0.1")
-    assert "async with" in said[0]
+    assert len(texts) == 1
+    assert texts[0].startswith("ResourceWarning: unclosed <CallbellClient http://127.0.0.1")
+    assert "async with" in texts[0]
 
 
 @pytest.mark.parametrize("session", [True, False], ids=["a caller's session", "never used"])
@@ -393,9 +393,9 @@ def test_a_client_unclosed_in_a_coroutine_warns_once() -> None:
         async def send_and_forget() -> None:
             await client_for(server.url).send(MESSAGE)
 
-        said = warnings_of(lambda: asyncio.run(send_and_forget()))
-    assert len(said) == 1
-    assert "CallbellClient" in said[0]
+        texts = warnings_of(lambda: asyncio.run(send_and_forget()))
+    assert len(texts) == 1
+    assert "CallbellClient" in texts[0]
 
 
 def test_a_client_that_outlives_its_loop_warns_once() -> None:
@@ -408,10 +408,10 @@ def test_a_client_that_outlives_its_loop_warns_once() -> None:
             await clients[0].send(MESSAGE)
 
         asyncio.run(send_and_forget())
-        said = warnings_of(clients.clear)
-    ours = [warning for warning in said if "CallbellClient" in warning]
+        texts = warnings_of(clients.clear)
+    ours = [warning for warning in texts if "CallbellClient" in warning]
     assert len(ours) == 1
     assert all(
-        "unclosed transport" in warning or "unclosed <socket" in warning for warning in said if warning not in ours
+        "unclosed transport" in warning or "unclosed <socket" in warning for warning in texts if warning not in ours
     )
-    assert len(said) <= 3
+    assert len(texts) <= 3

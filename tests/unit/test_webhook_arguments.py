@@ -89,11 +89,11 @@ def test_a_secret_with_something_around_it_is_refused(form: str, build: Any) -> 
     assert SECRET not in f"{caught.value.__cause__!r}{caught.value.__context__!r}"
 
 
-def test_an_observer_must_be_a_plain_function() -> None:
+def test_a_listener_must_be_a_plain_function() -> None:
     """A coroutine function is refused, because it would never run."""
     for function in (Gate.__call__, Gate(), "a string"):
-        with pytest.raises(ConfigurationError, match="observer"):
-            WebhookReceiver(unsigned=True).observe(function)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="listener"):
+            WebhookReceiver(unsigned=True).add_listener(function)  # type: ignore[arg-type]
 
 
 def test_the_options_are_those_of_the_receiver() -> None:

@@ -1,4 +1,4 @@
-"""Errors in handlers, hooks and observers: they are reported, and affect no other event."""
+"""Errors in handlers, hooks and listeners: they are reported, and affect no other event."""
 
 from __future__ import annotations
 
@@ -131,8 +131,8 @@ async def test_a_handler_may_end_the_program() -> None:
         raise Halt
 
     receiver = WebhookReceiver(handler, secret=SECRET, on_error=hook)
-    told: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    contexts: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: contexts.append(context))
     await post(receiver, message_body("1"))
     await post(receiver, message_body("2"))
     await ticks()
@@ -140,18 +140,18 @@ async def test_a_handler_may_end_the_program() -> None:
     assert [type(error.__cause__) for error, _ in hook.calls] == [Halt, Halt]
     hook.calls.clear()
     gc.collect()
-    assert [type(context["exception"]) for context in told] == [Halt, Halt]
+    assert [type(context["exception"]) for context in contexts] == [Halt, Halt]
 
 
-# --- observers --------------------------------------------------------------------------------------------------------
+# --- listeners --------------------------------------------------------------------------------------------------------
 
 
-async def test_observers_get_new_events() -> None:
+async def test_listeners_get_new_events() -> None:
     """Observers get each verified event once, before its handler; also an event without room, each time it is sent."""
     seen: list[str] = []
     gate = Gate()
     async with WebhookReceiver(gate, secret=SECRET, queue_size=1) as receiver:
-        receiver.observe(lambda event: seen.extend(texts([event])))
+        receiver.add_listener(lambda event: seen.extend(texts([event])))
         await post(receiver, message_body("a"))
         assert (seen, gate.began) == (["a"], [])
         await ticks()
@@ -163,14 +163,14 @@ async def test_observers_get_new_events() -> None:
     assert seen == ["a", "b", "no room", "no room"]
 
 
-async def test_an_observer_may_raise(caplog: pytest.LogCaptureFixture) -> None:
-    """An exception of an observer is reported; the other observers and the handler get the event."""
+async def test_a_listener_may_raise(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception of a listener is reported; the other listeners and the handler get the event."""
     gate, hook = Gate(is_open=True), Hook()
     seen: list[Event] = []
     async with WebhookReceiver(gate, secret=SECRET, on_error=hook) as receiver:
-        receiver.observe(lambda event: [][0])
-        receiver.observe(seen.append)
+        receiver.add_listener(lambda event: [][0])
+        receiver.add_listener(seen.append)
         assert await post(receiver, message_body("Hi")) == OK
     assert (texts(seen), texts(gate.handled)) == (["Hi"], ["Hi"])
     assert (hook.errors, hook.texts) == ([IndexError], ["Hi"])
-    assert "an observer raised: IndexError" in caplog.text
+    assert "a listener raised: IndexError" in caplog.text

@@ -54,8 +54,8 @@ async def test_an_event_whose_handler_raised_is_handled_again() -> None:
     assert hook.errors == [ValueError, ValueError]
 
 
-async def test_an_observer_gets_a_failed_event_again() -> None:
-    """An event that failed is passed to observers again; a duplicate of a handled one is not."""
+async def test_a_listener_gets_a_failed_event_again() -> None:
+    """An event that failed is passed to listeners again; a duplicate of a handled one is not."""
     seen: list[Event] = []
     results = iter([ValueError, None])
 
@@ -64,7 +64,7 @@ async def test_an_observer_gets_a_failed_event_again() -> None:
             raise error
 
     async with handled_receiver(handler) as receiver:
-        receiver.observe(seen.append)
+        receiver.add_listener(seen.append)
         for _ in range(3):
             await post(receiver, message_body())
     assert len(seen) == 2

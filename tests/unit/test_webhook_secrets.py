@@ -176,11 +176,11 @@ BUILDERS: dict[str, Callable[..., object]] = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "said"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(("arguments", "expected"), WRONG.values(), ids=WRONG)
 @pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
-def test_a_secret_that_can_t_be_checked_is_refused(build: Callable[..., object], arguments: Any, said: str) -> None:
+def test_a_secret_that_can_t_be_checked_is_refused(build: Callable[..., object], arguments: Any, expected: str) -> None:
     """A wrong argument is named with its remedy when the receiver is built, and no secret is in the error or in a local variable."""
-    with pytest.raises(ConfigurationError, match=said) as caught:
+    with pytest.raises(ConfigurationError, match=expected) as caught:
         build(**arguments)
     assert_no_secrets(caught.value)
     assert_no_secrets_in_locals(caught.value)

@@ -314,9 +314,9 @@ def test_any_json_gives_a_model_or_a_decode_error(name: str, data: st.DataObject
         | st.builds(lambda value: {key: [value], "message": value}, st.sampled_from(MODELS).flatmap(hostile))
         | st.builds(lambda value: {key: value}, st.sampled_from(MODELS).flatmap(hostile))
     )
-    answer = Response(200, {}, orjson.dumps(body))
+    response = Response(200, {}, orjson.dumps(body))
     try:
-        loaded = read_response(Request("GET", "/x"), answer, LOADERS[name])
+        loaded = read_response(Request("GET", "/x"), response, LOADERS[name])
     except ResponseDecodeError:
         return
     assert isinstance(loaded, (MessageReceipt, Page, *MODELS))

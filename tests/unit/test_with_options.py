@@ -64,7 +64,7 @@ async def test_the_rate_limiter_is_shared(server: Sandbox) -> None:
     async with client_for(server.url, rate_limit=limiter) as callbell:
         await callbell.send(MESSAGE)
         await callbell.with_options(retry=ONCE).send(MESSAGE)
-    assert (limiter.taken, limiter.ends) == (2, ["answered", "answered"])
+    assert (limiter.taken, limiter.ends) == (2, ["response", "response"])
 
 
 async def test_a_429_pauses_both() -> None:

@@ -16,7 +16,7 @@ from callbell_async import CallbellClient, Journal, RateLimiter, RetryPolicy, Te
 from callbell_async.bulk import FIRST_WORKERS, MAX_WORKERS, SendRun
 from callbell_async.bulk.pool_size import worker_range, workers_to_add
 from callbell_async.journal import MOST_AHEAD
-from tests.support.fake_callbell import Behaviour, FakeCallbell, begin, cancel, consume, new_run, slow_response, texts
+from tests.support.fake_callbell import Behaviour, FakeCallbell, async_input, begin, cancel, consume, new_run, texts
 from tests.support.virtual_disk import on_disk
 
 virtual = pytest.mark.virtual_time
@@ -168,7 +168,7 @@ async def test_without_a_rate_limit_no_worker_is_added() -> None:
 async def test_no_worker_is_added_while_one_waits_for_a_message() -> None:
     """An async input that is slower than the responses gets no further worker, and is read one message a worker at a time."""
     fake = responding(4.0)
-    run = new_run(fake, slow_response(texts(100), every=0.1), concurrency=None, rate_limit=WindowRateLimiter(300))
+    run = new_run(fake, async_input(texts(100), every=0.1), concurrency=None, rate_limit=WindowRateLimiter(300))
     assert (await run).accepted == 100
     assert workers_of(run) == FIRST_WORKERS
     assert fake.most_in_flight in (40, 41)
@@ -270,7 +270,7 @@ async def test_every_limiter_counts() -> None:
         async def acquire(self) -> None:
             await asyncio.sleep(0.001)
 
-        def release(self, *, answered: bool) -> None:
+        def release(self, *, has_response: bool) -> None:
             pass
 
         def refund(self) -> None:
@@ -285,7 +285,7 @@ async def test_every_limiter_counts() -> None:
 
 
 @virtual
-@pytest.mark.parametrize("make", [list, iter, slow_response], ids=["list", "iterator", "async generator"])
+@pytest.mark.parametrize("make", [list, iter, async_input], ids=["list", "iterator", "async generator"])
 @pytest.mark.parametrize("iterated", [False, True])
 async def test_each_message_has_one_result(make: Callable[[Any], Any], iterated: bool) -> None:
     """Also with added workers each message is sent once, and has one result, and no task outlives the run."""

@@ -27,7 +27,7 @@ __all__ = ["channels", "contacts", "me", "templates"]
 @json_option
 @connection_options()
 def me(as_json: bool, connection: Connection) -> int:
-    """Show whose API key this is.
+    """Show the owner of the API token.
 
     Exit status: 0 success, 1 Callbell refused the request or can't be reached, 2 wrong use.
     """
@@ -43,7 +43,7 @@ def me(as_json: bool, connection: Connection) -> int:
 async def _me(connection: Connection) -> Mapping[str, Any]:
     async with connection.open() as callbell:
         account = await callbell.auth.me()
-    # Callbell's response also holds the key, which must not be shown.
+    # Callbell's response also holds the token, which must not be shown.
     return {"user": account.user_name, "email": account.user_email, "status": account.status}
 
 

@@ -48,7 +48,7 @@ _STAGES = (MessageStatus.ENQUEUED, MessageStatus.SENT, MessageStatus.DELIVERED, 
     "--refresh",
     is_flag=True,
     group="Run",
-    help="First ask Callbell for the status of each message, with one request for each.",
+    help="First request the status of each message from Callbell, with one request for each.",
 )
 @json_option
 @connection_options(sandbox=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import click
 
-from callbell_async.cli.campaign import open_input, run_campaign
+from callbell_async.cli.campaign import open_input, run_job
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.duplicates import DuplicateRowError, DuplicateRows
 from callbell_async.cli.exits import DONE, NOT_ALL_DONE
@@ -156,7 +156,7 @@ def send_many(
         return _check_rows(*open_input(job), outputs, skip_duplicates=duplicates == "skip", exclude=job.opt_outs())
     if journal is not None:
         job = job.with_digest()
-    return run_campaign(job, connection, outputs, journal=journal)
+    return run_job(job, connection, outputs, journal=journal)
 
 
 # --- --dry-run ---------------------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def resume(
         base_url=base_url,
         exclude=tuple(dict.fromkeys((*job.exclude, *exclude))),
     )
-    return run_campaign(job, connection, outputs, journal=journal, resend=tuple(keys))
+    return run_job(job, connection, outputs, journal=journal, resend=tuple(keys))
 
 
 async def _read_job(place: JournalPlace) -> SendJob:

@@ -323,5 +323,5 @@ def fault_rule(rule: FaultRule) -> dict[str, Any]:
         "faults": rule.names,
         "times": rule.times,
         "probability": rule.probability,
-        "met": rule.met,
+        "applied": rule.applied,
     }

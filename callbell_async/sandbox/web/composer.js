@@ -25,16 +25,16 @@ function extras() {
 /** Send what is written in the box; `customer` returns the sender and the channel of the open chat. */
 export function useComposer(customer) {
   const form = byId("composer");
-  const answer = byId("answer");
+  const text = byId("customer-text");
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const message = { ...customer(), text: answer.value, ...extras() };
+    const message = { ...customer(), text: text.value, ...extras() };
     if (await attempt(byId("composer-error"), () => api.receive(message))) {
       form.reset();
-      answer.focus();
+      text.focus();
     }
   });
-  answer.addEventListener("keydown", (event) => {
+  text.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
     form.requestSubmit();

@@ -75,7 +75,7 @@ function ruleRow(rule, refresh) {
     "div",
     { class: "rule" },
     element("strong", {}, rule.faults.join(", then ")),
-    element("span", { class: "muted" }, `applied ${rule.met}${limit} times`),
+    element("span", { class: "muted" }, `applied ${rule.applied}${limit} times`),
     element("button", { type: "button", onclick: async () => { await api.removeFault(rule.id); refresh(); } }, "Switch off"),
   );
 }
@@ -87,8 +87,8 @@ export async function showFaults([form, rules, effects], state, requestRow, refr
   showAll(rules, active.length ? active : [["none", null]], (rule) =>
     rule === null ? element("p", { class: "muted" }, "No fault is on.") : ruleRow(rule, refresh));
   const { requests, meta } = await api.requests(1);
-  const met = requests.map((one, index) => [`${meta.total - index}`, one]).filter(([, one]) => one.fault !== null);
+  const faulty = requests.map((one, index) => [`${meta.total - index}`, one]).filter(([, one]) => one.fault !== null);
   const title = [["title", { fault: "title" }]];
-  showAll(effects, met.length ? [...title, ...met.slice(0, 10)] : [], (one) =>
+  showAll(effects, faulty.length ? [...title, ...faulty.slice(0, 10)] : [], (one) =>
     one.fault === "title" && one.method === undefined ? element("h3", {}, "Latest requests with a fault") : requestRow(one));
 }

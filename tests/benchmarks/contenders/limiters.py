@@ -27,7 +27,7 @@ PROCESSES = int(os.environ.get("RATE_PROCESSES", "1"))
 class _Admission(RateLimiter):
     """A limiter that counts a request when it is admitted, and never again."""
 
-    def release(self, *, answered: bool) -> None:
+    def release(self, *, has_response: bool) -> None:
         """No part of these libraries."""
 
     def refund(self) -> None:

@@ -141,7 +141,7 @@ def test_a_rejected_token_leaves_only_unsent_rows_among_the_failed_rows(
     sandbox.inject(faults.token_revoked(), times=1)
     result = send(file, journal, sandbox, "--failed-to", str(failed), "--concurrency", "1")
     assert "1 row may have been accepted and is not in --failed-to" in result.stderr
-    assert "(4 of them already done)" in result.stdout
+    assert "(4 of them duplicates)" in result.stdout
     left = [line.split(",")[0] for line in failed.read_text().splitlines()[1:]]
     assert left == NUMBERS[:5]
 

@@ -26,7 +26,7 @@ def test_resume_sends_the_rest(file: Path, journal: Path, sandbox: Sandbox, monk
     monkeypatch.chdir("/")
     result = run("resume", journal, environment=environment_for(sandbox))
     assert result.exit_code == 0
-    assert counts_in(result.stdout.replace(" (4 of them already done)", ""))["accepted"] == 6
+    assert counts_in(result.stdout.replace(" (4 of them duplicates)", ""))["accepted"] == 6
     assert recipients(sandbox) == NUMBERS
     assert {message.body["content"]["text"] for message in sandbox.messages} == {"Hi Ada"}
     for part in journal.parent.iterdir():
@@ -155,7 +155,7 @@ def test_messages_are_sent_again_by_a_file(file: Path, journal: Path, sandbox: S
         ("key,to\nabc,1\n,2\n", "has no key"),
         ("key,to\nabc\n", "has 1 cell, and the header row has 2"),
         ('{"key": "abc"}\n{"inferred": 1, "confirmed": 0, "unresolved": 1}\n', "has no key"),
-        ("key\nabc\n", "1 of 1 keys are not those of UNKNOWN messages; nothing was changed"),
+        ("key\nabc\n", "1 of 1 keys do not belong to UNKNOWN messages; nothing was changed"),
     ],
     ids=["no header row", "no key", "ragged", "counts", "not unknown"],
 )

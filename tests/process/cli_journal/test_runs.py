@@ -24,7 +24,7 @@ def test_a_second_run_sends_nothing_twice(file: Path, journal: Path, sandbox: Sa
     assert send(file, journal, sandbox).exit_code == 0
     result = send(file, journal, sandbox)
     assert result.exit_code == 0
-    assert "skipped     10 (10 of them already done)" in result.stdout
+    assert "skipped     10 (10 of them duplicates)" in result.stdout
     assert "never_sent" not in result.stderr
     assert recipients(sandbox) == NUMBERS
 

@@ -83,7 +83,7 @@ def test_reconcile_resolves_messages_in_the_history(file: Path, journal: Path, s
     lost = sandbox.inject(faults.close_after_reading(), when=lambda request: request.to == NUMBERS[0], times=1)
     accepted = sandbox.inject(faults.accept_then_close(), when=lambda request: request.to == NUMBERS[1], times=1)
     assert send(file, journal, sandbox).exit_code == 1
-    assert (lost.met, accepted.met) == (1, 1)
+    assert (lost.applied, accepted.applied) == (1, 1)
     result = run("reconcile", journal, "--json", environment=environment_for(sandbox))
     assert result.exit_code == 1
     unresolved, counts = json_lines(result.stdout)
@@ -158,7 +158,7 @@ def test_a_journal_does_not_decide_where_the_token_goes(
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
         f"callbell-async: the journal's messages were sent to {sandbox.url}, not to Callbell; "
-        f"to send the API key there, give --base-url {sandbox.url}\n"
+        f"to send the API token there, give --base-url {sandbox.url}\n"
     )
     assert len(sandbox.requests) == requests
     result = run(*command, journal, "--base-url", sandbox.url, environment={"CALLBELL_TOKEN": TOKEN})
@@ -187,7 +187,7 @@ def test_the_token_is_not_sent_unencrypted_to_another_machine(file: Path, comman
     result = run(*command, "--base-url", "http://callbell.example/v1", environment={"CALLBELL_TOKEN": TOKEN})
     assert (result.exit_code, result.stdout) == (2, "")
     assert (
-        "--base-url: http://callbell.example/v1 is another machine, and http would send the API key to it unencrypted"
+        "--base-url: http://callbell.example/v1 is another machine, and http would send the API token to it unencrypted"
         in (result.stderr)
     )
 

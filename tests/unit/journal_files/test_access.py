@@ -106,7 +106,7 @@ async def test_a_second_process_is_refused_and_the_first_continues(sandbox: Sand
         )
         ended = await first.run(config)
     await sandbox.wait_disconnected()
-    assert opened.met == 1
+    assert opened.applied == 1
     assert observed == [
         f"{path}: is in use, by another process or by this one; only one may send with it",
         "True",
@@ -173,7 +173,7 @@ async def test_a_message_is_committed_before_its_request(
 
 
 @pytest.mark.parametrize(("risk_power_loss", "level"), [(False, 2), (True, 1)])
-async def test_it_waits_for_the_disk_unless_told_not_to(path: Path, risk_power_loss: bool, level: int) -> None:
+async def test_it_waits_for_the_disk_without_risk_power_loss(path: Path, risk_power_loss: bool, level: int) -> None:
     """SQLite waits for the disk at each commit (`FULL`), with `risk_power_loss` only at checkpoints (`NORMAL`)."""
     async with Journal(path, risk_power_loss=risk_power_loss) as journal:
         store = writer_of(journal)._store

@@ -45,7 +45,7 @@ async def test_a_journal_whose_end_is_missing_sends_nothing(
 ) -> None:
     """A lost or damaged log after a crash is an error that names the remedy, and nothing is sent."""
     config = ChildConfig(sandbox.url, str(path))
-    sandbox.inject(kill_fault(launcher.kill, "answered"), times=1, when=lambda _: len(sandbox.requests) >= 300)
+    sandbox.inject(kill_fault(launcher.kill, "responded"), times=1, when=lambda _: len(sandbox.requests) >= 300)
     assert (await launcher.run(config)).killed
     await sandbox.wait_disconnected()
     requests = len(sandbox.requests)
@@ -101,7 +101,7 @@ async def test_an_older_copy_after_a_kill_sends_nothing(
             copies.append(path.read_bytes())
         return len(sandbox.requests) >= 400
 
-    sandbox.inject(kill_fault(launcher.kill, "answered"), times=1, when=copy)
+    sandbox.inject(kill_fault(launcher.kill, "responded"), times=1, when=copy)
     assert (await launcher.run(config)).killed
     await sandbox.wait_disconnected()
     requests = len(sandbox.requests)
@@ -135,7 +135,7 @@ async def test_a_killed_runs_journal_needs_all_its_files(
 ) -> None:
     """After a kill, a journal that was moved or copied without one of its files is refused, each time."""
     config = ChildConfig(sandbox.url, str(path), size=1000)
-    sandbox.inject(kill_fault(launcher.kill, "answered"), times=1, when=lambda _: len(sandbox.requests) >= 400)
+    sandbox.inject(kill_fault(launcher.kill, "responded"), times=1, when=lambda _: len(sandbox.requests) >= 400)
     assert (await launcher.run(config)).killed
     await sandbox.wait_disconnected()
     requests = len(sandbox.requests)
@@ -153,7 +153,7 @@ async def test_a_killed_runs_journal_may_be_moved_with_all_its_files(
 ) -> None:
     """After a kill, a journal that is renamed with its side files works, and sends nothing twice."""
     config = ChildConfig(sandbox.url, str(path), size=1000)
-    sandbox.inject(kill_fault(launcher.kill, "answered"), times=1, when=lambda _: len(sandbox.requests) >= 400)
+    sandbox.inject(kill_fault(launcher.kill, "responded"), times=1, when=lambda _: len(sandbox.requests) >= 400)
     assert (await launcher.run(config)).killed
     await sandbox.wait_disconnected()
     other = tmp_path / "autumn.db"
@@ -185,7 +185,7 @@ async def test_a_copy_made_during_a_run_sends_nothing(
             Path(f"{other}{ending}").write_bytes(Path(f"{path}{ending}").read_bytes())
         return killed and len(sandbox.requests) >= 1500
 
-    sandbox.inject(kill_fault(launcher.kill, "answered"), times=1, when=copy)
+    sandbox.inject(kill_fault(launcher.kill, "responded"), times=1, when=copy)
     assert (await launcher.run(config)).killed is killed
     await sandbox.wait_disconnected()
     requests = len(sandbox.requests)
@@ -224,7 +224,7 @@ async def test_a_log_without_its_journal_is_an_error(
     sandbox: Sandbox, callbell: CallbellClient, launcher: CampaignLauncher, path: Path
 ) -> None:
     """If only the log is left after a crash, no new journal is created over it."""
-    sandbox.inject(kill_fault(launcher.kill, "answered"), times=1)
+    sandbox.inject(kill_fault(launcher.kill, "responded"), times=1)
     await launcher.run(ChildConfig(sandbox.url, str(path)))
     await sandbox.wait_disconnected()
     path.unlink()
