@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import importlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 
 import pytest
 from aiohttp import web
@@ -30,6 +32,19 @@ def pytest_asyncio_loop_factories(
 def pytest_xdist_auto_num_workers() -> int:
     """Start two workers for each core: many tests wait for a process, a server or a file."""
     return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None]:
+    """Keep the garbage collector from the modules and the items of all tests: they live to the end, and each collection would visit them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        # Before the freeze: Hypothesis asks the collector for the owners of random generators that other packages register.
+        importlib.import_module("hypothesis")
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
