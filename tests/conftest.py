@@ -47,6 +47,24 @@ def pytest_collection() -> Generator[None]:
         gc.freeze()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each worker begin with its share of the slow tests: none is left alone with them at the end, and one computes while others wait."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    fast = [item for item in items if not item.get_closest_marker("slow")]
+    left = len(items)
+    items.clear()
+    for worker in range(workers):
+        own = slow[worker::workers]
+        # pytest-xdist gives this worker the next tests, as many as it gives to each of the workers after it.
+        share = left // (workers - worker)
+        left -= share
+        items += own + fast[: share - len(own)]
+        del fast[: share - len(own)]
+    items += fast if workers else slow + fast
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_ignored_signals() -> Iterator[None]:
     """Restore signals that `nohup` or a background job ignores: child processes inherit that, and the tests send signals to them."""
