@@ -43,7 +43,9 @@ def checker_of_pyright() -> list[str]:
 def check(command: list[str], *files: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
     """Check files, and return the exit code and the output."""
     monkeypatch.setenv("MYPYPATH", str(ROOT))
-    done = subprocess.run([*command, *map(str, files)], cwd=cwd, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(
+        [*command, *map(str, files)], cwd=cwd, capture_output=True, text=True, check=False, timeout=240
+    )
     return done.returncode, done.stdout + done.stderr
 
 
