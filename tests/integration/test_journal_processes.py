@@ -167,6 +167,7 @@ async def test_two_processes_send_a_message_once(sandbox: Sandbox, postgres_serv
     assert len(sandbox.messages) == 1
 
 
+@pytest.mark.slow
 async def test_send_connects_again_after_a_restart(sandbox: Sandbox, own_postgres: Service, name: str) -> None:
     """While the server is down no message is sent; after its restart the same journal object sends again, and knows the earlier ones."""
     journal = Journal.connect(own_postgres.url, name=name)

@@ -336,6 +336,7 @@ def cancelled_all_at_once(path: Path, rounds: int) -> bool:
         return runner.run(main())
 
 
+@pytest.mark.slow
 def test_report_and_journal_agree_after_cancelling_every_task(tmp_path: Path) -> None:
     """If a program cancels all its tasks at any point, report and journal agree, and the next run sends the rest."""
     rounds, unfinished = 0, True
@@ -421,6 +422,7 @@ def _peaks(path: Path) -> tuple[int, int]:
         return runner.run(main())
 
 
+@pytest.mark.slow
 def test_memory_is_constant(tmp_path: Path) -> None:
     """Of 6 000 messages from a generator, the second half needs no more memory than the first."""
     first, later = _peaks(tmp_path / "journal")
