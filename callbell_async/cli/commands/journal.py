@@ -9,16 +9,16 @@ from typing import Any
 import click
 
 from callbell_async.cli.connection import Connection, connection_options
-from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
-from callbell_async.cli.export_writer import ExportOptions, RecordWriter, export_options
+from callbell_async.cli.exits import DONE, NOT_ALL_DONE
 from callbell_async.cli.options import GroupedCommand, json_option, option
 from callbell_async.cli.output import bar, info, pluralize, result, result_json
+from callbell_async.cli.output_files import ExportOptions, RecordWriter, export_options
 from callbell_async.cli.places import JOURNAL, JournalPlace
 from callbell_async.cli.saved_run import saved_options
 from callbell_async.errors import ConfigurationError, Outcome
 from callbell_async.journal import body_of
 from callbell_async.models.journal import JournalEntry, ReconcileReport
-from callbell_async.models.message_status import MessageStatus
+from callbell_async.models.receipts import MessageStatus
 
 __all__ = ["export", "funnel_stages", "reconcile", "status"]
 
