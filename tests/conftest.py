@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import importlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 
 import pytest
 from aiohttp import web
@@ -28,8 +30,39 @@ def pytest_asyncio_loop_factories(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Start two workers for each core: many tests wait for a process, a server or a file."""
-    return 2 * (os.cpu_count() or 1)
+    """Start three workers for each core: many tests wait for a process, a server or a file."""
+    return 3 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None]:
+    """Keep the garbage collector from the modules and the items of all tests: they live to the end, and each collection would visit them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        # Before the freeze: Hypothesis asks the collector for the owners of random generators that other packages register.
+        importlib.import_module("hypothesis")
+        gc.enable()
+        gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each worker begin with its share of the slow tests: none is left alone with them at the end, and one computes while others wait."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    fast = [item for item in items if not item.get_closest_marker("slow")]
+    left = len(items)
+    items.clear()
+    for worker in range(workers):
+        own = slow[worker::workers]
+        # pytest-xdist gives this worker the next tests, as many as it gives to each of the workers after it.
+        share = left // (workers - worker)
+        left -= share
+        items += own + fast[: share - len(own)]
+        del fast[: share - len(own)]
+    items += fast if workers else slow + fast
 
 
 @pytest.fixture(scope="session", autouse=True)

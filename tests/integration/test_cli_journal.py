@@ -45,6 +45,7 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_two_machines_share_a_file(sandbox: Sandbox, url: str, file: Path) -> None:
     """Two send-many of the same file with the same journal send each row once between them; run again, both have nothing to send."""
     command = ("send-many", file, "--text", "{text}", "--journal", url, "--json")
@@ -62,6 +63,7 @@ def test_two_machines_share_a_file(sandbox: Sandbox, url: str, file: Path) -> No
     assert len(sandbox.messages) == ROWS
 
 
+@pytest.mark.slow
 def test_each_command_takes_the_url(sandbox: Sandbox, url: str, file: Path, tmp_path: Path) -> None:
     """status, reconcile, export and resume read the journal by its URL, and none of them shows the password."""
     environment = environment_for(sandbox)

@@ -6,15 +6,14 @@ import functools
 import http.server
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.process.test_docs_site import build, project
+from tests.process.test_docs_site import Build, built
 from tests.support.browser import browser, wait_until
 
-__all__ = ["project"]
+__all__ = ["built"]
 
 pytestmark = pytest.mark.slow
 
@@ -36,11 +35,10 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def site(project: Path) -> Iterator[str]:
-    """Build the site, and serve it on a free port of this machine."""
-    status, output = build(project)
-    assert status == 0, output
-    handler = functools.partial(Handler, directory=str(project / "build" / "site"))
+def site(built: Build) -> Iterator[str]:
+    """Serve the site on a free port of this machine."""
+    assert built.status == 0, built.output
+    handler = functools.partial(Handler, directory=str(built.site))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

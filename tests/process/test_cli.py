@@ -56,6 +56,7 @@ def test_sends_to_each_recipient_of_the_file(csv_file: Path) -> None:
     assert "sending 2 messages" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_documented_file_is_sent_whole() -> None:
     """The recipients in `docs/` are all accepted."""
     result = run("send-many", RECIPIENTS, "--text", "Hello {name}!", "--sandbox")
@@ -279,6 +280,7 @@ def test_the_rate_is_never_above_the_limit() -> None:
     assert counts(accepted=10, skipped=1_000, never_sent=1_000).rate(1.0) == 5
 
 
+@pytest.mark.slow
 def test_an_outage_ends_a_run_after_its_timeout(csv_file: Path, served_sandbox: Sandbox, tmp_path: Path) -> None:
     """While nothing reaches Callbell the run pauses; after `--outage-timeout` it stops with one line, and the rest is in `--failed-to`."""
     csv_file.write_text("to\n" + "".join(f"+3460000{number:04}\n" for number in range(50)))

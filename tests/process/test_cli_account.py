@@ -139,6 +139,7 @@ def test_a_signal_before_the_request_has_its_outcome() -> None:
     assert (process.returncode, err) == (130, "callbell-async: interrupted: the message was not sent\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["--json"]])
 @pytest.mark.parametrize("end", ["/dev/full", "closed", "nobody"])
 def test_an_accepted_message_is_reported_somewhere(sandbox: Sandbox, end: str, more: list[str]) -> None:

@@ -164,6 +164,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 def test_the_export_takes_no_memory_for_each_contact(sandbox: Sandbox, tmp_path: Path) -> None:
     """Twice the contacts take no more memory: each is written and let go."""
 

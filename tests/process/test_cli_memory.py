@@ -44,6 +44,7 @@ def peak(act: Callable[[], object]) -> int:
         return tracemalloc.get_traced_memory()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_checking_takes_no_memory_for_each_row(tmp_path: Path, form: str) -> None:
     """`--dry-run` of three times the rows takes no more memory: rows are read, checked and let go."""
@@ -81,6 +82,7 @@ class Generated:
             yield Row(number + 2, {"to": to, "name": str(number)}, [to, str(number)])
 
 
+@pytest.mark.slow
 def test_sending_takes_no_memory_for_each_row() -> None:
     """A run with three times the rows takes no more memory: only messages in flight are kept."""
 

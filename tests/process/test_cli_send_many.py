@@ -110,6 +110,7 @@ def test_no_output_has_a_number_a_text_or_the_token(tmp_path: Path, sandbox: San
             assert secret not in result.output
 
 
+@pytest.mark.slow
 def test_too_few_file_descriptors_are_a_warning(file: Path, sandbox: Sandbox) -> None:
     """Where the process may open fewer files than messages are in flight at once, a warning names both numbers and the remedy."""
     limit = f"ulimit -n 120; exec {shlex.join([sys.executable, '-m', 'callbell_async'])} send-many {file} --text Hi"
@@ -140,6 +141,7 @@ def test_rows_are_not_lost_when_nobody_reads_the_results(tmp_path: Path, sandbox
     assert sorted([*recipients(sandbox), *left]) == numbers
 
 
+@pytest.mark.slow
 def test_streams_that_were_closed_before_are_no_traceback(file: Path, sandbox: Sandbox) -> None:
     """Without standard input, output or error the command does what is possible, and reports the rest on the stream that is open."""
     command = f"{sys.executable} -m callbell_async send-many"
@@ -200,6 +202,7 @@ def test_concurrency_has_a_bound(command: list[str]) -> None:
     assert "10001 is not in the range 1<=x<=10000" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failed_to", [False, True])
 def test_two_interrupts_count_the_rows_that_were_not_sent(file: Path, sandbox: Sandbox, failed_to: bool) -> None:
     """A row that waited for the rate limiter and was never sent is counted as not sent."""

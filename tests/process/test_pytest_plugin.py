@@ -56,6 +56,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     return pytester
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["strict", "auto"])
 def test_a_user_s_project(project: pytest.Pytester, mode: str) -> None:
     """Three tests that use the fixtures pass in either mode of pytest-asyncio, without configuration and without a warning."""
@@ -76,6 +77,7 @@ RECIPES = [
 ]
 
 
+@pytest.mark.slow
 def test_the_tests_on_the_pages_pass(project: pytest.Pytester) -> None:
     """Each example of a test in the docs passes as it is, without a warning: pytest alone, FastAPI, httpx, aiohttp."""
     assert len(RECIPES) == 4
@@ -87,6 +89,7 @@ def test_the_tests_on_the_pages_pass(project: pytest.Pytester) -> None:
     result.assert_outcomes(passed=sum(code.count("def test_") for code in RECIPES))
 
 
+@pytest.mark.slow
 def test_statuses_advance_at_once(project: pytest.Pytester) -> None:
     """With the fixtures, an accepted message has been read when its status is requested."""
     project.makepyfile(
@@ -115,6 +118,7 @@ def test_statuses_advance_at_once(project: pytest.Pytester) -> None:
     result.assert_outcomes(passed=2)
 
 
+@pytest.mark.slow
 def test_the_plugin_imports_nothing_until_used(project: pytest.Pytester) -> None:
     """Until a test uses a fixture, neither the sandbox nor aiohttp's server is imported; a failed assertion names the cause."""
     project.makepyfile(

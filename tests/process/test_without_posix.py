@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 WITHOUT_POSIX = """
 import asyncio, os, signal, sys, types
 import aiohttp, click, rich, sqlite3, tempfile  # they see the real platform
@@ -30,6 +32,7 @@ def run_without_posix(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.slow
 def test_messages_are_sent_without_what_only_posix_has(tmp_path: Path) -> None:
     """Signals, locks, ownership and limits of files that only POSIX has are not required: a run with a journal sends its messages."""
     file, journal, output = tmp_path / "recipients.csv", tmp_path / "run.db", tmp_path / "sent.csv"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -141,6 +142,7 @@ def expected(plan: Plan, number: int) -> Outcome:
     return outcome
 
 
+@pytest.mark.slow
 @given(plan=plans)
 @settings(max_examples=200, deadline=None)
 def test_every_message_has_its_one_true_result(plan: Plan) -> None:
@@ -165,6 +167,7 @@ def test_every_message_has_its_one_true_result(plan: Plan) -> None:
     assert used.fake.most_in_flight <= plan.concurrency
 
 
+@pytest.mark.slow
 @given(plan=plans, points=st.sets(st.integers(1, 200), min_size=1, max_size=3))
 @settings(max_examples=150, deadline=None)
 def test_every_message_has_its_one_true_result_when_cancelled(plan: Plan, points: set[int]) -> None:

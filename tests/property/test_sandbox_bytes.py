@@ -67,6 +67,7 @@ async def first_response(sandbox: Sandbox, raw: RawRequest) -> Received | None:
         writer.close()
 
 
+@pytest.mark.slow
 @quick
 @given(st.lists(raw_requests(), min_size=1, max_size=5))
 async def test_every_request_gets_a_response(asked: Sequence[RawRequest]) -> None:

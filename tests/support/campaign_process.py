@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -36,45 +38,78 @@ class ProcessExit:
     output: dict[str, Any]
 
 
+class _ForkServer:
+    """A process that has imported the package, and forks the processes of campaigns. It ends when its input does."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.support.campaign_child"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input, self._output = self._process.stdin, self._process.stdout
+
+    def write(self, line: bytes) -> None:
+        """Write a line."""
+        self._input.write(line + b"\n")
+        self._input.flush()
+
+    async def read(self) -> dict[str, Any]:
+        """Return the next object that it or its fork writes."""
+        found: dict[str, Any] = json.loads(await asyncio.to_thread(self._output.readline))
+        return found
+
+    def end(self) -> None:
+        """Let it end, and wait for its end."""
+        self._input.close()
+        self._process.wait()
+        self._output.close()
+
+
+_idle: list[_ForkServer] = []
+"""The fork servers that the next launchers use: each takes as long to start as many campaigns take to run."""
+
+
+@atexit.register
+def _end_fork_servers() -> None:
+    for server in _idle:
+        server.end()
+
+
 class CampaignLauncher:
     """Starts the processes of a campaign, one at a time. At the end of its `async with` block it kills a process that still runs."""
 
     def __init__(self) -> None:
         self.process: int | None = None
-        self._fork_server: asyncio.subprocess.Process | None = None
+        # Whether the fork server waits for the next order: it has written all that it will write.
+        self._waiting = True
 
     async def __aenter__(self) -> Self:
-        self._fork_server = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.support.campaign_child",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
-        )
+        self._server = _idle.pop() if _idle else _ForkServer()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._fork_server is not None
-        assert self._fork_server.stdin is not None
         self.kill()
-        self._fork_server.stdin.close()
-        await self._fork_server.communicate()
+        if self._waiting:
+            _idle.append(self._server)
+        else:
+            await asyncio.to_thread(self._server.end)
 
     async def begin(self, config: ChildConfig) -> None:
         """Start a process, and return when it runs."""
-        assert self._fork_server is not None
-        assert self._fork_server.stdin is not None
-        self._fork_server.stdin.write(json.dumps(config._asdict()).encode() + b"\n")
-        self.process = int((await self._read_line())["process"])
-        self._fork_server.stdin.write(b"\n")
+        self._waiting = False
+        self._server.write(json.dumps(config._asdict()).encode())
+        self.process = int((await self._server.read())["process"])
+        self._server.write(b"")
 
     async def end(self) -> ProcessExit:
         """Wait for the end of the process."""
         output: dict[str, Any] = {}
-        while "status" not in (line := await self._read_line()):
+        while "status" not in (line := await self._server.read()):
             output = line
         self.process = None
+        self._waiting = True
         assert line["status"] in (0, -signal.SIGKILL), "the campaign's process failed; its traceback is in stderr"
         return ProcessExit(killed=line["status"] != 0, output=output)
 
@@ -89,12 +124,6 @@ class CampaignLauncher:
             # It may have ended a moment before.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process, signal.SIGKILL)
-
-    async def _read_line(self) -> dict[str, Any]:
-        assert self._fork_server is not None
-        assert self._fork_server.stdout is not None
-        line: dict[str, Any] = json.loads(await self._fork_server.stdout.readline())
-        return line
 
 
 def kill_fault(kill: Callable[[], None], moment: str) -> Fault:

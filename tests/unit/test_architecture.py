@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -63,11 +64,17 @@ WITHOUT_IO = (
 )
 
 
-class Module(NamedTuple):
+@dataclass(frozen=True)
+class Module:
     """The name of a module, and its code."""
 
     name: str
-    tree: ast.Module
+    code: str
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """The code as a tree, made when a test reads it: each worker collects all tests, and runs a few."""
+        return ast.parse(self.code)
 
     @property
     def top(self) -> str:
@@ -81,7 +88,7 @@ def read_modules() -> dict[str, Module]:
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         name = ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
-        modules[name] = Module(name, ast.parse(path.read_text(encoding="utf-8"), str(path)))
+        modules[name] = Module(name, path.read_text(encoding="utf-8"))
     return modules
 
 
@@ -163,13 +170,16 @@ def test_imports_point_down(name: str) -> None:
     assert wrong_imports(MODULES[name]) == []
 
 
-GRAPH = imports_between(MODULES)
+@cache
+def graph() -> dict[str, set[str]]:
+    """Return the imports between the modules of the package."""
+    return imports_between(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_imports_form_a_circle(name: str) -> None:
     """No module imports itself by way of others, inside a folder or across folders, not even for its types."""
-    assert circle_through(name, GRAPH) is None
+    assert circle_through(name, graph()) is None
 
 
 def test_a_circle_is_noticed() -> None:
@@ -179,8 +189,8 @@ def test_a_circle_is_noticed() -> None:
         "bulk.source": "if TYPE_CHECKING:\n    from callbell_async.bulk.send_run import SendRun",
         "bulk.send_run": "from callbell_async.bulk import source",
     }
-    graph = imports_between({name: Module(name, ast.parse(code)) for name, code in codes.items()})
-    assert circle_through("bulk.source", graph) == ["bulk.source", "bulk.send_run", "bulk.source"]
+    found = imports_between({name: Module(name, code) for name, code in codes.items()})
+    assert circle_through("bulk.source", found) == ["bulk.source", "bulk.send_run", "bulk.source"]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +210,7 @@ def test_a_circle_is_noticed() -> None:
 )
 def test_an_import_that_points_up_is_noticed(name: str, code: str) -> None:
     """The test above can fail: it sees each way to write a wrong import."""
-    assert len(wrong_imports(Module(name, ast.parse(code)))) == 1
+    assert len(wrong_imports(Module(name, code))) == 1
 
 
 @pytest.mark.parametrize(
@@ -214,7 +224,7 @@ def test_an_import_that_points_up_is_noticed(name: str, code: str) -> None:
 )
 def test_an_import_that_points_down_is_fine(name: str, code: str) -> None:
     """The test above accepts imports that point down."""
-    assert wrong_imports(Module(name, ast.parse(code))) == []
+    assert wrong_imports(Module(name, code)) == []
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ async def test_a_server_that_is_down_at_first() -> None:
         assert run.paused_for is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_journal", [False, True])
 async def test_a_server_that_is_overloaded_for_a_while(tmp_path: Path, with_journal: bool) -> None:
     """Messages that meet 503 wait for better times, also with a journal, and each is accepted once."""

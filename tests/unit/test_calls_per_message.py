@@ -63,6 +63,7 @@ async def send_with_a_journal(callbell: CallbellClient, messages: Sequence[TextM
     assert (await callbell.send_many(messages, concurrency=20, journal=Journal(path))).accepted == COUNT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("send", "most_calls", "most_modules"),
     [(send_alone, 36, 11), (send_many, 40, 12), (send_with_a_journal, 51, 14)],

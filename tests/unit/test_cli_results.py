@@ -142,6 +142,7 @@ def test_the_same_message_is_one_of_same_recipient_and_content(
         assert isinstance(rows.checked(second, 3), DuplicateRowError) is same
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows() -> None:
     """Three times the rows take no more memory: digests are kept outside of Python, in a database with a limited cache."""
 

@@ -60,6 +60,7 @@ IN_A_PROCESS = {ROOT / "docs" / "how-to" / "observability.md", ROOT / "docs" / "
 """Tracers change other libraries, and the levels of loggers are set, for the whole process."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_the_examples_run(page: Path, served_sandbox: Sandbox) -> None:
     """Every Python example of a page runs unchanged, top to bottom."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ SYMPTOMS = list(first_cells(PAGE))
 QUOTED = [text for cell in SYMPTOMS if re.fullmatch(r"(`[^`]+`(, )?)+", cell) for text in re.findall("`([^`]+)`", cell)]
 
 
+@cache
 def emitted_texts() -> set[str]:
     """Return every text in the code except docstrings, with `…` for each value that is filled in."""
     texts = set()
@@ -38,19 +40,16 @@ def emitted_texts() -> set[str]:
     return texts
 
 
-TEXTS = emitted_texts()
-
-
 @pytest.mark.parametrize("text", QUOTED)
 def test_every_quoted_text_is_in_the_code(text: str) -> None:
     """An error text on the page is a part of a text in the code, with `…` for each value."""
-    assert [found for found in TEXTS if text in found] != []
+    assert [found for found in emitted_texts() if text in found] != []
 
 
 def test_a_text_that_nothing_emits_is_noticed() -> None:
     """The test above can fail: docstrings do not count."""
     assert len(QUOTED) > 80
-    assert not any("Checks of arguments and settings" in text for text in TEXTS)
+    assert not any("Checks of arguments and settings" in text for text in emitted_texts())
 
 
 def test_no_symptom_is_listed_twice() -> None:

@@ -24,6 +24,7 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line) for line in lines if not line.startswith("sandbox ")]
 
 
+@pytest.mark.slow
 def test_the_tutorial_does_what_it_promises(
     served_sandbox: Sandbox, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

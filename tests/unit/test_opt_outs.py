@@ -27,6 +27,7 @@ from callbell_async import (
 from callbell_async.cli.exits import DONE, NOT_ALL_DONE, WRONG_USE
 from callbell_async.sandbox import Fault, Sandbox, SandboxRequest, faults
 from tests.support.command_line import json_lines, run
+from tests.support.threaded_sandbox import sandbox_in_a_thread
 
 ADA, GRACE, JOAN = "+34600000001", "+34600000002", "+34600000003"
 
@@ -369,25 +370,12 @@ def test_a_landline_in_the_list_is_read(rows: Path, tmp_path: Path) -> None:
 def test_a_run_that_stops_keeps_opt_outs_out_of_the_failed_rows(rows: Path, tmp_path: Path) -> None:
     """After a run that was stopped, the failed rows have every row that was not sent, but not the excluded ones."""
     failed = tmp_path / "failed.csv"
-    result = run(
-        "send-many",
-        rows,
-        "--text",
-        "Hi",
-        "--token",
-        "token",
-        "--base-url",
-        "http://127.0.0.1:1",
-        "--outage-timeout",
-        "0",
-        "--exclude",
-        file_of(tmp_path, GRACE),
-        "--failed-to",
-        failed,
-        "--concurrency",
-        "1",
-    )
+    command = ("send-many", rows, "--text", "Hi", "--exclude", file_of(tmp_path, GRACE), "--failed-to", failed)
+    with sandbox_in_a_thread("token") as sandbox:
+        # A token that is refused stops the run at its first row.
+        result = run(*command, "--token", "wrong", "--base-url", sandbox.url, "--concurrency", "1")
     assert result.exit_code == NOT_ALL_DONE
+    assert len(sandbox.requests) == 1
     written = failed.read_text(encoding="utf-8")
     assert (ADA in written, GRACE in written, JOAN in written) == (True, False, True)
 

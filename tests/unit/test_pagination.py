@@ -172,6 +172,7 @@ async def test_a_list_of_empty_pages_ends(api: tuple[CallbellClient, Recorder], 
     assert len(recorder.requests) == MAX_EMPTY_PAGES + 1 == 101
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["page", "next"])
 async def test_some_empty_pages_are_not_the_end(api: tuple[CallbellClient, Recorder], by: str) -> None:
     """100 empty pages in a row are passed over, each time that they come between others."""
@@ -183,6 +184,7 @@ async def test_some_empty_pages_are_not_the_end(api: tuple[CallbellClient, Recor
     assert [contact.uuid for contact in await callbell.contacts.list().to_list()] == ["a", "b", "c"]
 
 
+@pytest.mark.slow
 def test_a_page_of_deep_json_is_compared() -> None:
     """However deep the JSON of a page is, the next one can be requested."""
     deep: Any = "bottom"

@@ -11,6 +11,7 @@ from tests.support.fake_callbell import texts
 from tests.support.strict_server import StrictServer, fullest_window
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [(0.0, 0.0), (0.0, 0.2)], ids=["at once", "0 to 200 ms"])
 async def test_no_request_is_refused(delay: tuple[float, float]) -> None:
     """700 messages to a server that refuses the 301st in any second: no 429, and each is accepted once."""
@@ -26,6 +27,7 @@ async def test_no_request_is_refused(delay: tuple[float, float]) -> None:
     assert fullest_window(server.arrivals) <= 300
 
 
+@pytest.mark.slow
 async def test_injected_refusals_cost_no_message() -> None:
     """After 429s within the limit the messages are retried, each is accepted once, and the limit still holds."""
     async with (

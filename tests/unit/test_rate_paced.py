@@ -348,6 +348,7 @@ async def run_of(callbell: CallbellClient) -> None:
     await callbell.send_many(texts(40), concurrency=40, shutdown_timeout=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [(0.0, 0.0), (0.0, 0.3)], ids=["at once", "0 to 300 ms"])
 async def test_no_request_is_refused_on_loopback(delay: tuple[float, float]) -> None:
     """700 messages to a server that refuses the 301st in any second: no 429 under the paced rule on a quick network."""

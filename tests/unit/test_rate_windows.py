@@ -86,6 +86,7 @@ def without_response(rng: random.Random, number: int, attempt: int) -> Behaviour
 NETWORKS = [all_at_once, somewhere_between, late_then_early, now_and_then_slow, refused_often, without_response]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
 @pytest.mark.parametrize(("limit", "concurrency"), [(300, 200), (300, 700), (40, 150), (3, 20), (1, 5)])
 def test_no_window_holds_more_than_the_limit(
@@ -135,6 +136,7 @@ requests = st.builds(
 jitters = st.sampled_from([None, 13.0])
 
 
+@pytest.mark.slow
 @given(limit=st.integers(1, 4), clients=st.integers(1, 3), plan=st.lists(requests, max_size=30), jitter=jitters)
 @settings(max_examples=150, deadline=None)
 def test_any_schedule_keeps_the_limit(limit: int, clients: int, plan: list[Request], jitter: float | None) -> None:
@@ -253,6 +255,7 @@ def best_possible(behaviours: BehaviourFunction, count: int) -> float:
     return ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("behaviours", "share"),
     [
@@ -275,6 +278,7 @@ def test_ten_seconds_use_the_limit(behaviours: Callable[[], BehaviourFunction], 
         assert report.rate >= share * LIMIT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.0), (0.1, 0.1), (0.0, 0.2), (0.0, 0.5)])
 def test_no_pacing_could_be_much_faster(low: float, high: float) -> None:
     """Ten seconds' worth of messages takes at most 1.5 % longer than the best pacing would that keeps the same guarantee."""

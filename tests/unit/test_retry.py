@@ -155,6 +155,7 @@ def test_no_attempt_begins_past_the_timeout(elapsed: float, wait: float | None) 
 _SECONDS = st.floats(0, 1000)
 
 
+@pytest.mark.slow
 @given(
     policy=st.builds(
         RetryPolicy,

@@ -317,6 +317,7 @@ async def test_a_probe_needs_a_running_sandbox() -> None:
 # --- the end ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_it_stops_with_the_sandbox() -> None:
     """All deliveries, retries and changes of statuses end with the sandbox, which can run again afterwards."""
     sandbox = Sandbox(limit=None)

@@ -104,6 +104,7 @@ async def requests_alone(behaviour: Behaviour) -> int:
         return len(made.arrived_at)
 
 
+@pytest.mark.slow
 @pytest.mark.virtual_time
 @pytest.mark.parametrize(
     ("processes", "delay"), [(1, 0.0), (2, 0.3), (4, 0.0), (4, 0.05), (8, 0.0), (8, 0.05), (8, 0.3), (30, 0.05)]
@@ -211,6 +212,7 @@ async def clock_back(made: World) -> None:
     made.state.clock_offset = -3600.0
 
 
+@pytest.mark.slow
 @pytest.mark.virtual_time
 @pytest.mark.parametrize(
     "fault",

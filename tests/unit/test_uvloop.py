@@ -37,6 +37,7 @@ def on_uvloop(scenario: Callable[[Sandbox], Awaitable[None]]) -> None:
     uvloop.run(run())
 
 
+@pytest.mark.slow
 def test_a_paced_run_is_accepted_whole() -> None:
     """More messages than the limit are paced without a refusal and without a second copy."""
 

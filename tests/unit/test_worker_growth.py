@@ -46,6 +46,7 @@ async def accepted_in(seconds: float, run: SendRun) -> int:
 # --- how many ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @virtual
 @pytest.mark.parametrize("response_time", [0.02, 0.1, 0.3, 1.0])
 async def test_the_rate_limit_is_used(response_time: float) -> None:
@@ -66,6 +67,7 @@ async def test_the_rate_limit_is_used(response_time: float) -> None:
     assert default >= 0.95 * unlimited
 
 
+@pytest.mark.slow
 @virtual
 async def test_the_rate_limit_is_used_after_responses_become_slow() -> None:
     """When responses take one second instead of 20 milliseconds, the run adds workers, and reaches 95 % of the limit again."""

@@ -31,6 +31,7 @@ def interrupt_once(process: subprocess.Popen[str], gate: Gate, number: signal.Si
     return [*results, *json_lines(out)], [*lines, *err.splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_signal_waits_for_requests_in_flight(
     file: Path, journal: Path, sandbox: Sandbox, number: signal.Signals
@@ -171,6 +172,7 @@ def test_an_interrupted_run_accounts_for_every_row(
     assert sorted([*recipients(sandbox), *left]) == numbers
 
 
+@pytest.mark.slow
 def test_an_interrupted_stream_has_a_remedy(journal: Path, sandbox: Sandbox) -> None:
     """The message after an interrupted stream has a command that sends the rest, and the command works."""
     at_once = asyncio.Event()

@@ -48,6 +48,7 @@ def test_a_rejected_token_ends_with_the_command_for_the_rest(file: Path, journal
     )
 
 
+@pytest.mark.slow
 def test_resume_applies_the_maximum_concurrency(file: Path, journal: Path, sandbox: Sandbox) -> None:
     """A journal without a concurrency is resumed without one, and one with more than the maximum with the maximum."""
     assert send(file, journal, sandbox).exit_code == 0

@@ -89,6 +89,7 @@ async def test_a_draft_that_a_crash_left_does_no_harm(sandbox: Sandbox, callbell
 # --- several processes ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_second_process_is_refused_and_the_first_continues(sandbox: Sandbox, path: Path) -> None:
     """A second process on a journal is refused with the reason; a reader works; the first process sends everything once."""
     config = ChildConfig(sandbox.url, str(path), seed=1, size=600)

@@ -164,6 +164,7 @@ async def test_a_killed_runs_journal_may_be_moved_with_all_its_files(
     assert journal_violations(campaign_messages(0, 1000), sandbox.messages, await entries_of(other)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order_of_files", [("", "-wal", "-lock"), ("-lock", "-wal", ""), ("-wal", "", "-lock")])
 @pytest.mark.parametrize("killed", [False, True])
 async def test_a_copy_made_during_a_run_sends_nothing(

@@ -60,6 +60,7 @@ async def test_a_full_disk_ends_the_run(sandbox: Sandbox, callbell: CallbellClie
     assert journal_violations(MESSAGES, sandbox.messages, await entries_of(path)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 4096, 30_000, 40_000, 100_000, 300_000])
 async def test_a_process_that_cannot_write_sends_nothing_unrecorded(
     sandbox: Sandbox, launcher: CampaignLauncher, path: Path, limit: int
