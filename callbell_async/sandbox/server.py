@@ -178,10 +178,12 @@ class Sandbox(Assertions):
             seconds: How far, in seconds; at least 0.
 
         Raises:
-            ValueError: `seconds` is negative, or not a finite number.
+            ValueError: `seconds` is negative, or not a finite number, or the date would be after the year 9998.
         """
         if not 0 <= seconds < math.inf:
             raise ValueError(f"seconds={seconds!r}: must be a number from 0")
+        if not self.account.calendar.reaches(seconds):
+            raise ValueError(f"seconds={seconds!r}: the date would be after the year 9998")
         self._clock.advance(seconds)
         self.deliveries.advance(seconds)
         self.account.revision += 1

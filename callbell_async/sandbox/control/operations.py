@@ -67,7 +67,10 @@ async def move_clock(sandbox: ControlledSandbox, request: SandboxRequest) -> San
     fields = Fields(read_json(request.body))
     seconds = fields.required("seconds", number(0, 10 * 366 * 86400))
     fields.check()
-    sandbox.advance(seconds)
+    try:
+        sandbox.advance(seconds)
+    except ValueError as error:
+        raise refusal(400, str(error)) from None
     return SandboxResponse(200, {"time": utc_millis(sandbox.account.calendar.now())})
 
 
