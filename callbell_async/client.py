@@ -12,13 +12,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
-from multidict import CIMultiDict
 
 from callbell_async.arguments import (
     Secret,
     check_base_url,
     check_count,
-    check_header,
     check_instance,
     check_seconds,
     check_token,
@@ -40,12 +38,19 @@ from callbell_async.endpoints.templates import TemplatesEndpoint
 from callbell_async.endpoints.webhooks import WebhooksEndpoint
 from callbell_async.errors import ConfigurationError
 from callbell_async.guarded_observers import observers_from
-from callbell_async.http.connections import default_connections, open_file_limit, setup_warnings
-from callbell_async.http.options import TransportOptions, check_extra_headers, default_user_agent
-from callbell_async.http.pipeline import ClientLife, PipelineHandle, RequestPipeline
+from callbell_async.http.options import (
+    TransportOptions,
+    check_extra_headers,
+    client_headers,
+    open_file_limit,
+    pool_size,
+    setup_warnings,
+)
+from callbell_async.http.pipeline import PipelineHandle, RequestPipeline
 from callbell_async.http.requests import CallState, Request, build_query
 from callbell_async.http.responses import read_any
 from callbell_async.http.retry import RetryPolicy
+from callbell_async.http.shared_state import ClientLife
 from callbell_async.http.transport import Transport
 from callbell_async.journal import Journal, reconcile, refresh
 from callbell_async.limits.base import RateLimiter
@@ -136,22 +141,17 @@ class CallbellClient(CombinedCalls):
             check_instance(
                 "session", session, aiohttp.ClientSession, "pass a session of aiohttp itself, or leave it out"
             )
-        user_agent = default_user_agent() if user_agent is None else check_header("user_agent", user_agent)
         observers = observers_from(observer)
         files = math.inf if session is not None else open_file_limit()
-        for text in setup_warnings(self._base_url, max_connections, files, least=FIRST_WORKERS, most=MAX_WORKERS):
-            warnings.warn(text, stacklevel=2)
         options = TransportOptions(
             base_url=self._base_url,
-            headers=CIMultiDict(
-                {"Authorization": f"Bearer {secret.value}", "Accept": "application/json", "User-Agent": user_agent}
-            ),
+            headers=client_headers(secret, user_agent),
             timeout=timeout,
             connect_timeout=connect_timeout,
-            max_connections=default_connections(files, most=MAX_WORKERS)
-            if max_connections is None
-            else max_connections,
+            max_connections=pool_size(max_connections, files, most=MAX_WORKERS),
         )
+        for text in setup_warnings(self._base_url, max_connections, files, least=FIRST_WORKERS, most=MAX_WORKERS):
+            warnings.warn(text, stacklevel=2)
         self._transport = Transport(options, session)
         pipeline = RequestPipeline(
             self._transport, retry=retry, rate_limit=limiter, observers=observers, base_url=self._base_url

@@ -11,15 +11,15 @@ from callbell_async.bulk import SingleSends, check_pair, send_in_window
 from callbell_async.endpoints.contacts import ContactsEndpoint
 from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.errors import ClientClosedError
-from callbell_async.http.addresses import is_any_address, is_public_address
 from callbell_async.http.download import Download, open_download
+from callbell_async.http.download_guards import is_public_address
 from callbell_async.http.pipeline import PipelineHandle
 from callbell_async.journal import Journal
 from callbell_async.models.events import MessageCreated
 from callbell_async.models.message_parts import Attachment
 from callbell_async.models.messages import Message, TemplateMessage, TextMessage
 from callbell_async.models.receipts import MessageReceipt, WindowReceipt
-from callbell_async.tracebacks import HiddenFrames
+from callbell_async.redaction import HiddenFrames
 
 __all__ = ["CombinedCalls"]
 
@@ -167,5 +167,9 @@ class CombinedCalls(ABC):
         check_flag("allow_private_hosts", allow_private_hosts)
         if self.closed:
             raise ClientClosedError("the client is closed; build a new one")
-        is_allowed = is_any_address if allow_private_hosts else is_public_address
-        return open_download(given, max_bytes=max_bytes, timeout=timeout, is_allowed=is_allowed)
+        return open_download(
+            given,
+            max_bytes=max_bytes,
+            timeout=timeout,
+            is_allowed=lambda address: allow_private_hosts or is_public_address(address),
+        )

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from callbell_async.errors import ConfigurationError, Outcome
-from callbell_async.logs import area_logger
-from callbell_async.observe import CALL_MOMENTS, MOMENTS, AttemptInfo, CallInfo, Observer, RunInfo
+from callbell_async.observe import CALL_MOMENTS, MOMENTS, AttemptInfo, CallInfo, Observer, RunInfo, area_logger
 
 __all__ = ["Observers", "observers_from"]
 

@@ -1,7 +1,8 @@
-"""Observers of clients, journals and webhook receivers; they get no personal data."""
+"""Observers of clients, journals and webhook receivers, and the loggers of the package; neither gets personal data."""
 
 from __future__ import annotations
 
+import logging
 from typing import Literal
 
 import attrs
@@ -11,6 +12,7 @@ from callbell_async.errors import Outcome
 __all__ = [
     "CALL_MOMENTS",
     "MOMENTS",
+    "ROOT_LOGGER",
     "AttemptInfo",
     "CallInfo",
     "EventInfo",
@@ -19,6 +21,7 @@ __all__ = [
     "RequestInfo",
     "RunInfo",
     "RunSummary",
+    "area_logger",
     "new_call_info",
 ]
 
@@ -362,3 +365,15 @@ CALL_MOMENTS = tuple(
     name for name in MOMENTS if name.startswith(("call_", "waiting_", "attempt_", "retry_", "client_"))
 )
 """Those of the moments of a call."""
+
+
+ROOT_LOGGER = "callbell_async"
+"""The name of the logger above all others of the package."""
+
+# Without it, Python prints the warnings of a program that has not configured logging.
+logging.getLogger(ROOT_LOGGER).addHandler(logging.NullHandler())
+
+
+def area_logger(area: str) -> logging.Logger:
+    """Return the logger of an area, such as `http`."""
+    return logging.getLogger(f"{ROOT_LOGGER}.{area}")

@@ -1,6 +1,6 @@
-"""Redaction: exception texts and logs contain neither telephone numbers nor any value that was sent.
+"""Redaction: exception texts, tracebacks and logs contain neither telephone numbers nor any value that was sent.
 
-Every function is linear in the length of the text, because the text comes from a server.
+Every function of a text is linear in its length, because the text comes from a server.
 """
 
 from __future__ import annotations
@@ -8,10 +8,22 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import SplitResult, quote, unquote, unquote_plus, urlsplit
 
-__all__ = ["is_secret_parameter", "json_scalars", "mask_path", "mask_url", "redact", "sent_values"]
+__all__ = [
+    "HiddenFrames",
+    "chain",
+    "database_url",
+    "hide_frames",
+    "is_secret_parameter",
+    "json_scalars",
+    "mask_path",
+    "mask_url",
+    "redact",
+    "sent_values",
+]
 
 _PUBLIC_FIELDS = frozenset(
     {"from", "type", "template_uuid", "channel_uuid", "team_uuid", "fields", "bot_status", "optin_contact"}
@@ -41,6 +53,9 @@ _LIKE_A_NUMBER = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """A run of seven digits, or an international number however it is punctuated; identifiers and ISO dates are recognised to be kept."""
+
+_HOST = re.compile(r"([\w.%-]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]+)?", re.ASCII)
+_PARAMETER = re.compile(r"([\w%]+)=([^@]*)", re.ASCII)
 
 
 def mask_path(path: str) -> str:
@@ -169,6 +184,90 @@ def _parts(digits: str) -> Iterator[str]:
     return (digits[start : start + _NUMBER_LENGTH] for start in range(len(digits) - _NUMBER_LENGTH + 1))
 
 
+def database_url(url: str, name: str | None = None) -> tuple[str, str, str | None] | None:
+    """Split the parameter `name` and the passwords from the URL of a database.
+
+    Args:
+        url: The URL of a PostgreSQL or a Redis.
+        name: The name, where the URL has none.
+
+    Returns:
+        The URL without the name, the URL without passwords and with the name, and the name. `None` for a URL that is not valid, or in which
+        a part of a password would be taken for another part of the URL, and so be shown.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    user, _, hosts = parts.netloc.rpartition("@")
+    has_folders = "/" in parts.path[1:] and parts.scheme != "unix"
+    if parts.fragment or "@" in user + parts.path or has_folders or not all(map(_HOST.fullmatch, hosts.split(","))):
+        return None
+    driver_pairs, shown_pairs = [], []
+    for pair in filter(None, parts.query.split("&")):
+        if (found := _PARAMETER.fullmatch(pair)) is None:
+            return None
+        if (key := unquote(found[1])) == "name":
+            name = unquote_plus(found[2]) or name
+            continue
+        driver_pairs.append(pair)
+        if not is_secret_parameter(key):
+            shown_pairs.append(pair)
+    if name is not None:
+        shown_pairs.append(f"name={quote(name, safe='')}")
+    open_user = user.partition(":")[0]
+    shown = parts._replace(netloc=f"{open_user}@{hosts}" if open_user else hosts)
+    return _with_query(parts, driver_pairs), _with_query(shown, shown_pairs), name
+
+
+def _with_query(parts: SplitResult, pairs: list[str]) -> str:
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{'?' if pairs else ''}{'&'.join(pairs)}"
+
+
 def is_secret_parameter(name: str) -> bool:
     """Return whether the parameter of a database's URL is a password or another secret: `password`, `ssl_password`, `oauth_client_secret`."""
-    return any(word in unquote(name).lower() for word in ("password", "secret"))
+    return any(word in name.lower() for word in ("password", "secret"))
+
+
+def hide_frames(error: BaseException) -> None:
+    """Remove the frames of aiohttp, asyncio and this package from the tracebacks of an error and of all beneath it.
+
+    Their local variables hold the token, the body and the URL, and some reporters show local variables. The frames of
+    a caller's own code, such as a middleware, stay.
+    """
+    for one in chain(error):
+        kept: list[TracebackType] = []
+        traceback = one.__traceback__
+        while traceback is not None:
+            package = traceback.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+            if package not in ("aiohttp", "asyncio", "callbell_async"):
+                kept.append(traceback)
+            traceback = traceback.tb_next
+        for entry in reversed(kept):
+            traceback = TracebackType(traceback, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+        one.__traceback__ = traceback
+
+
+class HiddenFrames:
+    """A block that hides the frames of this package in the traceback of an error that leaves it, as `hide_frames` does.
+
+    The frame of the block is hidden as well: its local variables may hold a number, a text, a URL or a piece of a file.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            hide_frames(error)
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and every cause and context beneath it, each once."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += [one.__cause__, one.__context__]

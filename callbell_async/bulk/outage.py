@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from callbell_async.bulk.run_watch import RunWatch
 from callbell_async.errors import APIError, CallbellError, OutageError, Outcome, ServerError, TransportError
-from callbell_async.http.attempt_gate import AfterFailure
+from callbell_async.http.pipeline import AfterFailure
 from callbell_async.http.requests import CallState
 from callbell_async.http.retry import MAX_PAUSE
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 from callbell_async.errors import Outcome
 from callbell_async.guarded_observers import Observers
-from callbell_async.logs import area_logger
-from callbell_async.observe import RunInfo, RunSummary
+from callbell_async.observe import RunInfo, RunSummary, area_logger
 
 __all__ = ["RunWatch"]
 

@@ -13,7 +13,7 @@ from callbell_async.journal import IN_FLIGHT, ClaimRequest, Journal, Row, claim_
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import SendResult
-from callbell_async.tracebacks import HiddenFrames
+from callbell_async.redaction import HiddenFrames
 from callbell_async.wire import dump_keyed_message
 
 __all__ = ["SingleSends"]

@@ -6,8 +6,7 @@ import io
 import sys
 from typing import TextIO
 
-from callbell_async.cli.exit_codes import INTERRUPTED
-from callbell_async.cli.signals import exit_on_signals
+from callbell_async.cli.exits import INTERRUPTED, exit_on_signals
 
 __all__ = ["main"]
 

@@ -12,12 +12,12 @@ import attrs
 from callbell_async.bulk import SendRun
 from callbell_async.cli.connection import Connection, same_address
 from callbell_async.cli.duplicates import DuplicateRowError, DuplicateRows
-from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
-from callbell_async.cli.failed_rows import FailedRows, Outputs
+from callbell_async.cli.exits import DONE, NOT_ALL_DONE, ShutdownSignals
 from callbell_async.cli.input_rows import Row, RowFile, read_in_thread
 from callbell_async.cli.message_form import MessagePlan, check_template, plan_for_rows
 from callbell_async.cli.options import DEFAULT_OUTAGE_TIMEOUT
 from callbell_async.cli.output import OUTPUT_FAILED, info, result_json
+from callbell_async.cli.output_files import FailedRows, Outputs
 from callbell_async.cli.places import JournalPlace
 from callbell_async.cli.progress import View, view_for
 from callbell_async.cli.results import (
@@ -32,7 +32,6 @@ from callbell_async.cli.results import (
     write_counts,
 )
 from callbell_async.cli.saved_run import SendJob, allow_resend, attach_journal
-from callbell_async.cli.signals import ShutdownSignals
 from callbell_async.client import CallbellClient
 from callbell_async.errors import JournalError, Outcome
 from callbell_async.journal import Journal

@@ -1,28 +1,32 @@
-"""The rows of a CSV or JSONL file, of a spreadsheet, or of standard input, read one at a time."""
+"""The input of `send-many`: the rows of a CSV or JSONL file, of a spreadsheet, or of standard input, read one at a time."""
 
 from __future__ import annotations
 
 import asyncio
-import csv
 import functools
+import io
 import itertools
 import json
 import queue
 import re
+import stat
+import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import attrs
 
-from callbell_async.cli.input_text import STANDARD_INPUT, TextLines, checked_encoding
 from callbell_async.cli.output import pluralize
 from callbell_async.errors import ConfigurationError
-from callbell_async.recipients.sheets import Sheet, is_spreadsheet
+from callbell_async.recipients.tables import SPREADSHEET_STARTS, Sheet, csv_records, guess_delimiter, is_spreadsheet
 
-__all__ = ["ADDED_COLUMNS", "Row", "RowFile", "read_in_thread", "repeated"]
+__all__ = ["ADDED_COLUMNS", "BOM", "STANDARD_INPUT", "Row", "RowFile", "is_stream", "read_in_thread", "repeated"]
+
+STANDARD_INPUT = Path("-")
+BOM = "\ufeff"
 
 ADDED_COLUMNS = ("outcome", "reason")
 """The columns that `--failed-to` adds to a row."""
@@ -30,13 +34,22 @@ ADDED_COLUMNS = ("outcome", "reason")
 MAX_NAMED_COLUMNS = 20
 """The number of columns that an error lists."""
 
-_DELIMITERS = ",;\t"
-"""The delimiters that are recognized without `--delimiter`."""
-_QUOTED = re.compile(r'"[^"]*"')
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """The first line by which Excel names the delimiter."""
 _JSON_ARRAY = re.compile(r"\s*\[\s*(\{|$)")
 """The beginning of an array of objects."""
+
+
+def is_stream(path: Path) -> bool:
+    """Return whether a path is standard input or a pipe, which can be read only once."""
+    if path == STANDARD_INPUT:
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        # The reader of the file raises the same error, as one for the user.
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 @attrs.frozen
@@ -81,11 +94,11 @@ class RowFile:
     def __init__(
         self, path: Path, *, encoding: str | None = None, delimiter: str | None = None, sheet: str | None = None
     ) -> None:
-        self._text = TextLines(path, None if encoding is None else checked_encoding(encoding))
+        self._text = _TextLines(path, None if encoding is None else _checked_encoding(encoding))
         self._given_delimiter = None if delimiter is None else _checked_delimiter(delimiter, "--delimiter")
         self.path = path
         self.name = self._text.name
-        self.is_stream = path == STANDARD_INPUT or (path.exists() and not path.is_file() and not path.is_dir())
+        self.is_stream = is_stream(path)
         self._sheet = self._open_sheet(sheet, {"--encoding": encoding, "--delimiter": delimiter})
         self.delimiter = ","
         self.has_sep_line = False
@@ -148,10 +161,9 @@ class RowFile:
             first, line = _next_line(lines, line)
             if first is None:
                 raise self._empty()
-        unquoted = _QUOTED.sub("", first)
-        self.delimiter = delimiter or max(_DELIMITERS, key=unquoted.count)
-        reader = csv.reader(itertools.chain([first], lines), delimiter=self.delimiter, strict=True)
-        return self._table_rows(self._records(reader, line))
+        self.delimiter = delimiter or guess_delimiter(first)
+        lines = itertools.chain([first], lines)
+        return self._table_rows(csv_records(lines, self.delimiter, name=self.name, line=line))
 
     def _table_rows(self, records: Iterator[tuple[int, list[str]]]) -> Iterator[Row]:
         _, names = next(records, (0, None))
@@ -165,16 +177,6 @@ class RowFile:
 
     def _empty(self) -> ConfigurationError:
         return ConfigurationError(f"{self.name}: is empty; its first line must name the columns, such as: to,name")
-
-    def _records(self, reader: Any, line: int) -> Iterator[tuple[int, list[str]]]:
-        before = line - 1
-        try:
-            for cells in reader:
-                if any(cell.strip() for cell in cells):
-                    yield line, cells
-                line = before + reader.line_num + 1
-        except csv.Error as error:
-            raise ConfigurationError(f"{self.name}: is not CSV from line {line} on ({_csv_problem(error)})") from None
 
 
 def repeated(names: Iterable[str]) -> list[str]:
@@ -203,17 +205,6 @@ def _delimiter_hint(columns: list[str]) -> str:
     if len(columns) == 1 and (found := next((mark for mark in "|^~" if mark in columns[0]), None)):
         return f"; if its cells are separated by {found}, give --delimiter {found!r}"
     return ""
-
-
-def _csv_problem(error: csv.Error) -> str:
-    text = str(error)
-    if text == "unexpected end of data":
-        return "a quotation mark is never closed"
-    if "expected after" in text:
-        return "characters follow a closing quotation mark; double the quotation marks inside a cell"
-    if "field limit" in text:
-        return f"a cell has more than {csv.field_size_limit()} characters, or a quotation mark is never closed"
-    return text
 
 
 def _listed(introduction: str, columns: Iterable[str]) -> str:
@@ -277,6 +268,108 @@ def _cell(value: Any) -> str | None:
             return ""
         case _:
             return None
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+_BOM_IN_CP1252 = "ï»¿"
+"""A UTF-8 byte order mark that was read as cp1252 or Latin-1."""
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+_SAVE_AS = 'save it as "CSV UTF-8"'
+
+
+class _TextLines:
+    """The lines of a file, with their line ends, in the order of the file. A byte order mark is dropped.
+
+    Args:
+        path: The file; `-` is standard input.
+        encoding: The file's encoding. The default is UTF-8.
+
+    Attributes:
+        name: The file's name in errors.
+        encoding: The encoding as Python names it.
+        has_bom: Whether the file begins with a byte order mark. It is known after the first line.
+    """
+
+    def __init__(self, path: Path, encoding: str | None = None) -> None:
+        self.name = "standard input" if path == STANDARD_INPUT else str(path)
+        self.encoding = encoding or "utf-8"
+        self.has_bom = False
+        self._is_given = encoding is not None
+        self._path = path
+
+    def __iter__(self) -> Iterator[str]:
+        """Read the lines. Raises `ConfigurationError`, which names the line and the remedy."""
+        line = 0
+        try:
+            source = _open_standard_input() if self._path == STANDARD_INPUT else self._path.open("rb")
+            with io.TextIOWrapper(source, encoding=self.encoding, newline="") as file:
+                for text in file:
+                    line += 1
+                    yield self._first(text) if line == 1 else self._checked(text, line)
+        except OSError as error:
+            raise ConfigurationError(f"{self.name}: can't be read ({error.strerror})") from None
+        except UnicodeError as error:
+            raise ConfigurationError(f"{self.name}: {self._advice(error, line)}") from None
+
+    def _first(self, text: str) -> str:
+        if text.startswith(BOM):
+            self.has_bom = True
+            text = text[1:]
+        if self._is_given and text.startswith(_BOM_IN_CP1252):
+            raise ConfigurationError(f"{self.name}: begins with the mark of UTF-8; leave out --encoding")
+        return self._checked(text, 1)
+
+    def _checked(self, text: str, line: int) -> str:
+        if "\0" not in text:
+            return text
+        if line == 1 and text.startswith(SPREADSHEET_STARTS[0].decode()):
+            raise ConfigurationError(f"{self.name}: {_not_text()}")
+        raise ConfigurationError(
+            f"{self.name}: has a NUL character in line {line}, which UTF-16 text and binary files have; {_SAVE_AS}, "
+            "or give its encoding, such as --encoding utf-16-le"
+        )
+
+    def _advice(self, error: UnicodeError, line: int) -> str:
+        # The file is decoded in blocks: `line` lines came before this block, and the good lines of the block follow.
+        block, start = (error.object, error.start) if isinstance(error, UnicodeDecodeError) else (b"", 0)
+        if line == 0 and block.startswith(SPREADSHEET_STARTS):
+            return _not_text()
+        if line == 0 and block.startswith(_UTF_16) and not self._is_given:
+            return f"is UTF-16; {_SAVE_AS}, or give --encoding utf-16"
+        line += 1 + block[:start].count(b"\n")
+        if self._is_given:
+            return f"is not {self.encoding} in line {line}; give another --encoding, or {_SAVE_AS}"
+        return f"is not UTF-8 in line {line}; {_SAVE_AS}, or give its encoding, such as --encoding cp1252"
+
+
+def _checked_encoding(name: str) -> str:
+    """Return the encoding's name for reading and writing; raises `ConfigurationError` for an unknown one."""
+    try:
+        with io.TextIOWrapper(io.BytesIO(), encoding=name):
+            pass
+    except (LookupError, ValueError):
+        raise ConfigurationError(
+            f"--encoding: {name!r} is not a known text encoding; common ones are utf-8, cp1252 and utf-16"
+        ) from None
+    # The byte order mark is handled apart from the encoding, so that it is known whether there is one.
+    return "utf-8" if name.lower().replace("_", "-") == "utf-8-sig" else name
+
+
+def _not_text() -> str:
+    return f"is a spreadsheet or a zip file, not text; open it in a spreadsheet program and {_SAVE_AS}"
+
+
+def _open_standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise ConfigurationError("standard input: was closed before anything was read")
+    stream = sys.stdin.buffer
+    try:
+        # A separate reader: a thread that still waits in Python's own reader would keep the program from ending.
+        return open(stream.fileno(), "rb", closefd=False)
+    except OSError:
+        return stream
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from callbell_async.cli.input_rows import Row
-from callbell_async.cli.placeholders import ColumnRef, Literal, RowValue, TextTemplate, split_values
+from callbell_async.cli.placeholders import TextTemplate, split_values
 from callbell_async.errors import ConfigurationError, InvalidMessageError
 from callbell_async.models.messages import (
     WHATSAPP,
@@ -102,11 +102,11 @@ class MessagePlan:
         self,
         form: MessageForm,
         *,
-        to: RowValue,
-        bsuid: RowValue | None = None,
-        key: RowValue | None = None,
-        metadata: Mapping[str, RowValue],
-        read: Callable[[str, str], RowValue],
+        to: TextTemplate,
+        bsuid: TextTemplate | None = None,
+        key: TextTemplate | None = None,
+        metadata: Mapping[str, TextTemplate],
+        read: Callable[[str, str], TextTemplate],
     ) -> None:
         self._kind, self._media_kind = _kinds_of(form)
         _check_combination(form, self._kind, self._media_kind)
@@ -117,14 +117,14 @@ class MessagePlan:
         self._bsuid = bsuid
         self._key = key
         self._metadata = metadata
-        self._texts: dict[str, RowValue] = {}
+        self._texts: dict[str, TextTemplate] = {}
         for name in (*_FIELDS, "caption", *_OPTIONAL):
             if (text := getattr(form, name)) is not None:
                 self._texts[name] = read(text, _option(name))
         self._values = [read(value, "--values") for value in split_values(form.values or "")]
         self._values_by_field = dict(self._fields())
 
-    def _fields(self) -> Iterator[tuple[str, RowValue]]:
+    def _fields(self) -> Iterator[tuple[str, TextTemplate]]:
         """The fields of the message, and the value that fills each."""
         yield "to", self._to
         if self._bsuid is not None:
@@ -175,7 +175,7 @@ class MessagePlan:
     def with_template(self, uuid: str) -> MessagePlan:
         """Return the same plan with another template."""
         plan = copy.copy(self)
-        plan._texts = {**self._texts, "template": Literal(uuid, "--template")}
+        plan._texts = {**self._texts, "template": TextTemplate.literal(uuid, "--template")}
         plan._values_by_field = dict(plan._fields())
         return plan
 
@@ -274,11 +274,13 @@ def plan_for_rows(
     pairs = _pairs(form)
     return MessagePlan(
         form,
-        to=ColumnRef(to_column, "--to-column"),
-        bsuid=None if bsuid_column is None else ColumnRef(bsuid_column, "--bsuid-column"),
-        key=None if key_column is None else ColumnRef(key_column, "--key-column"),
-        metadata={name: ColumnRef(name if column is None else column, "--metadata") for name, column in pairs.items()},
-        read=functools.partial(TextTemplate, allow_empty=form.allow_empty),
+        to=TextTemplate.cell(to_column, "--to-column"),
+        bsuid=None if bsuid_column is None else TextTemplate.cell(bsuid_column, "--bsuid-column"),
+        key=None if key_column is None else TextTemplate.cell(key_column, "--key-column"),
+        metadata={
+            name: TextTemplate.cell(name if column is None else column, "--metadata") for name, column in pairs.items()
+        },
+        read=functools.partial(TextTemplate.read, allow_empty=form.allow_empty),
     )
 
 
@@ -288,8 +290,9 @@ def message_to(to: str, form: MessageForm) -> Message:
     for name, value in _pairs(form).items():
         if value is None:
             raise ConfigurationError("--metadata: write NAME=VALUE")
-        metadata[name] = Literal(value, "--metadata")
-    return MessagePlan(form, to=Literal(to, "TO"), metadata=metadata, read=Literal).message({})
+        metadata[name] = TextTemplate.literal(value, "--metadata")
+    plan = MessagePlan(form, to=TextTemplate.literal(to, "TO"), metadata=metadata, read=TextTemplate.literal)
+    return plan.message({})
 
 
 def recipient_parser(form: MessageForm, *, landlines: bool = False) -> RecipientParser | None:

@@ -27,7 +27,6 @@ __all__ = [
     "json_option",
     "message_options",
     "option",
-    "output_options",
     "run_options",
 ]
 
@@ -191,21 +190,6 @@ exclude_option = option(
     group="Input",
     help="File with recipients that get nothing: CSV, a spreadsheet, or one on each line; repeatable.",
 )
-
-
-def output_options(command: Command) -> Command:
-    """Give a command `--failed-to`, `--failed-unknown`, `--force` and `--json`."""
-    return all_options(
-        option("--failed-to", type=FILE, group="Output", help="Write the rows that were not accepted to this file."),
-        option(
-            "--failed-unknown",
-            is_flag=True,
-            group="Output",
-            help="Include rows that may have been accepted, marked as unknown.",
-        ),
-        option("--force", is_flag=True, group="Output", help="Replace a file that --failed-to has not written."),
-        json_option,
-    )(command)
 
 
 json_option = option(

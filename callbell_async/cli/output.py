@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import click
 
-from callbell_async.logs import ROOT
+from callbell_async.observe import ROOT_LOGGER
 
 __all__ = [
     "OUTPUT_FAILED",
@@ -95,8 +95,8 @@ class LogLines(logging.Handler):
 def warnings_shown() -> Iterator[None]:
     """Write the library's warnings to standard error, except those of a run: its progress and its summary show them."""
     lines = LogLines(logging.WARNING)
-    lines.addFilter(lambda record: not record.name.startswith(f"{ROOT}.bulk"))
-    logger = logging.getLogger(ROOT)
+    lines.addFilter(lambda record: not record.name.startswith(f"{ROOT_LOGGER}.bulk"))
+    logger = logging.getLogger(ROOT_LOGGER)
     logger.addHandler(lines)
     try:
         yield

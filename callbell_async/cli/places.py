@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
 
 import attrs
 import click
 
 from callbell_async import limits
-from callbell_async.cli.files import are_same
 from callbell_async.errors import ConfigurationError
-from callbell_async.redaction import is_secret_parameter
+from callbell_async.redaction import database_url
 
 if TYPE_CHECKING:
     from callbell_async.journal import Journal
 
-__all__ = ["JOURNAL", "RATE_LIMITER", "JournalPlace", "RateLimiterPlace"]
+__all__ = ["JOURNAL", "RATE_LIMITER", "JournalPlace", "RateLimiterPlace", "are_same"]
 
-_HOST = re.compile(r"([\w.%-]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]+)?", re.ASCII)
+
+def are_same(one: Path, other: Path) -> bool:
+    """Return whether two paths name one file, also by links, and also before the file exists."""
+    # Imported here: `--help` of a command needs no journal.
+    from callbell_async.journal.files import beside
+
+    if beside(one, "") == beside(other, ""):
+        return True
+    try:
+        return one.samefile(other)
+    except OSError:
+        # One of them does not exist, or can't be reached.
+        return False
 
 
 @attrs.frozen
@@ -58,9 +67,12 @@ class JournalPlace:
 
         A journal in PostgreSQL is looked up when it is opened for reading.
         """
-        if self.path is not None and not self.path.exists():
-            raise ConfigurationError(f"{self}: there is no such journal")
-        return self
+        try:
+            if self.path is None or self.path.exists():
+                return self
+        except OSError as error:
+            raise ConfigurationError(f"{self}: can't be read ({error.strerror})") from None
+        raise ConfigurationError(f"{self}: there is no such journal")
 
     def part(self, file: Path) -> str | None:
         """Return the part of the journal that a path names, such as "is the journal"; `None` if it names none."""
@@ -86,32 +98,14 @@ class RateLimiterPlace:
     @classmethod
     def of(cls, given: str) -> RateLimiterPlace:
         """Return the place; raises `ConfigurationError`, which does not quote the URL, if it is not valid or its driver is missing."""
-        try:
-            parts = urlsplit(given)
-        except ValueError:
-            parts = None
-        is_socket = parts is not None and parts.scheme == "unix"
-        user, _, hosts = ("", "", "") if parts is None else parts.netloc.rpartition("@")
-        pairs = [] if parts is None else [pair for pair in parts.query.split("&") if pair]
-        # A password with such a character would be taken for another part of the URL, and so be shown.
-        if (
-            parts is None
-            or parts.fragment
-            or "@" in user + parts.path + parts.query
-            or ("/" in parts.path[1:] and not is_socket)
-            or not all(map(_HOST.fullmatch, hosts.split(",")))
-        ):
+        found = database_url(given)
+        if found is None:
             raise ConfigurationError(
                 "url: must be redis://user:password@host:port/database or postgresql://user:password@host:port/database; "
                 "write special characters of the password as %XX"
             )
-        name = dict(parse_qsl(parts.query)).get("name", "callbell")
-        open_user = user.partition(":")[0]
-        driver_pairs = [pair for pair in pairs if not pair.startswith("name=")]
-        shown_pairs = [pair for pair in pairs if not is_secret_parameter(pair.partition("=")[0])]
-        url = _joined(parts.scheme, parts.netloc, parts.path, driver_pairs)
-        label = _joined(parts.scheme, f"{open_user}@{hosts}" if open_user else hosts, parts.path, shown_pairs)
-        place = cls(url, name, label)
+        url, label, name = found
+        place = cls(url, name or "callbell", label)
         try:
             place.limiter(1)
         except ModuleNotFoundError as error:
@@ -124,10 +118,6 @@ class RateLimiterPlace:
     def limiter(self, limit: int) -> limits.SharedRateLimiter:
         """Return the rate limiter; it connects when it is started."""
         return limits.from_url(self.url, limit=limit, name=self.name)
-
-
-def _joined(scheme: str, netloc: str, path: str, pairs: list[str]) -> str:
-    return f"{scheme}://{netloc}{path}{'?' if pairs else ''}{'&'.join(pairs)}"
 
 
 P = TypeVar("P")

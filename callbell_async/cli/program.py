@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from callbell_async._version import __version__
-from callbell_async.cli.exit_codes import DONE, INTERRUPTED, JOURNAL_UNUSABLE, NOT_ALL_DONE, WRONG_USE
+from callbell_async.cli.exits import DONE, INTERRUPTED, JOURNAL_UNUSABLE, NOT_ALL_DONE, WRONG_USE
 from callbell_async.cli.output import fail, warnings_shown
 from callbell_async.errors import CallbellError, ConfigurationError, InvalidMessageError, JournalError
 
@@ -19,14 +19,14 @@ __all__ = ["Program", "app"]
 _COMMANDS = {
     "send": "callbell_async.cli.commands.send:send",
     "send-many": "callbell_async.cli.commands.send_many:send_many",
-    "resume": "callbell_async.cli.commands.resume:resume",
+    "resume": "callbell_async.cli.commands.send_many:resume",
     "status": "callbell_async.cli.commands.journal:status",
     "reconcile": "callbell_async.cli.commands.journal:reconcile",
     "export": "callbell_async.cli.commands.journal:export",
     "me": "callbell_async.cli.commands.account:me",
     "templates": "callbell_async.cli.commands.account:templates",
     "channels": "callbell_async.cli.commands.account:channels",
-    "contacts": "callbell_async.cli.commands.contacts:contacts",
+    "contacts": "callbell_async.cli.commands.account:contacts",
     "listen": "callbell_async.cli.commands.listen:listen",
     "sandbox": "callbell_async.cli.commands.sandbox:sandbox",
 }

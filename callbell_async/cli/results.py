@@ -92,7 +92,7 @@ def row_result(line: int, result: SendResult) -> RowResult:
         key=result.key,
         uuid=None if result.receipt is None else result.receipt.uuid,
         attempts=result.attempts,
-        reason=None if result.outcome is Outcome.ACCEPTED else _reason(result.error),
+        reason=None if result.outcome is Outcome.ACCEPTED else error_text(result.error),
         opted_out=result.is_opted_out,
     )
 
@@ -105,7 +105,7 @@ def unsendable_row(line: int, error: InvalidMessageError) -> RowResult:
         outcome=Outcome.SKIPPED if is_duplicate else Outcome.NEVER_SENT,
         complete=is_duplicate,
         may_be_accepted=False,
-        reason=error.reason if is_duplicate else _reason(error),
+        reason=error.reason if is_duplicate else error_text(error),
     )
 
 
@@ -121,14 +121,10 @@ def opted_out_row(line: int) -> RowResult:
     )
 
 
-def _reason(error: BaseException | None) -> str:
+def error_text(error: BaseException | None) -> str:
+    """The error on one line; of a foreign exception only the class, because its text may quote anything."""
     if error is None:
         return NOT_TRIED
-    return error_text(error)
-
-
-def error_text(error: BaseException) -> str:
-    """The error on one line; of a foreign exception only the class, because its text may quote anything."""
     return " ".join(str(error).split()) if isinstance(error, CallbellError) else type(error).__name__
 
 

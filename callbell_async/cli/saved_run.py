@@ -11,12 +11,11 @@ from typing import Any
 import attrs
 
 from callbell_async.cli.connection import full_address, same_address
-from callbell_async.cli.export_writer import restore_cell
-from callbell_async.cli.input_rows import RowFile
-from callbell_async.cli.input_text import STANDARD_INPUT
+from callbell_async.cli.input_rows import STANDARD_INPUT, RowFile, is_stream
 from callbell_async.cli.message_form import MessageForm, recipient_parser
 from callbell_async.cli.options import DEFAULT_OUTAGE_TIMEOUT
 from callbell_async.cli.output import info, pluralize
+from callbell_async.cli.output_files import restore_cell
 from callbell_async.cli.places import JournalPlace
 from callbell_async.errors import ConfigurationError, JournalError, Outcome
 from callbell_async.journal import Journal
@@ -72,7 +71,7 @@ class SendJob:
 
     def with_digest(self) -> SendJob:
         """The same job with the digest of its file; a stream has none."""
-        return attrs.evolve(self, digest=_digest(self.file) if self.file.is_file() else None)
+        return attrs.evolve(self, digest=None if is_stream(self.file) else _digest(self.file))
 
     def opt_outs(self) -> OptOutList | None:
         """The recipients in the files of `--exclude`; `None` without any. Raises `ConfigurationError`, which names the line."""
@@ -118,9 +117,11 @@ def saved_options(notes: Mapping[str, str]) -> dict[str, Any]:
 
 def check_unchanged(job: SendJob, journal: JournalPlace) -> None:
     """Raise `ConfigurationError` unless the job's file is there with the same content as before."""
-    if not job.file.exists():
-        raise ConfigurationError(f"{job.file}: not found; resuming {journal} needs this file")
-    if _digest(job.file) != job.digest:
+    try:
+        digest = _digest(job.file)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}; resuming {journal} needs this file") from None
+    if digest != job.digest:
         raise ConfigurationError(
             f"{job.file}: has changed since the run; to send its present content, run send-many --journal {journal} "
             "again: no message is sent twice"
@@ -180,5 +181,8 @@ def read_keys(file: Path) -> Iterator[str]:
 
 
 def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigurationError(f"{file}: can't be read ({error.strerror})") from None

@@ -19,7 +19,7 @@ from callbell_async.models.account import DeletionResponse
 from callbell_async.models.contacts import Contact, HistoryMessage, ReplyWindow, reply_window
 from callbell_async.models.messages import BotStatus
 from callbell_async.models.unset import UNSET, Unset
-from callbell_async.tracebacks import HiddenFrames
+from callbell_async.redaction import HiddenFrames
 from callbell_async.wire import load_one, load_whole
 
 __all__ = ["ContactsEndpoint", "TagLocks"]

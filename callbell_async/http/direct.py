@@ -31,10 +31,9 @@ from aiohttp.connector import Connection
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from callbell_async.http.options import MAX_HEADER, MAX_HEADERS, TransportOptions
-from callbell_async.http.payload import CONTENT_TYPE, JSON_TYPE
+from callbell_async.http.options import CONTENT_TYPE, JSON_TYPE, MAX_HEADER, MAX_HEADERS, TransportOptions
 from callbell_async.http.requests import CallState
-from callbell_async.logs import area_logger
+from callbell_async.observe import area_logger
 
 __all__ = ["DirectPath", "DirectResponse", "log_session_path", "open_direct_path"]
 

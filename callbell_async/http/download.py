@@ -1,12 +1,15 @@
-"""Downloading a file from a URL that comes from outside: bounded, without the token, and only from allowed addresses."""
+"""Downloading and saving a file from a URL that comes from outside: bounded, without the token, and only from allowed addresses."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,14 +19,13 @@ from yarl import URL
 
 from callbell_async.asyncio_tools import wait_uncancelled
 from callbell_async.errors import EXPIRED, ConfigurationError, DownloadError, Outcome
+from callbell_async.http.download_guards import PIECE, Inflater
 from callbell_async.http.failures import classify
-from callbell_async.http.inflate import PIECE, Inflater
 from callbell_async.http.options import MAX_HEADER, MAX_HEADERS, default_user_agent
-from callbell_async.http.saved_file import SavedFile
 from callbell_async.models.file_names import media_type, safe_file_name
 from callbell_async.models.message_parts import Attachment, AttachmentKind
 from callbell_async.models.validation import check_url
-from callbell_async.tracebacks import HiddenFrames, hide_frames
+from callbell_async.redaction import HiddenFrames, hide_frames
 
 __all__ = ["Download", "open_download"]
 
@@ -160,7 +162,7 @@ class Download:
             DownloadError: The connection broke, the time is over, or the file is larger than `max_bytes`.
             OSError: The folder does not exist, the disk is full, or the file can't be written for another reason.
         """
-        file = SavedFile(path, self.name, overwrite=overwrite)
+        file = _SavedFile(path, self.name, overwrite=overwrite)
         with HiddenFrames():
             try:
                 await _in_thread(file.open)
@@ -270,3 +272,75 @@ async def _in_thread(work: Callable[[], T]) -> T:
     if cancelled is not None:
         raise cancelled
     return result
+
+
+class _SavedFile:
+    """A new file: written under a temporary name in the same folder, then renamed. Its methods block.
+
+    Args:
+        target: The file; or a folder, in which the file is called `name`. With a slash at the end it is a folder.
+        name: A safe file name.
+        overwrite: Whether a file that exists is replaced.
+
+    Attributes:
+        path: The path of the complete file.
+    """
+
+    def __init__(self, target: str | Path, name: str, *, overwrite: bool) -> None:
+        self.path = Path(target)
+        # A folder by its name, which may be missing: then it is an error, and not a file of this name.
+        self._is_folder = str(target).endswith(("/", os.sep))
+        self._name = name
+        self._overwrite = overwrite
+        self._file: BufferedWriter | None = None
+
+    def open(self) -> None:
+        """Create the temporary file; raises `ConfigurationError` if the file exists, and `OSError` if the folder can't be written."""
+        if self._is_folder or self.path.is_dir():
+            self.path = self.path / self._name
+        if not self._overwrite and os.path.lexists(self.path):
+            raise _name_taken()
+        self._file = self.path.with_name(f".{secrets.token_hex(8)}.part").open("xb")
+
+    def write(self, data: bytes) -> None:
+        """Add data to the file."""
+        self._open_file().write(data)
+
+    def commit(self) -> None:
+        """Give the complete file its name."""
+        file = self._open_file()
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+        temporary = Path(file.name)
+        if self._overwrite:
+            temporary.replace(self.path)
+            return
+        try:
+            # Unlike a rename, it never replaces a file.
+            self.path.hardlink_to(temporary)
+        except FileExistsError:
+            raise _name_taken() from None
+        except OSError:
+            # A file system without hard links.
+            if os.path.lexists(self.path):
+                raise _name_taken() from None
+            temporary.rename(self.path)
+
+    def discard(self) -> None:
+        """Remove the temporary file, if there is one."""
+        if self._file is not None:
+            try:
+                # Fails when the disk is full.
+                self._file.close()
+            finally:
+                Path(self._file.name).unlink(missing_ok=True)
+
+    def _open_file(self) -> BufferedWriter:
+        if self._file is None:
+            raise ValueError("the file is not open")
+        return self._file
+
+
+def _name_taken() -> ConfigurationError:
+    return ConfigurationError("path: a file of this name exists; give another path, or overwrite=True to replace it")

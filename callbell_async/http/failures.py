@@ -20,7 +20,7 @@ from callbell_async.errors import (
     TransportError,
 )
 from callbell_async.http.requests import CallState
-from callbell_async.tracebacks import chain
+from callbell_async.redaction import chain
 
 __all__ = ["classify", "failure_from"]
 

@@ -7,7 +7,8 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import TypeVar
+from enum import Enum
+from typing import Protocol, TypeVar
 
 from callbell_async.errors import (
     APIError,
@@ -20,25 +21,65 @@ from callbell_async.errors import (
     ResponseDecodeError,
 )
 from callbell_async.guarded_observers import Observers
-from callbell_async.http.attempt_gate import AfterFailure, AttemptGate
 from callbell_async.http.reports import log_attempt, log_pause, log_retry, request_info
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import Response
 from callbell_async.http.retry import MAX_PAUSE, RetryPolicy
-from callbell_async.http.shared_state import SharedState
+from callbell_async.http.shared_state import ClientLife, SharedState
 from callbell_async.http.transport import Transport
 from callbell_async.limits.base import RateLimiter, TrackedSlot
-from callbell_async.logs import area_logger
 from callbell_async.models.unset import UNSET, Unset
-from callbell_async.observe import AttemptInfo, CallInfo, new_call_info
+from callbell_async.observe import AttemptInfo, CallInfo, RunInfo, area_logger, new_call_info
 
-__all__ = ["ClientLife", "PipelineHandle", "RequestPipeline"]
+__all__ = ["AfterFailure", "AttemptGate", "PipelineHandle", "RequestPipeline"]
 
 T = TypeVar("T")
 
 _log = area_logger("http")
 
 _NO_TIMEOUT: AbstractAsyncContextManager[None] = nullcontext()
+
+
+class AfterFailure(Enum):
+    """The next step of a call after a failed attempt."""
+
+    POLICY = "policy"
+    """The retry policy decides."""
+    HOLD = "hold"
+    """The call waits at the gate for its next attempt, and this attempt does not count towards the policy's limits."""
+    GIVE_UP = "give up"
+    """The call ends with the error of this attempt."""
+
+
+class AttemptGate(Protocol):
+    """Controls the attempts of several calls. The pipeline reads the attributes directly, because it does so for every call.
+
+    Attributes:
+        closed: Whether an attempt has to `wait` before it starts.
+        failures: The number of failures since Callbell last responded. If it is not 0, `responded` is called
+            after a successful attempt.
+        run: The run, for its observers.
+    """
+
+    closed: bool
+    failures: int
+    run: RunInfo
+
+    async def wait(self, call: CallState) -> None:
+        """Return when the call may make its next attempt."""
+        ...
+
+    def admits(self, call: CallState) -> bool:
+        """Whether the call may make an attempt although the gate is closed."""
+        ...
+
+    def responded(self) -> None:
+        """An attempt succeeded."""
+        ...
+
+    def failed(self, call: CallState, error: CallbellError, outcome: Outcome) -> AfterFailure:
+        """An attempt failed with this error; `outcome` is that of the attempt alone."""
+        ...
 
 
 class RequestPipeline:
@@ -333,21 +374,6 @@ class RequestPipeline:
         log_pause(self._shared.paused_until - now)
         if self._call_observers is not None:
             self._call_observers.notify("client_paused", call.info, longer)
-
-
-class ClientLife:
-    """Whether a client is open. It is the same for the clients that `with_options` derives.
-
-    Attributes:
-        loop: The event loop of the first call; `None` before it.
-        closed: Whether the client was closed.
-    """
-
-    __slots__ = ("closed", "loop")
-
-    def __init__(self) -> None:
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.closed = False
 
 
 class PipelineHandle:

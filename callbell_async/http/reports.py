@@ -7,8 +7,7 @@ from urllib.parse import unquote
 
 from callbell_async.errors import Outcome
 from callbell_async.http.requests import CallState
-from callbell_async.logs import area_logger
-from callbell_async.observe import CallInfo, RequestInfo
+from callbell_async.observe import CallInfo, RequestInfo, area_logger
 from callbell_async.redaction import mask_path
 
 __all__ = ["log_attempt", "log_pause", "log_retry", "request_info", "route_of"]

@@ -8,7 +8,22 @@ from callbell_async.errors import ClientClosedError
 from callbell_async.http.retry import RetryBudget
 from callbell_async.limits.base import RateLimiter
 
-__all__ = ["SharedState"]
+__all__ = ["ClientLife", "SharedState"]
+
+
+class ClientLife:
+    """Whether a client is open. It is the same for the clients that `with_options` derives.
+
+    Attributes:
+        loop: The event loop of the first call; `None` before it.
+        closed: Whether the client was closed.
+    """
+
+    __slots__ = ("closed", "loop")
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.closed = False
 
 
 class SharedState:

@@ -1,4 +1,4 @@
-"""One request over aiohttp's client: a request value in, a response value out, and no exception but this library's."""
+"""One request over aiohttp's client within its time: a request value in, a response value out, and no exception but this library's."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import functools
 import math
 import re
 from collections.abc import Callable, Mapping
+from types import TracebackType
 from weakref import WeakValueDictionary
 
 import aiohttp
 import attrs
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
@@ -18,14 +21,12 @@ from yarl import URL
 from callbell_async.errors import ClientClosedError
 from callbell_async.http.direct import DirectPath, DirectResponse, log_session_path, open_direct_path
 from callbell_async.http.failures import failure_from
-from callbell_async.http.options import MAX_HEADER, MAX_HEADERS, TransportOptions
-from callbell_async.http.payload import CONTENT_TYPE, JSON_TYPE, TrackedPayload
+from callbell_async.http.options import CONTENT_TYPE, JSON_TYPE, MAX_HEADER, MAX_HEADERS, TransportOptions
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import KEPT_BODY, SUCCESS, Response
-from callbell_async.http.timeouts import RequestTimeout, SharedTimeout
-from callbell_async.tracebacks import hide_frames
+from callbell_async.redaction import hide_frames
 
-__all__ = ["Transport"]
+__all__ = ["RequestTimeout", "SharedTimeout", "TrackedPayload", "Transport"]
 
 MAX_BODY = 16 * 1024 * 1024
 """The most bytes read of a 2xx response; Callbell's pages of 20 items are far smaller. Of others `KEPT_BODY` is enough."""
@@ -265,3 +266,102 @@ def _not_cancelled() -> bool:
     """Return whether nobody cancelled the task: aiohttp cancels requests in the pool when its session closes."""
     task = asyncio.current_task()
     return task is not None and not task.cancelling()
+
+
+class SharedTimeout:
+    """The time limit that many requests share: `seconds` for each, or `None` for no limit.
+
+    Their timeouts expire in the order in which they started, so one timer, set for the oldest, serves them all. A timer
+    for each request, as aiohttp and `asyncio.timeout` set it, costs about a twelfth of the whole request.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        # A dict keeps the order, and a timeout that ends early is removed from any position.
+        self._running: dict[RequestTimeout, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        """Let all running timeouts expire now, also those without a limit."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._running:
+            self._running.popitem()[0].expire()
+
+    def _expire(self) -> None:
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        for timeout in tuple(self._running):
+            if timeout.at > loop.time():
+                self._timer = loop.call_at(timeout.at, self._expire)
+                break
+            del self._running[timeout]
+            timeout.expire()
+
+
+class RequestTimeout:
+    """The timeout of one request, as a context that raises `TimeoutError`; follows the rules of `asyncio.timeout`."""
+
+    __slots__ = ("_cancellations", "_expired", "_shared", "_task", "at")
+
+    def __init__(self, shared: SharedTimeout) -> None:
+        self._shared = shared
+        self._expired = False
+
+    def expire(self) -> None:
+        """Interrupt the task."""
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def __enter__(self) -> None:
+        shared, loop = self._shared, asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        self._cancellations = 0 if self._task is None else self._task.cancelling()
+        self.at = math.inf if shared._seconds is None else loop.time() + shared._seconds
+        shared._running[self] = None
+        if shared._timer is None and shared._seconds is not None:
+            shared._timer = loop.call_at(self.at, shared._expire)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self._expired:
+            self._shared._running.pop(self, None)
+        # Somebody else's cancellation at the same moment has priority.
+        elif self._task and self._task.uncancel() <= self._cancellations and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+
+class TrackedPayload(aiohttp.BytesPayload):
+    """A JSON body, possibly empty, that sets `written` on its call when aiohttp starts to write it.
+
+    An exception alone does not distinguish `NEVER_SENT` from `UNKNOWN`: a timeout looks the same in the queue for a
+    connection and while waiting for the response. But aiohttp asks for the body only when it has a connection to
+    write it on. A request whose body was never asked for can't have been accepted.
+    """
+
+    def __init__(self, call: CallState) -> None:
+        super().__init__(call.request.body or b"", content_type=JSON_TYPE)
+        self._call: CallState | None = call
+
+    @property
+    def consumed(self) -> bool:
+        """Whether it can't be sent again; keeps aiohttp from retrying GET, PUT and DELETE by itself."""
+        return self._call is None or self._call.written
+
+    def cancel(self) -> None:
+        """Refuse to be written later: a request reported as `NEVER_SENT` must never leave."""
+        self._call = None
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Write the body, and record that it left."""
+        if self._call is None:
+            raise ConnectionResetError("the request was cancelled before its body was written")
+        # aiohttp holds the headers back to write them with the body. If the connection is closing by now (the
+        # server has just dropped it), aiohttp writes neither and raises: nothing has left.
+        dropped = isinstance(writer, StreamWriter) and (writer.transport is None or writer.transport.is_closing())
+        if not dropped:
+            self._call.mark_written()
+        await writer.write(self._value)

@@ -23,7 +23,7 @@ from callbell_async.models.events import Event, MessageCreated, MessageStatusUpd
 from callbell_async.models.journal import JournalEntry
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.observe import Observer
-from callbell_async.tracebacks import HiddenFrames
+from callbell_async.redaction import HiddenFrames
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
 
 __all__ = ["Journal", "claim_queue_of", "writer_of"]

@@ -34,11 +34,11 @@ from callbell_async.journal.matching import (
     match,
     recipient_of,
 )
-from callbell_async.logs import area_logger
 from callbell_async.models.contacts import HistoryMessage
 from callbell_async.models.journal import JournalEntry, ReconcileReport, RefreshReport, UnresolvedEntry
 from callbell_async.models.message_status import MessageStatus
 from callbell_async.models.template_validation import fill_template
+from callbell_async.observe import area_logger
 
 __all__ = ["reconcile", "refresh"]
 

@@ -24,10 +24,10 @@ from callbell_async.journal.store import (
     StatusReport,
     entry_from,
 )
-from callbell_async.logs import area_logger
 from callbell_async.models.journal import Confirmation
 from callbell_async.models.receipts import MessageFailure
 from callbell_async.models.results import SendResult
+from callbell_async.observe import area_logger
 
 __all__ = ["FLUSH_AFTER", "JournalWriter", "duplicate_error", "in_doubt", "is_text"]
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from callbell_async.errors import ConfigurationError
-from callbell_async.tracebacks import HiddenFrames
+from callbell_async.redaction import HiddenFrames
 
 # Type checkers read the imports instead, so that they report a misspelt name.
 if TYPE_CHECKING:

@@ -169,16 +169,9 @@ class _PostgresLender(SlotLender):
             raise RateLimiterError(failure)
 
     async def report(self, report: SlotReport, *, limit: int, terms: LendingTerms) -> SlotGrant:
-        parameters = {
+        parameters = attrs.asdict(report) | {
             "name": self._name,
-            "owner": report.owner,
-            "sequence": report.sequence,
-            "held": report.held,
-            "ask": report.ask,
-            "want": report.want,
             "limit": limit,
-            "pause": report.pause,
-            "keep": report.keep,
             "lease": terms.lease,
             "quiet": terms.quiet,
             "longest_keep": terms.keep,

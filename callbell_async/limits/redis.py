@@ -7,6 +7,8 @@ import json
 import math
 from urllib.parse import urlsplit
 
+import attrs
+
 from callbell_async.errors import ConfigurationError, RateLimiterError
 from callbell_async.limits.lending import LendingTerms, SlotGrant, SlotReport
 from callbell_async.limits.shared import SharedRateLimiter, SlotLender
@@ -168,12 +170,7 @@ class _RedisLender(SlotLender):
             raise RateLimiterError(failure)
 
     async def report(self, report: SlotReport, *, limit: int, terms: LendingTerms) -> SlotGrant:
-        document = {
-            "owner": report.owner,
-            "sequence": report.sequence,
-            "held": report.held,
-            "ask": report.ask,
-            "want": report.want,
+        document = attrs.asdict(report) | {
             "limit": limit,
             "pause": _milliseconds(report.pause),
             "keep": _milliseconds(report.keep),

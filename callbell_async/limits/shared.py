@@ -13,8 +13,8 @@ from callbell_async.arguments import check_seconds
 from callbell_async.errors import ConfigurationError, RateLimiterError
 from callbell_async.limits.lending import Demand, LendingTerms, SlotGrant, SlotReport, decide, fair_share, first_slots
 from callbell_async.limits.window import WindowRateLimiter
-from callbell_async.logs import area_logger
-from callbell_async.tracebacks import HiddenFrames
+from callbell_async.observe import area_logger
+from callbell_async.redaction import HiddenFrames
 
 __all__ = ["SharedRateLimiter", "SlotLender"]
 

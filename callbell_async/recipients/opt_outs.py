@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Self
@@ -13,15 +12,11 @@ from callbell_async.errors import ConfigurationError, InvalidMessageError, Opted
 from callbell_async.models.messages import WHATSAPP, Message
 from callbell_async.models.validation import check_string, normalize_recipient, number_variants
 from callbell_async.recipients.parser import RecipientParser
-from callbell_async.recipients.sheets import Sheet, is_spreadsheet
+from callbell_async.recipients.tables import Records, Sheet, csv_records, guess_delimiter, is_spreadsheet
 
 __all__ = ["OptOutList"]
 
 _BSUID = re.compile(r"[A-Z]{2}(?:\.ENT)?\.[A-Za-z0-9]{1,128}")
-_DELIMITERS = ",;\t"
-
-_Records = Iterator[tuple[int, list[str]]]
-"""The number of each line or row, and its cells."""
 
 
 class OptOutList:
@@ -93,7 +88,7 @@ class OptOutList:
 
     @classmethod
     def _from_records(
-        cls, records: _Records, path: Path, column: str, channel: str, parser: RecipientParser | None
+        cls, records: Records, path: Path, column: str, channel: str, parser: RecipientParser | None
     ) -> Self:
         found = cls(channel=channel, parser=parser)
         width, place = 1, 0
@@ -163,16 +158,8 @@ class OptOutList:
         return f"<{type(self).__name__} {self._channel}>"
 
 
-def _text_records(path: Path) -> _Records:
+def _text_records(path: Path) -> Records:
     with path.open(encoding="utf-8-sig", newline="") as file:
         # A pipe can be read only once.
         first = file.readline()
-        reader = csv.reader(chain([first], file), delimiter=max(_DELIMITERS, key=first.count), strict=True)
-        line = 1
-        try:
-            for cells in reader:
-                if any(map(str.strip, cells)):
-                    yield line, cells
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise ConfigurationError(f"{path}: line {line}: is not CSV ({error})") from None
+        yield from csv_records(chain([first], file), guess_delimiter(first), name=str(path))

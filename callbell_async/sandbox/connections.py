@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 
-from callbell_async.logs import area_logger
+from callbell_async.observe import area_logger
 from callbell_async.sandbox.exchange import SandboxRequest, SandboxResponse, response_head
 from callbell_async.sandbox.faults import Fault
 from callbell_async.sandbox.message_lifecycle import DeliveryFailure

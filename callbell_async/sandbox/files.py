@@ -1,14 +1,18 @@
-"""Files that customers send: served without a token, under URLs that expire, as Callbell's storage does."""
+"""Files that need no token: those that customers send, under URLs that expire, and those of the inbox."""
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import NamedTuple
 from urllib.parse import quote
 
 from callbell_async.sandbox.exchange import SandboxRequest, SandboxResponse
 from callbell_async.sandbox.records import new_id
 
-__all__ = ["FileStore"]
+__all__ = ["PREFIX", "SECURITY_HEADERS", "FileStore", "inbox_file"]
+
+
+# --- files of customers -----------------------------------------------------------------------------------------------
 
 FOLDER = "/files/"
 LIFETIME = 600.0
@@ -51,3 +55,49 @@ class FileStore:
     def clear(self) -> None:
         """Remove all files."""
         self._files.clear()
+
+
+# --- the inbox --------------------------------------------------------------------------------------------------------
+
+PREFIX = "/_sandbox/"
+"""The path of the inbox, and of the control API below it."""
+
+POLICY = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self'",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+)
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "; ".join(POLICY),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""The headers of every response below `PREFIX`."""
+
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+_INBOX_FILES = {
+    file.name: (file.read_bytes(), TYPES[file.name[file.name.rindex(".") :]])
+    for file in (files("callbell_async.sandbox") / "web").iterdir()
+    if file.name.endswith(tuple(TYPES))
+}
+
+
+def inbox_file(path: str) -> SandboxResponse | None:
+    """Return a file of the inbox by its path, or a redirect to the page if the `/` at the end is missing; `None` for any other path."""
+    if f"{path}/" == PREFIX:
+        # Below this path, a browser would not find the other files.
+        return SandboxResponse(308, None, {"Location": PREFIX})
+    found = _INBOX_FILES.get(path.removeprefix(PREFIX) or "index.html")
+    if found is None:
+        return None
+    content, type_ = found
+    return SandboxResponse(200, None, {"Content-Type": f"{type_}; charset=utf-8"}, content)

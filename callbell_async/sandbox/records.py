@@ -17,6 +17,7 @@ from callbell_async.sandbox.message_lifecycle import DeliveryFailure
 
 __all__ = [
     "BotSession",
+    "ChannelType",
     "HistoryItem",
     "SandboxChannel",
     "SandboxContact",

@@ -32,13 +32,12 @@ from callbell_async.sandbox.connections import (
     sandbox_request,
     stream_changes,
 )
+from callbell_async.sandbox.control.documents import add_records
 from callbell_async.sandbox.control.operations import control
-from callbell_async.sandbox.control.pages import PREFIX, SECURITY_HEADERS, inbox_file
-from callbell_async.sandbox.control.records import add_records
 from callbell_async.sandbox.exchange import NOT_AUTHORIZED, TOO_MANY, SandboxRequest, SandboxResponse
 from callbell_async.sandbox.fault_rules import FaultRule, FaultRules
 from callbell_async.sandbox.faults import Fault
-from callbell_async.sandbox.files import FileStore
+from callbell_async.sandbox.files import PREFIX, SECURITY_HEADERS, FileStore, inbox_file
 from callbell_async.sandbox.message_lifecycle import DeliveryFailure, StatusTimings
 from callbell_async.sandbox.records import SandboxMessage
 from callbell_async.sandbox.webhook_sender import PostFunction, WebhookSender

@@ -1,22 +1,26 @@
-"""The delivery of events to the webhook: signed, in parallel, and again until the response is 2xx."""
+"""The delivery of events to the webhook over HTTP: signed, in parallel, and again until the response is 2xx."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import random
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import aiohttp
 import attrs
 import orjson
+from yarl import URL
 
 from callbell_async.arguments import Secret
-from callbell_async.logs import area_logger
 from callbell_async.models.message_status import MessageStatus
+from callbell_async.observe import area_logger
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api.validation import EVENTS, is_loopback
+from callbell_async.sandbox.api.webhooks import render, render_status, subscriber
 from callbell_async.sandbox.message_lifecycle import StatusTracker, Timers
 from callbell_async.sandbox.records import (
     HistoryItem,
@@ -26,8 +30,6 @@ from callbell_async.sandbox.records import (
     SandboxWebhook,
     SandboxWebhookDelivery,
 )
-from callbell_async.sandbox.webhook_client import Response, WebhookClient
-from callbell_async.sandbox.webhook_events import render, render_status, subscriber
 from callbell_async.webhooks.signature import SIGNATURE_HEADER, sign
 
 __all__ = ["PostFunction", "WebhookSender"]
@@ -38,6 +40,26 @@ PostFunction = Callable[[bytes, Mapping[str, str]], Awaitable[int]]
 """Called with the body and the headers of a post; returns the status of the response."""
 
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+KEPT = 64 * 1024
+"""The number of bytes of a response's body that are kept."""
+
+IDLE = 2.0
+"""The number of seconds after which an idle connection is closed: less than common servers wait (5 s)."""
+
+
+@attrs.frozen
+class _Response:
+    """A webhook's response, in a form that JSON can hold; `body` is JSON, or else a text, and `{}` if it is empty."""
+
+    code: int
+    headers: Mapping[str, str]
+    body: Any
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.code < 300
 
 
 @attrs.define(eq=False)
@@ -71,7 +93,7 @@ class WebhookSender:
         self.delivered = self.failed = self.given_up = 0
         self._account = account
         self._now = now
-        self._client = WebhookClient()
+        self._client = _WebhookClient()
         self._post_function: PostFunction | None = None
         self._timers = Timers()
         self._statuses = StatusTracker(self._timers, self._notify)
@@ -262,7 +284,7 @@ class WebhookSender:
             failed = webhook.failed_events
             _log.warning("a webhook was disabled after %d failed events", failed, extra={"callbell.events": failed})
 
-    async def _post(self, webhook: SandboxWebhook, body: bytes) -> Response | None:
+    async def _post(self, webhook: SandboxWebhook, body: bytes) -> _Response | None:
         headers = {"Content-Type": "application/json"}
         if self._secret is not None:
             headers[SIGNATURE_HEADER] = sign(body, self._secret, now=self._now())
@@ -270,13 +292,13 @@ class WebhookSender:
             return await self._client.post(webhook.url, body, headers, self.timeout)
         try:
             async with asyncio.timeout(self.timeout):
-                return Response(await self._post_function(body, headers), {}, {})
+                return _Response(await self._post_function(body, headers), {}, {})
         except Exception:
             # A web server would log it and send 500.
             _log.exception("the function of deliver_to failed")
-            return Response(500, {}, {})
+            return _Response(500, {}, {})
 
-    def _record(self, delivery: _Delivery, response: Response | None) -> None:
+    def _record(self, delivery: _Delivery, response: _Response | None) -> None:
         record = SandboxWebhookDelivery(event=delivery.event, payload=delivery.payload, success=False, code=None)
         if response is not None:
             record.success, record.code = response.is_success, response.code
@@ -289,3 +311,68 @@ class WebhookSender:
 
     def _notify(self) -> None:
         self._progress.set()
+
+
+# --- HTTP -------------------------------------------------------------------------------------------------------------
+
+
+class _WebhookClient:
+    """Connections to webhooks. The first post opens them; after `close` it can be used again."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> _Response | None:
+        """Post a body and return the response; `None` without a complete one in `timeout` seconds.
+
+        Redirects are not followed.
+        """
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE)
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        limit = aiohttp.ClientTimeout(total=timeout)
+        try:
+            # An encoded URL stays unchanged: a receiver may compare the secret in it.
+            address = URL(url, encoded=re.fullmatch("[!-~]+", url) is not None)
+            async with self._session.post(
+                address, data=body, headers=headers, timeout=limit, allow_redirects=False
+            ) as response:
+                received = {str(name): _text(value) for name, value in response.headers.items()}
+                return _Response(response.status, received, _document(await _read_begin(response)))
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            # `ValueError`: the URL can't be called, for example because its port is too large.
+            return None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+async def _read_begin(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) >= KEPT:
+            # The body may be endless.
+            response.close()
+            break
+    return bytes(body[:KEPT])
+
+
+def _text(value: str) -> str:
+    # aiohttp decodes bytes that are not UTF-8 into surrogates, which JSON can't hold.
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _document(body: bytes) -> Any:
+    if not body:
+        return {}
+    try:
+        document = orjson.loads(body)
+        # orjson reads deeper JSON than it writes, and the API nests the document some levels deeper.
+        orjson.dumps([[[[[[[[document]]]]]]]])
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return body.decode("utf-8", "replace")
+    return document

@@ -1,4 +1,4 @@
-"""The events that were received and are not handled yet."""
+"""The queue of received events, whose handlers run without tasks of their own as long as they do not wait."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import asyncio
 import contextvars
 import functools
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from typing import Any, Generic, TypeVar
 
 from callbell_async.errors import EventNotHandledError
 from callbell_async.models.events import Event
-from callbell_async.webhooks.started import Started
 
-__all__ = ["EventQueue", "Handle", "set_result"]
+__all__ = ["EventQueue", "Handle", "Started", "set_result"]
 
 T = TypeVar("T")
 Handle = Callable[[Event], Coroutine[Any, Any, None]]
@@ -221,3 +220,51 @@ class EventQueue:
     def _wake_waiters(self) -> None:
         for waiter in self._waiters:
             set_result(waiter, None)
+
+
+# --- coroutines without a task ------------------------------------------------------------------------------------------
+
+
+def _call(step: Callable[[Any], Any], value: Any) -> Any:
+    return step(value)
+
+
+class Started(Generic[T]):
+    """A coroutine that has run in the current task until it first has to wait, or until its end. Await it for its result.
+
+    What is needed only while something waits, such as a timeout, can then be left out where nothing does.
+
+    Args:
+        coroutine: the coroutine; an exception that it raises before it has to wait is raised here.
+        run: calls each step of it, for example `Context.run`.
+
+    Attributes:
+        is_done: whether it has ended.
+    """
+
+    __slots__ = ("_coroutine", "_future", "_result", "_run", "is_done")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], *, run: Callable[..., Any] = _call) -> None:
+        self._coroutine = coroutine
+        self._run = run
+        self._future: Any = None
+        self._result: Any = None
+        self.is_done = False
+        self._step(coroutine.send, None)
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        while not self.is_done:
+            try:
+                value = yield self._future
+            except BaseException as error:
+                self._step(self._coroutine.throw, error)
+            else:
+                self._step(self._coroutine.send, value)
+        result: T = self._result
+        return result
+
+    def _step(self, step: Callable[[Any], Any], value: Any) -> None:
+        try:
+            self._future = self._run(step, value)
+        except StopIteration as end:
+            self.is_done, self._result = True, end.value

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypedDict
 
 from callbell_async.errors import ConfigurationError, SignatureError
-from callbell_async.logs import area_logger
 from callbell_async.models.events import Event
-from callbell_async.observe import Observer
+from callbell_async.observe import Observer, area_logger
 
 __all__ = ["ErrorHook", "ErrorReporter", "Handler", "ReceiverOptions", "check_sync_function"]
 

@@ -7,6 +7,7 @@ import functools
 import inspect
 import math
 import time
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
@@ -18,15 +19,8 @@ from callbell_async.errors import ConfigurationError, EventNotHandledError
 from callbell_async.guarded_observers import observers_from
 from callbell_async.models.events import Event
 from callbell_async.observe import EventInfo, Observer, RefusalReason
-from callbell_async.webhooks.credentials import read_credentials
-from callbell_async.webhooks.dedupe import SeenKeys
-from callbell_async.webhooks.event_queue import EventQueue, set_result
-from callbell_async.webhooks.options import (
-    ErrorHook,
-    ErrorReporter,
-    Handler,
-    check_sync_function,
-)
+from callbell_async.webhooks.event_queue import EventQueue, Started, set_result
+from callbell_async.webhooks.options import ErrorHook, ErrorReporter, Handler, check_sync_function
 from callbell_async.webhooks.request import (
     FAILED,
     OK,
@@ -40,9 +34,9 @@ from callbell_async.webhooks.request import (
     check_head,
     decide,
 )
-from callbell_async.webhooks.started import Started
+from callbell_async.webhooks.signature import read_credentials
 
-__all__ = ["ReceiverStats", "WebhookReceiver"]
+__all__ = ["ReceiverStats", "SeenKeys", "WebhookReceiver"]
 
 
 @attrs.frozen(kw_only=True)
@@ -390,3 +384,38 @@ def _response_after(error: Exception | None) -> ReceiverResponse:
     if error is None:
         return OK
     return UNAVAILABLE if isinstance(error, EventNotHandledError) else FAILED
+
+
+class SeenKeys:
+    """The keys that were added within the last `seconds`, at most the newest `size` of them.
+
+    `now` is in seconds of a clock that never goes back.
+    """
+
+    def __init__(self, size: int, seconds: float) -> None:
+        self._size = size
+        self._seconds = seconds
+        # In the order of their times. A plain dict is slow when its first key is removed again and again.
+        self._seen_at: OrderedDict[str, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._seen_at)
+
+    def holds(self, key: str, now: float) -> bool:
+        """Return whether this key was added recently."""
+        self._remove_before(now - self._seconds)
+        return key in self._seen_at
+
+    def add(self, key: str, now: float) -> None:
+        """Add a key; its time starts again if it is there already."""
+        self._seen_at[key] = now
+        self._seen_at.move_to_end(key)
+        if len(self._seen_at) > self._size:
+            self._seen_at.popitem(last=False)
+
+    def _remove_before(self, moment: float) -> None:
+        while self._seen_at:
+            key, seen_at = next(iter(self._seen_at.items()))
+            if seen_at > moment:
+                return
+            del self._seen_at[key]

@@ -8,7 +8,7 @@ import attrs
 
 from callbell_async.errors import EventDecodeError, SignatureError
 from callbell_async.models.events import Event
-from callbell_async.webhooks.credentials import Credentials
+from callbell_async.webhooks.signature import Credentials
 from callbell_async.wire.events import bare_payload, load_event
 from callbell_async.wire.json_text import WireError, load_json
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from callbell_async.cli.exit_codes import DONE, JOURNAL_UNUSABLE, NOT_ALL_DONE, WRONG_USE
+from callbell_async.cli.exits import DONE, JOURNAL_UNUSABLE, NOT_ALL_DONE, WRONG_USE
 from callbell_async.sandbox import Sandbox, SandboxThread
 from tests.support.command_line import environment_for, run, started
 from tests.support.gate import Gate

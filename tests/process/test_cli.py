@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,6 +193,41 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     assert (result.exit_code, result.stderr) == (
         2,
         f"callbell-async: {tmp_path}/none.csv: can't be read (No such file or directory)\n",
+    )
+
+
+@pytest.mark.parametrize("options", [(), ("--journal", "spring.db"), ("--dry-run",)])
+@pytest.mark.parametrize("is_long", [False, True])
+def test_a_file_that_is_not_readable_is_wrong_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], is_long: bool
+) -> None:
+    """Input that the user may not read, or whose name is too long, is status 2 and one line, with and without a journal."""
+
+    def refuse(self: Path, *arguments: Any, **more: Any) -> Any:
+        if self == file:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return open_path(self, *arguments, **more)
+
+    open_path = Path.open
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / ("x" * 300 if is_long else "rows.csv")
+    if not is_long:
+        file.write_text("to\n+34600000001\n")
+        monkeypatch.setattr(Path, "open", refuse)
+    result = run("send-many", file, "--text", "Hi", "--sandbox", *options)
+    reason = os.strerror(errno.ENAMETOOLONG if is_long else errno.EACCES)
+    assert (result.exit_code, result.stderr) == (2, f"callbell-async: {file}: can't be read ({reason})\n")
+    assert not (tmp_path / "spring.db").exists()
+
+
+@pytest.mark.parametrize("command", [("status",), ("export",), ("reconcile",), ("resume",)])
+def test_a_journal_that_can_not_be_reached_is_wrong_use(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """A path that the system refuses is status 2 and one line."""
+    journal = tmp_path / ("x" * 300)
+    result = run(*command, journal)
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"callbell-async: {journal}: can't be read ({os.strerror(errno.ENAMETOOLONG)})\n",
     )
 
 

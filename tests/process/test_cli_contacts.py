@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import stat
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from callbell_async.cli.export_writer import neutralize_cell, restore_cell
+from callbell_async.cli.output_files import neutralize_cell, restore_cell
 from callbell_async.sandbox import Sandbox, SandboxContact, faults
 from tests.support.command_line import environment_for, json_lines, run, started_in_terminal
 from tests.support.threaded_sandbox import sandbox_in_a_thread
@@ -84,6 +85,20 @@ def test_a_failed_export_leaves_the_last_one(sandbox: Sandbox, tmp_path: Path, r
     else:
         assert target.read_text().startswith("uuid,name,")
         assert result.stderr == "0 contacts\n"
+
+
+@pytest.mark.parametrize(
+    ("folder", "fault"), [("none", "there is no such directory"), ("x" * 300, os.strerror(errno.ENAMETOOLONG))]
+)
+def test_an_export_needs_a_folder(sandbox: Sandbox, tmp_path: Path, folder: str, fault: str) -> None:
+    """A folder that does not exist, or that the system refuses, is status 2 and one line, before any request."""
+    target = tmp_path / folder / "contacts.csv"
+    result = run("contacts", "export", "--output", target, environment=environment_for(sandbox))
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"callbell-async: --output: {target} can't be written ({fault})\n",
+    )
+    assert sandbox.requests == []
 
 
 def test_an_export_replaces_a_file_only_by_force(sandbox: Sandbox, tmp_path: Path) -> None:

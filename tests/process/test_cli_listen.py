@@ -19,15 +19,15 @@ from typing import Any
 
 import pytest
 
-from callbell_async.cli.commands.listen import serve_events, write_json, write_line
-from callbell_async.cli.event_format import colour_of, event_line
-from callbell_async.cli.signals import ShutdownSignals
+from callbell_async.cli.commands.listen import colour_of, event_line, serve_events, write_json, write_line
+from callbell_async.cli.exits import ShutdownSignals
 from callbell_async.models.events import Event
 from callbell_async.webhooks import SIGNATURE_HEADER, parse_event, sign
 from tests.support.calls import until
 from tests.support.command_line import read_until, run, started, started_in_terminal
 
 SECRET = "whsec_bWlsbHdoZWVs"
+OWN = "milk-wheel.2026"
 EVENTS = Path(__file__).parents[1] / "fixtures" / "events"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -43,9 +43,9 @@ def listening(*options: object, **more: Any) -> Iterator[tuple[subprocess.Popen[
         yield process, said.split()[-1]
 
 
-def post(url: str, body: bytes, secret: str | None = SECRET) -> int:
-    """The status that a delivery is answered with."""
-    headers = {} if secret is None else {SIGNATURE_HEADER: sign(body, secret)}
+def post(url: str, body: bytes, secret: str | None = SECRET, **more: str) -> int:
+    """The status that a delivery is answered with; `more` are headers."""
+    headers = {**more} if secret is None else {SIGNATURE_HEADER: sign(body, secret), **more}
     try:
         with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as response:
             return int(response.status)
@@ -99,6 +99,44 @@ def test_unsigned_events_are_taken_only_if_asked_for() -> None:
         assert " contact_created " in process.stdout.readline()
 
 
+def test_a_secret_in_the_url_takes_the_place_of_a_signature(tmp_path: Path) -> None:
+    """With `--url-secret-file`, the URL must hold the secret, and no signature is needed; no output shows the secret."""
+    secret = tmp_path / "secret"
+    secret.write_text(f"{OWN}\n")
+    secret.chmod(0o600)
+    environment = {"CALLBELL_WEBHOOK_SECRET": ""}
+    with listening("--url-secret-file", secret, environment=environment) as (process, url):
+        assert process.stdout is not None
+        assert post(f"{url}?secret=other", read("contact_created"), None) == 401
+        assert post(f"{url}?secret={OWN}", read("contact_deleted"), None) == 200
+        assert " contact_deleted " in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate()
+    assert OWN not in url + out + err
+
+
+@pytest.mark.parametrize(("options", "header"), [((), "X-Webhook-Secret"), (("--header", "X-Own"), "X-Own")])
+def test_each_secret_is_demanded(options: tuple[str, ...], header: str) -> None:
+    """A request needs the signature, the secret in the URL and the secret in the header, where all three are set."""
+    environment = {"CALLBELL_WEBHOOK_URL_SECRET": OWN, "CALLBELL_WEBHOOK_HEADER_SECRET": "proxy-x"}
+    with listening(*options, environment=environment) as (process, url):
+        assert process.stdout is not None
+        right = f"{url}?secret={OWN}"
+        assert post(right, read("contact_created"), None, **{header: "proxy-x"}) == 401
+        assert post(right, read("contact_created"), **{header: "proxy-y"}) == 401
+        assert post(url, read("contact_created"), **{header: "proxy-x"}) == 401
+        assert post(right, read("contact_deleted"), **{header: "proxy-x"}) == 200
+        assert " contact_deleted " in process.stdout.readline()
+
+
+def test_unsigned_ignores_the_secret_of_the_signature_only() -> None:
+    """`--unsigned` takes events without a signature; a secret in the environment for the URL is still demanded."""
+    environment = {"CALLBELL_WEBHOOK_URL_SECRET": OWN}
+    with listening("--unsigned", environment=environment) as (_, url):
+        assert post(url, read("contact_created"), None) == 401
+        assert post(f"{url}?secret={OWN}", read("contact_created"), None) == 200
+
+
 def test_a_terminal_gets_colours() -> None:
     """On a terminal each family of events has its colour, unless NO_COLOR is set."""
     for environment, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
@@ -133,10 +171,14 @@ def test_a_request_that_is_not_http_is_one_line(request_bytes: bytes, error: str
     assert err == f"callbell-async: warning: Error handling request from 127.0.0.1 ({error})\n"
 
 
-@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False), ("localhost", False)])
-def test_open_doors_are_a_warning(host: str, warned: bool) -> None:
-    """`--unsigned` on an address that other machines can reach is a warning."""
-    with started("listen", "--port", "0", "--unsigned", "--host", host) as process:
+@pytest.mark.parametrize(
+    ("host", "url_secret", "warned"),
+    [("0.0.0.0", "", True), ("0.0.0.0", OWN, False), ("127.0.0.1", "", False), ("localhost", "", False)],
+)
+def test_open_doors_are_a_warning(host: str, url_secret: str, warned: bool) -> None:
+    """`--unsigned` without any secret, on an address that other machines can reach, is a warning."""
+    environment = {"CALLBELL_WEBHOOK_URL_SECRET": url_secret}
+    with started("listen", "--port", "0", "--unsigned", "--host", host, environment=environment) as process:
         text = "".join(read_until(process.stderr, "listening on"))
     warning = f"callbell-async: warning: --unsigned: anybody who can reach {host} can send events\n"
     assert text.startswith(warning) is warned
@@ -160,7 +202,7 @@ def test_a_signal_ends_the_serving(capsys: pytest.CaptureFixture[str], path: str
     seen: list[Event] = []
 
     async def main() -> str:
-        serving = asyncio.ensure_future(serve_events(signals, "127.0.0.1", 0, path, SECRET, seen.append))
+        serving = asyncio.ensure_future(serve_events(signals, "127.0.0.1", 0, path, {"secret": SECRET}, seen.append))
         said = ""
         while not said:
             await asyncio.sleep(0)
@@ -186,7 +228,7 @@ def test_an_output_that_fails_ends_the_serving(capsys: pytest.CaptureFixture[str
         raise BrokenPipeError
 
     async def main(*, cancelled: bool) -> None:
-        serving = asyncio.ensure_future(serve_events(signals, "127.0.0.1", 0, "/", None, write))
+        serving = asyncio.ensure_future(serve_events(signals, "127.0.0.1", 0, "/", {"unsigned": True}, write))
         said = ""
         while not said:
             await asyncio.sleep(0)
@@ -217,9 +259,14 @@ def test_the_command_writes_lines_or_json(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--port", "0"], "no webhook secret; set CALLBELL_WEBHOOK_SECRET or use --secret-file FILE, or --unsigned"),
+        (
+            ["--port", "0"],
+            "no webhook secret; set CALLBELL_WEBHOOK_SECRET or use --secret-file FILE, or --url-secret-file FILE or --unsigned",
+        ),
         (["--port", "0", "--unsigned", "--secret-file", "x"], "--unsigned: can't be used together with --secret-file"),
         (["--port", "0", "--secret-file", "/none"], "--secret-file: /none can't be read"),
+        (["--port", "0", "--url-secret-file", "/none"], "--url-secret-file: /none can't be read"),
+        (["--port", "0", "--unsigned", "--header", "X-A"], "--header: requires --header-secret-file or CALLBELL_"),
         (["--port", "0", "--unsigned", "--path", "hook"], "--path: must begin with a slash"),
         (["--port", "0", "--unsigned", "--path", "/hook?secret"], "--path: must begin with a slash"),
         (["--port", "0", "--unsigned", "--host", "192.0.2.1"], "--port: 0 on 192.0.2.1 can't be used"),
@@ -231,6 +278,37 @@ def test_wrong_use_is_one_line(options: list[str], said: str) -> None:
     assert result.exit_code == 2
     assert result.stderr.startswith(f"callbell-async: {said}")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "text"),
+    [
+        (
+            {"CALLBELL_WEBHOOK_URL_SECRET": "whsec_x/"},
+            (),
+            "CALLBELL_WEBHOOK_URL_SECRET: holds a character that a URL may",
+        ),
+        (
+            {"CALLBELL_WEBHOOK_HEADER_SECRET": "whsec_x\u00e9"},
+            (),
+            "CALLBELL_WEBHOOK_HEADER_SECRET: a header can't hold it",
+        ),
+        ({"CALLBELL_WEBHOOK_HEADER_SECRET": "whsec_x"}, ("--header", "X A"), "--header: must be the name of a header"),
+        (
+            {"CALLBELL_WEBHOOK_HEADER_SECRET": "whsec_x"},
+            ("--header", SIGNATURE_HEADER),
+            f"CALLBELL_WEBHOOK_HEADER_SECRET: {SIGNATURE_HEADER} holds Callbell's signature; use another header",
+        ),
+    ],
+)
+def test_a_secret_of_ones_own_that_can_not_be_one_is_one_line(
+    environment: dict[str, str], options: tuple[str, ...], text: str
+) -> None:
+    """A secret that a URL or a header can't hold is status 2 and one line, which names its source and does not show it."""
+    result = run("listen", "--port", "0", *options, environment=environment)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"callbell-async: {text}")
+    assert "whsec_x" not in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ import attrs
 import pytest
 
 from callbell_async.cli.campaign import Campaign
-from callbell_async.cli.failed_rows import FailedRows
+from callbell_async.cli.exits import ShutdownSignals
 from callbell_async.cli.input_rows import Row, RowFile
 from callbell_async.cli.message_form import MessageForm, plan_for_rows
+from callbell_async.cli.output_files import FailedRows
 from callbell_async.cli.progress import LineView
-from callbell_async.cli.signals import ShutdownSignals
 from tests.support.clock import VirtualTimeLoop
 from tests.support.command_line import FakeClient, run
 from tests.support.fake_callbell import Behaviour

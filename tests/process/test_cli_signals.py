@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from callbell_async.cli.campaign import Campaign
-from callbell_async.cli.failed_rows import FailedRows
+from callbell_async.cli.exits import ShutdownSignals, exit_on_signals
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.cli.message_form import MessageForm, plan_for_rows
+from callbell_async.cli.output_files import FailedRows
 from callbell_async.cli.progress import LineView
 from callbell_async.cli.results import Rest, explain_rest
-from callbell_async.cli.signals import ShutdownSignals, exit_on_signals
 from callbell_async.errors import Outcome
 from callbell_async.journal import Journal
 from tests.support.calls import until

@@ -65,7 +65,7 @@ async def send_with_a_journal(callbell: CallbellClient, messages: Sequence[TextM
 
 @pytest.mark.parametrize(
     ("send", "most_calls", "most_modules"),
-    [(send_alone, 36, 12), (send_many, 40, 13), (send_with_a_journal, 51, 15)],
+    [(send_alone, 36, 11), (send_many, 40, 12), (send_with_a_journal, 51, 14)],
 )
 async def test_a_message_passes_through_few_functions(
     callbell: CallbellClient,

@@ -39,7 +39,7 @@ def jsonl_file(tmp_path: Path) -> Path:
 
 def test_a_template_fills_columns_and_keeps_double_braces() -> None:
     """`{column}` is replaced once, double braces become single ones, and cells are never read as templates."""
-    template = TextTemplate("{{code}}: {code} for {full name}", "--text")
+    template = TextTemplate.read("{{code}}: {code} for {full name}", "--text")
     assert template.columns == ["code", "full name"]
     assert template.fill({"code": "{full name}", "full name": "Ada"}) == "{code}: {full name} for Ada"
 
@@ -191,7 +191,7 @@ def test_one_message_has_no_placeholders() -> None:
 def test_no_cell_is_read_as_a_template(cells: dict[str, str]) -> None:
     """A cell is sent unchanged, whatever characters it has."""
     names = [name for name in cells if name and "{" not in name and "}" not in name]
-    template = TextTemplate("|".join(f"{{{name}}}" for name in names), "--text", allow_empty=True)
+    template = TextTemplate.read("|".join(f"{{{name}}}" for name in names), "--text", allow_empty=True)
     assert template.fill(cells) == "|".join(cells[name] for name in names)
     assert json.dumps(template.columns) == json.dumps(names)
 

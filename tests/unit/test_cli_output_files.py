@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callbell_async import ConfigurationError, Outcome
-from callbell_async.cli.failed_rows import FailedRows, Outputs
-from callbell_async.cli.files import open_private
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.cli.output import csv_text
+from callbell_async.cli.output_files import FailedRows, Outputs, open_private
 from callbell_async.cli.results import RowResult
 from tests.fixtures.strategies import quick
 

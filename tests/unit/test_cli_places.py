@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from callbell_async.cli.exit_codes import DONE, WRONG_USE
+from callbell_async.cli.exits import DONE, WRONG_USE
 from callbell_async.cli.places import JournalPlace, RateLimiterPlace
 from callbell_async.cli.results import Rest, explain_rest
 from callbell_async.limits import PostgresRateLimiter, RedisRateLimiter, SharedRateLimiter
@@ -41,13 +41,34 @@ def test_a_place_hides_its_password(url: str, label: str, name: str, kind: type[
 @pytest.mark.parametrize(
     ("parameter", "is_secret"),
     [
-        *((name, True) for name in ("password", "ssl_password", "sslpassword", "p%61ssword", "oauth_client_secret")),
+        *((name, True) for name in ("password", "ssl_password", "sslpassword", "PASSWORD", "oauth_client_secret")),
         *((name, False) for name in ("db", "name", "user", "client_name", "sslmode")),
     ],
 )
 def test_a_password_has_many_names(parameter: str, is_secret: bool) -> None:
     """The passwords and secrets of both engines, of any version and notation, are not shown; other parameters are."""
     assert is_secret_parameter(parameter) is is_secret
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://anna:x/{PASSWORD}@redis/0",
+        f"redis://anna:x?{PASSWORD}@redis/0",
+        f"redis://anna:x#{PASSWORD}@redis/0",
+        f"redis://redis/0?password=x&{PASSWORD}",
+        f"redis://redis/{PASSWORD}/0",
+        f"redis://redis:{PASSWORD}/0",
+        f"redis://[{PASSWORD}/0",
+        f"http://anna:{PASSWORD}@redis/0",
+    ],
+)
+def test_a_wrong_url_is_not_quoted(url: str) -> None:
+    """A URL in which a password could be taken for another part is refused, and the error does not show it."""
+    result = run("me", "--token", "token", "--rate-limiter", url)
+    assert result.exit_code == WRONG_USE
+    assert "url: must " in result.output
+    assert PASSWORD not in result.output
 
 
 @pytest.mark.parametrize(

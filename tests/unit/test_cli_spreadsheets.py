@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from openpyxl import Workbook  # type: ignore[import-untyped]
 
-from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE, WRONG_USE
+from callbell_async.cli.exits import DONE, NOT_ALL_DONE, WRONG_USE
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.errors import ConfigurationError
 from tests.support.command_line import json_lines, run

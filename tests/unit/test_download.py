@@ -24,7 +24,7 @@ from callbell_async import (
     MessageCreated,
 )
 from callbell_async.http.download import open_download
-from callbell_async.http.inflate import PIECE, Inflater
+from callbell_async.http.download_guards import PIECE, Inflater
 from callbell_async.sandbox import Fault, Sandbox, SandboxResponse, faults
 from callbell_async.webhooks import parse_event
 from tests.fixtures.sandbox import Clock

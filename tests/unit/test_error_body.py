@@ -14,9 +14,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from callbell_async import TemplateMessage, TextMessage
-from callbell_async.http.error_body import ErrorBody, parse_error_body, summarize
 from callbell_async.http.requests import Request
-from callbell_async.http.responses import Response, error_from
+from callbell_async.http.responses import ErrorBody, Response, error_from, parse_error_body, summarize
 from callbell_async.wire import dump_message
 from tests.fixtures.strategies import any_json, brief, number_spellings, quick
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callbell_async.http.addresses import is_public_address
+from callbell_async.http.download_guards import is_public_address
 from callbell_async.models.file_names import MAX_NAME_BYTES, media_type, safe_file_name
 from tests.fixtures.strategies import quick
 

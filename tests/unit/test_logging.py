@@ -91,7 +91,7 @@ def test_a_missing_line_is_noticed() -> None:
 LOGGING_MODULES = [
     path
     for path in sorted(PACKAGE.rglob("*.py"))
-    if "getLogger" in path.read_text(encoding="utf-8") and path.name != "logs.py"
+    if "getLogger" in path.read_text(encoding="utf-8") and path.name != "observe.py"
 ]
 
 
@@ -103,7 +103,7 @@ def test_every_logger_is_that_of_an_area() -> None:
 
 def test_nothing_is_printed_without_configuration() -> None:
     """A program that has not configured logging prints none of the library's warnings."""
-    code = "from callbell_async.logs import area_logger; area_logger('http').warning('printed')"
+    code = "from callbell_async.observe import area_logger; area_logger('http').warning('printed')"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("", "")
 

@@ -24,7 +24,7 @@ from callbell_async import (
     RetryPolicy,
     TextMessage,
 )
-from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE, WRONG_USE
+from callbell_async.cli.exits import DONE, NOT_ALL_DONE, WRONG_USE
 from callbell_async.sandbox import Fault, Sandbox, SandboxRequest, faults
 from tests.support.command_line import json_lines, run
 
@@ -127,8 +127,9 @@ def test_a_list_hides_its_recipients() -> None:
         f"to\n{ADA}\n0034600000002\n",
         f'name,to\n"Lovelace, Ada",{ADA}\nGrace,{GRACE}\n',
         f"name;to\nAda;{ADA}\n;{GRACE}\n",
+        f'"name, first, last";to\nAda;{ADA}\n;{GRACE}\n',
     ],
-    ids=["plain", "one column", "header", "quoted", "semicolon"],
+    ids=["plain", "one column", "header", "quoted", "semicolon", "commas in a name"],
 )
 def test_a_file_is_read(tmp_path: Path, content: str) -> None:
     """A list has one recipient on each line, with or without a header row, or a column `to` among others."""
@@ -162,7 +163,7 @@ def test_a_spreadsheet_is_read(tmp_path: Path) -> None:
         ),
         (f"to,to\n{ADA},{GRACE}\n", "line 1: has several columns 'to'"),
         (f"{ADA}\n{GRACE},Grace\n", "line 2: the number of its cells is 2, and must be 1"),
-        (f'to\n"{ADA}\n', "line 2: is not CSV"),
+        (f'to\n"{ADA}\n', "is not CSV from line 2 on (a quotation mark is never closed)"),
     ],
 )
 def test_an_unreadable_row_is_an_error(tmp_path: Path, content: str, text: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from callbell_async import ConfigurationError, InvalidMessageError, RecipientParser, TextMessage
-from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE, WRONG_USE
+from callbell_async.cli.exits import DONE, NOT_ALL_DONE, WRONG_USE
 from callbell_async.wire import dump_keyed_message
 from tests.support.command_line import json_lines, run
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from callbell_async.http.timeouts import RequestTimeout, SharedTimeout
+from callbell_async.http.transport import RequestTimeout, SharedTimeout
 
 pytestmark = pytest.mark.virtual_time
 

@@ -264,6 +264,8 @@ async def test_a_cancelled_send_shows_no_secret_in_its_local_variables() -> None
 REFUSALS: dict[str, Callable[[], object]] = {
     "client: another argument": lambda: CallbellClient(TOKEN, timeout=-1.0),
     "client: a wrong session": lambda: CallbellClient(TOKEN, session=3),  # type: ignore[arg-type]
+    "client: a wrong user agent": lambda: CallbellClient(TOKEN, user_agent="a\r\nb"),
+    "client: a wrong observer": lambda: CallbellClient(TOKEN, observer=3),  # type: ignore[arg-type]
     "client: a wrong base URL": lambda: CallbellClient(TOKEN, base_url="ftp://127.0.0.1"),
     "client: quotation marks": lambda: CallbellClient(f'"{TOKEN}"'),
     "client: a name": lambda: CallbellClient(f"CALLBELL_TOKEN={TOKEN}"),

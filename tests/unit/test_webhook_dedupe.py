@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callbell_async.webhooks.dedupe import SeenKeys
+from callbell_async.webhooks.receiver import SeenKeys
 from tests.fixtures.strategies import quick
 
 

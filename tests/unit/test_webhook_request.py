@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from callbell_async.arguments import Secret
 from callbell_async.webhooks import Event, MessageCreated, sign
-from callbell_async.webhooks.credentials import Credentials
 from callbell_async.webhooks.request import Probe, Refused, Unreadable, decide
-from callbell_async.webhooks.signature import read_keys
+from callbell_async.webhooks.signature import read_credentials
 from tests.fixtures.strategies import any_json, quick
 from tests.support.webhooks import SECRET, message_body
 
@@ -19,8 +18,8 @@ NOW = 1_760_000_000.0
 
 def decided(body: bytes, signature: str | None = None, secret: str | None = SECRET) -> object:
     """The decision at a fixed time."""
-    keys = None if secret is None else read_keys(Secret(secret))
-    return decide(body, signature, credentials=Credentials(signature_keys=keys), tolerance=300.0, now=NOW)
+    credentials = read_credentials(Secret(secret), Secret(None), Secret(None), unsigned=secret is None)
+    return decide(body, signature, credentials=credentials, tolerance=300.0, now=NOW)
 
 
 def signed(body: bytes, *, secret: str = SECRET, age: float = 0.0) -> str:

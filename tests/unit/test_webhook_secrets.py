@@ -19,7 +19,7 @@ from callbell_async.models.account import Webhook
 from callbell_async.redaction import mask_url
 from callbell_async.sandbox import Sandbox, SandboxWebhook
 from callbell_async.webhooks import WebhookApp, WebhookReceiver, add_webhook_route
-from callbell_async.webhooks.credentials import read_credentials
+from callbell_async.webhooks.signature import read_credentials
 from tests.support.apps import served_by_aiohttp, served_by_uvicorn
 from tests.support.calls import TOKEN, client_for, nobody_listening
 from tests.support.secrets import assert_no_secrets, assert_no_secrets_in_locals
@@ -137,7 +137,7 @@ def test_secrets_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) 
         compared.append((one, other))
         return one == other
 
-    monkeypatch.setattr("callbell_async.webhooks.credentials.hmac.compare_digest", compare)
+    monkeypatch.setattr("callbell_async.webhooks.signature.hmac.compare_digest", compare)
     gate = Gate(is_open=True)
     receiver = WebhookReceiver(gate, url_secret=["first", "second"])
     receiver._credentials.check_secrets("/last?secret=first", None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from callbell_async.webhooks.started import Started
+from callbell_async.webhooks.event_queue import Started
 
 pytestmark = pytest.mark.virtual_time
 

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from callbell_async.cli.connection import Connection, connection_options
-from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
-from callbell_async.cli.export_writer import ExportOptions, RecordWriter, export_options
+from callbell_async.cli.exits import DONE, NOT_ALL_DONE
 from callbell_async.cli.options import GroupedCommand, json_option, option
 from callbell_async.cli.output import bar, info, pluralize, result, result_json
+from callbell_async.cli.output_files import ExportOptions, RecordWriter, export_options
 from callbell_async.cli.places import JOURNAL, JournalPlace
 from callbell_async.cli.saved_run import saved_options
 from callbell_async.errors import ConfigurationError, Outcome

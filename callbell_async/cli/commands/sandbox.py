@@ -11,10 +11,9 @@ from typing import Any
 import click
 import orjson
 
-from callbell_async.cli.exit_codes import DONE
+from callbell_async.cli.exits import DONE, ShutdownSignals
 from callbell_async.cli.options import ArgumentErrors
 from callbell_async.cli.output import pluralize, result
-from callbell_async.cli.signals import ShutdownSignals
 from callbell_async.errors import ConfigurationError
 from callbell_async.sandbox import Sandbox
 

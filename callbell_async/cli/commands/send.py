@@ -7,11 +7,10 @@ import asyncio
 import click
 
 from callbell_async.cli.connection import Connection, connection_options
-from callbell_async.cli.exit_codes import DONE, INTERRUPTED, NOT_ALL_DONE
+from callbell_async.cli.exits import DONE, INTERRUPTED, NOT_ALL_DONE, ShutdownSignals
 from callbell_async.cli.message_form import MessageForm, message_to
 from callbell_async.cli.options import GroupedCommand, json_option, message_options, option
 from callbell_async.cli.output import OUTPUT_FAILED, fail, info, result, result_json
-from callbell_async.cli.signals import ShutdownSignals
 from callbell_async.errors import APIError, Outcome
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt

@@ -1,39 +1,41 @@
-"""`callbell-async send-many`: a message to each row of a file."""
+"""`callbell-async send-many` and `resume`: a message to each row of a file, and the rest of a run that ended early."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack
 from pathlib import Path
 
+import attrs
 import click
 
 from callbell_async.cli.campaign import open_input, run_campaign
 from callbell_async.cli.connection import Connection, connection_options
 from callbell_async.cli.duplicates import DuplicateRowError, DuplicateRows
-from callbell_async.cli.exit_codes import DONE, NOT_ALL_DONE
-from callbell_async.cli.failed_rows import Outputs
-from callbell_async.cli.files import are_same
+from callbell_async.cli.exits import DONE, NOT_ALL_DONE
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.cli.message_form import MessageForm, MessagePlan
 from callbell_async.cli.options import (
     FILE,
+    MAX_CONCURRENCY,
     GroupedCommand,
+    concurrency_range,
     exclude_option,
     message_options,
     option,
-    output_options,
     run_options,
 )
 from callbell_async.cli.output import info, result, result_json
-from callbell_async.cli.places import JOURNAL, JournalPlace
+from callbell_async.cli.output_files import Outputs, output_options
+from callbell_async.cli.places import JOURNAL, JournalPlace, are_same
 from callbell_async.cli.results import explain_no_rows, opted_out_row, unsendable_row
-from callbell_async.cli.saved_run import SendJob
+from callbell_async.cli.saved_run import SendJob, check_unchanged, read_keys, saved_job
 from callbell_async.errors import ConfigurationError
 from callbell_async.models.messages import Message
 from callbell_async.recipients.opt_outs import OptOutList
 from callbell_async.wire import dump_message, load_json
 
-__all__ = ["send_many"]
+__all__ = ["resume", "send_many"]
 
 DUPLICATES = ("skip", "send")
 
@@ -114,10 +116,7 @@ def send_many(
     no_check: bool,
     journal: JournalPlace | None,
     dry_run: bool,
-    as_json: bool,
-    failed_to: Path | None,
-    failed_unknown: bool,
-    force: bool,
+    outputs: Outputs,
     rate: int,
     concurrency: int | None,
     outage_timeout: int,
@@ -153,7 +152,6 @@ def send_many(
         concurrency=concurrency,
         outage_timeout=outage_timeout,
     )
-    outputs = Outputs(as_json=as_json, failed_to=failed_to, failed_unknown=failed_unknown, force=force)
     if dry_run:
         return _check_rows(*open_input(job), outputs, skip_duplicates=duplicates == "skip", exclude=job.opt_outs())
     if journal is not None:
@@ -221,3 +219,84 @@ def _show_body(line: int, body: bytes, *, as_json: bool) -> None:
         result_json({"line": line, "body": load_json(body)})
     else:
         result(f"line {line}: {body.decode()}")
+
+
+# --- resume -----------------------------------------------------------------------------------------------------------
+
+
+@click.command(cls=GroupedCommand, short_help="Send the rest of a run that has a journal.")
+@click.argument("journal", type=JOURNAL)
+@option(
+    "--resend",
+    multiple=True,
+    metavar="KEY",
+    group="Run",
+    help="Send this message again, although it may have been accepted; repeatable.",
+)
+@option(
+    "--resend-file",
+    type=FILE,
+    group="Run",
+    help="Send the messages with the keys in this file again: the output of export --outcome unknown, "
+    "without the lines that must not be sent.",
+)
+@option(
+    "--concurrency", type=concurrency_range, group="Run", help="Most messages in flight at once; as before by default."
+)
+@option(
+    "--rate",
+    type=click.IntRange(min=1),
+    group="Run",
+    help="Maximum number of requests per second; as before by default.",
+)
+@option(
+    "--outage-timeout",
+    type=click.IntRange(min=0),
+    metavar="SECONDS",
+    group="Run",
+    help="How long the run waits during an outage before it stops; as before by default.",
+)
+@exclude_option
+@output_options
+@connection_options()
+def resume(
+    journal: JournalPlace,
+    resend: tuple[str, ...],
+    resend_file: Path | None,
+    concurrency: int | None,
+    rate: int | None,
+    outage_timeout: int | None,
+    exclude: tuple[Path, ...],
+    outputs: Outputs,
+    connection: Connection,
+) -> int:
+    """Send the messages of JOURNAL that were not sent yet, from the same file and with the same options as send-many.
+
+    Exit status: 0 all messages are accepted by now, 1 some are not, 2 wrong use, 3 journal unusable, 129, 130 or 143 ended by a signal.
+    """
+    keys = dict.fromkeys([*resend, *(() if resend_file is None else read_keys(resend_file))])
+    job = asyncio.run(_read_job(journal.existing()))
+    check_unchanged(job, journal)
+    if job.sandbox:
+        # Every run of such a journal goes to a new mock server.
+        base_url = None
+    elif connection.sandbox:
+        raise ConfigurationError(f"--sandbox: the messages of {journal} were sent to Callbell; use another journal")
+    else:
+        connection = attrs.evolve(connection, offers_sandbox=False)
+        base_url = connection.for_journal({"base_url": job.base_url}).base_url
+    most = concurrency or job.concurrency
+    job = attrs.evolve(
+        job,
+        rate=rate or job.rate,
+        concurrency=None if most is None else min(most, MAX_CONCURRENCY),
+        outage_timeout=job.outage_timeout if outage_timeout is None else outage_timeout,
+        base_url=base_url,
+        exclude=tuple(dict.fromkeys((*job.exclude, *exclude))),
+    )
+    return run_campaign(job, connection, outputs, journal=journal, resend=tuple(keys))
+
+
+async def _read_job(place: JournalPlace) -> SendJob:
+    async with place.journal(read_only=True) as journal:
+        return saved_job(await journal.notes(), place)

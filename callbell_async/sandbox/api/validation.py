@@ -1,17 +1,18 @@
-"""The validation of request bodies: errors by field, in Callbell's form."""
+"""The validation of requests: errors by field, in Callbell's form."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import orjson
 
 from callbell_async.models.messages import BotStatus
 from callbell_async.sandbox.exchange import refusal
+from callbell_async.sandbox.records import ChannelType
 
 __all__ = [
     "ABSENT",
@@ -22,10 +23,12 @@ __all__ = [
     "check_message",
     "check_webhook",
     "is_loopback",
+    "query_choice",
     "read_json",
+    "required_field",
 ]
 
-CHANNELS = ("whatsapp", "facebook", "instagram", "telegram")
+CHANNELS: tuple[str, ...] = get_args(ChannelType)
 TYPES = ("text", "image", "document", "audio", "video")
 BOT_STATUSES = tuple(status.value for status in BotStatus)
 EVENTS = (
@@ -164,6 +167,22 @@ class Fields:
         """Refuse the request with 400 if there are errors."""
         if self.errors:
             raise refusal(400, self.errors)
+
+
+def required_field(body: bytes, name: str, rule: Rule = filled) -> Any:
+    """Return the only field that a request needs from its body, or refuse the request with 400."""
+    fields = Fields(read_json(body))
+    value = fields.required(name, rule)
+    fields.check()
+    return value
+
+
+def query_choice(query: Mapping[str, str], name: str, choices: Sequence[str]) -> str | None:
+    """Return a parameter of the query, `None` if it is missing; refuse the request with 400 if it is none of the choices."""
+    value = query.get(name)
+    if value is not None and (error := one_of(choices)(value)):
+        raise refusal(400, {name: [error]})
+    return value
 
 
 # --- bodies -------------------------------------------------------------------------------------------------------------

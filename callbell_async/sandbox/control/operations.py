@@ -1,32 +1,36 @@
-"""The operations of the control API."""
+"""The operations of the control API, and the attributes and methods of a sandbox that they use."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from callbell_async.models.message_parts import Location
 from callbell_async.models.validation import is_same_recipient
+from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api.pagination import page_of, positive_integer
-from callbell_async.sandbox.api.routes import Routes
+from callbell_async.sandbox.api.router import Routes
 from callbell_async.sandbox.api.validation import (
     CHANNELS,
     Fields,
     number,
     one_of,
     read_json,
+    required_field,
     strings,
     text,
     whole_number,
 )
 from callbell_async.sandbox.clock import utc_millis
 from callbell_async.sandbox.control import documents
+from callbell_async.sandbox.control.documents import KINDS
 from callbell_async.sandbox.control.fault_names import OFFERED, applies_to, read_fault
-from callbell_async.sandbox.control.interface import ControlledSandbox
-from callbell_async.sandbox.control.records import KINDS, list_records, to_json
 from callbell_async.sandbox.exchange import Refusal, SandboxRequest, SandboxResponse, refusal
+from callbell_async.sandbox.fault_rules import FaultRule, FaultRules
+from callbell_async.sandbox.faults import Fault
+from callbell_async.sandbox.webhook_sender import WebhookSender
 
-__all__ = ["OPERATIONS", "control"]
+__all__ = ["OPERATIONS", "ControlledSandbox", "control"]
 
 SIZE, MOST = 50, 500
 """The default length of a page, and the greatest one."""
@@ -34,6 +38,44 @@ SIZE, MOST = 50, 500
 T = TypeVar("T")
 ControlOperation = Callable[..., Awaitable[SandboxResponse]]
 """Called with the sandbox, the request, and the values of the `:names` in the path."""
+
+
+class ControlledSandbox(Protocol):
+    """A `Sandbox`, which has these attributes and methods."""
+
+    account: SandboxAccount
+    deliveries: WebhookSender
+    requests: list[SandboxRequest]
+    fault_rules: FaultRules
+
+    @property
+    def url(self) -> str:
+        """The base URL for a client."""
+        ...
+
+    def inject(
+        self,
+        *faults: Fault,
+        times: int | None = None,
+        probability: float = 1.0,
+        seed: int = 0,
+        when: Callable[[SandboxRequest], bool] | None = None,
+    ) -> FaultRule:
+        """Apply faults to requests."""
+        ...
+
+    def remove_faults(self) -> None:
+        """End all rules of `inject`."""
+
+    def seed(self, document: Mapping[str, Any]) -> int:
+        """Add records."""
+        ...
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward."""
+
+    async def reset(self) -> None:
+        """Return to the state of a new sandbox."""
 
 
 async def control(sandbox: ControlledSandbox, request: SandboxRequest) -> SandboxResponse:
@@ -53,7 +95,24 @@ def _page(items: Sequence[T], query: Mapping[str, str], name: str, show: Callabl
 
 async def get_state(sandbox: ControlledSandbox, request: SandboxRequest) -> SandboxResponse:
     """Return the counts, the time, the fault rules and the webhook."""
-    return SandboxResponse(200, documents.state(sandbox))
+    account, deliveries = sandbox.account, sandbox.deliveries
+    document = {
+        "url": sandbox.url,
+        "time": utc_millis(account.calendar.now()),
+        "contacts": len(account.contacts),
+        "messages": len(account.messages),
+        "requests": len(sandbox.requests),
+        "faults": [documents.fault_rule(rule) for rule in sandbox.fault_rules],
+        "webhook": None if account.webhook is None else documents.record(account.webhook),
+        "deliveries": {
+            "delivered": deliveries.delivered,
+            "failed": deliveries.failed,
+            "given_up": deliveries.given_up,
+            "waiting": deliveries.waiting,
+            "signed": deliveries.secret is not None,
+        },
+    }
+    return SandboxResponse(200, document)
 
 
 async def reset(sandbox: ControlledSandbox, request: SandboxRequest) -> SandboxResponse:
@@ -64,9 +123,7 @@ async def reset(sandbox: ControlledSandbox, request: SandboxRequest) -> SandboxR
 
 async def move_clock(sandbox: ControlledSandbox, request: SandboxRequest) -> SandboxResponse:
     """Move the clock forward."""
-    fields = Fields(read_json(request.body))
-    seconds = fields.required("seconds", number(0, 10 * 366 * 86400))
-    fields.check()
+    seconds = required_field(request.body, "seconds", number(0, 10 * 366 * 86400))
     try:
         sandbox.advance(seconds)
     except ValueError as error:
@@ -89,7 +146,7 @@ async def get_records(sandbox: ControlledSandbox, request: SandboxRequest, kind:
     """Return the records of a kind, by page."""
     if kind not in KINDS:
         raise refusal(404, f"unknown kind of record; must be one of: {', '.join(KINDS)}")
-    return _page(list_records(sandbox.account, kind), request.query, kind, to_json)
+    return _page(documents.list_records(sandbox.account, kind), request.query, kind, documents.record)
 
 
 # --- conversations ------------------------------------------------------------------------------------------------------

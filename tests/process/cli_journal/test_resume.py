@@ -74,7 +74,7 @@ def test_resume_needs_the_unchanged_file(file: Path, journal: Path, sandbox: San
     result = run("resume", journal, environment=environment_for(sandbox))
     assert (result.exit_code, result.stderr) == (
         2,
-        f"callbell-async: {file}: not found; resuming {journal} needs this file\n",
+        f"callbell-async: {file}: can't be read (No such file or directory); resuming {journal} needs this file\n",
     )
     file.write_text(moved.read_text().replace("Ada", "Bob"))
     result = run("resume", journal, environment=environment_for(sandbox))

@@ -1,4 +1,4 @@
-"""SIGINT (Ctrl-C), SIGTERM and SIGHUP (a closed terminal): the first one ends a command in order, the second one at once."""
+"""How the program ends: its exit statuses, and the signals, of which the first ends a command in order and the second at once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,36 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["ShutdownSignals", "exit_on_signals"]
+__all__ = [
+    "DONE",
+    "HUNG_UP",
+    "INTERRUPTED",
+    "JOURNAL_UNUSABLE",
+    "NOT_ALL_DONE",
+    "TERMINATED",
+    "WRONG_USE",
+    "ShutdownSignals",
+    "exit_on_signals",
+]
+
+# docs/reference/exit-codes.md lists them for users.
+DONE = 0
+"""Everything was done; of messages: all were accepted, now or before."""
+NOT_ALL_DONE = 1
+"""A message was not accepted, Callbell refused a request, or no response came."""
+WRONG_USE = 2
+"""An option, a file or the token is wrong; nothing was done."""
+JOURNAL_UNUSABLE = 3
+"""The journal is in use by another process, damaged, not a journal, or can't be written."""
+HUNG_UP = 129
+"""Ended by SIGHUP: the terminal was closed."""
+INTERRUPTED = 130
+"""Ended by SIGINT (Ctrl-C), with the number that shells use."""
+TERMINATED = 143
+"""Ended by SIGTERM."""
 
 _NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""Windows has no SIGHUP."""
+"""Ctrl-C, `kill`, and a closed terminal. Windows has no SIGHUP."""
 
 
 @contextmanager

@@ -1,8 +1,10 @@
-"""The cells of spreadsheets, as text. Reading one needs the extra `xlsx`."""
+"""The cells of CSV and of spreadsheets, as text. Reading a spreadsheet needs the extra `xlsx`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import re
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +12,13 @@ from typing import Any
 
 from callbell_async.errors import ConfigurationError
 
-__all__ = ["SPREADSHEET_STARTS", "Sheet", "is_spreadsheet"]
+__all__ = ["SPREADSHEET_STARTS", "Records", "Sheet", "csv_records", "guess_delimiter", "is_spreadsheet"]
+
+Records = Iterator[tuple[int, list[str]]]
+"""The number of each line or row that is not empty, from 1, and its cells."""
+
+_DELIMITERS = ",;\t"
+_QUOTED = re.compile(r'"[^"]*"')
 
 SPREADSHEET_STARTS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """The first bytes of a zip file (.xlsx, .xlsb, .ods, .numbers) and of an old .xls file."""
@@ -19,11 +27,50 @@ _LARGEST_WHOLE = 1e15
 """A spreadsheet has 15 digits; those after them are lost."""
 
 
+def guess_delimiter(first_line: str) -> str:
+    """Return the delimiter of CSV from its first line: a comma, a semicolon or a tab."""
+    return max(_DELIMITERS, key=_QUOTED.sub("", first_line).count)
+
+
+def csv_records(lines: Iterable[str], delimiter: str, *, name: str, line: int = 1) -> Records:
+    """Yield the records of CSV.
+
+    Args:
+        lines: The lines, with their line ends.
+        delimiter: The character between the cells.
+        name: The name of the file in errors.
+        line: The number of the first one of the lines.
+
+    Raises:
+        ConfigurationError: A record is not CSV; the error names its line.
+    """
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    before = line - 1
+    try:
+        for cells in reader:
+            if any(map(str.strip, cells)):
+                yield line, cells
+            line = before + reader.line_num + 1
+    except csv.Error as error:
+        raise ConfigurationError(f"{name}: is not CSV from line {line} on ({_csv_problem(error)})") from None
+
+
+def _csv_problem(error: csv.Error) -> str:
+    text = str(error)
+    if text == "unexpected end of data":
+        return "a quotation mark is never closed"
+    if "expected after" in text:
+        return "characters follow a closing quotation mark; double the quotation marks inside a cell"
+    if "field limit" in text:
+        return f"a cell has more than {csv.field_size_limit()} characters, or a quotation mark is never closed"
+    return text
+
+
 def is_spreadsheet(path: Path) -> bool:
     """Return whether a file begins as spreadsheets and zip files do; a pipe does not, because it can be read only once."""
-    if not path.is_file():
-        return False
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             return file.read(4) in SPREADSHEET_STARTS
     except OSError:
@@ -71,8 +118,8 @@ class Sheet:
         except OSError as error:
             raise ConfigurationError(f"{path}: can't be read ({error})") from None
 
-    def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Return the rows that are not empty, each with its number in the sheet, from 1. All have the same number of cells."""
+    def rows(self) -> Records:
+        """Return the rows, which all have the same number of cells."""
         if not self._sheet.height:
             # python-calamine before 0.9 panics on a sheet without cells.
             return
