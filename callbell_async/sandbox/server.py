@@ -111,7 +111,7 @@ class Sandbox(Assertions):
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
         self._base_url = ""
-        self._records = records or {}
+        self._records = {} if records is None else records
         self.seed(self._records)
 
     @property
