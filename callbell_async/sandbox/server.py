@@ -308,6 +308,8 @@ class Sandbox(Assertions):
     # --- the server -------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        if self._runner is not None:
+            raise RuntimeError("the sandbox is running already; use it as it is, or build another one")
         runner = web.ServerRunner(self._connections.server(self._serve), shutdown_timeout=1.0)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self._port, backlog=1024, ssl_context=self._tls)
