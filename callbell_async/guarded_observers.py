@@ -68,8 +68,10 @@ class Observers:
 
     def __init__(self, guarded: Sequence[_Guarded]) -> None:
         # One that is given twice, such as to a client and to a derived one, would count everything twice, and start two spans for a call.
-        unique = {id(one.observer): one for one in reversed(guarded)}
-        self._guarded = tuple(reversed(unique.values()))
+        unique: dict[int, _Guarded] = {}
+        for one in guarded:
+            unique.setdefault(id(one.observer), one)
+        self._guarded = tuple(unique.values())
         self._methods = {moment: self._methods_of(moment) for moment in MOMENTS}
         self._call_started = self._methods["call_started"]
         self._attempt_started = self._methods["attempt_started"]
