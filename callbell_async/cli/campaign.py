@@ -102,7 +102,7 @@ def run_campaign(
                 info(f"stopped at once: rows from line {campaign.unread_from} on were not written to --failed-to")
             if campaign.stop_reason is not None:
                 info(f"the run was stopped: {campaign.stop_reason}")
-            if reason := _reason_for_rest(campaign, signals):
+            if reason := _reason_for_rest(campaign, signals, failed):
                 rest = Rest(
                     last_line=campaign.last_line,
                     not_sent=campaign.counts.not_sent,
@@ -111,6 +111,8 @@ def run_campaign(
                     journal=journal,
                     base_url=None if same_address(job.base_url, None) else job.base_url,
                     rate_limiter=connection.rate_limiter,
+                    missing=0 if failed is None else failed.missing,
+                    first_missing=0 if failed is None else failed.first_missing,
                 )
                 explain_rest(reason, rest)
     if campaign.input_exhausted and not campaign.counts.total:
@@ -119,13 +121,13 @@ def run_campaign(
     return signals.status or (DONE if campaign.counts.complete == campaign.counts.total else NOT_ALL_DONE)
 
 
-def _reason_for_rest(campaign: Campaign, signals: ShutdownSignals) -> str | None:
+def _reason_for_rest(campaign: Campaign, signals: ShutdownSignals, failed: FailedRows | None) -> str | None:
     """The reason why the run ended early; `None` if it did not."""
     if campaign.output_failed and not (campaign.input_exhausted and campaign.counts.complete == campaign.counts.total):
         return OUTPUT_FAILED
     if signals.count:
         return "interrupted"
-    return None if campaign.stop_reason is None else "stopped"
+    return "stopped" if campaign.stop_reason is not None or (failed is not None and failed.missing) else None
 
 
 class Campaign:
@@ -222,7 +224,8 @@ class Campaign:
                     self._view.show(self.counts, run.paused_for)
                 self.input_exhausted = True
         except OSError:
-            self.output_failed = True
+            # The other file that is written here: its error is not one of standard output, which has the counts.
+            self.output_failed = self._failed is None or not self._failed.missing
             raise
         finally:
             showing.cancel()

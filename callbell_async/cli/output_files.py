@@ -249,6 +249,8 @@ class FailedRows:
 
     Attributes:
         kept_back: The number of rows that were left out because they may have been accepted.
+        missing: The number of rows that could not be written. After the first one no further row is written.
+        first_missing: The line of the first of these rows in the input.
 
     Raises:
         ConfigurationError: The file can't be written, exists already, or its name ends for another form.
@@ -264,7 +266,7 @@ class FailedRows:
         self._rows = rows
         self._unknown = unknown
         self._force = force
-        self.kept_back = 0
+        self.kept_back = self.missing = self.first_missing = 0
         self._closing = ExitStack()
         self._write: Callable[[Row, str, str], None] = _nothing
 
@@ -303,9 +305,20 @@ class FailedRows:
         if result.may_be_accepted and not self._unknown:
             self.kept_back += 1
             return
+        if self.missing:
+            self._miss(row)
+            return
         outcome = "unknown" if result.may_be_accepted else result.outcome.value
-        with self._errors_named():
-            self._write(row, outcome, result.reason or "")
+        try:
+            with self._errors_named():
+                self._write(row, outcome, result.reason or "")
+        except OSError:
+            self._miss(row)
+            raise
+
+    def _miss(self, row: Row) -> None:
+        self.first_missing = min(self.first_missing, row.line) if self.missing else row.line
+        self.missing += 1
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:
