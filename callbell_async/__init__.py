@@ -8,6 +8,7 @@ from callbell_async._version import __version__ as __version__
 # Names are imported at their first use: pytest imports this package, for its plugin, in every project that has it installed.
 # Type checkers read the imports instead, so that they report a misspelt name, which `__getattr__` would hide from them.
 if TYPE_CHECKING:
+    from callbell_async.arguments import UNSET as UNSET
     from callbell_async.bulk import SendRun as SendRun
     from callbell_async.client import CallbellClient as CallbellClient
     from callbell_async.errors import (
@@ -113,7 +114,6 @@ if TYPE_CHECKING:
         ReplyButton as ReplyButton,
         ReplyOption as ReplyOption,
     )
-    from callbell_async.models.message_status import MessageStatus as MessageStatus
     from callbell_async.models.messages import (
         AudioMessage as AudioMessage,
         BotStatus as BotStatus,
@@ -131,10 +131,10 @@ if TYPE_CHECKING:
     from callbell_async.models.receipts import (
         MessageFailure as MessageFailure,
         MessageReceipt as MessageReceipt,
+        MessageStatus as MessageStatus,
         WindowReceipt as WindowReceipt,
     )
     from callbell_async.models.results import SendReport as SendReport, SendResult as SendResult
-    from callbell_async.models.unset import UNSET as UNSET
     from callbell_async.observe import (
         AttemptInfo as AttemptInfo,
         CallInfo as CallInfo,
@@ -148,6 +148,7 @@ if TYPE_CHECKING:
     from callbell_async.recipients.parser import RecipientParser as RecipientParser
 else:
     _EXPORTS = {
+        "callbell_async.arguments": ("UNSET",),
         "callbell_async.bulk": ("SendRun",),
         "callbell_async.client": ("CallbellClient",),
         "callbell_async.errors": (
@@ -256,7 +257,6 @@ else:
             "ReplyButton",
             "ReplyOption",
         ),
-        "callbell_async.models.message_status": ("MessageStatus",),
         "callbell_async.models.messages": (
             "AudioMessage",
             "BotStatus",
@@ -271,12 +271,11 @@ else:
             "Video",
             "VideoMessage",
         ),
-        "callbell_async.models.receipts": ("MessageFailure", "MessageReceipt", "WindowReceipt"),
+        "callbell_async.models.receipts": ("MessageFailure", "MessageReceipt", "MessageStatus", "WindowReceipt"),
         "callbell_async.models.results": (
             "SendReport",
             "SendResult",
         ),
-        "callbell_async.models.unset": ("UNSET",),
         "callbell_async.observe": (
             "AttemptInfo",
             "CallInfo",

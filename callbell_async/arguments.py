@@ -1,4 +1,4 @@
-"""Checks of arguments and settings: each raises `ConfigurationError` with the argument's name and the remedy.
+"""Checks of arguments and settings, each of which raises `ConfigurationError` with the argument's name and the remedy, and `UNSET`.
 
 No error quotes a secret. Every class of the library that takes a number, seconds, a secret or a base URL checks it here, when it is
 built and not at the first request.
@@ -10,13 +10,16 @@ import ipaddress
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Generic, TypeVar
+from enum import Enum
+from typing import Final, Generic, Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from callbell_async.errors import ConfigurationError
 
 __all__ = [
+    "UNSET",
     "Secret",
+    "Unset",
     "check_base_url",
     "check_count",
     "check_flag",
@@ -30,6 +33,25 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+
+class _Unset(Enum):
+    """The value of an argument that was not given, where `None` has a meaning of its own."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+Unset = Literal[_Unset.UNSET]
+"""The type of `UNSET`."""
+
+UNSET: Final = _Unset.UNSET
+"""The argument was not given: Callbell's value stays. `None` is sent as `null`."""
 
 # A byte-order mark at the start of a file, and the invisible characters that are copied together with a text.
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"

@@ -14,7 +14,9 @@ from typing import Any, Self
 import aiohttp
 
 from callbell_async.arguments import (
+    UNSET,
     Secret,
+    Unset,
     check_base_url,
     check_count,
     check_instance,
@@ -27,15 +29,16 @@ from callbell_async.combined_calls import CombinedCalls
 from callbell_async.endpoints.account import (
     AuthEndpoint,
     ChannelsEndpoint,
+    CustomStatusesEndpoint,
     FunnelsEndpoint,
     PlanEndpoint,
+    TeamsEndpoint,
     UsersEndpoint,
+    WebhooksEndpoint,
 )
 from callbell_async.endpoints.contacts import ContactsEndpoint, TagLocks
 from callbell_async.endpoints.messages import MessagesEndpoint
-from callbell_async.endpoints.teams import CustomStatusesEndpoint, TeamsEndpoint
 from callbell_async.endpoints.templates import TemplatesEndpoint
-from callbell_async.endpoints.webhooks import WebhooksEndpoint
 from callbell_async.errors import ConfigurationError
 from callbell_async.guarded_observers import observers_from
 from callbell_async.http.options import (
@@ -59,7 +62,6 @@ from callbell_async.models.journal import ReconcileReport, RefreshReport
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import Item, SendResult
-from callbell_async.models.unset import UNSET, Unset
 from callbell_async.observe import Observer
 from callbell_async.recipients.opt_outs import OptOutList
 from callbell_async.wire import dump_json

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from callbell_async.arguments import check_seconds
 from callbell_async.errors import ConfigurationError
-from callbell_async.models.message_status import MessageStatus
+from callbell_async.models.receipts import MessageStatus
 
 __all__ = ["check_wait", "poll_delays", "poll_until"]
 

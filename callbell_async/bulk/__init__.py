@@ -2,8 +2,7 @@
 
 from callbell_async.bulk.pool_size import FIRST_WORKERS, MAX_WORKERS
 from callbell_async.bulk.send_run import SendRun
-from callbell_async.bulk.single_send import SingleSends
+from callbell_async.bulk.single_send import SingleSends, check_pair, send_in_window
 from callbell_async.bulk.stop_rules import DEFAULT_STOP_ON
-from callbell_async.bulk.window_send import check_pair, send_in_window
 
 __all__ = ["DEFAULT_STOP_ON", "FIRST_WORKERS", "MAX_WORKERS", "SendRun", "SingleSends", "check_pair", "send_in_window"]

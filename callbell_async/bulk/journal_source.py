@@ -70,13 +70,17 @@ class JournalSource:
         self._claiming: asyncio.Task[None] | None = None
         self._draining = self._stopping = self._opened = False
 
-    def start(self) -> None:
-        """Start to read and to claim; needs `stop_writing` and `close`."""
+    def start(self) -> asyncio.Task[None]:
+        """Start to read and to claim; needs `stop_writing` and `close`.
+
+        Returns the task that reads the input; it ends after `stop`, unless the input is waited for and does not end.
+        """
         loop = asyncio.get_running_loop()
         self._reading = loop.create_task(self._read_loop())
         self._reading.add_done_callback(self._ended)
         self._claiming = loop.create_task(self._claim_loop(self._reading))
         self._claiming.add_done_callback(self._ended)
+        return self._reading
 
     async def get(self) -> tuple[int, Any] | None:
         """Return the next item with its index, or `None` at the end; raises what the input or the journal raises."""
@@ -105,10 +109,6 @@ class JournalSource:
         self._source.stop()
         self._space.set()
         self._wake(len(self._waiting))
-
-    def in_flight(self) -> set[asyncio.Task[None]]:
-        """Return the task that still waits for the input; it ends after `stop`, unless the input does not."""
-        return set() if self._reading is None or self._reading.done() else {self._reading}
 
     def drain(self, timeout: float) -> None:
         """From now on look messages up instead of claiming them, and stop when the input takes more than `timeout` seconds."""

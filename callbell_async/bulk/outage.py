@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from callbell_async.bulk.run_watch import RunWatch
+from callbell_async.bulk.run_output import RunWatch
 from callbell_async.errors import APIError, CallbellError, OutageError, Outcome, ServerError, TransportError
 from callbell_async.http.pipeline import AfterFailure
 from callbell_async.http.requests import CallState

@@ -10,8 +10,7 @@ from typing import Any
 from callbell_async.arguments import check_count, check_seconds
 from callbell_async.asyncio_tools import CancellationShield
 from callbell_async.bulk.pool_size import FIRST_WORKERS
-from callbell_async.bulk.result_queue import ResultQueue
-from callbell_async.bulk.run_watch import RunWatch
+from callbell_async.bulk.run_output import ResultQueue, RunWatch
 from callbell_async.bulk.source import MessageSource
 from callbell_async.bulk.stop_rules import StopRules
 from callbell_async.bulk.worker_pool import WorkerPool

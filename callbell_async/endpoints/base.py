@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from callbell_async.arguments import UNSET
 from callbell_async.http.pagination import Page, Paginator
 from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.requests import CallState, Request, build_path, build_query
 from callbell_async.http.responses import Response, read_response
-from callbell_async.models.unset import UNSET
 from callbell_async.wire import dump_json
 
 __all__ = ["Endpoint", "PipelineProvider"]

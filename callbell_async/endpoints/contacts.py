@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from callbell_async.arguments import check_string_list
+from callbell_async.arguments import UNSET, Unset, check_string_list
 from callbell_async.endpoints.base import PipelineProvider
 from callbell_async.endpoints.contact_changes import change_tags, check_tags, run_steps, with_tags, without_tags
 from callbell_async.endpoints.conversations import ConversationCalls
-from callbell_async.errors import ConfigurationError
+from callbell_async.errors import ConfigurationError, NotFoundError
 from callbell_async.http.pagination import Paginator, load_page
 from callbell_async.models.account import DeletionResponse
 from callbell_async.models.contacts import Contact, HistoryMessage, ReplyWindow, reply_window
 from callbell_async.models.messages import BotStatus
-from callbell_async.models.unset import UNSET, Unset
+from callbell_async.models.validation import number_variants
 from callbell_async.redaction import HiddenFrames
 from callbell_async.wire import load_one, load_whole
 
-__all__ = ["ContactsEndpoint", "TagLocks"]
+__all__ = ["ContactsEndpoint", "TagLocks", "find_contacts"]
 
 CustomFieldValue = str | Sequence[str] | None
 """A string for text, email, number, date (`YYYY-MM-DD`) and dropdown fields; a list of strings for a checkbox."""
@@ -367,3 +368,24 @@ class ContactsEndpoint(ConversationCalls):
             TransportError: no readable response came.
         """
         return await reply_window(self.messages(uuid), now=datetime.now(UTC))
+
+
+async def find_contacts(
+    contacts: ContactsEndpoint, *, to: str | None, bsuid: str | None, channel_uuid: str | None
+) -> AsyncIterator[str]:
+    """Yield the uuid of each contact under a number, as it is written and in the other forms to which WhatsApp corrects it, or under a bsuid."""
+    found = set()
+    for look_up in _look_ups(contacts, to, bsuid, channel_uuid):
+        with contextlib.suppress(NotFoundError):
+            uuid = (await look_up()).uuid
+            if uuid and uuid not in found:
+                found.add(uuid)
+                yield uuid
+
+
+def _look_ups(
+    contacts: ContactsEndpoint, to: str | None, bsuid: str | None, channel_uuid: str | None
+) -> list[Callable[[], Awaitable[Contact]]]:
+    if to is None:
+        return [partial(contacts.get_by_bsuid, bsuid or "")]
+    return [partial(contacts.get_by_phone, number, channel_uuid=channel_uuid) for number in (to, *number_variants(to))]

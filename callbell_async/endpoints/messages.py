@@ -8,9 +8,8 @@ from callbell_async.endpoints.base import Endpoint
 from callbell_async.errors import StatusTimeoutError
 from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import Response, read_response
-from callbell_async.models.message_status import MessageStatus, has_reached
 from callbell_async.models.messages import Message
-from callbell_async.models.receipts import MessageReceipt
+from callbell_async.models.receipts import MessageReceipt, MessageStatus, has_reached
 from callbell_async.polling import check_wait, poll_until
 from callbell_async.wire import dump_message, load_receipt
 

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from enum import Enum
 from typing import Protocol, TypeVar
 
+from callbell_async.arguments import UNSET, Unset
 from callbell_async.errors import (
     APIError,
     CallbellError,
@@ -28,7 +29,6 @@ from callbell_async.http.retry import MAX_PAUSE, RetryPolicy
 from callbell_async.http.shared_state import ClientLife, SharedState
 from callbell_async.http.transport import Transport
 from callbell_async.limits.base import RateLimiter, TrackedSlot
-from callbell_async.models.unset import UNSET, Unset
 from callbell_async.observe import AttemptInfo, CallInfo, RunInfo, area_logger, new_call_info
 
 __all__ = ["AfterFailure", "AttemptGate", "PipelineHandle", "RequestPipeline"]

@@ -23,36 +23,30 @@ BATCH_SIZE = 25
 class ClaimQueue:
     """Collects the claims of concurrent calls, and writes them in batches: one transaction for many messages.
 
-    All calls of one journal object share it, whatever their clients.
+    All calls of one journal object in one event loop share it, whatever their clients.
 
     Attributes:
+        loop: The event loop, to which all futures belong.
         ahead: Counts the messages that are claimed and have not started.
+        sending: A future for each key that a call is sending now. Its result is the receipt and the body that was sent, the error after which
+            the others must not send the message, or `None` if they may try it.
     """
 
     def __init__(self, writer: JournalWriter) -> None:
         self._writer = writer
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[tuple[ClaimRequest, asyncio.Future[Claim]]] = deque()
         self._is_writing = False
-        self.ahead = self._new_countdown()
-        self._sending: dict[str, asyncio.Future[tuple[MessageReceipt, bytes] | BaseException | None]] = {}
-
-    def sending_by_key(self) -> dict[str, asyncio.Future[tuple[MessageReceipt, bytes] | BaseException | None]]:
-        """Return a future for each key that a call is sending now.
-
-        Its result is the receipt and the body that was sent, the error after which the others must not send the message, or `None` if they may try it.
-        """
-        self._use_current_loop()
-        return self._sending
+        self.loop = asyncio.get_running_loop()
+        self.ahead = Countdown(mark=MOST_AHEAD - BATCH_SIZE, on_mark=self._write_soon)
+        self.sending: dict[str, asyncio.Future[tuple[MessageReceipt, bytes] | BaseException | None]] = {}
 
     async def claim(self, request: ClaimRequest) -> tuple[Claim, asyncio.CancelledError | None]:
         """Return the journal's decision, and the cancellation that came while the claim was being written.
 
         The caller must record a granted claim even then. A call that is cancelled earlier raises, and claims nothing.
         """
-        await self._writer.begin_singles()
-        self._use_current_loop()
-        claiming: asyncio.Future[Claim] = asyncio.get_running_loop().create_future()
+        await self._writer.reopen()
+        claiming: asyncio.Future[Claim] = self.loop.create_future()
         entry = (request, claiming)
         self._waiting.append(entry)
         self._write_soon()
@@ -69,14 +63,11 @@ class ClaimQueue:
             raise shield.error
         return claiming.result(), shield.error
 
-    def _new_countdown(self) -> Countdown:
-        return Countdown(mark=MOST_AHEAD - BATCH_SIZE, on_mark=self._write_soon)
-
     def _write_soon(self) -> None:
         # In the next round of the loop, so that all calls of this round are in one batch.
         if self._waiting and not self._is_writing and self.ahead.count <= self.ahead.mark:
             self._is_writing = True
-            asyncio.get_running_loop().call_soon(self._write)
+            self.loop.call_soon(self._write)
 
     def _write(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(BATCH_SIZE, len(self._waiting)))]
@@ -84,7 +75,7 @@ class ClaimQueue:
             self._is_writing = False
             return
         try:
-            writing = self._writer.claim_singles([request for request, _ in batch])
+            writing = self._writer.claim([request for request, _ in batch])
         except JournalError as error:
             self._end_batch(batch, error)
             return
@@ -110,11 +101,3 @@ class ClaimQueue:
             claiming.exception()
         self._is_writing = False
         self._write_soon()
-
-    def _use_current_loop(self) -> None:
-        # The futures of a loop that has ended belong to it.
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._is_writing, self.ahead = loop, False, self._new_countdown()
-            self._waiting.clear()
-            self._sending.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -16,12 +17,12 @@ from callbell_async.guarded_observers import Observers, observers_from
 from callbell_async.journal.claim_queue import ClaimQueue
 from callbell_async.journal.postgres_url import is_postgres_url, parse_journal_url
 from callbell_async.journal.sqlite import SQLiteStore
-from callbell_async.journal.states import outcome_of, states_of
+from callbell_async.journal.states import State, outcome_of, states_of
 from callbell_async.journal.store import JournalStore, entry_from, known_status
 from callbell_async.journal.writer import JournalWriter, is_text
 from callbell_async.models.events import Event, MessageCreated, MessageStatusUpdated
 from callbell_async.models.journal import JournalEntry
-from callbell_async.models.message_status import MessageStatus
+from callbell_async.models.receipts import MessageStatus
 from callbell_async.observe import Observer
 from callbell_async.redaction import HiddenFrames
 from callbell_async.wire import JOURNAL_IN_METADATA, KEY_IN_METADATA
@@ -107,7 +108,7 @@ class Journal:
         self.label = label
         self.key_in_metadata = key_in_metadata
         self._writer = JournalWriter(connect, name=label, read_only=read_only, clock=clock, observers=observers)
-        self._claims = ClaimQueue(self._writer)
+        self._claims: ClaimQueue | None = None
 
     @classmethod
     def connect(
@@ -206,16 +207,17 @@ class Journal:
     async def counts(self) -> dict[Outcome, int]:
         """Return the number of messages by outcome. Those in flight are `UNKNOWN`."""
         counts = dict.fromkeys(Outcome, 0)
-        for state, count in (await self._writer.ask_flushed(lambda store: store.counts())).items():
+        for state, _, count in await self._writer.ask_flushed(lambda store: store.counts()):
             counts[outcome_of(state)] += count
         return counts
 
     async def funnel(self) -> dict[MessageStatus | str, int]:
         """Return the number of accepted messages by status, in the order in which a message gets them."""
         funnel: dict[MessageStatus | str, int] = dict.fromkeys(MessageStatus, 0)
-        for status, count in (await self._writer.ask_flushed(lambda store: store.statuses())).items():
-            known = known_status(status) or MessageStatus.ENQUEUED
-            funnel[known] = funnel.get(known, 0) + count
+        for state, status, count in await self._writer.ask_flushed(lambda store: store.counts()):
+            if state is State.ACCEPTED:
+                known = known_status(status) or MessageStatus.ENQUEUED
+                funnel[known] = funnel.get(known, 0) + count
         return funnel
 
     async def entries(self, *outcomes: Outcome) -> AsyncIterator[JournalEntry]:
@@ -301,5 +303,7 @@ def writer_of(journal: Journal) -> JournalWriter:
 
 
 def claim_queue_of(journal: Journal) -> ClaimQueue:
-    """Return the queue of a journal in which `send` claims single messages."""
+    """Return the queue of a journal in which `send` claims single messages in this event loop."""
+    if journal._claims is None or journal._claims.loop is not asyncio.get_running_loop():
+        journal._claims = ClaimQueue(journal._writer)
     return journal._claims

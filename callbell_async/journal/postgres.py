@@ -11,19 +11,7 @@ from callbell_async.errors import JournalError
 from callbell_async.journal import postgres_sql as sql
 from callbell_async.journal.postgres_url import JournalAddress
 from callbell_async.journal.states import IN_FLIGHT, State
-from callbell_async.journal.store import (
-    Claim,
-    ClaimRequest,
-    ResultRow,
-    Row,
-    StatusReport,
-    claimed,
-    crashed,
-    reported,
-    resendable,
-    row_from,
-    with_result,
-)
+from callbell_async.journal.store import Column, JournalStore, Row, crashed, row_from
 
 try:
     import psycopg
@@ -63,7 +51,7 @@ _RETRIED = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure
 _SCHEMA_PAGE = "docs/reference/journal-schema.md has the SQL"
 
 
-class PostgresStore:
+class PostgresStore(JournalStore):
     """A `JournalStore` in PostgreSQL; see there.
 
     It has one connection, which holds an advisory lock for its lifetime. Every claim names that lock as its owner. When the lock is
@@ -78,7 +66,6 @@ class PostgresStore:
         self._name = address.name
         self._label = address.label
         self._read_only = read_only
-        self.failure: JournalError | None = None
         self._connection = self._connect()
         try:
             self._run(lambda: self._open(risk_power_loss))
@@ -123,6 +110,7 @@ class PostgresStore:
             while not (self._owner and self._one("SELECT pg_try_advisory_lock(%s)", self._owner)[0]):
                 self._owner = secrets.randbits(62)
             self._write(self._recover)
+            self.single_run = self.begin_run()
 
     def _open_journal(self) -> None:
         if self._one(sql.MISSING)[0]:
@@ -144,7 +132,7 @@ class PostgresStore:
                 f" {sql.VERSION}); continue with that version, or begin a new journal"
             )
         # Tables of another form are found here, and not in the middle of a run.
-        self._execute(sql.BY_KEYS, self._name, [])
+        self._execute(sql.SELECT["key"], self._name, [])
 
     def close(self) -> None:
         """Close the store; harmless when it is closed."""
@@ -157,60 +145,7 @@ class PostgresStore:
         """Return the number of a new run."""
         return int(self._write(lambda: self._one(sql.NEW_RUN, self._name))[0])
 
-    def record(
-        self,
-        results: Sequence[ResultRow],
-        reports: Sequence[StatusReport],
-        requests: Sequence[ClaimRequest],
-        *,
-        run: int,
-        now: float,
-    ) -> list[Claim]:
-        """Write results, reports and new claims in one transaction, and return a claim for each request."""
-
-        def write() -> list[Claim]:
-            self._finish(results)
-            for report in reports:
-                named = next(iter(self._select(sql.BY_KEYS_LOCKED, [report.key])), None)
-                holder = next(iter(self._select(sql.BY_UUID_LOCKED, report.uuid)), None)
-                self._save(reported(named, holder, report))
-            return self._claim(requests, run, now) if requests else []
-
-        return self._write(write)
-
-    def _finish(self, results: Sequence[ResultRow]) -> None:
-        saved = self._save([with_result(result.row, result) for result in results])
-        # An event may have come first, or another process has found that the session of this one had ended.
-        changed = {result.row.id: result for result in results if result.row.id not in saved}
-        if changed:
-            rows = self._select(sql.BY_IDS_LOCKED, [*changed])
-            self._save([with_result(row, changed[row.id]) for row in rows])
-
-    def _claim(self, requests: Sequence[ClaimRequest], run: int, now: float) -> list[Claim]:
-        claims: dict[int, Claim] = {}
-        pending = dict(enumerate(requests))
-        known = self._current(sql.BY_KEYS, [request.key for request in requests])
-        while True:
-            rows_of = {row.key: row for row in known}
-            wanted: dict[str, tuple[int, Row]] = {}
-            for index, request in pending.items():
-                if request.key not in wanted:
-                    before = rows_of.get(request.key)
-                    row = claimed(before, request, run=run, now=now, new_id=0)
-                    if row is not None:
-                        wanted[request.key] = (index, row)
-                    elif before is not None:
-                        claims[index] = Claim(before, granted=False)
-            for row in self._insert([row for _, row in wanted.values()]):
-                claims[wanted[row.key][0]] = Claim(row, granted=True)
-            pending = {index: request for index, request in pending.items() if index not in claims}
-            if not pending:
-                return [claims[index] for index in range(len(requests))]
-            # Given twice, or another process was faster.
-            known = self._select(sql.BY_KEYS, [request.key for request in pending.values()])
-
-    def _insert(self, rows: Sequence[Row]) -> list[Row]:
-        """Insert or update claimed rows, unless another process has changed them; return those that are stored."""
+    def _save_claims(self, rows: Sequence[Row]) -> Sequence[Row]:
         if not rows:
             return []
         columns = ("key", "body", "input_index", "state", "tried_at", "resent", "version")
@@ -225,18 +160,6 @@ class PostgresStore:
             )
         return [by_key[key]._replace(id=row_id, version=version) for key, row_id, version, _ in stored]
 
-    def allow_resend(self, keys: Sequence[str]) -> list[str]:
-        """Let the next run send these messages again, all or none; return the keys for which it is not allowed."""
-
-        def write() -> list[str]:
-            self._recover()
-            changed, wrong = resendable(self._select(sql.BY_KEYS_LOCKED, list(keys)), keys)
-            if not wrong:
-                self._save(changed)
-            return wrong
-
-        return self._write(write)
-
     def write_notes(self, notes: Mapping[str, str]) -> None:
         """Add notes, or replace those of the same name."""
 
@@ -248,28 +171,10 @@ class PostgresStore:
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
-    def find(self, keys: Sequence[str]) -> list[Row | None]:
-        """Return the row of each key, or `None`, and claim nothing."""
-        found = {row.key: row for row in self._read(lambda: self._current(sql.BY_KEYS, list(keys)))}
-        return [found.get(key) for key in keys]
-
-    def with_uuid(self, uuid: str) -> Row | None:
-        """Return the message with Callbell's uuid."""
-        return next(iter(self._read(lambda: self._current(sql.BY_UUID, uuid))), None)
-
-    def rows(self, states: Sequence[State], *, after: int, count: int) -> list[Row]:
-        """Return at most `count` rows in these states with an id above `after`, in the order of their ids."""
-        wanted = [state.value for state in states]
-        return self._read(lambda: self._current(sql.BY_STATE, wanted, after, count))
-
-    def counts(self) -> dict[State, int]:
-        """Return the number of messages by state."""
+    def counts(self) -> list[tuple[State, str | None, int]]:
+        """Return the number of messages of each state and status."""
         found = self._run(lambda: self._execute(sql.COUNTS, self._name).fetchall())
-        return {State(state): count for state, count in found}
-
-    def statuses(self) -> dict[str | None, int]:
-        """Return the number of accepted messages by status."""
-        return dict(self._run(lambda: self._execute(sql.STATUSES, self._name, State.ACCEPTED.value).fetchall()))
+        return [(State(state), status, count) for state, status, count in found]
 
     def notes(self) -> dict[str, str]:
         """Return the notes of the program."""
@@ -286,38 +191,39 @@ class PostgresStore:
             raise JournalError(f"{self._label}: was deleted; begin a new journal where no message may be sent twice")
         return found
 
-    def _select(self, query: str, *values: object) -> list[Row]:
-        return [*map(row_from, self._execute(query, self._name, *values))]
-
-    def _current(self, query: str, *values: object) -> list[Row]:
-        """Return rows, of which those in flight are in flight indeed; a journal for reading shows what is stored."""
-        rows = self._select(query, *values)
-        if not self._read_only and any(row.state in IN_FLIGHT for row in rows) and self._recover():
-            return self._select(query, *values)
+    def _select(self, column: Column, *values: Any, lock: bool = False) -> list[Row]:
+        query = sql.SELECT[column] + (" FOR UPDATE" if lock else "")
+        rows = self._rows(query, *values)
+        # A journal that was opened for reading shows what is stored.
+        if not (lock or self._read_only) and any(row.state in IN_FLIGHT for row in rows) and self._recover():
+            return self._rows(query, *values)
         return rows
+
+    def _rows(self, query: str, *values: object) -> list[Row]:
+        return [*map(row_from, self._execute(query, self._name, *values))]
 
     def _recover(self) -> bool:
         """Mark what ended sessions were sending as `UNKNOWN`, and return whether there was something."""
         ended = [owner for (owner,) in self._execute(sql.ENDED_OWNERS, self._name, self._owner)]
         if ended:
-            self._save([crashed(row) for row in self._select(sql.OF_OWNERS_LOCKED, ended)])
+            self._save([crashed(row) for row in self._rows(sql.OF_OWNERS_LOCKED, ended)])
         return bool(ended)
 
-    def _save(self, rows: Sequence[Row]) -> set[int]:
-        """Update rows unless they have changed since they were read; return the ids of those that are stored."""
+    def _save(self, rows: Sequence[Row]) -> Sequence[Row]:
         if not rows:
-            return set()
+            return ()
         columns = ("id", "version", "state", *sql.LATER_COLUMNS.split(", ")[1:])
         values = [[getattr(row, column) for row in rows] for column in columns]
         values[2] = [row.state.value for row in rows]
-        return {row_id for (row_id,) in self._execute(sql.SAVE, *values, self._name)}
+        saved = {row_id for (row_id,) in self._execute(sql.SAVE, *values, self._name)}
+        return [row._replace(version=row.version + 1) for row in rows if row.id in saved]
 
     def _read(self, work: Callable[[], T]) -> T:
         """Read in one transaction, which may find what an ended session has left."""
         return self._run(work) if self._read_only else self._write(work)
 
     def _write(self, work: Callable[[], T]) -> T:
-        """Work in one transaction, again if another transaction was in its way. After any other failure nothing more is written."""
+        # Again if another transaction was in its way. After any other failure nothing more is written.
         if self._read_only:
             raise JournalError(f"{self._label}: was opened for reading only")
         if self.failure is not None:

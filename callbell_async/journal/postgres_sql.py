@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from callbell_async.journal.states import CLAIMABLE, IN_FLIGHT
-from callbell_async.journal.store import Row
+from callbell_async.journal.store import Column, Row
 
 VERSION = 1
 """The version of the tables, and of the way a message's key follows from its content; stored with each journal."""
@@ -63,14 +65,14 @@ INSERT_JOURNAL = "INSERT INTO callbell_journals VALUES (%s, %s, %s, 0) ON CONFLI
 JOURNAL = "SELECT id, version FROM callbell_journals WHERE name = %s"
 NEW_RUN = "UPDATE callbell_journals SET runs = runs + 1 WHERE name = %s RETURNING runs"
 
-SELECT = f"SELECT {', '.join(Row._fields)} FROM callbell_messages WHERE journal = %s AND "  # noqa: S608 - its own columns
-BY_KEYS = SELECT + "key = ANY(%s)"
-BY_KEYS_LOCKED = BY_KEYS + " ORDER BY key FOR UPDATE"
-BY_IDS_LOCKED = SELECT + "id = ANY(%s) ORDER BY id FOR UPDATE"
-BY_UUID = SELECT + "uuid = %s ORDER BY id LIMIT 1"
-BY_UUID_LOCKED = BY_UUID + " FOR UPDATE"
-BY_STATE = SELECT + "state = ANY(%s) AND id > %s ORDER BY id LIMIT %s"
-OF_OWNERS_LOCKED = SELECT + f"state IN ({_IN_FLIGHT}) AND owner = ANY(%s) ORDER BY id FOR UPDATE"
+_SELECT = f"SELECT {', '.join(Row._fields)} FROM callbell_messages WHERE journal = %s AND "  # noqa: S608 - its own columns
+SELECT: Mapping[Column, str] = {
+    "id": _SELECT + "id = ANY(%s) ORDER BY id",
+    "key": _SELECT + "key = ANY(%s) ORDER BY key",
+    "uuid": _SELECT + "uuid = %s ORDER BY id LIMIT 1",
+    "state": _SELECT + "state = ANY(%s) AND id > %s ORDER BY id LIMIT %s",
+}
+OF_OWNERS_LOCKED = _SELECT + f"state IN ({_IN_FLIGHT}) AND owner = ANY(%s) ORDER BY id FOR UPDATE"
 
 # A session holds the lock of its number, so the lock of a number can be had when that session has ended.
 ENDED_OWNERS = f"""SELECT owner FROM (
@@ -103,8 +105,7 @@ FROM unnest(%s::bigint[], %s::integer[], %s::text[], %s::integer[], %s::float8[]
 WHERE m.id = v.id AND m.version = v.version AND m.journal = %s
 RETURNING m.id"""  # noqa: S608 - its own columns
 
-COUNTS = "SELECT state, count(*) FROM callbell_messages WHERE journal = %s GROUP BY state"
-STATUSES = "SELECT status, count(*) FROM callbell_messages WHERE journal = %s AND state = %s GROUP BY status"
+COUNTS = "SELECT state, status, count(*) FROM callbell_messages WHERE journal = %s GROUP BY state, status"
 NOTES = "SELECT name, text FROM callbell_journal_notes WHERE journal = %s"
 WRITE_NOTE = """INSERT INTO callbell_journal_notes VALUES (%s, %s, %s)
 ON CONFLICT (journal, name) DO UPDATE SET text = excluded.text"""

@@ -9,8 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, C
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from callbell_async.endpoints.contact_search import find_contacts
-from callbell_async.endpoints.contacts import ContactsEndpoint
+from callbell_async.endpoints.contacts import ContactsEndpoint, find_contacts
 from callbell_async.endpoints.messages import MessagesEndpoint
 from callbell_async.endpoints.templates import TemplatesEndpoint
 from callbell_async.errors import (
@@ -36,7 +35,7 @@ from callbell_async.journal.matching import (
 )
 from callbell_async.models.contacts import HistoryMessage
 from callbell_async.models.journal import JournalEntry, ReconcileReport, RefreshReport, UnresolvedEntry
-from callbell_async.models.message_status import MessageStatus
+from callbell_async.models.receipts import MessageStatus
 from callbell_async.models.template_validation import fill_template
 from callbell_async.observe import area_logger
 
@@ -102,10 +101,20 @@ class _Reconciliation:
         recipient, entries = item
         with self._isolate_errors(entries):
             pairs = [(entry, await self._texts.get(entry)) for entry in entries]
-            try:
-                self._searches.append((await _contact_uuids(self._contacts, recipient), pairs))
-            except _NoContactError as error:
-                self._give_up(entries, str(error))
+            to, bsuid, channel_uuid = recipient.to, recipient.bsuid, recipient.channel_uuid
+            uuids = set()
+            if to is not None and recipient.channel != "whatsapp":
+                problem = f"Callbell can't look up a contact by an identifier of {recipient.channel}"
+            else:
+                found = find_contacts(self._contacts, to=to, bsuid=bsuid, channel_uuid=channel_uuid)
+                uuids = {uuid async for uuid in found}
+                problem = (
+                    f"no contact was found under {'this bsuid' if to is None else 'this number or its other forms'}"
+                )
+            if uuids:
+                self._searches.append((uuids, pairs))
+            else:
+                self._give_up(entries, f"{problem}; the message may still have been sent")
             self._searched.update(map(_state, entries))
 
     async def _match(self, group: ContactGroup) -> None:
@@ -230,10 +239,6 @@ async def refresh(journal: Journal, *, messages: MessagesEndpoint) -> RefreshRep
     return RefreshReport(requested=requested, changed=changed, failed=failed)
 
 
-class _NoContactError(Exception):
-    """No contact can be found for a recipient; the text gives the reason."""
-
-
 class MessageTexts:
     """The texts that customers read, by which a history is searched. Each template is requested once."""
 
@@ -278,20 +283,6 @@ async def _entries_to_find(journal: Journal) -> Mapping[Recipient, Collection[Jo
 def _state(entry: JournalEntry) -> _EntryState:
     """Return what changes when an entry is sent again or resolved."""
     return entry.key, entry.outcome, entry.in_flight, entry.finished_at
-
-
-async def _contact_uuids(contacts: ContactsEndpoint, recipient: Recipient) -> Collection[str]:
-    """Return the uuids of all contacts under the bsuid, or under the number as it is written and in its other forms."""
-    if recipient.to is not None and recipient.channel != "whatsapp":
-        raise _NoContactError(
-            f"Callbell can't look up a contact by an identifier of {recipient.channel}; the message may still have been sent"
-        )
-    found = find_contacts(contacts, to=recipient.to, bsuid=recipient.bsuid, channel_uuid=recipient.channel_uuid)
-    uuids = {uuid async for uuid in found}
-    if not uuids:
-        name = "this bsuid" if recipient.to is None else "this number or its other forms"
-        raise _NoContactError(f"no contact was found under {name}; the message may still have been sent")
-    return uuids
 
 
 async def _history_since(contacts: ContactsEndpoint, contact_uuid: str, since: datetime) -> list[HistoryMessage]:

@@ -8,30 +8,86 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 from callbell_async.errors import JournalError
 from callbell_async.journal import files
-from callbell_async.journal import sqlite_rows as sql
 from callbell_async.journal.states import IN_FLIGHT, State
-from callbell_async.journal.store import (
-    STATE,
-    Claim,
-    ClaimRequest,
-    ResultRow,
-    Row,
-    StatusReport,
-    claimed,
-    crashed,
-    reported,
-    resendable,
-    row_from,
-    with_result,
-)
+from callbell_async.journal.store import LATEST, STATE, Column, JournalStore, Row, crashed, row_from
+from callbell_async.models.journal import Confirmation
 
 __all__ = ["SQLiteStore"]
+
+APPLICATION_ID = 0x43424A31
+"""SQLite's `application_id` of a journal."""
+VERSION = 2
+"""SQLite's `user_version`: of the tables below, and of the way a message's key follows from its content."""
+
+_MESSAGES = """CREATE TABLE messages (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, body BLOB NOT NULL, run INTEGER NOT NULL, input_index INTEGER NOT NULL,
+    state TEXT NOT NULL, tried_at REAL NOT NULL, attempts INTEGER NOT NULL, finished_at REAL, uuid TEXT, status TEXT, reason TEXT,
+    resent INTEGER NOT NULL, confirmed_by TEXT, version INTEGER NOT NULL
+)"""
+_JOURNAL = """CREATE TABLE journal (
+    id TEXT NOT NULL, runs INTEGER NOT NULL, commits INTEGER NOT NULL, total INTEGER NOT NULL, closed INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+)"""
+SCHEMA = (_MESSAGES, _JOURNAL, "CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL)")
+"""`total` is the sum of the messages' versions, which are checksums; `closed` is 1 when no process has the journal open for writing."""
+
+SELECT: Mapping[Column, str] = {
+    "id": "SELECT * FROM messages WHERE id IN (SELECT value FROM json_each(?))",
+    "key": "SELECT * FROM messages WHERE key IN (SELECT value FROM json_each(?))",
+    "uuid": "SELECT * FROM messages WHERE uuid = ? LIMIT 1",
+    "state": "SELECT * FROM messages WHERE state IN (SELECT value FROM json_each(?)) AND id > ? ORDER BY id LIMIT ?",
+}
+INSERT = f"INSERT INTO messages VALUES ({', '.join('?' * len(Row._fields))})"  # noqa: S608 - question marks
+UPDATE = (
+    "UPDATE messages SET body = ?, run = ?, input_index = ?, state = ?, tried_at = ?, attempts = ?, finished_at = ?, uuid = ?,"
+    " status = ?, reason = ?, resent = ?, confirmed_by = ?, version = ? WHERE id = ? AND version = ?"
+)
+BY_UUID_INDEX = "CREATE INDEX messages_by_uuid ON messages (uuid) WHERE uuid IS NOT NULL"
+"""Created when it is first needed: a run without events does not pay for it."""
+SAVE_JOURNAL = "UPDATE journal SET id = ?, runs = ?, commits = ?, total = ?, closed = ?, checksum = ?"
+
+BODY = Row._fields.index("body")
+_STATES = frozenset(state.value for state in State)
+_TYPES: tuple[tuple[type, ...], ...] = (
+    *((int,), (str,), (bytes,), (int,), (int,), (str,), (float,), (int,), (float, type(None))),
+    *((str, type(None)),) * 3,
+    *((int,), (str, type(None)), (int,)),
+)
+
+
+def row_checksum(values: Sequence[Any]) -> int:
+    """Return the checksum of a row of `messages`, which ends with its checksum."""
+    # 0 is the version of a row that is not stored.
+    return zlib.crc32(values[BODY], checksum((*values[:BODY], *values[BODY + 1 : -1]))) or 1
+
+
+def checksum(values: tuple[Any, ...]) -> int:
+    """Return the checksum of some values."""
+    # `ascii`, because `repr` depends on the Python version for characters that are new to it.
+    return zlib.crc32(ascii(values).encode())
+
+
+def is_valid(values: tuple[Any, ...]) -> bool:
+    """Return whether these are the values of a row: each of its type, a known state, and times that `datetime` has."""
+    if len(values) != len(_TYPES) or not all(map(isinstance, values, _TYPES)):
+        return False
+    tried_at, finished_at, confirmed_by = values[6], values[8], values[13]
+    return (
+        values[STATE] in _STATES
+        and 0 <= tried_at <= LATEST
+        and (finished_at is None or 0 <= finished_at <= LATEST)
+        and confirmed_by in (None, *get_args(Confirmation))
+    )
+
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT = 10.0
 """The seconds for which a statement waits for another process."""
@@ -39,7 +95,7 @@ MAX_VALUE = 64 << 20
 """The most bytes in one value; only a crafted file has more."""
 
 
-class SQLiteStore:
+class SQLiteStore(JournalStore):
     """A `JournalStore` in a file; see there.
 
     Raises `JournalError` for a file that can't be used, before anything is written.
@@ -50,7 +106,6 @@ class SQLiteStore:
         self._read_only = read_only
         self._connection: sqlite3.Connection | None = None
         self._lock: files.LockFile | None = None
-        self.failure: JournalError | None = None
         self._broken = f"{path}: is damaged, or not a journal; restore a good copy, or begin a new journal where no message may be sent twice"
         try:
             with self._translated_errors():
@@ -98,10 +153,10 @@ class SQLiteStore:
         first = (secrets.token_hex(8), 0, 1, 0, 1)
         with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as connection:
             connection.executescript(
-                f"PRAGMA journal_mode = OFF; BEGIN; {'; '.join(sql.SCHEMA)};"
-                f" PRAGMA application_id = {sql.APPLICATION_ID}; PRAGMA user_version = {sql.VERSION}; COMMIT"
+                f"PRAGMA journal_mode = OFF; BEGIN; {'; '.join(SCHEMA)};"
+                f" PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
             )
-            connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", (*first, sql.checksum(first)))
+            connection.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", (*first, checksum(first)))
         draft.replace(files.beside(self._path, ""))
 
     def _connect(self, risk_power_loss: bool) -> None:
@@ -122,9 +177,9 @@ class SQLiteStore:
         # A crafted schema must not run functions, and a damaged page must not be trusted.
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
-        if self._one("PRAGMA application_id") != sql.APPLICATION_ID:
+        if self._one("PRAGMA application_id") != APPLICATION_ID:
             raise JournalError(f"{self._path}: is not a journal of this library; give the path of another file")
-        if self._one("PRAGMA user_version") != sql.VERSION:
+        if self._one("PRAGMA user_version") != VERSION:
             raise JournalError(
                 f"{self._path}: was written by another version of this library; continue with that version, or begin a new journal"
             )
@@ -140,21 +195,21 @@ class SQLiteStore:
                 "SELECT sql FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
             )
         }
-        self._has_uuid_index = sql.BY_UUID_INDEX in schema
-        if schema - {sql.BY_UUID_INDEX} != set(sql.SCHEMA):
+        self._has_uuid_index = BY_UUID_INDEX in schema
+        if schema - {BY_UUID_INDEX} != set(SCHEMA):
             raise JournalError(self._broken)
         # Reading does not use the index.
         if self._one(f"PRAGMA {'quick' if self._read_only else 'integrity'}_check(1)") != "ok":
             raise JournalError(self._broken)
         journals = self._execute("SELECT * FROM journal LIMIT 2").fetchall()
         is_one = len(journals) == 1 and all(map(isinstance, journals[0], (str, *(int,) * 5)))
-        if not is_one or sql.checksum(journals[0][:-1]) != journals[0][-1]:
+        if not is_one or checksum(journals[0][:-1]) != journals[0][-1]:
             raise JournalError(self._broken)
         self.id, self._runs, self._commits, self._total, self._closed, _ = journals[0]
         total = last = 0
         # SQLite does not notice a changed byte in a value.
         for values in self._execute("SELECT * FROM messages ORDER BY id"):
-            if not sql.is_valid(values) or sql.row_checksum(values) != values[-1]:
+            if not is_valid(values) or row_checksum(values) != values[-1]:
                 raise JournalError(self._broken)
             total, last = total + values[-1], values[0]
         if total != self._total:
@@ -166,8 +221,9 @@ class SQLiteStore:
         self._execute("PRAGMA journal_mode = WAL")
         with self._transaction():
             self._closed = 0
-            in_flight = self._select(sql.BY_STATE, json.dumps(IN_FLIGHT), 0, -1)
-            self._save([crashed(row) for row in in_flight])
+            self._runs += 1
+            self.single_run = self._runs
+            self._save([crashed(row) for row in self._select("state", IN_FLIGHT, 0, -1)])
             self._touched = True
         if self._execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]:
             raise JournalError(f"{self._path}: another process reads it for too long; try again when it has ended")
@@ -201,54 +257,6 @@ class SQLiteStore:
             self._touched = True
         return int(self._runs)
 
-    def record(
-        self,
-        results: Sequence[ResultRow],
-        reports: Sequence[StatusReport],
-        requests: Sequence[ClaimRequest],
-        *,
-        run: int,
-        now: float,
-    ) -> list[Claim]:
-        """Write results, reports and new claims in one transaction, and return a claim for each request."""
-        with self._transaction():
-            self._finish(results)
-            for report in reports:
-                named = next(iter(self._select(sql.BY_KEY, json.dumps([report.key]))), None)
-                holder = next(iter(self._by_uuid(report.uuid)), None)
-                self._save(reported(named, holder, report))
-            return self._claim(requests, run, now) if requests else []
-
-    def _finish(self, results: Sequence[ResultRow]) -> None:
-        if results:
-            # The rows have changed since the claim if an event came first, or another process has opened the journal.
-            by_id = {result.row.id: result for result in results}
-            self._save([with_result(row, by_id[row.id]) for row in self._select(sql.BY_ID, json.dumps([*by_id]))])
-
-    def _claim(self, requests: Sequence[ClaimRequest], run: int, now: float) -> list[Claim]:
-        known = {row.key: row for row in self._select(sql.BY_KEY, json.dumps([request.key for request in requests]))}
-        rows, granted = [], []
-        for request in requests:
-            row = claimed(known.get(request.key), request, run=run, now=now, new_id=self._next_id)
-            if row is not None:
-                known[request.key] = row
-                self._next_id += row.id == self._next_id
-                granted.append(row)
-            rows.append(row)
-        saved = iter(self._save(granted))
-        return [
-            Claim(known[request.key], granted=False) if row is None else Claim(next(saved), granted=True)
-            for request, row in zip(requests, rows, strict=True)
-        ]
-
-    def allow_resend(self, keys: Sequence[str]) -> list[str]:
-        """Let the next run send these messages again, all or none; return the keys for which it is not allowed."""
-        with self._transaction():
-            changed, wrong = resendable(self._select(sql.BY_KEY, json.dumps(keys)), keys)
-            if not wrong:
-                self._save(changed)
-        return wrong
-
     def write_notes(self, notes: Mapping[str, str]) -> None:
         """Add notes, or replace those of the same name."""
         with self._transaction():
@@ -259,42 +267,11 @@ class SQLiteStore:
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
-    def find(self, keys: Sequence[str]) -> list[Row | None]:
-        """Return the row of each key, or `None`, and claim nothing."""
+    def counts(self) -> list[tuple[State, str | None, int]]:
+        """Return the number of messages of each state and status."""
         with self._translated_errors():
-            found = {row.key: row for row in self._select(sql.BY_KEY, json.dumps(keys))}
-        return [found.get(key) for key in keys]
-
-    def with_uuid(self, uuid: str) -> Row | None:
-        """Return the message with Callbell's uuid."""
-        with self._transaction():
-            return next(iter(self._by_uuid(uuid)), None)
-
-    def _by_uuid(self, uuid: str | None) -> list[Row]:
-        if not self._has_uuid_index:
-            self._execute(sql.BY_UUID_INDEX)
-            self._has_uuid_index = self._touched = True
-        return self._select(sql.BY_UUID, uuid)
-
-    def rows(self, states: Sequence[State], *, after: int, count: int) -> list[Row]:
-        """Return at most `count` rows in these states with an id above `after`, in the order of their ids."""
-        with self._translated_errors():
-            return self._select(sql.BY_STATE, json.dumps(states), after, count)
-
-    def counts(self) -> dict[State, int]:
-        """Return the number of messages by state."""
-        with self._translated_errors():
-            found = self._execute("SELECT state, count(*) FROM messages GROUP BY state").fetchall()
-        return {State(state): count for state, count in found}
-
-    def statuses(self) -> dict[str | None, int]:
-        """Return the number of accepted messages by status."""
-        with self._translated_errors():
-            return dict(
-                self._execute(
-                    "SELECT status, count(*) FROM messages WHERE state = ? GROUP BY status", State.ACCEPTED.value
-                ).fetchall()
-            )
+            found = self._execute("SELECT state, status, count(*) FROM messages GROUP BY state, status").fetchall()
+        return [(State(state), status, count) for state, status, count in found]
 
     def notes(self) -> dict[str, str]:
         """Return the notes of the program."""
@@ -319,27 +296,43 @@ class SQLiteStore:
         found = self._execute(query).fetchone()
         return None if found is None else found[0]
 
-    def _select(self, query: str, *values: object) -> list[Row]:
+    def _select(self, column: Column, *values: Any, lock: bool = False) -> list[Row]:
+        if column == "uuid":
+            if not self._has_uuid_index:
+                self._execute(BY_UUID_INDEX)
+                self._has_uuid_index = self._touched = True
+        else:
+            values = (json.dumps(values[0]), *values[1:])
         # The values were checked when the journal was opened.
-        return [*map(row_from, self._execute(query, *values))]
+        return [*map(row_from, self._execute(SELECT[column], *values))]
 
-    def _save(self, rows: Sequence[Row]) -> list[Row]:
-        """Insert new rows, and update others; return them as they are stored."""
-        new, known, stored = [], [], []
+    def _save(self, rows: Sequence[Row]) -> Sequence[Row]:
+        execute = self._the_connection.execute
+        stored = []
         for row in rows:
             values: list[Any] = [*row]
             values[STATE] = row.state.value
-            version = values[-1] = sql.row_checksum(values)
-            self._total += version - row.version
-            stored.append(Row._make((*row[:-1], version)))
-            if row.version:
-                known.append((*values[sql.BODY :], row.id))
+            if not row.id:
+                values[0] = self._next_id
+                self._next_id += 1
+            version = values[-1] = row_checksum(values)
+            if row.id:
+                is_stored = execute(UPDATE, (*values[BODY:], row.id, row.version)).rowcount == 1
             else:
-                new.append(values)
-        self._touched |= bool(rows)
-        self._the_connection.executemany(sql.INSERT, new)
-        self._the_connection.executemany(sql.UPDATE, known)
+                is_stored = execute(INSERT, values).rowcount == 1
+            if is_stored:
+                self._total += version - row.version
+                stored.append(Row._make((values[0], *row[1:-1], version)))
+        self._touched |= bool(stored)
         return stored
+
+    def _read(self, work: Callable[[], T]) -> T:
+        with self._translated_errors():
+            return work()
+
+    def _write(self, work: Callable[[], T]) -> T:
+        with self._transaction():
+            return work()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -355,7 +348,7 @@ class SQLiteStore:
                 if self._touched:
                     self._commits += 1
                     journal = (self.id, self._runs, self._commits, self._total, self._closed)
-                    self._execute(sql.SAVE_JOURNAL, *journal, sql.checksum(journal))
+                    self._execute(SAVE_JOURNAL, *journal, checksum(journal))
                 self._execute("COMMIT")
                 if self._touched and self._lock is not None:
                     self._lock.write(files.LockNote(self.id, self._commits, self._file))

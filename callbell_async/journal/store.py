@@ -1,15 +1,16 @@
-"""The `JournalStore` protocol, and the rows and rules that every store shares. No I/O."""
+"""The rows of a journal, the rules by which they change, and `JournalStore`, which applies the rules. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from callbell_async.errors import JournalError
 from callbell_async.journal.states import State, StateEvent, next_state, outcome_of
 from callbell_async.models.journal import Confirmation, JournalEntry
-from callbell_async.models.message_status import MessageStatus, supersedes
+from callbell_async.models.receipts import MessageStatus, supersedes
 
 __all__ = [
     "LATEST",
@@ -17,7 +18,6 @@ __all__ = [
     "Claim",
     "ClaimRequest",
     "JournalStore",
-    "ResultRow",
     "Row",
     "StatusReport",
     "claimed",
@@ -29,6 +29,9 @@ __all__ = [
     "row_from",
     "with_result",
 ]
+
+T = TypeVar("T")
+Column = Literal["id", "key", "uuid", "state"]
 
 LATEST = 253_402_300_799
 """The last second of the year 9999; `datetime` has no later one."""
@@ -64,8 +67,6 @@ class ClaimRequest(NamedTuple):
     key: str
     body: bytes
     input_index: int
-    single: bool = False
-    """Whether it was given to `send` with a journal, so that an earlier attempt of the same run does not make it a duplicate."""
 
 
 class Claim(NamedTuple):
@@ -73,18 +74,6 @@ class Claim(NamedTuple):
 
     row: Row
     granted: bool
-
-
-class ResultRow(NamedTuple):
-    """The result of a claim, and the state that follows from it."""
-
-    row: Row
-    state: State
-    attempts: int
-    at: float
-    uuid: str | None
-    status: str | None
-    reason: str | None
 
 
 class StatusReport(NamedTuple):
@@ -98,75 +87,162 @@ class StatusReport(NamedTuple):
     confirmed_by: Confirmation
 
 
-class JournalStore(Protocol):
-    """Where a journal keeps its messages.
+class JournalStore(ABC):
+    """Where a journal keeps its messages. A subclass has the statements and the transactions of one database.
 
     All methods are synchronous, and one thread calls them. They raise `JournalError`. After a failed write a store writes
     nothing more: a message that is not claimed is not sent.
+
+    Attributes:
+        id: 16 hex digits that distinguish this journal from every other; its messages carry them.
+        single_run: The number of the run that has the single messages, one for each opening.
+        failure: The failure after which it writes nothing more.
     """
 
     id: str
-    """16 hex digits that distinguish this journal from every other; its messages carry them."""
-    failure: JournalError | None
-    """The failure after which it writes nothing more."""
-
-    def begin_run(self) -> int:
-        """Return the number of a new run."""
-        ...
+    single_run: int
+    failure: JournalError | None = None
 
     def record(
         self,
-        results: Sequence[ResultRow],
+        results: Sequence[Row],
         reports: Sequence[StatusReport],
-        requests: Sequence[ClaimRequest],
+        requests: Sequence[ClaimRequest] = (),
         *,
-        run: int,
+        run: int | None = None,
         now: float,
     ) -> list[Claim]:
-        """Write results, reports and new claims in one transaction, and return a claim for each request."""
-        ...
+        """Write results, reports and new claims in one transaction, and return a claim for each request.
 
-    def find(self, keys: Sequence[str]) -> list[Row | None]:
-        """Return the row of each key, or `None`, and claim nothing."""
-        ...
+        Args:
+            results: The rows of claims after their results.
+            reports: Written in this order.
+            requests: The messages to claim.
+            run: The number of their run. With `None` they are single messages, which share a run: an earlier attempt in it does
+                not make a message a duplicate.
+            now: The time of the attempts.
+        """
 
-    def with_uuid(self, uuid: str) -> Row | None:
-        """Return the message with Callbell's uuid."""
-        ...
+        def write() -> list[Claim]:
+            self._finish(results)
+            for report in reports:
+                named = self._select("key", [report.key], lock=True)
+                holder = self._select("uuid", report.uuid, lock=True)
+                self._save(reported(named[0] if named else None, holder[0] if holder else None, report))
+            return self._claim(requests, run, now)
 
-    def rows(self, states: Sequence[State], *, after: int, count: int) -> list[Row]:
-        """Return at most `count` rows in these states with an id above `after`, in the order of their ids."""
-        ...
+        return self._write(write)
 
-    def counts(self) -> dict[State, int]:
-        """Return the number of messages by state."""
-        ...
+    def _finish(self, results: Sequence[Row]) -> None:
+        saved = {row.id for row in self._save(results)}
+        # An event may have come first, or another process has found that the one that claimed the message had ended.
+        changed = {row.id: row for row in results if row.id not in saved}
+        if changed:
+            self._save([with_result(row, changed[row.id]) for row in self._select("id", [*changed], lock=True)])
 
-    def statuses(self) -> dict[str | None, int]:
-        """Return the number of accepted messages by status."""
-        ...
+    def _claim(self, requests: Sequence[ClaimRequest], run: int | None, now: float) -> list[Claim]:
+        claims: dict[int, Claim] = {}
+        pending = [*enumerate(requests)]
+        # A second round is for a message that was given twice, and for one for which another process was faster.
+        while pending:
+            known = {row.key: row for row in self._select("key", [request.key for _, request in pending])}
+            wanted: dict[str, int] = {}
+            rows = []
+            for index, request in pending:
+                if request.key not in wanted:
+                    before = known.get(request.key)
+                    row = claimed(before, request, run=run or self.single_run, now=now, is_single=run is None)
+                    if row is not None:
+                        wanted[request.key] = index
+                        rows.append(row)
+                    elif before is not None:
+                        claims[index] = Claim(before, granted=False)
+            for row in self._save_claims(rows):
+                claims[wanted[row.key]] = Claim(row, granted=True)
+            pending = [(index, request) for index, request in pending if index not in claims]
+        return [claims[index] for index in range(len(requests))]
 
     def allow_resend(self, keys: Sequence[str]) -> list[str]:
         """Let the next run send these messages again, all or none; return the keys for which it is not allowed."""
-        ...
 
+        def write() -> list[str]:
+            # Without a lock first: what an ended process was sending is `UNKNOWN` then.
+            self._select("key", [*keys])
+            changed, wrong = resendable(self._select("key", [*keys], lock=True), keys)
+            if not wrong:
+                self._save(changed)
+            return wrong
+
+        return self._write(write)
+
+    def find(self, keys: Sequence[str]) -> list[Row | None]:
+        """Return the row of each key, or `None`, and claim nothing."""
+        found = {row.key: row for row in self._read(lambda: self._select("key", [*keys]))}
+        return [found.get(key) for key in keys]
+
+    def with_uuid(self, uuid: str) -> Row | None:
+        """Return the message with Callbell's uuid."""
+        return next(iter(self._write(lambda: self._select("uuid", uuid))), None)
+
+    def rows(self, states: Sequence[State], *, after: int, count: int) -> list[Row]:
+        """Return at most `count` rows in these states with an id above `after`, in the order of their ids."""
+        return self._read(lambda: self._select("state", [state.value for state in states], after, count))
+
+    # --- the statements of one database -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def begin_run(self) -> int:
+        """Return the number of a new run."""
+
+    @abstractmethod
+    def counts(self) -> list[tuple[State, str | None, int]]:
+        """Return the number of messages of each state and status."""
+
+    @abstractmethod
     def notes(self) -> dict[str, str]:
         """Return the notes of the program."""
-        ...
 
+    @abstractmethod
     def write_notes(self, notes: Mapping[str, str]) -> None:
         """Add notes, or replace those of the same name."""
 
+    @abstractmethod
     def close(self) -> None:
         """Close the store; harmless when it is closed."""
 
+    @abstractmethod
+    def _read(self, work: Callable[[], T]) -> T:
+        """Read what is stored."""
 
-def claimed(row: Row | None, request: ClaimRequest, *, run: int, now: float, new_id: int) -> Row | None:
+    @abstractmethod
+    def _write(self, work: Callable[[], T]) -> T:
+        """Work in one transaction."""
+
+    @abstractmethod
+    def _select(self, column: Column, *values: Any, lock: bool = False) -> list[Row]:
+        """Return the rows with these values in a column, of which those in flight are in flight indeed.
+
+        With `lock` they are returned as they are stored, and no other process can change them before the end of the transaction.
+        """
+
+    @abstractmethod
+    def _save(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Insert rows without an id, and update others unless they have changed since they were read.
+
+        Returns those that are stored, as they are stored.
+        """
+
+    def _save_claims(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Do the same with claimed rows."""
+        return self._save(rows)
+
+
+def claimed(row: Row | None, request: ClaimRequest, *, run: int, now: float, is_single: bool) -> Row | None:
     """Return the row after a run has claimed a message, or `None` if the run must not send it."""
     if row is None:
-        return Row(new_id, *request[:2], run, request.input_index, State.SENDING, now)
+        return Row(0, request.key, request.body, run, request.input_index, State.SENDING, now)
     state = next_state(row.state, StateEvent.CLAIM)
-    if state is None or (row.run == run and not request.single):
+    if state is None or (row.run == run and not is_single):
         return None
     new = Row(
         row.id, row.key, request.body, run, request.input_index, state, now, resent=row.resent, version=row.version
@@ -181,29 +257,20 @@ def crashed(row: Row) -> Row:
     return row._replace(state=state, reason="the program ended while the message was in flight")
 
 
-def with_result(row: Row, result: ResultRow) -> Row:
-    """Return the row after the result of its claim; the same if another run has claimed it since.
+def with_result(row: Row, finished: Row) -> Row:
+    """Return a row that has changed since its claim, after the result of the claim; the same if another run has claimed it since.
 
     The row may be `UNKNOWN` already, if another process opened the journal before this result could be written.
     """
-    if row.run != result.row.run:
+    if row.run != finished.run:
         return row
-    if row.state is State.ACCEPTED:
-        row = row._replace(attempts=result.attempts)
-        if result.state is not State.ACCEPTED or result.uuid is None:
-            return row
-        if row.uuid is None or row.confirmed_by == "history":
-            return row._replace(uuid=result.uuid, confirmed_by="response")
-        return row
-    return row._replace(
-        state=result.state,
-        attempts=result.attempts,
-        finished_at=result.at,
-        uuid=result.uuid,
-        status=result.status,
-        reason=result.reason,
-        confirmed_by="response" if result.state is State.ACCEPTED else None,
-    )
+    if row.state is not State.ACCEPTED:
+        return finished._replace(version=row.version)
+    row = row._replace(attempts=finished.attempts)
+    is_proof = finished.state is State.ACCEPTED and finished.uuid is not None
+    if is_proof and (row.uuid is None or row.confirmed_by == "history"):
+        return row._replace(uuid=finished.uuid, confirmed_by="response")
+    return row
 
 
 def reported(named: Row | None, holder: Row | None, report: StatusReport) -> list[Row]:

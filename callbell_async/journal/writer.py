@@ -19,7 +19,6 @@ from callbell_async.journal.store import (
     Claim,
     ClaimRequest,
     JournalStore,
-    ResultRow,
     Row,
     StatusReport,
     entry_from,
@@ -70,12 +69,11 @@ class JournalWriter:
         self._thread: SerialThread | None = None
         self._store: JournalStore | None = None
         self._last_id: str | None = None
-        self._results: list[ResultRow] = []
+        self._results: list[Row] = []
         self._reports: list[StatusReport] = []
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Future[Any] | None = None
         self._failure: JournalError | None = None
-        self._single_run: int | None = None
         self._restart_at = 0.0
 
     # --- open and close -----------------------------------------------------------------------------------------------
@@ -111,12 +109,13 @@ class JournalWriter:
         thread = SerialThread("callbell-journal")
         opening = asyncio.get_running_loop().run_in_executor(thread, self._connect)
         try:
-            store = await asyncio.shield(opening)
+            # The thread opens it even if this task is cancelled.
+            cancelled = await wait_uncancelled(opening)
+            store = opening.result()
+            if cancelled is not None:
+                store.close()
+                raise cancelled
         except BaseException:
-            # The thread opens it even if this task was cancelled.
-            await wait_uncancelled(opening)
-            if not opening.cancelled() and opening.exception() is None:
-                opening.result().close()
             thread.shutdown(wait=False)
             raise
         self._thread, self._process = thread, os.getpid()
@@ -126,7 +125,7 @@ class JournalWriter:
         if self._last_id != store.id:
             # Another journal than before: it may have other messages under the same keys and ids.
             self._last_id, self._results, self._reports = store.id, [], []
-        self._store, self._failure, self._single_run = store, None, None
+        self._store, self._failure = store, None
 
     async def _restart(self) -> None:
         """Open the store again after a failure; raises the failure if that is too early or fails too. Needs the lock."""
@@ -236,23 +235,18 @@ class JournalWriter:
         """Return the number of a new run, which distinguishes its messages from those of earlier runs."""
         return await self.ask(lambda store: store.begin_run())
 
-    async def begin_singles(self) -> None:
-        """Give single messages a run of their own, once for each opening; open a journal that has failed again."""
+    async def reopen(self) -> None:
+        """Open a journal that has failed again; raises the failure if that is too early or fails too."""
         self._check_process()
-        if self._failure is not None or self._single_run is None:
+        if self._failure is not None:
             async with self._lifecycle_lock():
                 await self._restart()
-                if self._single_run is None:
-                    self._single_run = await self.begin_run()
 
-    def claim_singles(self, requests: Sequence[ClaimRequest]) -> asyncio.Future[list[Claim]]:
-        """Start to write the claims of single messages, as `claim` does; needs `begin_singles`."""
-        if self._single_run is None:
-            raise self._failure or JournalError(f"{self._name}: was closed; the message was not sent")
-        return self.claim(requests, run=self._single_run)
+    def claim(self, requests: Sequence[ClaimRequest] = (), *, run: int | None = None) -> asyncio.Future[list[Claim]]:
+        """Start to write claims, with everything that waits to be written. Not a task, which others could cancel.
 
-    def claim(self, requests: Sequence[ClaimRequest], *, run: int) -> asyncio.Future[list[Claim]]:
-        """Start to write claims, with everything that waits to be written. Not a task, which others could cancel."""
+        Without a `run` they are claims of single messages.
+        """
         if self._failure is not None:
             raise self._failure
         store, thread = self._open_store()
@@ -301,15 +295,22 @@ class JournalWriter:
         """
         row, receipt, error = claim.row, result.receipt, result.error
         state = TRANSITIONS[row.state, result.outcome]
-        uuid = status = None
-        if receipt is not None:
-            uuid, status = receipt.uuid, None if receipt.status is None else str(receipt.status)
         # An exception's text may hold what is not UTF-8, and must not keep other results from being written.
         reason = None if error is None else str(error).encode(errors="replace").decode().replace("\0", "?")
         if row.state is State.RESENDING and state is not State.ACCEPTED:
             reason = f"an earlier attempt may have been accepted; this one: {reason or 'was not made'}"
             result = in_doubt(result)
-        self._results.append(ResultRow(row, state, result.attempts, self.now(), uuid, status, reason))
+        self._results.append(
+            row._replace(
+                state=state,
+                attempts=result.attempts,
+                finished_at=self.now(),
+                uuid=None if receipt is None else receipt.uuid,
+                status=None if receipt is None or receipt.status is None else str(receipt.status),
+                reason=reason,
+                confirmed_by="response" if state is State.ACCEPTED else None,
+            )
+        )
         if self._timer is None or self._loop is not asyncio.get_running_loop():
             self._schedule_flush()
         return result
@@ -344,7 +345,7 @@ class JournalWriter:
         is_writing = self._writing is not None and not self._writing.done()
         if not (self._results or self._reports or is_writing or self._failure is not None):
             return
-        writing = self.claim((), run=0)
+        writing = self.claim()
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
@@ -367,7 +368,7 @@ class JournalWriter:
         self._timer = None
         # A failure is kept, and raised by the next claim, flush or close.
         if self._store is not None and self._failure is None and (self._results or self._reports):
-            self.claim((), run=0)
+            self.claim()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

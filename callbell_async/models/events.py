@@ -25,9 +25,8 @@ from callbell_async.models.message_parts import (
     ReplyButton,
     item_count,
 )
-from callbell_async.models.message_status import MessageStatus
 from callbell_async.models.messages import WHATSAPP
-from callbell_async.models.receipts import MessageFailure, MessageReceipt, read_integration_status
+from callbell_async.models.receipts import MessageFailure, MessageReceipt, MessageStatus, read_integration_status
 from callbell_async.models.validation import is_number
 
 __all__ = [

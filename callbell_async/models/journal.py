@@ -8,8 +8,7 @@ from typing import Literal
 import attrs
 
 from callbell_async.errors import Outcome
-from callbell_async.models.message_status import MessageStatus
-from callbell_async.models.receipts import MessageReceipt
+from callbell_async.models.receipts import MessageReceipt, MessageStatus
 
 __all__ = ["Confirmation", "JournalEntry", "ReconcileReport", "RefreshReport", "UnresolvedEntry"]
 

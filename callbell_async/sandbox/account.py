@@ -12,7 +12,7 @@ import attrs
 
 from callbell_async.arguments import check_string_list
 from callbell_async.models.message_parts import Location
-from callbell_async.models.message_status import MessageStatus
+from callbell_async.models.receipts import MessageStatus
 from callbell_async.models.template_validation import fill_template
 from callbell_async.sandbox.clock import START, Calendar
 from callbell_async.sandbox.collections import Collection, ContactBook

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
-from callbell_async.models.message_status import MessageStatus
+from callbell_async.models.receipts import MessageStatus
 
 __all__ = [
     "OUTSIDE_WINDOW",

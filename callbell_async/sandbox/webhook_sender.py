@@ -16,7 +16,7 @@ import orjson
 from yarl import URL
 
 from callbell_async.arguments import Secret
-from callbell_async.models.message_status import MessageStatus
+from callbell_async.models.receipts import MessageStatus
 from callbell_async.observe import area_logger
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api.validation import EVENTS, is_loopback

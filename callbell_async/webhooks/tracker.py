@@ -13,8 +13,7 @@ import attrs
 from callbell_async.arguments import check_count
 from callbell_async.errors import CallbellError, StatusTimeoutError
 from callbell_async.models.events import Event, MessageStatusUpdated
-from callbell_async.models.message_status import MessageStatus, has_reached, supersedes
-from callbell_async.models.receipts import MessageReceipt
+from callbell_async.models.receipts import MessageReceipt, MessageStatus, has_reached, supersedes
 from callbell_async.polling import check_wait, poll_until
 from callbell_async.webhooks.receiver import WebhookReceiver
 

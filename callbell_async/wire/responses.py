@@ -23,8 +23,7 @@ from callbell_async.models.account import (
     WebhookResponse,
 )
 from callbell_async.models.contacts import Bot, Contact, Conversation, CustomField, HistoryMessage, SuccessResponse
-from callbell_async.models.message_status import MessageStatus
-from callbell_async.models.receipts import MessageReceipt
+from callbell_async.models.receipts import MessageReceipt, MessageStatus
 from callbell_async.wire.converter import register_response, structure
 from callbell_async.wire.json_text import WireError
 from callbell_async.wire.lenient import read_metadata

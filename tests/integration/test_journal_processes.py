@@ -138,7 +138,10 @@ async def test_what_is_in_flight_stays_so_until_the_session_ends(postgres_servic
             await other.allow_resend("order-1")
         # Only the connection ends, as with a killed process: nothing is written.
         await writer.ask(lambda store: store.close())
-        entry = await other.entry("order-1")
+        async with asyncio.timeout(30):
+            # The server ends the session a moment later.
+            while (entry := await other.entry("order-1")) is not None and entry.in_flight:
+                pass
         assert entry is not None
         assert (entry.outcome, entry.in_flight) == (Outcome.UNKNOWN, False)
         await other.allow_resend("order-1")

@@ -404,15 +404,15 @@ def test_a_journal_sends_each_message_once_and_is_true() -> None:
 class ForgetsClaims(JournalWriter):
     """Grants claims that it has not written."""
 
-    def claim(self, requests: Sequence[ClaimRequest], *, run: int) -> asyncio.Future[list[Claim]]:
+    def claim(self, requests: Sequence[ClaimRequest] = (), *, run: int | None = None) -> asyncio.Future[list[Claim]]:
         """Write only the results, and grant every claim."""
         written: asyncio.Future[list[Claim]] = asyncio.get_running_loop().create_future()
         rows = [
-            Row(1_000_000 + at, *request[:2], run, at, State.SENDING, 0.0, version=1)
+            Row(1_000_000 + at, *request[:2], run or 0, at, State.SENDING, 0.0, version=1)
             for at, request in enumerate(requests)
         ]
         claims = [Claim(row, granted=True) for row in rows]
-        super().claim((), run=run).add_done_callback(lambda _: written.set_result(claims))
+        super().claim().add_done_callback(lambda _: written.set_result(claims))
         return written
 
 

@@ -345,7 +345,6 @@ def test_all_is_sorted_and_complete() -> None:
         "models.messages",
         "models.message_parts",
         "models.results",
-        "models.message_status",
     ],
 )
 def test_every_public_class_is_in_the_package(name: str) -> None:

@@ -20,7 +20,7 @@ from callbell_async import (
     StatusTimeoutError,
     Team,
 )
-from callbell_async.models.message_status import has_reached, supersedes
+from callbell_async.models.receipts import has_reached, supersedes
 from callbell_async.webhooks import MessageTracker, WebhookReceiver, parse_event
 from tests.fixtures.strategies import quick
 from tests.support.calls import ticks

@@ -25,7 +25,7 @@ from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.requests import CallState
 from callbell_async.http.responses import Response
 from callbell_async.http.transport import Transport
-from callbell_async.models.message_status import has_reached
+from callbell_async.models.receipts import has_reached
 from callbell_async.webhooks import MessageTracker, TrackedMessage, WebhookReceiver
 
 GUPSHUP_24_HOURS = {

@@ -18,7 +18,7 @@ from callbell_async.cli.saved_run import saved_options
 from callbell_async.errors import ConfigurationError, Outcome
 from callbell_async.journal import body_of
 from callbell_async.models.journal import JournalEntry, ReconcileReport
-from callbell_async.models.message_status import MessageStatus
+from callbell_async.models.receipts import MessageStatus
 
 __all__ = ["export", "funnel_stages", "reconcile", "status"]
 

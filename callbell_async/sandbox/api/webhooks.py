@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from callbell_async.models.message_parts import Location
-from callbell_async.models.message_status import MessageStatus
+from callbell_async.models.receipts import MessageStatus
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.api import responses, validation
 from callbell_async.sandbox.api.pagination import PAGE_SIZE, page_of, positive_integer
