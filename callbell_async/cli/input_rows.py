@@ -338,10 +338,11 @@ class _TextLines:
         block, start = (error.object, error.start) if isinstance(error, UnicodeDecodeError) else (b"", 0)
         if line == 0 and block.startswith(SPREADSHEET_STARTS):
             return _not_text()
-        if line == 0 and block.startswith((*_UTF_32, *_UTF_16)) and not self._is_given:
-            # The mark of UTF-16 begins one of those of UTF-32.
-            found = "UTF-32" if block.startswith(_UTF_32) else "UTF-16"
-            return f"is {found}; {_SAVE_AS}, or give --encoding {found.lower()}"
+        if line == 0 and block.startswith(_UTF_32) and not self._is_given:
+            # Before the other: the mark of UTF-16 begins one of these.
+            return f"is UTF-32; {_SAVE_AS}, or give --encoding utf-32"
+        if line == 0 and block.startswith(_UTF_16) and not self._is_given:
+            return f"is UTF-16; {_SAVE_AS}, or give --encoding utf-16"
         line += 1 + block[:start].count(b"\n")
         if self._is_given:
             return f"is not {self.encoding} in line {line}; give another --encoding, or {_SAVE_AS}"
