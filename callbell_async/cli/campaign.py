@@ -73,7 +73,7 @@ def run_campaign(
     """Run a job, and return the exit status. Raises `ConfigurationError` before anything is sent, and `JournalError`."""
     rows, plan = open_input(job)
     connection = attrs.evolve(connection, sandbox=job.sandbox, base_url=job.base_url).ready()
-    failed = outputs.failed_rows(rows, journal=journal)
+    failed = outputs.failed_rows(rows, lists=job.exclude, journal=journal)
     exclude = job.opt_outs()
     total = rows.count()
     with ShutdownSignals() as signals:

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -400,12 +400,17 @@ class Outputs:
             if getattr(self, name) and self.failed_to is None:
                 raise ConfigurationError(f"--{name.replace('_', '-')}: requires --failed-to")
 
-    def failed_rows(self, rows: RowFile, *, journal: JournalPlace | None = None) -> FailedRows | None:
+    def failed_rows(
+        self, rows: RowFile, *, lists: Iterable[Path] = (), journal: JournalPlace | None = None
+    ) -> FailedRows | None:
         """Return the writer for the rows that were not accepted; `None` if nobody asked for it. Raises `ConfigurationError`."""
         if self.failed_to is None:
             return None
         if are_same(rows.path, self.failed_to):
             raise ConfigurationError(f"--failed-to: {self.failed_to} is the input file; give another file")
+        if any(are_same(path, self.failed_to) for path in lists):
+            # An opt-out that is lost may get messages.
+            raise ConfigurationError(f"--failed-to: {self.failed_to} is a file of --exclude; give another file")
         if journal is not None and (part := journal.part(self.failed_to)):
             raise ConfigurationError(f"--failed-to: {self.failed_to} {part}; give another file")
         return FailedRows(self.failed_to, rows, unknown=self.failed_unknown, force=self.force)
