@@ -1,4 +1,4 @@
-"""Which error of one message stops the whole run."""
+"""Which error of one message stops the whole run, and the error of a message that the end of a run cuts off."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from callbell_async.errors import (
     OptedOutError,
     PaymentRequiredError,
     RateLimiterError,
+    TransportError,
 )
+from callbell_async.http.requests import CallState
 from callbell_async.http.retry import MAX_PAUSE
 
-__all__ = ["DEFAULT_STOP_ON", "StopRules"]
+__all__ = ["DEFAULT_STOP_ON", "StopRules", "cancelled_error"]
 
 DEFAULT_STOP_ON: tuple[type[BaseException], ...] = (AuthenticationError, PaymentRequiredError, RateLimiterError)
 """The exceptions that stop a run by default: every further message would meet them, too."""
@@ -51,3 +53,16 @@ class StopRules:
         elif from_callbell:
             self._has_response = True
         return self._foreign >= FOREIGN_RESPONSES_TO_STOP and not accepted and not self._has_response
+
+
+def cancelled_error(call: CallState, stop_error: BaseException | None) -> TransportError:
+    """Return the error of a message whose call the end of the run cut off."""
+    error = TransportError(
+        "the run ended before a response" if call.in_flight else "the run ended before the next attempt",
+        method=call.request.method,
+        path=call.request.path,
+        outcome=call.outcome,
+    )
+    error.attempts = call.attempts
+    error.__cause__ = stop_error
+    return error

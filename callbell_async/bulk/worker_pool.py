@@ -16,9 +16,9 @@ from callbell_async.bulk.outage import OutageGate
 from callbell_async.bulk.pool_size import PoolGrowth, worker_range
 from callbell_async.bulk.run_output import ResultQueue, RunWatch
 from callbell_async.bulk.source import MessageSource
-from callbell_async.bulk.stop_rules import StopRules
+from callbell_async.bulk.stop_rules import StopRules, cancelled_error
 from callbell_async.endpoints.messages import read_receipt, send_request
-from callbell_async.errors import InvalidMessageError, JournalError, OptedOutError, Outcome, TransportError
+from callbell_async.errors import InvalidMessageError, JournalError, OptedOutError, Outcome
 from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.requests import CallState, Countdown
 from callbell_async.journal import Journal
@@ -39,6 +39,8 @@ _reporting: ContextVar[WorkerPool | None] = ContextVar("_reporting", default=Non
 """The pool whose end calls `on_result`: that call, and tasks that it starts, must not wait for the end."""
 
 _SENDABLE = (Message, ClaimedMessage)
+
+_ENDS_THE_PROGRAM = (KeyboardInterrupt, SystemExit)  # asyncio lets these end the event loop
 
 
 class _Worker:
@@ -209,12 +211,15 @@ class WorkerPool:
         journal_source = self._journal_source
         if journal_source is not None:
             await run_uncancelled(journal_source.stop_writing)
-        await self._report_remaining()
-        if journal_source is not None:
-            try:
-                await run_uncancelled(journal_source.close)
-            except JournalError as error:
-                self.fail(error)
+        try:
+            await self._report_remaining()
+        finally:
+            # Also if `on_result` ends the program.
+            if journal_source is not None:
+                try:
+                    await run_uncancelled(journal_source.close)
+                except JournalError as error:
+                    self.fail(error)
         if self.failure is not None and self._further_failures:
             self.failure.add_note(f"{self._further_failures} further exceptions ended the run after this one")
 
@@ -270,7 +275,9 @@ class WorkerPool:
             return None
         try:
             returned = self._on_result(result)
-        except (Exception, asyncio.CancelledError) as error:
+        except _ENDS_THE_PROGRAM:
+            raise
+        except BaseException as error:
             self.fail(error)
             return None
         return asyncio.ensure_future(returned) if inspect.isawaitable(returned) else None
@@ -308,7 +315,14 @@ class WorkerPool:
         if self._queue is not None:
             self._queue.add_writer(task)
         self._busy.add(task)
-        task.add_done_callback(self.leave)
+        task.add_done_callback(self._worker_ended)
+
+    def _worker_ended(self, task: asyncio.Task[None]) -> None:
+        # Raised by the input or by `on_result`, and no `Exception`, as the error of `pytest.fail`.
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, _ENDS_THE_PROGRAM):
+            self.fail(error)
+        self.leave(task)
 
     def _may_add_worker(self) -> bool:
         # While Callbell can't be reached, more workers would only use up more messages.
@@ -400,7 +414,7 @@ class WorkerPool:
             if worker.released and not call.attempts:
                 result = self._skipped(index, item)
             else:
-                cut_off = _cancelled_error(call, self.stop_error)
+                cut_off = cancelled_error(call, self.stop_error)
                 result = SendResult(index, message, call.outcome, error=cut_off, attempts=call.attempts, key=key)
             if worker.released and worker.task is not None:
                 worker.released = False
@@ -432,16 +446,3 @@ class WorkerPool:
             self.results[result.index] = result
         if (observers := self._watch.message_observers) is not None:
             observers.message_ended(self._watch.info, result.index, result.outcome, result.attempts)
-
-
-def _cancelled_error(call: CallState, stop_error: BaseException | None) -> TransportError:
-    """Return the error of a message whose call the end of the run cut off."""
-    error = TransportError(
-        "the run ended before a response" if call.in_flight else "the run ended before the next attempt",
-        method=call.request.method,
-        path=call.request.path,
-        outcome=call.outcome,
-    )
-    error.attempts = call.attempts
-    error.__cause__ = stop_error
-    return error

@@ -24,7 +24,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import select
 import types
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -35,7 +37,7 @@ from callbell_async.http.options import CONTENT_TYPE, JSON_TYPE, MAX_HEADER, MAX
 from callbell_async.http.requests import CallState
 from callbell_async.observe import area_logger
 
-__all__ = ["DirectPath", "DirectResponse", "log_session_path", "open_direct_path"]
+__all__ = ["DirectPath", "DirectResponse", "has_ended_unnoticed", "log_session_path", "open_direct_path"]
 
 _log = area_logger("http")
 
@@ -50,6 +52,9 @@ _ORIGINALS = (_SESSION.request, _SESSION._request)
 _IS_ORIGINAL = all(
     isinstance(method, types.FunctionType) and method.__globals__ is vars(aiohttp.client) for method in _ORIGINALS
 )
+
+_used: WeakSet[asyncio.BaseProtocol] = WeakSet()
+"""The connections that have had a request."""
 
 
 def open_direct_path(
@@ -149,7 +154,7 @@ class DirectPath:
         """
         body = call.request.body
         request, start, end = self._prepared(call.request.method, body is not None)
-        connection = await self._connector.connect(request, traces=[], timeout=self._timeout)
+        connection = await self._connect(request)
         try:
             protocol, transport = connection.protocol, connection.transport
             if protocol is None or transport is None or transport.is_closing() or protocol.should_close:
@@ -171,6 +176,15 @@ class DirectPath:
         except BaseException:
             _discard(connection)
             raise
+
+    async def _connect(self, request: aiohttp.ClientRequest) -> Connection:
+        """Return a connection of the pool; never a kept one that has ended."""
+        while True:
+            connection = await self._connector.connect(request, traces=[], timeout=self._timeout)
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None or not has_ended_unnoticed(protocol, transport):
+                return connection
+            connection.close()
 
 
 def _discard(connection: Connection) -> None:
@@ -198,3 +212,28 @@ def _prepare(
     )
     lines = [f"{name}: {value}\r\n" for name, value in request.headers.items() if name != "Content-Length"]
     return request, f"{method} ".encode(), f" HTTP/1.1\r\n{''.join(lines)}Content-Length: ".encode()
+
+
+def has_ended_unnoticed(protocol: asyncio.BaseProtocol, transport: asyncio.BaseTransport) -> bool:
+    """Return whether a connection that had a request before must not have another one; called before each request.
+
+    On an idle connection nothing is expected, so whatever there is to read is its end. The event loop has not read it yet if
+    it was blocked, or if the process was suspended, for longer than the server keeps idle connections. A request that is
+    written then would be `UNKNOWN`. The first request of a connection is never checked: TLS may have its session tickets to
+    read.
+    """
+    if protocol not in _used:
+        _used.add(protocol)
+        return False
+    connection = transport.get_extra_info("socket")
+    return connection is not None and _is_readable(connection.fileno())
+
+
+def _is_readable(descriptor: int) -> bool:
+    if descriptor < 0:
+        return True
+    if not hasattr(select, "poll"):  # pragma: no cover - Windows
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))

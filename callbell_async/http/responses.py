@@ -186,21 +186,26 @@ def parse_retry_after(headers: Mapping[str, str], *, now: datetime) -> float | N
     """Return the seconds that a response asks to wait, never negative, or `None` if it names no readable time.
 
     Reads `Retry-After` in seconds or as an HTTP date (RFC 9110, section 10.2.3), and `Retry-After-Ms`. A number of
-    decades is a date as well: some servers send the time of the next attempt as seconds since 1970.
+    decades is a date as well: some servers send the time of the next attempt as seconds since 1970. A date is compared with
+    the response's own `Date`, because the clock of this machine may be wrong; without one, with `now`.
     """
+    now = _parse_date(headers.get("Date")) or now
     milliseconds = _number(headers.get("Retry-After-Ms"))
     value = headers.get("Retry-After")
     seconds = _number(value) if milliseconds is None else milliseconds / 1000
     if seconds is not None:
         epoch = now.timestamp()
         return max(0.0, seconds - epoch) if seconds > epoch / 2 else seconds
-    if value is None:
-        return None
+    moment = _parse_date(value)
+    return None if moment is None else max(0.0, (moment - now).total_seconds())
+
+
+def _parse_date(value: str | None) -> datetime | None:
     try:
-        moment = email.utils.parsedate_to_datetime(value)
+        moment = email.utils.parsedate_to_datetime(value or "")
     except (ValueError, OverflowError):
         return None
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
+    return moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
 def _number(value: str | None) -> float | None:

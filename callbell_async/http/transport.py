@@ -19,7 +19,13 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from callbell_async.errors import ClientClosedError
-from callbell_async.http.direct import DirectPath, DirectResponse, log_session_path, open_direct_path
+from callbell_async.http.direct import (
+    DirectPath,
+    DirectResponse,
+    has_ended_unnoticed,
+    log_session_path,
+    open_direct_path,
+)
 from callbell_async.http.failures import failure_from
 from callbell_async.http.options import CONTENT_TYPE, JSON_TYPE, MAX_HEADER, MAX_HEADERS, TransportOptions
 from callbell_async.http.requests import CallState, Request
@@ -30,6 +36,10 @@ __all__ = ["RequestTimeout", "SharedTimeout", "TrackedPayload", "Transport"]
 
 MAX_BODY = 16 * 1024 * 1024
 """The most bytes read of a 2xx response; Callbell's pages of 20 items are far smaller. Of others `KEPT_BODY` is enough."""
+
+ROUNDS = 3
+"""The rounds of the event loop between the end of the time and its effect. If the loop was blocked, or the process suspended, a response
+may be there already, and its task comes first: the loop reads it in the first or second round, and wakes the task in the next one."""
 
 
 class Transport:
@@ -279,7 +289,7 @@ class SharedTimeout:
         self._seconds = seconds
         # A dict keeps the order, and a timeout that ends early is removed from any position.
         self._running: dict[RequestTimeout, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
 
     def close(self) -> None:
         """Let all running timeouts expire now, also those without a limit."""
@@ -289,12 +299,18 @@ class SharedTimeout:
         while self._running:
             self._running.popitem()[0].expire()
 
+    def _expire_after(self, rounds: int) -> None:
+        if rounds:
+            self._timer = asyncio.get_running_loop().call_soon(self._expire_after, rounds - 1)
+        else:
+            self._expire()
+
     def _expire(self) -> None:
         self._timer = None
         loop = asyncio.get_running_loop()
         for timeout in tuple(self._running):
             if timeout.at > loop.time():
-                self._timer = loop.call_at(timeout.at, self._expire)
+                self._timer = loop.call_at(timeout.at, self._expire_after, ROUNDS)
                 break
             del self._running[timeout]
             timeout.expire()
@@ -322,7 +338,7 @@ class RequestTimeout:
         self.at = math.inf if shared._seconds is None else loop.time() + shared._seconds
         shared._running[self] = None
         if shared._timer is None and shared._seconds is not None:
-            shared._timer = loop.call_at(self.at, shared._expire)
+            shared._timer = loop.call_at(self.at, shared._expire_after, ROUNDS)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -361,7 +377,10 @@ class TrackedPayload(aiohttp.BytesPayload):
             raise ConnectionResetError("the request was cancelled before its body was written")
         # aiohttp holds the headers back to write them with the body. If the connection is closing by now (the
         # server has just dropped it), aiohttp writes neither and raises: nothing has left.
-        dropped = isinstance(writer, StreamWriter) and (writer.transport is None or writer.transport.is_closing())
-        if not dropped:
+        if not isinstance(writer, StreamWriter):
+            self._call.mark_written()
+        elif (transport := writer.transport) is not None and not transport.is_closing():
+            if has_ended_unnoticed(writer.protocol, transport):
+                raise ConnectionResetError("the connection ended before the request was written")
             self._call.mark_written()
         await writer.write(self._value)

@@ -33,6 +33,9 @@ __all__ = ["SIDE_FILES", "LockFile", "LockNote", "beside", "check_place", "check
 SIDE_FILES = ("-wal", "-shm", "-journal", "-lock", "-new")
 """The endings of the files that a journal has beside it, or may have."""
 
+MOUNTS = Path("/proc/self/mountinfo")
+"""The mount points of this process; only Linux has this file."""
+
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NOTE = re.compile(rb"callbell_async journal ([0-9a-f]{16}), transactions +(\d+), file +(\d+)\n")
 
@@ -78,6 +81,21 @@ def check_place(path: Path, *, read_only: bool) -> None:
         raise JournalError(f"{path}: is not a regular file; give the path of one")
     if read_only and not path.exists():
         raise JournalError(f"{path}: does not exist")
+    if not read_only and _is_mount_point(beside(path, "")):
+        raise JournalError(
+            f"{path}: is mounted as a single file, which could be used elsewhere at the same time, and has its last transactions in"
+            " other files; mount its directory"
+        )
+
+
+def _is_mount_point(file: Path) -> bool:
+    try:
+        mounts = MOUNTS.read_bytes()
+    except OSError:
+        return False
+    # proc_pid_mountinfo(5): the fifth field is the mount point, in which blanks and backslashes are octal numbers.
+    name = re.sub(rb"[ \t\n\\]", lambda found: b"\\%03o" % ord(found[0]), os.fsencode(file))
+    return any(line.split(b" ")[4:5] == [name] for line in mounts.splitlines())
 
 
 def check_side_files(path: Path) -> None:

@@ -38,6 +38,8 @@ RESTART_AFTER = 1.0
 """The least number of seconds between two attempts to open a journal again that has failed."""
 FLUSH_AFTER = 0.05
 """The most seconds for which a result waits to be written. Usually it is written together with the next claims."""
+LONGEST_NAME = 500
+"""The most characters of a uuid or a status that are stored; Callbell's have 36 at most."""
 
 
 class JournalWriter:
@@ -191,6 +193,12 @@ class JournalWriter:
     def _lifecycle_lock(self) -> asyncio.Lock:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
+            is_in_use = self._lifecycle.locked() or (self._store is not None and self._process == os.getpid())
+            if is_in_use and self._loop is not None and self._loop.is_running():
+                raise ConfigurationError(
+                    f"{self._name}: is in use on another event loop, in another thread; make all calls on one event loop, or, with"
+                    " PostgreSQL, give each loop a Journal of its own"
+                )
             # A lock and a timer belong to their loop, and that one has ended.
             self._loop, self._lifecycle, self._timer, self._writing = loop, asyncio.Lock(), None, None
             self._restart_at = 0.0
@@ -262,8 +270,9 @@ class JournalWriter:
                 return
             if (error := writing.exception()) is None:
                 self._report(len(results) + len(reports) + len(requests), loop.time() - started)
-            elif isinstance(error, JournalError):
-                self._failure = error
+            else:
+                # Also when the memory was exhausted, which is not an error of the store's own.
+                self._failure = error if isinstance(error, JournalError) else store.failure
                 # It may be written when the journal is opened again.
                 self._results[:0], self._reports[:0] = results, reports
 
@@ -295,8 +304,7 @@ class JournalWriter:
         """
         row, receipt, error = claim.row, result.receipt, result.error
         state = TRANSITIONS[row.state, result.outcome]
-        # An exception's text may hold what is not UTF-8, and must not keep other results from being written.
-        reason = None if error is None else str(error).encode(errors="replace").decode().replace("\0", "?")
+        reason = None if error is None else _cleaned(str(error))
         if row.state is State.RESENDING and state is not State.ACCEPTED:
             reason = f"an earlier attempt may have been accepted; this one: {reason or 'was not made'}"
             result = in_doubt(result)
@@ -305,8 +313,9 @@ class JournalWriter:
                 state=state,
                 attempts=result.attempts,
                 finished_at=self.now(),
-                uuid=None if receipt is None else receipt.uuid,
-                status=None if receipt is None or receipt.status is None else str(receipt.status),
+                # A text that a store can't hold must not keep other results from being written.
+                uuid=None if receipt is None else _storable(receipt.uuid),
+                status=None if receipt is None else _storable(receipt.status),
                 reason=reason,
                 confirmed_by="response" if state is State.ACCEPTED else None,
             )
@@ -333,10 +342,10 @@ class JournalWriter:
         reason = None
         if failure is not None:
             # Its text may quote the number.
-            reason = "not delivered" if failure.code is None else f"not delivered: {failure.code}"
+            reason = "not delivered" if failure.code is None else _cleaned(f"not delivered: {failure.code}")
         # No message has such a name, and nothing else could be written together with it.
-        if is_text(f"{key}{uuid}{status}"):
-            self._reports.append(StatusReport(key, uuid, status, self.now(), reason, confirmed_by))
+        if is_text(f"{key}{uuid}") and _storable(uuid) == uuid:
+            self._reports.append(StatusReport(key, uuid, _storable(status), self.now(), reason, confirmed_by))
             self._schedule_flush()
 
     async def flush(self) -> None:
@@ -385,6 +394,16 @@ def is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _storable(name: str | None) -> str | None:
+    """Return a uuid or a status of Callbell's; `None` for what a store can't hold, or can't put into an index."""
+    return str(name) if name is not None and len(name) <= LONGEST_NAME and is_text(name) else None
+
+
+def _cleaned(reason: str) -> str:
+    """Return a reason with question marks for what a store can't hold."""
+    return reason.encode(errors="replace").decode().replace("\0", "?")
 
 
 def in_doubt(result: SendResult) -> SendResult:

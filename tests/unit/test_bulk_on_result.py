@@ -169,6 +169,37 @@ async def test_on_result_that_raises_again_and_again() -> None:
     assert caught.value.__notes__ == ["49 further exceptions ended the run after this one"]
 
 
+class Failed(BaseException):
+    """Is no `Exception`, like that of `pytest.fail`."""
+
+
+async def test_any_exception_of_on_result_ends_the_run() -> None:
+    """An exception that is no `Exception` ends the run in the same way: it is raised, and every result is received."""
+    received: list[int] = []
+
+    def fail(result: SendResult) -> None:
+        received.append(result.index)
+        raise Failed
+
+    with pytest.raises(Failed):
+        await new_run(FakeCallbell(), texts(50), concurrency=5, on_result=fail)
+    assert sorted(received) == list(range(50))
+
+
+@pytest.mark.parametrize("error", [Failed, GeneratorExit])
+async def test_any_exception_of_the_input_ends_the_run(error: type[BaseException]) -> None:
+    """An input that raises what is no `Exception` is not taken for one that has ended."""
+
+    def messages() -> Iterator[TextMessage]:
+        yield from texts(10)
+        raise error
+
+    run = new_run(FakeCallbell(), messages(), concurrency=5)
+    with pytest.raises(error):
+        await run
+    assert run.report.accepted == 10
+
+
 async def test_a_failure_of_a_cancelled_run_is_the_cause() -> None:
     """An exception of `on_result` in a run that is cancelled is the cause of the `CancelledError`."""
 

@@ -238,6 +238,10 @@ def test_a_gateway_without_a_page_is_named(status: int) -> None:
         ({"Retry-After": "Sun, 06 Nov 1994 09:49:37 +0100"}, 30.0),
         ({"Retry-After": "Sun, 06 Nov 1994 08:49:37 -0000"}, 30.0),
         ({"Retry-After": "Sun, 06 Nov 1994 08:48:00 GMT"}, 0.0),
+        # The clock of this machine is an hour slow, an hour fast, or the server's date can't be read.
+        ({"Retry-After": "Sun, 06 Nov 1994 09:49:07 GMT", "Date": "Sun, 06 Nov 1994 09:49:00 GMT"}, 7.0),
+        ({"Retry-After": "Sun, 06 Nov 1994 07:49:07 GMT", "Date": "Sun, 06 Nov 1994 07:49:00 GMT"}, 7.0),
+        ({"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT", "Date": "today"}, 30.0),
         ({"Retry-After-Ms": "1500"}, 1.5),
         ({"Retry-After-Ms": "1500", "Retry-After": "7"}, 1.5),
         ({"Retry-After-Ms": "-1"}, 0.0),

@@ -125,6 +125,21 @@ def test_a_journal_may_be_used_in_several_loops(path: Path) -> None:
     assert [asyncio.run(use())[Outcome.UNKNOWN] for _ in range(3)] == [1, 1, 1]
 
 
+async def test_two_threads_may_not_use_a_journal_at_once(path: Path) -> None:
+    """A journal that is open on one event loop is refused on that of another thread, where its calls would wait without end."""
+    journal = Journal(path)
+
+    async def use() -> None:
+        async with journal:
+            pass
+
+    async with journal:
+        with pytest.raises(ConfigurationError, match="in use on another event loop"):
+            await asyncio.to_thread(asyncio.run, use())
+        await claim(journal, "a")
+    await asyncio.to_thread(asyncio.run, use())
+
+
 def test_a_report_from_an_ended_loop_is_written(path: Path) -> None:
     """A report that was recorded in a loop that ended without a close is written after the next opening."""
     journal = Journal(path)

@@ -225,3 +225,14 @@ async def test_a_failed_status_request_stops_no_other(
     sandbox.inject(faults.respond(500), times=1, when=lambda request: request.method == "GET")
     current_loop().advance(6.0)
     assert await callbell.refresh(journal) == RefreshReport(requested=5, changed=4, failed=1)
+
+
+@pytest.mark.parametrize("uuid", ["a\0b", "abc123" * 1500], ids=["NUL", "long"])
+async def test_an_odd_event_does_not_break_the_journal(unknown: str, journal: Journal, uuid: str) -> None:
+    """An event whose uuid a database can't hold changes nothing, and one with such a code resolves its message."""
+    await handle(journal, status("delivered", uuid=uuid, metadata=own_metadata(journal)))
+    assert (await entry_a(journal)).outcome is Outcome.UNKNOWN
+    payload = {"messaging": {"value": {"statuses": [{"errors": [{"code": "13\0"}]}]}}}
+    await handle(journal, status("failed", uuid=unknown, metadata=own_metadata(journal), messageStatusPayload=payload))
+    entry = await entry_a(journal)
+    assert (entry.outcome, entry.reason) == (Outcome.ACCEPTED, "not delivered: 13?")

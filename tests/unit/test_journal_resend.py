@@ -104,6 +104,10 @@ def _raise_disk_full(*_: object) -> None:
     raise JournalError("the disk is full")
 
 
+def _raise_memory_error(*_: object) -> None:
+    raise MemoryError
+
+
 async def test_an_unwritten_result_is_written_after_reopening(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a full disk the same object keeps its results, and writes them when it is opened again."""
     journal = await failed(path, monkeypatch)
@@ -111,6 +115,21 @@ async def test_an_unwritten_result_is_written_after_reopening(path: Path, monkey
         await journal.flush()
         assert await outcomes_of(journal) == {"a": Outcome.ACCEPTED, "b": Outcome.ACCEPTED}
         assert (await entry_of(journal, "a")).uuid == "u"
+
+
+async def test_a_result_survives_a_lack_of_memory(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails for want of memory, too, ends the writing; its results are written when the journal is opened again."""
+    claims = await claim(journal, "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(SQLiteStore, "_save", _raise_memory_error)
+        record_result(journal, claims["a"], result(Outcome.ACCEPTED, uuid="u"))
+        with pytest.raises(MemoryError):
+            await journal.flush()
+        with pytest.raises(JournalError, match="can't be written after MemoryError"):
+            await journal.close()
+    async with journal:
+        await journal.flush()
+        assert await outcomes_of(journal) == {"a": Outcome.ACCEPTED}
 
 
 async def test_an_unwritten_result_replaces_unknown(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -383,6 +383,26 @@ async def test_a_stopped_run_reports_known_messages(
     assert [type(result.error) for result in report.results[33:]] == [AuthenticationError] * 2
 
 
+# --- what a store can't hold ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uuid", "status", "stored"),
+    [("a\0b", "enqueued", None), ("abc123" * 1500, "enqueued", None), ("a", "x\0y", "a"), ("a", "s" * 501, "a")],
+    ids=["NUL in the uuid", "long uuid", "NUL in the status", "long status"],
+)
+async def test_an_odd_receipt_costs_no_other_result(
+    callbell: CallbellClient, sandbox: Sandbox, journal: Journal, uuid: str, status: str, stored: str | None
+) -> None:
+    """A uuid or a status that a database can't hold is left out: its message is `ACCEPTED`, and so are the others."""
+    sandbox.inject(faults.respond(200, {"message": {"uuid": uuid, "status": status}}), times=1)
+    report = await callbell.send_many(texts(3), journal=journal, concurrency=1)
+    assert outcomes(report) == [Outcome.ACCEPTED] * 3
+    found = await entries(journal)
+    assert [entry.outcome for entry in found] == [Outcome.ACCEPTED] * 3
+    assert found[0].uuid == stored
+
+
 # --- concurrent ends -------------------------------------------------------------------------------------------------
 
 

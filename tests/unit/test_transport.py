@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import client_exceptions
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.base_protocol import BaseProtocol
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http import StreamWriter
 from aioresponses import aioresponses
@@ -261,7 +261,7 @@ async def test_a_cancelled_body_can_not_leave_later(body: bytes | None) -> None:
 async def test_nothing_leaves_by_a_connection_that_is_closing(closing: bool) -> None:
     """A body that aiohttp asks for while the connection is closing does not leave, and was never sent."""
     connection = Mock(spec=asyncio.Transport, **{"is_closing.return_value": closing})
-    protocol = BaseProtocol(asyncio.get_running_loop())
+    protocol = ResponseHandler(asyncio.get_running_loop())
     protocol.transport = connection
 
     async def write_there(request: aiohttp.ClientRequest, handler: object) -> aiohttp.ClientResponse:

@@ -204,6 +204,22 @@ async def test_a_journal_with_two_names_sends_nothing(
             await callbell.send_many(MESSAGES, journal=Journal(name))
 
 
+async def test_a_file_that_is_mounted_alone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal that is a mount point, as in a container that has this one file, is refused: another container may use it, too."""
+    path = tmp_path / "the spring.db"
+    async with Journal(path):
+        pass
+    mounts = tmp_path / "mountinfo"
+    monkeypatch.setattr("callbell_async.journal.files.MOUNTS", mounts)
+    line = "36 35 98:0 /data {} rw,noatime shared:1 - ext4 /dev/root rw\n"
+    mounts.write_text(line.format("/") + line.format(str(path).replace(" ", "\\040")))
+    with pytest.raises(JournalError, match="mount its directory"):
+        await Journal(path).open()
+    mounts.write_text(line.format("/") + line.format(tmp_path))
+    async with Journal(path):
+        pass
+
+
 async def test_a_log_without_its_journal_is_an_error(
     sandbox: Sandbox, callbell: CallbellClient, launcher: CampaignLauncher, path: Path
 ) -> None:
