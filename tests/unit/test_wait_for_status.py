@@ -217,7 +217,7 @@ async def test_waiting_can_be_cancelled() -> None:
 
 @pytest.mark.virtual_time
 async def test_a_status_may_be_given_as_text() -> None:
-    """The text of a status is as good as its `MessageStatus`, also in the error at the timeout, for both ways to wait."""
+    """The text of a status can be given in place of its `MessageStatus`, for both ways to wait."""
     assert (await messages_over(Statuses("read")).wait("u", until="read")).status == "read"  # type: ignore[arg-type]
     for waiting in (
         messages_over(Statuses("sent")).wait("u", until="read", timeout=2.0),  # type: ignore[arg-type]
@@ -238,7 +238,7 @@ async def test_a_status_may_be_given_as_text() -> None:
     ],
 )
 async def test_a_wait_that_can_never_end_is_refused(status: Any, timeout: Any, error: str) -> None:
-    """A status that does not exist, and a timeout that is no number of seconds, are refused by name, before any request."""
+    """A status that does not exist, and a timeout that is not a number of seconds, are refused by name, before any request."""
     transport = Statuses("sent")
     for waiting in (
         messages_over(transport).wait("u", until=status, timeout=timeout),
