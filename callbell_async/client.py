@@ -64,7 +64,7 @@ from callbell_async.models.receipts import MessageReceipt
 from callbell_async.models.results import Item, SendResult
 from callbell_async.observe import Observer
 from callbell_async.recipients.opt_outs import OptOutList
-from callbell_async.wire import dump_json
+from callbell_async.wire import dump_arguments
 
 __all__ = ["DEFAULT_BASE_URL", "CallbellClient"]
 
@@ -436,7 +436,7 @@ class CallbellClient(CombinedCalls):
             raise ConfigurationError("method: must be an HTTP method such as GET or POST")
         if not isinstance(path, str) or not path.startswith("/"):
             raise ConfigurationError("path: must begin with a slash, and not contain the base URL")
-        body = None if json is None else dump_json(json, field="json")
+        body = None if json is None else dump_arguments(json)
         request = Request(method.upper(), path + build_query(query), body)
         return await self._pipeline().run(CallState(request), read_any)
 

@@ -55,7 +55,7 @@ class _Guarded:
 
 
 class Observers:
-    """Calls several observers at each moment, and keeps their exceptions away from the caller.
+    """Calls several observers at each moment, each of them once, and keeps their exceptions away from the caller.
 
     The moments of every message have methods of their own: `notify` takes twice as long.
 
@@ -67,7 +67,11 @@ class Observers:
     """
 
     def __init__(self, guarded: Sequence[_Guarded]) -> None:
-        self._guarded = tuple(guarded)
+        # One that is given twice, such as to a client and to a derived one, would count everything twice, and start two spans for a call.
+        unique: dict[int, _Guarded] = {}
+        for one in guarded:
+            unique.setdefault(id(one.observer), one)
+        self._guarded = tuple(unique.values())
         self._methods = {moment: self._methods_of(moment) for moment in MOMENTS}
         self._call_started = self._methods["call_started"]
         self._attempt_started = self._methods["attempt_started"]

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 
-__all__ = ["poll_delays", "poll_until"]
+from callbell_async.arguments import check_seconds
+from callbell_async.errors import ConfigurationError
+from callbell_async.models.receipts import MessageStatus
+
+__all__ = ["check_wait", "poll_delays", "poll_until"]
 
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 30.0
@@ -13,6 +17,19 @@ LONGEST_DELAY = 30.0
 GROWTH = 1.5
 LAST_DELAY = 0.9
 """The part of the remaining time before the last poll, which needs time too."""
+
+
+def check_wait(name: str, status: object, timeout: object) -> MessageStatus:
+    """Return the status to wait for, also from its string; refuse another value, and a timeout that is not a number of seconds.
+
+    A timer at NaN would put all timers of the event loop out of order.
+    """
+    check_seconds("timeout", timeout, endless=True)
+    try:
+        return MessageStatus(status)  # type: ignore[arg-type]
+    except ValueError:
+        known = ", ".join(MessageStatus)
+    raise ConfigurationError(f"{name}={status!r}: must be a MessageStatus, which are: {known}")
 
 
 def poll_delays(remaining: Callable[[], float]) -> Iterator[float]:

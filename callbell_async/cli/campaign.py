@@ -73,7 +73,7 @@ def run_job(
     """Run a job, and return the exit status. Raises `ConfigurationError` before anything is sent, and `JournalError`."""
     rows, plan = open_input(job)
     connection = attrs.evolve(connection, sandbox=job.sandbox, base_url=job.base_url).ready()
-    failed = outputs.failed_rows(rows, journal=journal)
+    failed = outputs.failed_rows(rows, lists=job.exclude, journal=journal)
     exclude = job.opt_outs()
     total = rows.count()
     with ShutdownSignals() as signals:
@@ -102,7 +102,7 @@ def run_job(
                 info(f"stopped at once: rows from line {file_run.unread_from} on were not written to --failed-to")
             if file_run.stop_reason is not None:
                 info(f"the run was stopped: {file_run.stop_reason}")
-            if reason := _reason_for_rest(file_run, signals):
+            if reason := _reason_for_rest(file_run, signals, failed):
                 rest = Rest(
                     last_line=file_run.last_line,
                     not_sent=file_run.counts.not_sent,
@@ -111,6 +111,8 @@ def run_job(
                     journal=journal,
                     base_url=None if same_address(job.base_url, None) else job.base_url,
                     rate_limiter=connection.rate_limiter,
+                    missing=0 if failed is None else failed.missing,
+                    first_missing=0 if failed is None else failed.first_missing,
                 )
                 explain_rest(reason, rest)
     if file_run.input_exhausted and not file_run.counts.total:
@@ -119,13 +121,13 @@ def run_job(
     return signals.status or (DONE if file_run.counts.complete == file_run.counts.total else NOT_ALL_DONE)
 
 
-def _reason_for_rest(file_run: FileRun, signals: ShutdownSignals) -> str | None:
+def _reason_for_rest(file_run: FileRun, signals: ShutdownSignals, failed: FailedRows | None) -> str | None:
     """The reason why the run ended early; `None` if it did not."""
     if file_run.output_failed and not (file_run.input_exhausted and file_run.counts.complete == file_run.counts.total):
         return OUTPUT_FAILED
     if signals.count:
         return "interrupted"
-    return None if file_run.stop_reason is None else "stopped"
+    return "stopped" if file_run.stop_reason is not None or (failed is not None and failed.missing) else None
 
 
 class FileRun:
@@ -222,7 +224,8 @@ class FileRun:
                     self._view.show(self.counts, run.paused_for)
                 self.input_exhausted = True
         except OSError:
-            self.output_failed = True
+            # The other file that is written here: its error is not one of standard output, which has the counts.
+            self.output_failed = self._failed is None or not self._failed.missing
             raise
         finally:
             showing.cancel()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 if TYPE_CHECKING:
     import asyncio
+    import logging
 
 __all__ = [
     "DONE",
@@ -124,6 +125,7 @@ class ShutdownSignals:
         self.count += 1
         self._first = self._first or number
         if self.count > 2:
+            _hide_tracebacks()
             raise KeyboardInterrupt
         if self._loop is not None and self._task is not None:
             # Not here: the signal may interrupt anything, such as a write to a file.
@@ -158,7 +160,19 @@ def _restore(handlers: dict[int, Any]) -> None:
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:
+    _hide_tracebacks()
     raise SystemExit(128 + number)
+
+
+def _hide_tracebacks() -> None:
+    """Let the event loop report no task that ends the program: the exception may be raised in any task, which nobody awaits then."""
+    import logging
+
+    logging.getLogger("asyncio").addFilter(_is_no_exit)
+
+
+def _is_no_exit(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], KeyboardInterrupt | SystemExit))
 
 
 def _nothing() -> None:

@@ -275,6 +275,7 @@ def _cell(value: Any) -> str | None:
 _BOM_IN_CP1252 = "ï»¿"
 """A UTF-8 byte order mark that was read as cp1252 or Latin-1."""
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_UTF_32 = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
 
 _SAVE_AS = 'save it as "CSV UTF-8"'
 
@@ -316,7 +317,8 @@ class _TextLines:
     def _first(self, text: str) -> str:
         if text.startswith(BOM):
             self.has_bom = True
-            text = text[1:]
+            # Programs that add a mark to a file that has one leave two.
+            text = text.lstrip(BOM)
         if self._is_given and text.startswith(_BOM_IN_CP1252):
             raise ConfigurationError(f"{self.name}: begins with the mark of UTF-8; leave out --encoding")
         return self._checked(text, 1)
@@ -336,6 +338,9 @@ class _TextLines:
         block, start = (error.object, error.start) if isinstance(error, UnicodeDecodeError) else (b"", 0)
         if line == 0 and block.startswith(SPREADSHEET_STARTS):
             return _not_text()
+        if line == 0 and block.startswith(_UTF_32) and not self._is_given:
+            # Before the other: the mark of UTF-16 begins one of these.
+            return f"is UTF-32; {_SAVE_AS}, or give --encoding utf-32"
         if line == 0 and block.startswith(_UTF_16) and not self._is_given:
             return f"is UTF-16; {_SAVE_AS}, or give --encoding utf-16"
         line += 1 + block[:start].count(b"\n")

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -249,6 +249,8 @@ class FailedRows:
 
     Attributes:
         kept_back: The number of rows that were left out because they may have been accepted.
+        missing: The number of rows that could not be written. After the first one no further row is written.
+        first_missing: The line of the first of these rows in the input.
 
     Raises:
         ConfigurationError: The file can't be written, exists already, or its name ends for another form.
@@ -264,7 +266,7 @@ class FailedRows:
         self._rows = rows
         self._unknown = unknown
         self._force = force
-        self.kept_back = 0
+        self.kept_back = self.missing = self.first_missing = 0
         self._closing = ExitStack()
         self._write: Callable[[Row, str, str], None] = _nothing
 
@@ -303,9 +305,20 @@ class FailedRows:
         if result.may_be_accepted and not self._unknown:
             self.kept_back += 1
             return
+        if self.missing:
+            self._miss(row)
+            return
         outcome = "unknown" if result.may_be_accepted else result.outcome.value
-        with self._errors_named():
-            self._write(row, outcome, result.reason or "")
+        try:
+            with self._errors_named():
+                self._write(row, outcome, result.reason or "")
+        except OSError:
+            self._miss(row)
+            raise
+
+    def _miss(self, row: Row) -> None:
+        self.first_missing = min(self.first_missing, row.line) if self.missing else row.line
+        self.missing += 1
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:
@@ -387,12 +400,17 @@ class Outputs:
             if getattr(self, name) and self.failed_to is None:
                 raise ConfigurationError(f"--{name.replace('_', '-')}: requires --failed-to")
 
-    def failed_rows(self, rows: RowFile, *, journal: JournalPlace | None = None) -> FailedRows | None:
+    def failed_rows(
+        self, rows: RowFile, *, lists: Iterable[Path] = (), journal: JournalPlace | None = None
+    ) -> FailedRows | None:
         """Return the writer for the rows that were not accepted; `None` without `--failed-to`. Raises `ConfigurationError`."""
         if self.failed_to is None:
             return None
         if are_same(rows.path, self.failed_to):
             raise ConfigurationError(f"--failed-to: {self.failed_to} is the input file; give another file")
+        if any(are_same(path, self.failed_to) for path in lists):
+            # An opt-out that is lost may get messages.
+            raise ConfigurationError(f"--failed-to: {self.failed_to} is a file of --exclude; give another file")
         if journal is not None and (part := journal.part(self.failed_to)):
             raise ConfigurationError(f"--failed-to: {self.failed_to} {part}; give another file")
         return FailedRows(self.failed_to, rows, unknown=self.failed_unknown, force=self.force)

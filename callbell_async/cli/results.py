@@ -228,6 +228,8 @@ class Rest:
         journal: The journal of the run.
         base_url: The address of the run; `None` for Callbell's own.
         rate_limiter: The shared rate limiter of the run, if an option named it.
+        missing: The number of rows that could not be written to `failed_to`.
+        first_missing: The line of the first of them.
     """
 
     last_line: int
@@ -237,6 +239,8 @@ class Rest:
     journal: JournalPlace | None
     base_url: str | None = None
     rate_limiter: RateLimiterPlace | None = None
+    missing: int = 0
+    first_missing: int = 0
 
 
 def explain_rest(reason: str, rest: Rest) -> None:
@@ -244,6 +248,11 @@ def explain_rest(reason: str, rest: Rest) -> None:
     if not rest.last_line:
         info(f"{reason}: no row was tried; run the same command again")
         return
+    if rest.missing:
+        rows = "1 row is" if rest.missing == 1 else f"{rest.missing} rows are"
+        info(
+            f"--failed-to is incomplete: {rows} missing in it from line {rest.first_missing} on, and its last line may be cut"
+        )
     if rest.journal is not None:
         path = shlex.quote(str(rest.journal))
         if rest.is_stream:
@@ -259,6 +268,8 @@ def explain_rest(reason: str, rest: Rest) -> None:
     rows = "row was" if rest.not_sent == 1 else "rows were"
     if rest.failed_to is None:
         where = f"up to line {rest.last_line}, and none after it was tried (--failed-to FILE keeps such rows)"
+    elif rest.missing:
+        where = f"up to line {rest.last_line}"
     else:
         # Of a file all rows are there.
         unread = f", and no row after line {rest.last_line} was read" if rest.is_stream else ""

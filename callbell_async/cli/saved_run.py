@@ -147,7 +147,13 @@ async def attach_journal(job: SendJob, journal: Journal) -> None:
         info(
             f"{journal.label}: the last run sent to {old}, this one sends to {new}; accepted messages are not sent again"
         )
-    await journal.write_notes(job.notes())
+    try:
+        await journal.write_notes(job.notes())
+    except ConfigurationError:
+        # The options are written as ASCII.
+        raise ConfigurationError(
+            f"{job.file}: its path is not UTF-8, so --journal can't store it for resume; rename the file or its folder"
+        ) from None
 
 
 async def allow_resend(journal: Journal, keys: tuple[str, ...]) -> None:

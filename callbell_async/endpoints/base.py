@@ -10,7 +10,7 @@ from callbell_async.http.pagination import Page, Paginator
 from callbell_async.http.pipeline import RequestPipeline
 from callbell_async.http.requests import CallState, Request, build_path, build_query
 from callbell_async.http.responses import Response, read_response
-from callbell_async.wire import dump_json
+from callbell_async.wire import dump_arguments
 
 __all__ = ["Endpoint", "PipelineProvider"]
 
@@ -45,7 +45,7 @@ class Endpoint:
         request = Request(
             method,
             build_path(*path) + build_query(query),
-            None if json is None else dump_json(_without_unset(json), field="json"),
+            None if json is None else dump_arguments(_without_unset(json)),
         )
         # A traceback shows the local variables of this frame, and the request hides its body.
         del json

@@ -10,7 +10,7 @@ from callbell_async.http.requests import CallState, Request
 from callbell_async.http.responses import Response, read_response
 from callbell_async.models.messages import Message
 from callbell_async.models.receipts import MessageReceipt, MessageStatus, has_reached
-from callbell_async.polling import poll_until
+from callbell_async.polling import check_wait, poll_until
 from callbell_async.wire import dump_message, load_receipt
 
 __all__ = ["MessagesEndpoint", "read_receipt", "send_request"]
@@ -92,16 +92,18 @@ class MessagesEndpoint(Endpoint):
         Args:
             uuid: the message's identifier, from its receipt.
             until: the status to wait for.
-            timeout: the longest time to wait, in seconds.
+            timeout: the longest time to wait, in seconds; `math.inf` for no limit.
 
         Returns:
             The receipt with the status that was reached. Check it: `failure` has the reason when the message was not delivered.
 
         Raises:
+            ConfigurationError: `until` is no status, or `timeout` is not a number of seconds.
             StatusTimeoutError: the status was not reached in time; it has the last receipt, or `None` if no response came.
             APIError: Callbell refused a status request.
             TransportError: no readable response to a status request came.
         """
+        until = check_wait("until", until, timeout)
         receipt: MessageReceipt | None = None
 
         async def poll() -> None:

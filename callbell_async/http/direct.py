@@ -154,9 +154,13 @@ class DirectPath:
         """
         body = call.request.body
         request, start, end = self._prepared(call.request.method, body is not None)
-        connection = await self._connect(request)
-        try:
+        while True:
+            connection = await self._connector.connect(request, traces=[], timeout=self._timeout)
             protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None or not has_ended_unnoticed(protocol, transport):
+                break
+            connection.close()
+        try:
             if protocol is None or transport is None or transport.is_closing() or protocol.should_close:
                 # The server has closed it, or responded before the request.
                 raise ConnectionResetError("the connection ended before the request was written")
@@ -176,15 +180,6 @@ class DirectPath:
         except BaseException:
             _discard(connection)
             raise
-
-    async def _connect(self, request: aiohttp.ClientRequest) -> Connection:
-        """Return a connection of the pool; never a kept one that has ended."""
-        while True:
-            connection = await self._connector.connect(request, traces=[], timeout=self._timeout)
-            protocol, transport = connection.protocol, connection.transport
-            if protocol is None or transport is None or not has_ended_unnoticed(protocol, transport):
-                return connection
-            connection.close()
 
 
 def _discard(connection: Connection) -> None:
@@ -226,10 +221,9 @@ def has_ended_unnoticed(protocol: asyncio.BaseProtocol, transport: asyncio.BaseT
         _used.add(protocol)
         return False
     connection = transport.get_extra_info("socket")
-    return connection is not None and _is_readable(connection.fileno())
-
-
-def _is_readable(descriptor: int) -> bool:
+    if connection is None:
+        return False
+    descriptor = connection.fileno()
     if descriptor < 0:
         return True
     if not hasattr(select, "poll"):  # pragma: no cover - Windows

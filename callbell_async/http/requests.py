@@ -149,9 +149,10 @@ def build_path(*parts: str) -> str:
             could address the whole list.
     """
     if not all(map(_is_identifier, parts)):
+        # Half a character could not be printed.
+        path = mask_path("/" + "/".join(map(str, parts))).encode(errors="backslashreplace").decode()
         raise ConfigurationError(
-            f"the path {mask_path('/' + '/'.join(map(str, parts)))} has a part that is not an identifier;"
-            " each part must be a non-blank string"
+            f"the path {path} has a part that is not an identifier; each part must be a non-blank string"
         )
     return "".join("/" + quote(part, safe="") for part in parts)
 

@@ -47,7 +47,7 @@ _SUFFIXES = {
 """The suffix of a content type, as WhatsApp's files have it."""
 _SAME_SUFFIX = {".jpeg": ".jpg", ".jfif": ".jpg", ".oga": ".ogg", ".3gpp": ".3gp", ".m4v": ".mp4"}
 # Windows has devices of these names, whatever the suffix.
-_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
+_DEVICE = re.compile(r"(?:con|conin\$|conout\$|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\..*)?", re.IGNORECASE)
 _NOT_IN_NAMES = re.compile(r'[<>:"|?*]')
 
 
@@ -75,10 +75,14 @@ def safe_file_name(file_name: str | None, url_path: str, content_type: str | Non
 
 def _cleaned(written: str) -> str:
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", written).rstrip("/\\"))[-1]
-    # Control characters, invisible marks that turn the direction of a text, and halves of characters.
-    shown = "".join(character for character in last if unicodedata.category(character)[0] != "C")
+    shown = "".join(character for character in last if not _is_invisible(unicodedata.category(character)))
     name = _NOT_IN_NAMES.sub("_", shown).strip(" .")
     return f"_{name}" if _DEVICE.fullmatch(name) else name
+
+
+def _is_invisible(category: str) -> bool:
+    # Control characters, marks that turn the direction of a text, halves of characters, and the line breaks of Unicode.
+    return category[0] == "C" or category in ("Zl", "Zp")
 
 
 def _shortened(stem: str, suffix: str) -> str:
@@ -86,4 +90,6 @@ def _shortened(stem: str, suffix: str) -> str:
     if room < 1:
         # The suffix alone is longer than the limit.
         stem, suffix, room = stem + suffix, "", MAX_NAME_BYTES
-    return stem.encode()[:room].decode(errors="ignore").rstrip(" .") + suffix
+    name = stem.encode()[:room].decode(errors="ignore").rstrip(" .") + suffix
+    # Only spaces may have distinguished it from a device.
+    return f"_{name[1:]}" if _DEVICE.fullmatch(name) else name

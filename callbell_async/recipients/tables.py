@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from callbell_async.errors import ConfigurationError
+from callbell_async.recipients.sheet_area import check_area
 
 __all__ = ["SPREADSHEET_STARTS", "Records", "Sheet", "csv_records", "guess_delimiter", "is_spreadsheet"]
 
@@ -108,7 +109,9 @@ class Sheet:
                 )
             if name is None and not shown:
                 raise ConfigurationError(f"{path}: has no sheet that is shown; name a hidden one")
-            self._sheet = workbook.get_sheet_by_name(name or shown[0].name)
+            chosen = name or shown[0].name
+            check_area(path, chosen)
+            self._sheet = workbook.get_sheet_by_name(chosen)
         except calamine.PasswordError:
             raise ConfigurationError(f"{path}: is protected by a password; save it without one") from None
         except calamine.CalamineError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
-__all__ = ["START", "Calendar", "MovableClock", "local", "local_millis", "utc", "utc_millis"]
+__all__ = ["START", "Calendar", "MovableClock", "is_writable", "local", "local_millis", "utc", "utc_millis"]
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 """The date when a sandbox begins, by default. It is the same in every run, so that responses can be compared."""
@@ -54,9 +54,21 @@ class Calendar:
         """Return the current date."""
         return self.after(self.elapsed())
 
+    def reaches(self, seconds: float) -> bool:
+        """Return whether the clock can be moved forward by these seconds: dates end with the year 9999."""
+        try:
+            return is_writable(self.after(self.elapsed() + seconds))
+        except OverflowError:
+            return False
+
     def after(self, seconds: float) -> datetime:
         """Return the date some seconds after the start."""
         return self._start + timedelta(seconds=seconds)
+
+
+def is_writable(date: datetime) -> bool:
+    """Return whether a date, and those some hours before and after it, can be written in any time zone."""
+    return 1 < date.year < 9999
 
 
 def utc(date: datetime) -> str:

@@ -111,7 +111,7 @@ class Sandbox(Assertions):
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
         self._base_url = ""
-        self._records = records or {}
+        self._records = {} if records is None else records
         self.seed(self._records)
 
     @property
@@ -177,10 +177,12 @@ class Sandbox(Assertions):
             seconds: How far, in seconds; at least 0.
 
         Raises:
-            ValueError: `seconds` is negative, or not a finite number.
+            ValueError: `seconds` is negative, or not a finite number, or the date would be after the year 9998.
         """
         if not 0 <= seconds < math.inf:
             raise ValueError(f"seconds={seconds!r}: must be a number from 0")
+        if not self.account.calendar.reaches(seconds):
+            raise ValueError(f"seconds={seconds!r}: the date would be after the year 9998")
         self._clock.advance(seconds)
         self.deliveries.advance(seconds)
         self.account.revision += 1
@@ -306,6 +308,8 @@ class Sandbox(Assertions):
     # --- the server -------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        if self._runner is not None:
+            raise RuntimeError("the sandbox is running already; use it as it is, or build another one")
         runner = web.ServerRunner(self._connections.server(self._serve), shutdown_timeout=1.0)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self._port, backlog=1024, ssl_context=self._tls)

@@ -14,7 +14,7 @@ from callbell_async.arguments import check_count
 from callbell_async.errors import CallbellError, StatusTimeoutError
 from callbell_async.models.events import Event, MessageStatusUpdated
 from callbell_async.models.receipts import MessageReceipt, MessageStatus, has_reached, supersedes
-from callbell_async.polling import poll_until
+from callbell_async.polling import check_wait, poll_until
 from callbell_async.webhooks.receiver import WebhookReceiver
 
 __all__ = ["MessageTracker", "TrackedMessage"]
@@ -111,15 +111,17 @@ class TrackedMessage:
 
         Args:
             status: the status to wait for.
-            timeout: seconds.
+            timeout: seconds; `math.inf` for no limit.
 
         Returns:
             The latest receipt. Check its `status`: `FAILED` (the reason is in `failure`) and `DELETED` end the waiting, too.
 
         Raises:
+            ConfigurationError: `status` is no status, or `timeout` is not a number of seconds.
             StatusTimeoutError: the time is over; `receipt` is the latest one. A poll at the timeout that failed is its `__cause__`.
             CallbellError: a poll of a tracker without a receiver failed.
         """
+        status = check_wait("status", status, timeout)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         failure: CallbellError | None = None

@@ -5,7 +5,7 @@ unknown enum values become plain strings, so that additions to Callbell's API br
 """
 
 from callbell_async.wire.converter import dump_model
-from callbell_async.wire.json_text import WireError, dump_json, load_json
+from callbell_async.wire.json_text import WireError, dump_arguments, dump_json, load_json
 from callbell_async.wire.messages import JOURNAL_IN_METADATA, KEY_IN_METADATA, dump_keyed_message, dump_message
 from callbell_async.wire.responses import load_items, load_one, load_receipt, load_user_status, load_whole
 
@@ -13,6 +13,7 @@ __all__ = [
     "JOURNAL_IN_METADATA",
     "KEY_IN_METADATA",
     "WireError",
+    "dump_arguments",
     "dump_json",
     "dump_keyed_message",
     "dump_message",

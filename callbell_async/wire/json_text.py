@@ -10,7 +10,7 @@ import orjson
 
 from callbell_async.errors import InvalidMessageError
 
-__all__ = ["MAX_DEPTH", "WireError", "dump_json", "load_json"]
+__all__ = ["MAX_DEPTH", "WireError", "dump_arguments", "dump_json", "load_json"]
 
 MAX_DEPTH = 254
 """How many levels of arrays and objects are read. Whatever is read can also be written, copied, compared and shown."""
@@ -50,6 +50,26 @@ def dump_json(value: Any, *, field: str, canonical: bool = False) -> bytes:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if canonical else None)
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise InvalidMessageError(field, f"can't be written as JSON: {error}") from None
+
+
+def dump_arguments(value: Any) -> bytes:
+    """Write the JSON of a request from a caller's values; refuses also NaN and infinity, which would become null, and erase a field."""
+    body = dump_json(value, field="json")
+    if b"null" in body and _has_endless_number(value):
+        raise InvalidMessageError("json", "has a number that is not finite (NaN or infinity); JSON has no such number")
+    return body
+
+
+def _has_endless_number(value: Any) -> bool:
+    match value:
+        case float():
+            return not math.isfinite(value)
+        case dict():
+            return any(map(_has_endless_number, value.values()))
+        case list() | tuple():
+            return any(map(_has_endless_number, value))
+        case _:
+            return False
 
 
 # Each alternative takes all it can, and an unterminated string ends with the text: the time is linear in the text's length.

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from callbell_async.cli import output_files
+from callbell_async.cli.input_rows import Row
 from callbell_async.sandbox import Sandbox, faults
 from tests.support.command_line import (
     counts_in,
@@ -156,3 +161,41 @@ def test_a_full_disk_is_one_line(file: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == f"callbell-async: --failed-to: {target}: No space left on device"
     assert "Traceback" not in result.stderr
+
+
+def test_rows_that_the_disk_does_not_take_are_counted(
+    tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the disk is full in the middle, the counts are complete, and the rows that are missing in the file are named."""
+    written = 0
+
+    def fill(file: io.TextIOBase, row: Row, outcome: str, reason: str) -> None:
+        nonlocal written
+        if written == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written += 1
+
+    monkeypatch.setattr(output_files, "_write_json", fill)
+    source, failed = tmp_path / "in.jsonl", tmp_path / "failed.jsonl"
+    source.write_text('{"to": "nobody"}\n' * 4 + f'{{"to": "{ADA}"}}\n' * 2)
+    arguments = [
+        "send-many",
+        source,
+        "--text",
+        "Hi",
+        "--duplicates",
+        "send",
+        "--concurrency",
+        "1",
+        "--failed-to",
+        failed,
+    ]
+    result = run(*arguments, environment=environment_for(sandbox))
+    assert result.exit_code == 1
+    counts = counts_in(result.stdout)
+    assert (counts["total"], counts["never_sent"], counts["skipped"]) == (6, 3, 3)
+    assert result.stderr.splitlines()[-3:] == [
+        "--failed-to is incomplete: 4 rows are missing in it from line 3 on, and its last line may be cut",
+        "stopped: 6 rows were not sent up to line 6",
+        f"callbell-async: --failed-to: {failed}: No space left on device",
+    ]

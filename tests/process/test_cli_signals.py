@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import io
 import os
 import signal
@@ -127,6 +128,25 @@ def test_the_third_signal_ends_the_program() -> None:
     """A user who presses Ctrl-C three times waits for nothing."""
     with pytest.raises(KeyboardInterrupt), ShutdownSignals():
         interrupt(signal.SIGINT, signal.SIGINT, signal.SIGINT)
+
+
+def test_the_third_signal_shows_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    """The third signal, and SIGTERM for a command that handles no signals, show no traceback, in whatever task they are handled."""
+
+    async def other(*numbers: signal.Signals) -> None:
+        interrupt(*numbers)
+
+    async def main(signals: ShutdownSignals, *numbers: signal.Signals) -> None:
+        task = asyncio.create_task(other(*numbers))
+        with signals.cancelling():
+            await asyncio.wait({task})
+
+    with pytest.raises(KeyboardInterrupt), ShutdownSignals() as signals:
+        asyncio.run(main(signals, signal.SIGINT, signal.SIGINT, signal.SIGINT))
+    with pytest.raises(SystemExit), exit_on_signals():
+        asyncio.run(main(ShutdownSignals(), signal.SIGTERM))
+    gc.collect()
+    assert caplog.text == ""
 
 
 def test_handlers_are_restored() -> None:

@@ -142,7 +142,11 @@ def test_the_account_is_seeded_from_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "error"),
-    [("{", "line 1: not JSON"), ('{"contacts": [{"name": "Ann"}]}', "contacts[0].identifier: is missing")],
+    [
+        ("{", "line 1: not JSON"),
+        ("[]", 'must be a JSON object with lists of records, such as {"contacts": [{…}]}'),
+        ('{"contacts": [{"name": "Ann"}]}', "contacts[0].identifier: is missing"),
+    ],
 )
 def test_a_wrong_seed_file_is_one_line(tmp_path: Path, text: str, error: str) -> None:
     """A file that is not JSON, or has a wrong record, ends it with status 2 and the place of the error."""

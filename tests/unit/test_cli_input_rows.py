@@ -60,6 +60,8 @@ SAVE_AS = 'save it as "CSV UTF-8"'
         (b"to\n1\n\xff\n", f"is not UTF-8 in line 3; {SAVE_AS}, or give its encoding, such as --encoding cp1252"),
         (b"to\n" + b"1234567\n" * 5_000 + b"1\xff\n", "is not UTF-8 in line 5002;"),
         ("to\n1\n".encode("utf-16"), f"is UTF-16; {SAVE_AS}, or give --encoding utf-16"),
+        ("to\n1\n".encode("utf-32"), f"is UTF-32; {SAVE_AS}, or give --encoding utf-32"),
+        ("\ufeffto\n1\n".encode("utf-32-be"), f"is UTF-32; {SAVE_AS}, or give --encoding utf-32"),
         ("to\n1\n".encode("utf-16-be"), "has a NUL character in line 1, which UTF-16 text and binary files have;"),
         (b"to,name\n1,A\0a\n", "has a NUL character in line 2, which"),
         (
@@ -82,6 +84,8 @@ SAVE_AS = 'save it as "CSV UTF-8"'
         "latin-1",
         "far down",
         "utf-16",
+        "utf-32",
+        "utf-32 of the other order",
         "utf-16 unmarked",
         "NUL",
         "xlsx",
@@ -123,6 +127,13 @@ def test_encoding_reads_what_it_names(csv_file: Path, encoding: str, codec: str,
     csv_file.write_bytes(("\ufeff" * bom + "to,name\n1,Zoë\n").encode(codec))
     rows = RowFile(csv_file, encoding=encoding)
     assert (rows.columns, rows.has_bom) == (["to", "name"], bom)
+
+
+def test_two_byte_order_marks_are_dropped(csv_file: Path) -> None:
+    """A file with two byte order marks, as programs leave them that add one to every file, has its first column."""
+    csv_file.write_bytes("\ufeff\ufeffto,name\n1,Zoë\n".encode())
+    rows = RowFile(csv_file)
+    assert (rows.columns, rows.has_bom) == (["to", "name"], True)
     assert [row.cells["name"] for row in rows.rows()] == ["Zoë"]
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openpyxl import Workbook  # type: ignore[import-untyped]
+from openpyxl import Workbook, load_workbook  # type: ignore[import-untyped]
 
 from callbell_async.cli.exits import DONE, NOT_ALL_DONE, WRONG_USE
 from callbell_async.cli.input_rows import RowFile
 from callbell_async.errors import ConfigurationError
+from callbell_async.recipients import sheet_area
+from callbell_async.recipients.opt_outs import OptOutList
 from tests.support.command_line import json_lines, run
 
 
@@ -206,3 +208,27 @@ def test_a_missing_extra_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.Mo
     text = tmp_path / "people.csv"
     text.write_text("to\n34600000001\n", encoding="utf-8")
     assert run("send-many", text, "--text", "Hi", "--sandbox").exit_code == DONE
+
+
+def test_a_sheet_with_a_cell_far_away_is_refused(tmp_path: Path) -> None:
+    """A cell in the last row and column, which would need 512 GB, is an error with the remedy, for rows and for opt-outs."""
+    path = written(tmp_path, ["to"], ["+31612345678"], Other=[["x"]])
+    workbook = load_workbook(path)
+    workbook["Spring"]["XFD1048576"] = "x"
+    workbook.save(path)
+    error = "the sheet 'Spring' has 1048576 rows and 16384 columns, empty ones included, and at most 20000000 cells are read; delete the rows"
+    for read in (RowFile, OptOutList.read):
+        with pytest.raises(ConfigurationError, match=error):
+            read(path)
+    assert RowFile(path, sheet="Other").columns == ["x"]
+
+
+def test_the_area_of_a_sheet_may_be_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sheet with as many cells as the limit is read, and one with a row more is not, in whatever pieces the file is read."""
+    path = written(tmp_path, ["to", "name"], *([f"+3160000{number:04}", "Ada"] for number in range(99)))
+    monkeypatch.setattr(sheet_area, "_PIECE", 7)
+    monkeypatch.setattr(sheet_area, "MOST_CELLS", 200)
+    assert RowFile(path).count() == 99
+    monkeypatch.setattr(sheet_area, "MOST_CELLS", 199)
+    with pytest.raises(ConfigurationError, match="has 100 rows and 2 columns"):
+        RowFile(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import socket
 import warnings
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from callbell_async import (
     CallbellClient,
     ClientClosedError,
     ConfigurationError,
+    InvalidMessageError,
     NotFoundError,
     RetryPolicy,
     TextMessage,
@@ -68,6 +70,21 @@ async def test_request_posts_json(sandbox: Sandbox) -> None:
         body = {"to": "+31612345678", "from": "whatsapp", "type": "text", "content": {"text": "Hi"}}
         await callbell.request("POST", "/messages/send", json=body)
     assert sandbox.messages[0].body == body
+
+
+@pytest.mark.parametrize("value", [math.nan, [math.inf], {"size": (1, -math.inf)}], ids=str)
+async def test_a_number_that_is_not_finite_is_refused(sandbox: Sandbox, value: Any) -> None:
+    """NaN and infinity in the JSON of a request are refused before anything is sent: as null they would erase a field."""
+    async with CallbellClient(TOKEN, base_url=sandbox.url) as callbell:
+        for call in (
+            callbell.request("PATCH", "/contacts/u", json={"custom_fields": {"size": value}}),
+            callbell.contacts.update("u", custom_fields={"size": value}),
+        ):
+            with pytest.raises(InvalidMessageError, match=r"json: has a number that is not finite"):
+                await call
+        assert sandbox.requests == []
+        with pytest.raises(NotFoundError):
+            await callbell.request("PATCH", "/contacts/u", json={"assigned_user": None, "custom_fields": {"size": 1.5}})
 
 
 @pytest.mark.parametrize(

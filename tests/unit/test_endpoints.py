@@ -371,12 +371,13 @@ async def test_a_refusal_is_raised(api: tuple[CallbellClient, Recorder], name: s
         await (anext(aiter(in_flight)) if isinstance(in_flight, Paginator) else in_flight)
 
 
-@pytest.mark.parametrize("uuid", ["", "  ", ".", "..", None])
+@pytest.mark.parametrize("uuid", ["", "  ", ".", "..", None, "\ud800"])
 async def test_an_identifier_that_leads_elsewhere_is_refused(api: tuple[CallbellClient, Recorder], uuid: Any) -> None:
     """A blank identifier must not turn "delete this one" into a request to the whole list."""
     callbell, recorder = api
-    with pytest.raises(ConfigurationError, match="not an identifier"):
+    with pytest.raises(ConfigurationError, match="not an identifier") as raised:
         await callbell.contacts.delete(uuid)
+    assert str(raised.value).encode()
     assert not recorder.requests
 
 

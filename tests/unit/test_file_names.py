@@ -31,6 +31,10 @@ from tests.fixtures.strategies import quick
         ("photo\r\nX: y.jpg", "/x", "image/jpeg", "photoX_ y.jpg"),
         ("photo\u202egpj.exe", "/x", "image/jpeg", "photogpj.exe.jpg"),
         ("nul.txt", "/x", "text/plain", "_nul.txt"),
+        ("aux .txt", "/x", None, "_aux.txt"),
+        ("CONIN$", "/x", None, "_CONIN$"),
+        ("con" + " " * 200 + "x.txt", "/x", None, "_on.txt"),
+        ("photo\u2028b\u2029c.jpg", "/x", "image/jpeg", "photobc.jpg"),
         ("a<b>c|d?.csv", "/x", "text/csv", "a_b_c_d_.csv"),
         ("plan. . ", "/x", None, "plan"),
         ("photo.jpg", "/x", "application/octet-stream", "photo.jpg"),
@@ -56,6 +60,7 @@ def test_every_name_is_safe(file_name: str | None, url_path: str, content_type: 
     assert name.strip(" .") == name != ""
     assert not set('/\\<>:"|?*') & set(name)
     assert not any(unicodedata.category(character)[0] == "C" for character in name)
+    assert len(name.splitlines()) == 1
     assert len(name.encode()) <= MAX_NAME_BYTES
 
 

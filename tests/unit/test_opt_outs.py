@@ -316,6 +316,19 @@ def test_exclude_skips_the_rows(rows: Path, tmp_path: Path) -> None:
     assert [one["reason"] for one in results if one["line"] == 3] == ["the recipient has opted out"]
 
 
+@pytest.mark.parametrize("more", [("--sandbox",), ("--dry-run",)], ids=str)
+def test_the_failed_rows_never_replace_a_list(rows: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+    """A list of opt-outs, which may be an earlier `--failed-to` itself, is not overwritten, with `--force` neither."""
+    text = f"to,outcome,reason\n{GRACE},skipped,x\n"
+    opt_outs = file_of(tmp_path, text)
+    for force in ((), ("--force",)):
+        command = ("send-many", rows, "--text", "Hi", "--exclude", opt_outs, "--failed-to", opt_outs, *force, *more)
+        result = run(*command)
+        assert result.exit_code == WRONG_USE
+        assert f"--failed-to: {opt_outs} is a file of --exclude; give another file" in result.stderr
+        assert opt_outs.read_text(encoding="utf-8") == text
+
+
 def test_a_dry_run_shows_the_opt_outs(rows: Path, tmp_path: Path) -> None:
     """`--dry-run` names and counts excluded rows."""
     result = run("send-many", rows, "--text", "Hi", "--dry-run", "--exclude", file_of(tmp_path, GRACE))

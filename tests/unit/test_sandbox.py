@@ -200,6 +200,15 @@ async def test_the_own_origin_is_accepted(sandbox: Sandbox) -> None:
         assert status == 200
 
 
+async def test_a_running_sandbox_is_not_entered_again(sandbox: Sandbox) -> None:
+    """Entering a running sandbox is an error, and the sandbox still serves requests and ends as usual."""
+    with pytest.raises(RuntimeError, match="is running already"):
+        await sandbox.__aenter__()
+    async with CallbellClient(sandbox.token, base_url=sandbox.url) as callbell:
+        await callbell.send(TextMessage(to="+31612345678", text="Hello!"))
+    assert len(sandbox.messages) == 1
+
+
 def test_has_an_address_only_while_it_runs() -> None:
     """A sandbox that is not running has no address; the error names the way to run it."""
     with pytest.raises(RuntimeError, match="async with"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
@@ -79,6 +80,7 @@ async def test_a_customer_writes(sandbox: Sandbox, call: Call, listen: Listen) -
         ("clock", {"seconds": True}, "seconds"),
         ("faults", {"faults": []}, "faults"),
         ("faults", {"faults": [{"name": "other"}]}, "faults"),
+        ("faults", {"faults": [{"name": ["delay"]}]}, "faults"),
         ("faults", {"faults": [{"name": "respond", "status": 42}]}, "status"),
         ("faults", {"faults": [{"name": "respond", "headers": {"A": "b\nc"}}]}, "headers"),
         ("faults", {"faults": [{"name": "delay", "second": 1}]}, "second"),
@@ -94,6 +96,16 @@ async def test_a_customer_writes(sandbox: Sandbox, call: Call, listen: Listen) -
         ("records", {"users": [{"email": "a@b.example", "available": "false"}]}, "users[0].available: must be true"),
         ("records", {"channels": [{"title": "A", "type": "sms"}]}, "channels[0].type: must be one of"),
         ("records", {"templates": [{"title": "A", "created_at": "now"}]}, "templates[0].created_at: must be a date"),
+        (
+            "records",
+            {"contacts": [{"name": "A", "identifier": TO, "created_at": "0001-01-01"}]},
+            "created_at: must be a date from",
+        ),
+        (
+            "records",
+            {"funnels": [{"name": "A", "created_at": "9999-12-31T23:59:59Z"}]},
+            "created_at: must be a date from",
+        ),
         ("records", {"contacts": [{"name": "A", "identifier": TO, "history": []}]}, "unknown field: history"),
     ],
 )
@@ -213,6 +225,18 @@ def test_the_clock_moves_forward_only(seconds: float) -> None:
     """A negative or infinite step of the clock is refused."""
     with pytest.raises(ValueError, match="must be a number from 0"):
         Sandbox().advance(seconds)
+
+
+async def test_the_clock_ends_before_the_calendar_does(sandbox: Sandbox, call: Call) -> None:
+    """A step of the clock to a date that can't be written is refused, in Python and over HTTP, and changes nothing."""
+    for seconds in (1e12, 1e300):
+        with pytest.raises(ValueError, match="after the year 9998"):
+            sandbox.advance(seconds)
+    sandbox.advance((datetime(9990, 1, 1, tzinfo=UTC) - sandbox.account.calendar.now()).total_seconds())
+    status, answer = await call("POST", "clock", {"seconds": 10 * 365 * 86400})
+    assert (status, "after the year 9998" in answer["error"]) == (400, True)
+    _, answer = await call("POST", "clock", {"seconds": 8 * 365 * 86400})
+    assert answer["time"].startswith("9997-")
 
 
 async def test_reset(clock: Clock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ import pytest
 from multidict import CIMultiDict
 
 from callbell_async import (
+    ConfigurationError,
     MessageFailure,
     MessageReceipt,
     MessageStatus,
@@ -24,6 +26,7 @@ from callbell_async.http.requests import CallState
 from callbell_async.http.responses import Response
 from callbell_async.http.transport import Transport
 from callbell_async.models.receipts import has_reached
+from callbell_async.webhooks import MessageTracker, TrackedMessage, WebhookReceiver
 
 GUPSHUP_24_HOURS = {
     "id": "gBGGM2MSRxl_Aglqmg5KQXU7ABC",
@@ -210,3 +213,43 @@ async def test_waiting_can_be_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.virtual_time
+async def test_a_status_may_be_given_as_text() -> None:
+    """The text of a status can be given in place of its `MessageStatus`, for both ways to wait."""
+    assert (await messages_over(Statuses("read")).wait("u", until="read")).status == "read"  # type: ignore[arg-type]
+    for waiting in (
+        messages_over(Statuses("sent")).wait("u", until="read", timeout=2.0),  # type: ignore[arg-type]
+        tracked().wait_for("read", timeout=2.0),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(StatusTimeoutError, match="is sent and did not become read in 2 s"):
+            await waiting
+
+
+@pytest.mark.parametrize(
+    ("status", "timeout", "error"),
+    [
+        ("received", 60.0, r"(until|status)='received': must be a MessageStatus, which are: enqueued, .*, deleted"),
+        (None, 60.0, "=None: must be a MessageStatus"),
+        ("read", math.nan, "timeout=nan: must be a number of seconds, 0 or more"),
+        ("read", None, "timeout=None: must be a number of seconds"),
+        ("read", -1.0, "timeout=-1.0: must be a number of seconds, 0 or more"),
+    ],
+)
+async def test_a_wait_that_can_never_end_is_refused(status: Any, timeout: Any, error: str) -> None:
+    """A status that does not exist, and a timeout that is not a number of seconds, are refused by name, before any request."""
+    transport = Statuses("sent")
+    for waiting in (
+        messages_over(transport).wait("u", until=status, timeout=timeout),
+        tracked().wait_for(status, timeout=timeout),
+    ):
+        with pytest.raises(ConfigurationError, match=error):
+            await waiting
+    assert transport.asked_at == []
+
+
+def tracked() -> TrackedMessage:
+    """A sent message that is followed by events, of which none comes."""
+    receiver = WebhookReceiver(lambda event: None, unsigned=True)
+    return MessageTracker(receiver).track(MessageReceipt(uuid="u", status=MessageStatus.SENT))

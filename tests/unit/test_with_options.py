@@ -149,6 +149,14 @@ async def test_options_that_are_not_given_stay(server: Sandbox) -> None:
     assert first.names == second.names == ["call_started", "attempt_started", "attempt_ended", "call_ended"]
 
 
+async def test_an_observer_that_is_given_twice_is_called_once(server: Sandbox) -> None:
+    """An observer of a client that is also given to its derived client, or twice in a sequence, sees each moment once."""
+    observer, other = RecordingObserver(), RecordingObserver()
+    async with client_for(server.url, observer=[observer, observer, other]) as callbell:
+        await callbell.with_options(observer=[other, observer]).send(MESSAGE)
+    assert observer.names == other.names == ["call_started", "attempt_started", "attempt_ended", "call_ended"]
+
+
 async def test_every_kind_of_call_has_the_options(server: Sandbox, tmp_path: Path) -> None:
     """The options apply to endpoints, paginators, requests, runs and journalled messages."""
     async with client_for(server.url) as callbell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -153,7 +154,13 @@ def send_many(
         outage_timeout=outage_timeout,
     )
     if dry_run:
-        return _check_rows(*open_input(job), outputs, skip_duplicates=duplicates == "skip", exclude=job.opt_outs())
+        return _check_rows(
+            *open_input(job),
+            outputs,
+            skip_duplicates=duplicates == "skip",
+            exclude=job.opt_outs(),
+            lists=job.exclude,
+        )
     if journal is not None:
         job = job.with_digest()
     return run_job(job, connection, outputs, journal=journal)
@@ -172,11 +179,12 @@ def _check_rows(
     *,
     skip_duplicates: bool = True,
     exclude: OptOutList | None = None,
+    lists: Iterable[Path] = (),
 ) -> int:
     """Check every row, print all errors, duplicates and opt-outs, and return the exit status."""
     counts = {"good": 0, "bad": 0, "duplicates": 0, **({} if exclude is None else {"opted_out": 0})}
     with ExitStack() as stack:
-        writer = outputs.failed_rows(rows)
+        writer = outputs.failed_rows(rows, lists=lists)
         failed = None if writer is None else stack.enter_context(writer)
         duplicates = stack.enter_context(DuplicateRows()) if skip_duplicates else None
         for row in rows.rows():

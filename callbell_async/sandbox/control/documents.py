@@ -13,7 +13,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from callbell_async.sandbox.account import DAY, SandboxAccount
 from callbell_async.sandbox.api.validation import CHANNELS, Rule, flag, one_of, strings, text
-from callbell_async.sandbox.clock import utc_millis
+from callbell_async.sandbox.clock import is_writable, utc_millis
 from callbell_async.sandbox.exchange import SandboxRequest, SandboxResponse
 from callbell_async.sandbox.fault_rules import FaultRule
 from callbell_async.sandbox.message_lifecycle import status_changes
@@ -90,6 +90,8 @@ def _date(value: Any, _: Any) -> datetime:
         date = datetime.fromisoformat(value)
     except (TypeError, ValueError):
         raise ValueError("must be a date such as 2026-01-01T12:00:00Z") from None
+    if not is_writable(date):
+        raise ValueError("must be a date from the year 2 to the year 9998")
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
 
 

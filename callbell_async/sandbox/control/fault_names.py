@@ -143,7 +143,9 @@ OFFERED: Mapping[str, OfferedFault] = {
 
 def read_fault(document: Any) -> Fault:
     """Return the fault of a JSON object with its `name` and arguments, or refuse the request with 400."""
-    if not isinstance(document, dict) or document.get("name") not in OFFERED:
+    # A list can't be looked up.
+    name = document.get("name") if isinstance(document, dict) else None
+    if not isinstance(name, str) or name not in OFFERED:
         raise refusal(400, {"faults": [f"each must have a name, one of: {', '.join(OFFERED)}"]})
     offered = OFFERED[document["name"]]
     known = {argument.name: argument for argument in offered.arguments}

@@ -123,7 +123,11 @@ async def reset(sandbox: ControlledSandbox, request: SandboxRequest) -> SandboxR
 
 async def move_clock(sandbox: ControlledSandbox, request: SandboxRequest) -> SandboxResponse:
     """Move the clock forward."""
-    sandbox.advance(required_field(request.body, "seconds", number(0, 10 * 366 * 86400)))
+    seconds = required_field(request.body, "seconds", number(0, 10 * 366 * 86400))
+    try:
+        sandbox.advance(seconds)
+    except ValueError as error:
+        raise refusal(400, str(error)) from None
     return SandboxResponse(200, {"time": utc_millis(sandbox.account.calendar.now())})
 
 

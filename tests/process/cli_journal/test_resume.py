@@ -182,3 +182,17 @@ def test_a_key_is_read_exactly(tmp_path: Path) -> None:
     assert list(read_keys(keys)) == ["=a", "'-a", "'a"]
     keys.write_text('{"key": " a"}\n')
     assert list(read_keys(keys)) == [" a"]
+
+
+def test_a_path_that_a_journal_cannot_store_is_named(file: Path, journal: Path, sandbox: Sandbox) -> None:
+    """An input whose name is not UTF-8 is sent without a journal; with one it is refused before anything is sent."""
+    odd = file.with_name("list \udcff.csv")
+    try:
+        file.rename(odd)
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 only")
+    result = send(odd, journal, sandbox)
+    assert result.exit_code == 2
+    assert "its path is not UTF-8, so --journal can't store it for resume; rename the file" in result.stderr
+    assert sandbox.messages == []
+    assert run("send-many", odd, "--text", "Hi", environment=environment_for(sandbox)).exit_code == 0
