@@ -305,6 +305,8 @@ class JournalWriter:
         row, receipt, error = claim.row, result.receipt, result.error
         state = TRANSITIONS[row.state, result.outcome]
         reason = None if error is None else _cleaned(str(error))
+        # A text that a store can't hold must not keep other results from being written.
+        uuid, status = (None, None) if receipt is None else _storable(receipt.uuid, receipt.status)
         if row.state is State.RESENDING and state is not State.ACCEPTED:
             reason = f"an earlier attempt may have been accepted; this one: {reason or 'was not made'}"
             result = in_doubt(result)
@@ -313,9 +315,8 @@ class JournalWriter:
                 state=state,
                 attempts=result.attempts,
                 finished_at=self.now(),
-                # A text that a store can't hold must not keep other results from being written.
-                uuid=None if receipt is None else _storable(receipt.uuid),
-                status=None if receipt is None else _storable(receipt.status),
+                uuid=uuid,
+                status=status,
                 reason=reason,
                 confirmed_by="response" if state is State.ACCEPTED else None,
             )
@@ -343,9 +344,10 @@ class JournalWriter:
         if failure is not None:
             # Its text may quote the number.
             reason = "not delivered" if failure.code is None else _cleaned(f"not delivered: {failure.code}")
-        # No message has such a name, and nothing else could be written together with it.
-        if is_text(f"{key}{uuid}") and _storable(uuid) == uuid:
-            self._reports.append(StatusReport(key, uuid, _storable(status), self.now(), reason, confirmed_by))
+        stored_uuid, stored_status = _storable(uuid, status)
+        # No message has another name, and nothing else could be written together with it.
+        if is_text(f"{key}") and stored_uuid == uuid:
+            self._reports.append(StatusReport(key, uuid, stored_status, self.now(), reason, confirmed_by))
             self._schedule_flush()
 
     async def flush(self) -> None:
@@ -396,9 +398,13 @@ def is_text(text: str) -> bool:
     return True
 
 
-def _storable(name: str | None) -> str | None:
-    """Return a uuid or a status of Callbell's; `None` for what a store can't hold, or can't put into an index."""
-    return str(name) if name is not None and len(name) <= LONGEST_NAME and is_text(name) else None
+def _storable(uuid: str | None, status: str | None) -> list[str | None]:
+    """Return a uuid and a status of Callbell's; `None` for one that a store can't hold, or can't put into an index."""
+    names: list[str | None] = []
+    for name in (uuid, status):
+        is_storable = name is not None and len(name) <= LONGEST_NAME and name.isprintable()
+        names.append(str(name) if is_storable else None)
+    return names
 
 
 def _cleaned(reason: str) -> str:
