@@ -30,8 +30,8 @@ def pytest_asyncio_loop_factories(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Start three workers for each core: many tests wait for a process, a server or a file."""
-    return 3 * (os.cpu_count() or 1)
+    """Start four workers more than there are cores: many tests wait for a process, a server or a file."""
+    return 4 + (os.cpu_count() or 1)
 
 
 @pytest.hookimpl(wrapper=True)
