@@ -26,7 +26,8 @@ import asyncio
 import functools
 import select
 import types
-from weakref import WeakSet
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -53,8 +54,8 @@ _IS_ORIGINAL = all(
     isinstance(method, types.FunctionType) and method.__globals__ is vars(aiohttp.client) for method in _ORIGINALS
 )
 
-_used: WeakSet[asyncio.BaseProtocol] = WeakSet()
-"""The connections that have had a request."""
+_checks: WeakKeyDictionary[asyncio.BaseProtocol, Callable[[float], object]] = WeakKeyDictionary()
+"""For each connection that has had a request, whether there is something to read."""
 
 
 def open_direct_path(
@@ -217,17 +218,20 @@ def has_ended_unnoticed(protocol: asyncio.BaseProtocol, transport: asyncio.BaseT
     written then would be `UNKNOWN`. The first request of a connection is never checked: TLS may have its session tickets to
     read.
     """
-    if protocol not in _used:
-        _used.add(protocol)
+    is_readable = _checks.get(protocol)
+    if is_readable is None:
+        _checks[protocol] = _check_of(transport)
         return False
+    return bool(is_readable(0))
+
+
+def _check_of(transport: asyncio.BaseTransport) -> Callable[[float], object]:
+    """Return the function that waits for something to read, for a number of milliseconds."""
     connection = transport.get_extra_info("socket")
-    if connection is None:
-        return False
-    descriptor = connection.fileno()
-    if descriptor < 0:
-        return True
+    if connection is None or connection.fileno() < 0:
+        return lambda _: False
     if not hasattr(select, "poll"):  # pragma: no cover - Windows
-        return bool(select.select([descriptor], [], [], 0)[0])
+        return lambda _: select.select([connection], [], [], 0)[0]
     poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
+    poll.register(connection.fileno(), select.POLLIN)
+    return poll.poll

@@ -221,7 +221,9 @@ class StubConnector(aiohttp.BaseConnector):
 
     def __init__(self, prepare: Callable[[ResponseHandler], object] = lambda protocol: None) -> None:
         super().__init__()
-        self.written = Mock(spec=asyncio.Transport, **{"is_closing.return_value": False})
+        self.written = Mock(
+            spec=asyncio.Transport, **{"is_closing.return_value": False, "get_extra_info.return_value": None}
+        )
         self._prepare = prepare
 
     async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> ResponseHandler:

@@ -260,7 +260,9 @@ async def test_a_cancelled_body_can_not_leave_later(body: bytes | None) -> None:
 @pytest.mark.parametrize("closing", [True, False], ids=["closing", "open"])
 async def test_nothing_leaves_by_a_connection_that_is_closing(closing: bool) -> None:
     """A body that aiohttp asks for while the connection is closing does not leave, and was never sent."""
-    connection = Mock(spec=asyncio.Transport, **{"is_closing.return_value": closing})
+    connection = Mock(
+        spec=asyncio.Transport, **{"is_closing.return_value": closing, "get_extra_info.return_value": None}
+    )
     protocol = ResponseHandler(asyncio.get_running_loop())
     protocol.transport = connection
 
