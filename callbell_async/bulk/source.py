@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, Iterable, Sized
+from collections.abc import AsyncIterable, Iterable, Mapping, Sized
 from itertools import islice
 from typing import Any
 
@@ -22,7 +22,7 @@ class MessageSource:
         messages: An iterable or async iterable of messages. An `InvalidMessageError` takes the place of a message that could not be built.
 
     Raises:
-        ConfigurationError: `messages` is not iterable, or is a single message.
+        ConfigurationError: `messages` is not iterable, or is a single message, a text or a mapping.
 
     Attributes:
         immediate: Whether `get_nowait` and `read_into` read the input; otherwise `get` does.
@@ -31,9 +31,12 @@ class MessageSource:
     """
 
     def __init__(self, messages: Iterable[Item] | AsyncIterable[Item]) -> None:
-        if isinstance(messages, Message) or not isinstance(messages, Iterable | AsyncIterable):
+        # The items of a text or of a mapping are never messages.
+        wrong = isinstance(messages, Message | str | bytes | Mapping)
+        if wrong or not isinstance(messages, Iterable | AsyncIterable):
             raise ConfigurationError(
-                "messages: must be an iterable or an async iterable of messages; for one message use send()"
+                "messages: must be an iterable or an async iterable of messages, "
+                f"not {type(messages).__name__}; for one message use send()"
             )
         self._sync = enumerate(messages) if isinstance(messages, Iterable) else None
         self._async = aiter(messages) if isinstance(messages, AsyncIterable) and self._sync is None else None

@@ -120,7 +120,8 @@ class RowFile:
         """Raise `ConfigurationError` unless the file has all `columns`, which `option` names. JSONL is checked row by row instead."""
         for column in columns:
             if self.columns is not None and column not in self.columns:
-                hint = _listed("; it has ", self.columns) + _delimiter_hint(self.columns)
+                remedy = _delimiter_hint(self.columns) or _option_hint(option, self.columns)
+                hint = _listed("; it has ", self.columns) + remedy
                 raise ConfigurationError(f"{option}: there is no column {column!r} in {self.name}{hint}")
 
     def rows(self) -> Iterator[Row]:
@@ -207,10 +208,20 @@ def _delimiter_hint(columns: list[str]) -> str:
     return ""
 
 
+def _option_hint(option: str, columns: list[str]) -> str:
+    """The remedy for a column that an option names, also where the user has not given the option."""
+    return f"; name the right one with {option}" if option.endswith("-column") and _is_header(columns) else ""
+
+
+def _is_header(columns: Iterable[str]) -> bool:
+    """Whether no column looks like a telephone number."""
+    return all(sum(map(str.isdigit, name)) < 6 for name in columns)
+
+
 def _listed(introduction: str, columns: Iterable[str]) -> str:
     """List columns for an error, unless one looks like a telephone number: then the file has no header row."""
     names = [name for name in columns if name]
-    if any(sum(map(str.isdigit, name)) >= 6 for name in names):
+    if not _is_header(names):
         return "; its first line must name the columns, such as: to,name"
     more = len(names) - MAX_NAMED_COLUMNS
     return introduction + ", ".join(names[:MAX_NAMED_COLUMNS]) + (f" and {more} more" if more > 0 else "")

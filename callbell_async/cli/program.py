@@ -72,7 +72,11 @@ class Program(click.Group):
                 return WRONG_USE
             if isinstance(error, click.NoSuchOption | click.NoSuchCommand):
                 message = f"{error.message.rstrip('.')}{_suggestion(error)}"
-            return fail(WRONG_USE, f"{message.rstrip('.')} (see {_path(error.ctx)} --help)")
+            if message.startswith("Got unexpected extra argument"):
+                message += "; write each value after its option, and one with blanks in quotation marks"
+            # click's name of a type of numbers with a range
+            message = message.rstrip(".").removesuffix(" range")
+            return fail(WRONG_USE, f"{message} (see {_path(error.ctx)} --help)")
         except click.Abort:
             return fail(INTERRUPTED, "interrupted")
         except JournalError as error:

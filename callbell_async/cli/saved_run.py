@@ -90,7 +90,10 @@ class SendJob:
 def saved_job(notes: Mapping[str, str], journal: JournalPlace) -> SendJob:
     """The job in a journal's notes; raises `ConfigurationError` when there is none that can be resumed."""
     if notes.get("send-many") != _FORMAT:
-        raise ConfigurationError(f"{journal}: was not written by send-many; only a journal of send-many can be resumed")
+        raise ConfigurationError(
+            f"{journal}: was not written by send-many; only a journal of send-many can be resumed. "
+            "To send the rest, run the program again that wrote it"
+        )
     file = Path(notes["file"])
     if not notes["digest"]:
         source = "standard input" if file == STANDARD_INPUT else str(file)

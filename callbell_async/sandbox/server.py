@@ -235,10 +235,17 @@ class Sandbox(Assertions):
             The rule, which counts (`applied`) and ends (`remove()`).
 
         Raises:
+            TypeError: An argument is no `Fault`.
             ValueError: No fault is given, or `probability` is not from 0 to 1.
         """
         if not faults:
             raise ValueError("faults: give at least one, such as faults.accept_then_close()")
+        for fault in faults:
+            if not isinstance(fault, Fault):
+                kind = type(fault).__name__
+                raise TypeError(
+                    f"faults: must be results of callbell_async.sandbox.faults, such as faults.respond(503), not {kind}"
+                )
         if not 0.0 <= probability <= 1.0:
             raise ValueError(f"probability={probability!r}: must be from 0 to 1")
         self.account.revision += 1

@@ -210,11 +210,23 @@ class SandboxThread(Assertions):
             timeout: The greatest number of seconds to wait.
 
         Raises:
-            TimeoutError: An event is still to be delivered after `timeout`.
+            TimeoutError: An event is still to be delivered after `timeout`. The text has the response to the last attempt.
         """
 
         async def wait() -> None:
-            async with asyncio.timeout(timeout):
-                await self.sandbox.wait_delivered(statuses=statuses)
+            try:
+                async with asyncio.timeout(timeout):
+                    await self.sandbox.wait_delivered(statuses=statuses)
+            except TimeoutError:
+                raise TimeoutError(f"after {timeout:g} s, {self._undelivered()}") from None
 
         self.call(wait)
+
+    def _undelivered(self) -> str:
+        deliveries = self.sandbox.deliveries
+        count = deliveries.waiting
+        events = "1 event is" if count == 1 else f"{count} events are"
+        changes = f", and {deliveries.changing} statuses to change" if deliveries.changing else ""
+        last = next(iter(self.account.webhook_events), None)
+        response = "no attempt has ended yet" if last is None else f"the last attempt got {last.code or 'no response'}"
+        return f"{events} still to be delivered{changes}; {response}"

@@ -304,7 +304,13 @@ class WebhookSender:
             return await self._client.post(webhook.url, body, headers, self.timeout)
         try:
             async with asyncio.timeout(self.timeout):
-                return _Response(await self._post_function(body, headers), {}, {})
+                code: object = await self._post_function(body, headers)
+            if not isinstance(code, int):
+                kind = type(code).__name__
+                raise TypeError(
+                    f"the function of deliver_to must return the status of the response as an int, not {kind}"
+                )
+            return _Response(code, {}, {})
         except Exception:
             # A web server would log it and send 500.
             _log.exception("the function of deliver_to failed")

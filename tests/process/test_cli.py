@@ -116,7 +116,7 @@ def test_a_refused_token_stops_the_run(csv_file: Path, served_sandbox: Sandbox) 
     ("content", "arguments", "expected"),
     [
         ("to\n+34600000001\n", ["--text", "Hi {nme}", "--sandbox"], "--text: there is no column 'nme'"),
-        ("phone\n+34600000001\n", ["--text", "Hi", "--sandbox"], "--to-column: there is no column 'to'"),
+        ("phone\n+34600000001\n", ["--text", "Hi", "--sandbox"], "it has phone; name the right one with --to-column"),
         ("to\n+34600000001\n", ["--text", "Hi {to", "--sandbox"], "--text: has a lone brace"),
         ("to\n+34600000001\n", ["--text", "Hi"], "no token; set CALLBELL_TOKEN"),
         ("to\n+34600000001\n", ["--image", "x", "--sandbox"], "--image: must be an absolute URL"),
@@ -140,6 +140,17 @@ def test_wrong_use_is_one_line(csv_file: Path, content: str, arguments: list[str
     [
         (["nothing"], "callbell-async: No such command 'nothing' (see callbell-async --help)\n"),
         (["--nothing"], "callbell-async: No such option '--nothing' (see callbell-async --help)\n"),
+        (
+            ["send", "+34600000001", "--text", "Good", "morning"],
+            (
+                "callbell-async: Got unexpected extra argument (morning); write each value after its option, and one with blanks "
+                "in quotation marks (see callbell-async send --help)\n"
+            ),
+        ),
+        (
+            ["send-many", "people.csv", "--rate", "fast"],
+            "callbell-async: Invalid value for '--rate': 'fast' is not a valid integer (see callbell-async send-many --help)\n",
+        ),
         (
             ["sendmany"],
             "callbell-async: No such command 'sendmany'; did you mean send-many or send? (see callbell-async --help)\n",

@@ -128,7 +128,7 @@ def test_a_row_with_a_user_id_needs_no_number(tmp_path: Path, sandbox: Sandbox) 
     result = run("send-many", file, "--text", "Hi", "--bsuid-column", "who", "--dry-run")
     assert (result.exit_code, result.stderr) == (
         2,
-        f"callbell-async: --bsuid-column: there is no column 'who' in {file}; it has to, id\n",
+        f"callbell-async: --bsuid-column: there is no column 'who' in {file}; it has to, id; name the right one with --bsuid-column\n",
     )
 
 

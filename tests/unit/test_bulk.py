@@ -316,6 +316,8 @@ async def test_on_result_that_raises_ends_the_run(is_async: bool, iterated: bool
         ({"messages": None}, "messages: must be an iterable"),
         ({"messages": texts(1)[0]}, r"for one message use send\(\)"),
         ({"messages": async_input}, "messages: must be an iterable"),
+        ({"messages": "Hello!"}, "messages: must be an iterable or an async iterable of messages, not str"),
+        ({"messages": {"to": "+34600000001"}}, "messages: must be an iterable .* not dict"),
         ({"on_result": "print"}, "on_result='print': must be a function"),
         ({"stop_on": [ValueError]}, "must be a tuple of exception classes"),
         ({"stop_on": "AuthenticationError"}, "must be a tuple of exception classes"),

@@ -198,8 +198,12 @@ async def test_an_incomplete_request_uses_no_fault_up(sandbox: Sandbox, removed:
 
 @pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan")])
 def test_wrong_rules_are_refused(probability: float) -> None:
-    """A rule without faults, or with a wrong probability, is refused at once."""
+    """A rule without faults, with something else than a fault, or with a wrong probability, is refused at once."""
     with pytest.raises(ValueError, match="probability"):
         Sandbox().inject(faults.no_fault(), probability=probability)
     with pytest.raises(ValueError, match="faults"):
         Sandbox().inject()
+    given: Any
+    for given in (503, faults.accept_then_close):
+        with pytest.raises(TypeError, match=rf"such as faults\.respond\(503\), not {type(given).__name__}"):
+            Sandbox().inject(faults.no_fault(), given)

@@ -7,6 +7,8 @@ import json
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from typing import Any
+from unittest.mock import AsyncMock
 
 import aiohttp
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from callbell_async import CallbellClient, ConnectionLostError, TextMessage
 from callbell_async.sandbox import Sandbox, SandboxContact, SandboxThread, StatusTimings, faults
 from callbell_async.webhooks import SIGNATURE_HEADER, verify_signature
+from tests.support.calls import until
 
 TO = "+31612345678"
 SECRET = "whsec_0123456789"
@@ -114,11 +117,39 @@ async def test_a_function_that_fails_is_a_server_that_fails(caplog: pytest.LogCa
 
 
 def test_waiting_has_an_end(sandbox: SandboxThread) -> None:
-    """`wait_delivered` raises `TimeoutError` while an event is not delivered."""
-    sandbox.deliver_to(lambda body, headers: 500)
+    """`wait_delivered` raises `TimeoutError` while an event is not delivered, with the response to the last attempt."""
+    attempted = threading.Event()
+    answer = threading.Event()
+
+    def post(body: bytes, headers: Mapping[str, str]) -> int:
+        attempted.set()
+        answer.wait(30.0)
+        return 401
+
+    sandbox.deliver_to(post)
     sandbox.emit("other_event", {})
-    with pytest.raises(TimeoutError):
+    assert attempted.wait(30.0)
+    with pytest.raises(
+        TimeoutError, match=r"^after 0\.01 s, 1 event is still to be delivered; no attempt has ended yet$"
+    ):
         sandbox.wait_delivered(timeout=0.01)
+    answer.set()
+    sandbox.call(until, lambda: sandbox.account.webhook_events)
+    with pytest.raises(TimeoutError, match=r"1 event is still to be delivered; the last attempt got 401$"):
+        sandbox.wait_delivered(timeout=0.01)
+
+
+async def test_a_function_that_returns_no_status_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """A function of `deliver_to` that returns a response in place of its status counts as one that fails, and the log names the remedy."""
+    post: Any = AsyncMock(return_value="a response")
+    async with Sandbox() as sandbox:
+        sandbox.deliveries.retry_delays = ()
+        sandbox.deliver_to(post)
+        sandbox.emit("other_event", {})
+        await sandbox.wait_delivered()
+        assert [delivery.code for delivery in sandbox.account.webhook_events] == [500]
+        assert sandbox.deliveries.given_up == 1
+    assert "must return the status of the response as an int, not str" in caplog.text
 
 
 def test_errors_come_to_the_caller(sandbox: SandboxThread) -> None:

@@ -106,7 +106,7 @@ def test_only_a_journal_of_send_many_can_be_resumed(journal: Path, sandbox: Sand
     asyncio.run(write())
     result = run("resume", journal, environment=environment_for(sandbox))
     assert result.exit_code == 2
-    assert "only a journal of send-many can be resumed" in result.stderr
+    assert "only a journal of send-many can be resumed. To send the rest, run the program again" in result.stderr
 
 
 def test_a_message_is_sent_again_by_its_key(file: Path, journal: Path, sandbox: Sandbox) -> None:
