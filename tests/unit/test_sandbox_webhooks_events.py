@@ -87,7 +87,7 @@ async def test_a_sent_message_has_an_event(sandbox: Sandbox, listener: WebhookLi
     assert payload == {
         "uuid": uuid,
         "from": "390000000000",
-        "to": "+31612345678",
+        "to": "31612345678",
         "text": "Hello!",
         "attachments": [],
         "status": "sent",
@@ -107,11 +107,11 @@ async def test_attachments_are_in_the_event(sandbox: Sandbox, listener: WebhookL
 
 
 async def test_a_received_message_has_an_event(sandbox: Sandbox, listener: WebhookListener) -> None:
-    """The event of a customer's message has the status `received`, the customer in `from`, and the external id as uuid."""
+    """The event of a customer's message has the status `received`, the customer's digits in `from`, and the external id as uuid."""
     entry = sandbox.account.receive_message("Hi", sender="+31612345678", attachments=["https://example.com/voice.mp3"])
     await sandbox.wait_delivered()
     (payload,) = listener.payloads("message_created")
-    assert (payload["status"], payload["from"], payload["to"]) == ("received", "+31612345678", "390000000000")
+    assert (payload["status"], payload["from"], payload["to"]) == ("received", "31612345678", "390000000000")
     assert (payload["uuid"], payload["text"]) == (entry.uuid, "Hi")
     assert payload["uuid"].startswith("wamid.")
     assert payload["attachments"] == ["https://example.com/voice.mp3"]

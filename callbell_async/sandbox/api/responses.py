@@ -6,6 +6,7 @@ import json
 from datetime import datetime
 from typing import Any
 
+from callbell_async.models.validation import normalize_recipient
 from callbell_async.sandbox.account import SandboxAccount
 from callbell_async.sandbox.clock import local, local_millis, utc
 from callbell_async.sandbox.records import (
@@ -135,9 +136,14 @@ def history_item(item: HistoryItem) -> dict[str, Any]:
         **({} if item.uuid is None else {"uuid": item.uuid}),
         "status": item.status,
         "channel": item.channel,
-        "from": item.sender,
-        "to": item.recipient,
+        "from": digits(item.sender),
+        "to": digits(item.recipient),
     }
+
+
+def digits(identifier: str) -> str:
+    """Return a telephone number as messages have it, without `+` and blanks; any other identifier as it is."""
+    return normalize_recipient(identifier).removeprefix("+")
 
 
 def bot(account: SandboxAccount, contact: SandboxContact, *, just_now: bool = False) -> dict[str, Any]:

@@ -116,8 +116,8 @@ def _closed_conversation(account: SandboxAccount, contact: SandboxContact) -> di
 def _message(account: SandboxAccount, item: HistoryItem) -> dict[str, Any]:
     return {
         "uuid": item.uuid,
-        "to": item.recipient,
-        "from": item.sender,
+        "to": responses.digits(item.recipient),
+        "from": responses.digits(item.sender),
         "text": item.text,
         "attachments": list(item.attachments),
         "status": item.status,
