@@ -159,6 +159,13 @@ def circle_through(name: str, graph: dict[str, set[str]]) -> list[str] | None:
 # --- imports ----------------------------------------------------------------------------------------------------------
 
 
+def test_no_module_is_long() -> None:
+    """No module has more than 450 lines, docstrings included."""
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert lines
+    assert {path: count for path, count in lines.items() if count > 450} == {}
+
+
 def test_every_module_has_a_floor() -> None:
     """A new module is added to the floors above before another module imports it."""
     assert {module.top for module in MODULES.values()} <= set(HEIGHT)
