@@ -258,6 +258,16 @@ def test_the_last_line_names_the_rows_that_were_not_sent(
     assert capsys.readouterr().err == f"interrupted: {text}\n"
 
 
+def test_rows_that_are_missing_in_the_file_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """When --failed-to could not be written to its end, the last lines name its missing rows, and of a stream the rows that were not read."""
+    rest = Rest(last_line=9, not_sent=3, is_stream=True, failed_to=Path("x"), journal=None, missing=1, first_missing=8)
+    explain_rest("stopped", rest)
+    assert capsys.readouterr().err.splitlines() == [
+        "--failed-to is incomplete: 1 row is missing in it from line 8 on, and its last line may be cut",
+        "stopped: 3 rows were not sent up to line 9, and no row after line 9 was read",
+    ]
+
+
 class Broken(io.StringIO):
     """Standard output that takes one line, and then nobody reads."""
 
