@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,15 @@ def test_the_third_signal_shows_no_traceback(caplog: pytest.LogCaptureFixture) -
         asyncio.run(main(ShutdownSignals(), signal.SIGTERM))
     gc.collect()
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("module", ["logging", "asyncio.log"])
+def test_a_signal_in_the_middle_of_an_import_ends_the_program(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    """A signal that comes while the program still imports its modules has its usual status."""
+    monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
+    with pytest.raises(SystemExit) as end, exit_on_signals():
+        interrupt(signal.SIGTERM)
+    assert end.value.code == 143
 
 
 def test_handlers_are_restored() -> None:
