@@ -182,7 +182,11 @@ def test_a_typed_message_reaches_a_receiver(inbox: Inbox, receiver: Receiver) ->
     ((body, signature),) = receiver.posts
     verify_signature(body, signature, SECRET)
     payload = json.loads(body)["payload"]
-    assert (payload["text"], payload["from"], payload["status"]) == ("Where is my parcel?", TO.removeprefix("+"), "received")
+    assert (payload["text"], payload["from"], payload["status"]) == (
+        "Where is my parcel?",
+        TO.removeprefix("+"),
+        "received",
+    )
     inbox.wait_for("history", "Where is my parcel?")
     inbox.wait_for("window", "24-hour window open")
     inbox.find("#tab-webhook").click()
