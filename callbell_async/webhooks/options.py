@@ -11,7 +11,7 @@ from callbell_async.errors import ConfigurationError, SignatureError
 from callbell_async.models.events import Event
 from callbell_async.observe import Observer, area_logger
 
-__all__ = ["ErrorHook", "ErrorReporter", "Handler", "ReceiverOptions", "check_sync_function"]
+__all__ = ["ErrorHook", "ErrorReporter", "Handler", "ReceiverOptions", "check_handler", "check_sync_function"]
 
 Handler = Callable[[Event], object]
 """Takes an event: a coroutine function, or a plain function that does not block."""
@@ -39,6 +39,21 @@ class ReceiverOptions(TypedDict, total=False):
     drain_timeout: float
     clock: Callable[[], float]
     observer: Observer | Sequence[Observer] | None
+
+
+def check_handler(handler: object) -> None:
+    """Refuse a value that can't be called with an event."""
+    if not callable(handler):
+        raise ConfigurationError(f"handler={handler!r}: must be a function that takes an event")
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):
+        # Python does not know the parameters of some functions that are written in C.
+        return
+    try:
+        signature.bind(object())
+    except TypeError as error:
+        raise ConfigurationError(f"handler={handler!r}: must take an event as its only argument: {error}") from None
 
 
 def check_sync_function(name: str, function: object) -> None:

@@ -20,7 +20,7 @@ from callbell_async.guarded_observers import observers_from
 from callbell_async.models.events import Event
 from callbell_async.observe import EventInfo, Observer, RefusalReason
 from callbell_async.webhooks.event_queue import EventQueue, Started, set_result
-from callbell_async.webhooks.options import ErrorHook, ErrorReporter, Handler, check_sync_function
+from callbell_async.webhooks.options import ErrorHook, ErrorReporter, Handler, check_handler, check_sync_function
 from callbell_async.webhooks.request import (
     FAILED,
     OK,
@@ -124,8 +124,8 @@ class WebhookReceiver:
         given = Secret(secret), Secret(url_secret), Secret(header_secret)
         # Any other argument may be refused below, and a traceback shows the local variables of this frame.
         del secret, url_secret, header_secret
-        if handler is not None and not callable(handler):
-            raise ConfigurationError(f"handler={handler!r}: must be a function that takes an event")
+        if handler is not None:
+            check_handler(handler)
         if respond_after not in ("enqueue", "handler"):
             raise ConfigurationError(f"respond_after={respond_after!r}: must be 'enqueue' or 'handler'")
         check_count("queue_size", queue_size)

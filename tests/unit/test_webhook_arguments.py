@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import inspect
 import logging
 import math
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -24,6 +27,9 @@ pytestmark = pytest.mark.virtual_time
     ("name", "value"),
     [
         ("handler", "a string"),
+        ("handler", lambda: None),
+        ("handler", lambda event, contact: None),
+        ("handler", lambda *, event: None),
         ("secret", ""),
         ("secret", " "),
         ("secret", []),
@@ -59,6 +65,22 @@ def test_a_wrong_argument_is_refused_at_once(name: str, value: Any) -> None:
     arguments: dict[str, Any] = {"handler": print, "secret": SECRET, name: value}
     with pytest.raises(ConfigurationError, match=name):
         WebhookReceiver(**arguments)
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        print,
+        dict,
+        asyncio.Queue().put_nowait,
+        AsyncMock(),
+        functools.partial(print, "event:"),
+        lambda event, again=True: None,
+    ],
+)
+def test_a_function_that_can_take_one_event_is_a_handler(handler: Any) -> None:
+    """Plain functions, methods, classes, partial functions and mocks are accepted if one argument is enough for them."""
+    assert WebhookReceiver(handler, secret=SECRET).stats.received == 0
 
 
 @pytest.mark.parametrize("arguments", [{}, {"secret": None}, {"secret": None, "unsigned": False}])
