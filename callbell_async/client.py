@@ -140,9 +140,7 @@ class CallbellClient(CombinedCalls):
         check_instance("retry", retry, RetryPolicy, "RetryPolicy(attempts=1) never retries")
         limiter = _rate_limiter(rate_limit)
         if session is not None:
-            check_instance(
-                "session", session, aiohttp.ClientSession, "pass a session of aiohttp itself, or leave it out"
-            )
+            check_instance("session", session, aiohttp.ClientSession, "pass a session of aiohttp, or leave it out")
         observers = observers_from(observer)
         files = math.inf if session is not None else open_file_limit()
         options = TransportOptions(

@@ -16,6 +16,7 @@ from callbell_async.sandbox import Sandbox
 from tests.fixtures.sandbox import Clock
 from tests.support.clock import AdvancingLoop, VirtualTimeLoop
 from tests.support.http_paths import wrap_sessions
+from tests.support.services import REQUIRED
 from tests.support.webhook_listener import Listen, WebhookListener, subscribed_to_all
 
 
@@ -79,9 +80,9 @@ def _no_ignored_signals() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_callbell_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the developer's own token, secret and base URL from the environment."""
-    for name in ("CALLBELL_TOKEN", "CALLBELL_BASE_URL", "CALLBELL_WEBHOOK_SECRET"):
-        monkeypatch.delenv(name, raising=False)
+    """Remove the developer's own token, secrets and addresses from the environment: `listen` would use a secret, and serve without end."""
+    for name in [name for name in os.environ if name.startswith("CALLBELL_") and name != REQUIRED]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(params=["direct", "session"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -166,9 +167,10 @@ def _exit(number: int, frame: FrameType | None) -> NoReturn:
 
 def _hide_tracebacks() -> None:
     """Let the event loop report no task that ends the program: the exception may be raised in any task, which nobody awaits then."""
-    import logging
-
-    logging.getLogger("asyncio").addFilter(_is_no_exit)
+    # Not imported: while the program starts, the signal may come in the middle of an import. Then there is no logger, and no task.
+    logger: logging.Logger | None = getattr(sys.modules.get("asyncio.log"), "logger", None)
+    if logger is not None:
+        logger.addFilter(_is_no_exit)
 
 
 def _is_no_exit(record: logging.LogRecord) -> bool:

@@ -266,12 +266,12 @@ def explain_rest(reason: str, rest: Rest) -> None:
         info(f"{reason}: every row up to line {rest.last_line} was tried, and none after it")
         return
     rows = "row was" if rest.not_sent == 1 else "rows were"
+    # Of a file all rows are there.
+    unread = f", and no row after line {rest.last_line} was read" if rest.is_stream else ""
     if rest.failed_to is None:
         where = f"up to line {rest.last_line}, and none after it was tried (--failed-to FILE keeps such rows)"
     elif rest.missing:
-        where = f"up to line {rest.last_line}"
+        where = f"up to line {rest.last_line}{unread}"
     else:
-        # Of a file all rows are there.
-        unread = f", and no row after line {rest.last_line} was read" if rest.is_stream else ""
         where = f"and are in --failed-to{unread}"
     info(f"{reason}: {rest.not_sent} {rows} not sent {where}")

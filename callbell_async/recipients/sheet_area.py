@@ -16,18 +16,19 @@ MOST_CELLS = 20_000_000
 """The most cells of a sheet, empty ones included; they need about 2 GB of memory. A full sheet of .xlsx has 17,179,869,184."""
 
 _PIECE = 1 << 20
-_PLACE = re.compile(rb"""\sr\s*=\s*["']([A-Z]{0,3})([0-9]{1,7})["']""")
-"""The attribute of a row and of a cell, such as `r="7"` and `r="B7"`."""
+_PLACE = re.compile(rb"""<[^<>]*?\sr\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,7})["']""")
+"""The attribute of a row and of a cell, such as `r="7"` and `r="B7"`. The text of a cell may hold the same, outside of a tag."""
 _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
     ElementTree.ParseError,
-    KeyError,
+    LookupError,
+    ValueError,
     EOFError,
-    NotImplementedError,
     RuntimeError,
     OSError,
 )
+"""The errors of a file that is not .xlsx, is damaged or encrypted, or has an encoding that Python's parser does not know."""
 
 
 def check_area(path: Path, sheet: str) -> None:
@@ -79,6 +80,6 @@ def _part(archive: zipfile.ZipFile, names: dict[str, str], sheet: str) -> str:
 def _number(column: bytes) -> int:
     """Return the number of a column: 1 for A, 27 for AA; 0 for no letters."""
     number = 0
-    for letter in column:
+    for letter in column.upper():
         number = number * 26 + letter - 64
     return number

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from callbell_async.errors import ConfigurationError
-from callbell_async.recipients.sheet_area import check_area
 
 __all__ = ["SPREADSHEET_STARTS", "Records", "Sheet", "csv_records", "guess_delimiter", "is_spreadsheet"]
 
@@ -110,6 +109,8 @@ class Sheet:
             if name is None and not shown:
                 raise ConfigurationError(f"{path}: has no sheet that is shown; name a hidden one")
             chosen = name or shown[0].name
+            # Imported only now: every client imports this module, and only spreadsheets need the readers of zip and XML.
+            check_area: Callable[[Path, str], None] = import_module("callbell_async.recipients.sheet_area").check_area
             check_area(path, chosen)
             self._sheet = workbook.get_sheet_by_name(chosen)
         except calamine.PasswordError:

@@ -179,7 +179,7 @@ def test_a_list_that_can_not_be_written_is_not_done(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_me_shows_the_user_and_not_the_key(sandbox: Sandbox, more: list[str]) -> None:
-    """`me` gives user, e-mail and status, though Callbell's response holds the key itself."""
+    """`me` gives user, e-mail and status, though Callbell's response holds the token itself."""
     result = run("me", *more, environment=environment_for(sandbox))
     assert result.exit_code == 0
     assert "John Doe" in result.stdout

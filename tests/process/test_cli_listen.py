@@ -44,7 +44,7 @@ def listening(*options: object, **more: Any) -> Iterator[tuple[subprocess.Popen[
 
 
 def post(url: str, body: bytes, secret: str | None = SECRET, **more: str) -> int:
-    """The status that a delivery is answered with; `more` are headers."""
+    """The status of the response to a delivery; `more` are headers."""
     headers = {**more} if secret is None else {SIGNATURE_HEADER: sign(body, secret), **more}
     try:
         with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as response:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,15 @@ def test_the_third_signal_shows_no_traceback(caplog: pytest.LogCaptureFixture) -
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("module", ["logging", "asyncio.log"])
+def test_a_signal_in_the_middle_of_an_import_ends_the_program(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    """A signal that comes while the program still imports its modules has its usual status."""
+    monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
+    with pytest.raises(SystemExit) as end, exit_on_signals():
+        interrupt(signal.SIGTERM)
+    assert end.value.code == 143
+
+
 def test_handlers_are_restored() -> None:
     """The handlers from before are set again at the end; outside the main thread none is changed."""
     before = signal.getsignal(signal.SIGINT)
@@ -256,6 +266,16 @@ def test_the_last_line_names_the_rows_that_were_not_sent(
     rest = Rest(last_line=9, not_sent=not_sent, is_stream=is_stream, failed_to=failed_to, journal=None)
     explain_rest("interrupted", rest)
     assert capsys.readouterr().err == f"interrupted: {text}\n"
+
+
+def test_rows_that_are_missing_in_the_file_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """When --failed-to could not be written to its end, the last lines name its missing rows, and of a stream the rows that were not read."""
+    rest = Rest(last_line=9, not_sent=3, is_stream=True, failed_to=Path("x"), journal=None, missing=1, first_missing=8)
+    explain_rest("stopped", rest)
+    assert capsys.readouterr().err.splitlines() == [
+        "--failed-to is incomplete: 1 row is missing in it from line 8 on, and its last line may be cut",
+        "stopped: 3 rows were not sent up to line 9, and no row after line 9 was read",
+    ]
 
 
 class Broken(io.StringIO):

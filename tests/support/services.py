@@ -25,7 +25,7 @@ from typing import NoReturn
 
 import pytest
 
-__all__ = ["Service", "need_package", "postgres_server", "redis_server", "skip_or_fail"]
+__all__ = ["REQUIRED", "Service", "need_package", "postgres_server", "redis_server", "skip_or_fail"]
 
 REQUIRED = "CALLBELL_REQUIRE_SERVICES"
 """The environment variable that, set to 1, makes a missing server a failure instead of a skip."""

@@ -33,6 +33,17 @@ def written(folder: Path, *rows: Iterable[Any], sheet: str = "Spring", **more: I
     return path
 
 
+def change_part(path: Path, name: str, old: bytes, new: bytes) -> None:
+    """Replace bytes in a file inside an .xlsx file."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {part: archive.read(part) for part in archive.namelist()}
+    assert old in parts[name]
+    parts[name] = parts[name].replace(old, new)
+    with zipfile.ZipFile(path, "w") as archive:
+        for part, content in parts.items():
+            archive.writestr(part, content)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -232,3 +243,23 @@ def test_the_area_of_a_sheet_may_be_large(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(sheet_area, "MOST_CELLS", 199)
     with pytest.raises(ConfigurationError, match="has 100 rows and 2 columns"):
         RowFile(path)
+
+
+def test_only_the_places_of_cells_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that looks like the place of a cell is a text; a place in small letters is a place, as it is for the reader."""
+    monkeypatch.setattr(sheet_area, "MOST_CELLS", 10_000)
+    path = written(tmp_path, ["to", "text"], ["+31612345678", 'order r="B9999999"'])
+    assert [row.cells["text"] for row in RowFile(path).rows()] == ['order r="B9999999"']
+    change_part(path, "xl/worksheets/sheet1.xml", b'r="B2"', b'r="zz2"')
+    assert RowFile(path).columns == ["to", "text", *[""] * 700]
+    change_part(path, "xl/worksheets/sheet1.xml", b'r="zz2"', b'r="zz5000"')
+    with pytest.raises(ConfigurationError, match="has 5000 rows and 702 columns"):
+        RowFile(path)
+
+
+@pytest.mark.parametrize("encoding", ["unknown", "gbk"])
+def test_an_encoding_that_only_the_reader_knows_is_no_error(tmp_path: Path, encoding: str) -> None:
+    """A workbook whose stated encoding Python's parser refuses is left to the reader, which ignores it."""
+    path = written(tmp_path, ["to"], ["+31612345678"])
+    change_part(path, "xl/workbook.xml", b"<workbook", f'<?xml version="1.0" encoding="{encoding}"?><workbook'.encode())
+    assert RowFile(path).count() == 1

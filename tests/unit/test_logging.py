@@ -100,9 +100,9 @@ LOGGING_MODULES = [
 
 
 def test_every_logger_is_that_of_an_area() -> None:
-    """Only the command line uses other loggers: it prints the lines of `listen` and warnings, and hides the tracebacks of its own end."""
+    """Only the command line gets other loggers: it prints the lines of `listen`, and the library's warnings."""
     modules = [path.relative_to(PACKAGE).as_posix() for path in LOGGING_MODULES]
-    assert modules == ["cli/commands/listen.py", "cli/exits.py", "cli/output.py"]
+    assert modules == ["cli/commands/listen.py", "cli/output.py"]
 
 
 def test_nothing_is_printed_without_configuration() -> None:

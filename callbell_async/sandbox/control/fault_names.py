@@ -147,12 +147,12 @@ def read_fault(document: Any) -> Fault:
     name = document.get("name") if isinstance(document, dict) else None
     if not isinstance(name, str) or name not in OFFERED:
         raise refusal(400, {"faults": [f"each must have a name, one of: {', '.join(OFFERED)}"]})
-    offered = OFFERED[document["name"]]
+    offered = OFFERED[name]
     known = {argument.name: argument for argument in offered.arguments}
     if unknown := sorted(document.keys() - known.keys() - {"name"}):
         choices = ", ".join(known) or "none"
-        raise refusal(400, {unknown[0]: [f"is not an argument of {document['name']}, which has: {choices}"]})
-    values = {name: _value(argument, document.get(name, argument.default)) for name, argument in known.items()}
+        raise refusal(400, {unknown[0]: [f"is not an argument of {name}, which has: {choices}"]})
+    values = {key: _value(argument, document.get(key, argument.default)) for key, argument in known.items()}
     return offered.make(**values)
 
 
