@@ -318,7 +318,7 @@ class WorkerPool:
         task.add_done_callback(self._worker_ended)
 
     def _worker_ended(self, task: asyncio.Task[None]) -> None:
-        # Raised by the input or by `on_result`, and no `Exception`, as the error of `pytest.fail`.
+        # Raised by the input, by a request or by `on_result`, and no `Exception`, as the error of `pytest.fail`.
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, _ENDS_THE_PROGRAM):
             self.fail(error)
