@@ -318,7 +318,7 @@ class WorkerPool:
         task.add_done_callback(self._worker_ended)
 
     def _worker_ended(self, task: asyncio.Task[None]) -> None:
-        # Raised by the input or by `on_result`, and no `Exception`, as the error of `pytest.fail`.
+        # Raised by the input, by a request or by `on_result`, and no `Exception`, as the error of `pytest.fail`.
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, _ENDS_THE_PROGRAM):
             self.fail(error)
@@ -384,15 +384,12 @@ class WorkerPool:
         self, worker: _Worker, pipeline: RequestPipeline, index: int, item: Message | ClaimedMessage
     ) -> SendResult:
         # Any exception here, also one of a limiter or a session, concerns this message only.
-        if isinstance(item, ClaimedMessage):
-            message, key = item.message, item.claim.row.key
-            call = CallState(send_request(item.claim.row.body))
-        else:
-            message, key = item, None
-            try:
-                call = CallState(send_request(dump_message(item)))
-            except Exception as error:
-                return SendResult(index, message, Outcome.NEVER_SENT, error=error)
+        message, claim = item if isinstance(item, ClaimedMessage) else (item, None)
+        key = None if claim is None else claim.row.key
+        try:
+            call = CallState(send_request(dump_message(message) if claim is None else claim.row.body))
+        except Exception as error:
+            return SendResult(index, message, Outcome.NEVER_SENT, error=error, key=key)
         call.countdowns = self._countdowns
         call.index = index
         if self._exclude is not None:
@@ -421,6 +418,11 @@ class WorkerPool:
                 worker.task.uncancel()
                 return result
             await self._finish(item, result)
+            raise
+        except BaseException as error:
+            # One that is no `Exception` ends the run; its message has a result, as every other one.
+            if not isinstance(error, (*_ENDS_THE_PROGRAM, GeneratorExit)):
+                await self._finish(item, SendResult(index, message, call.outcome, None, error, call.attempts, key=key))
             raise
         return SendResult(index, message, Outcome.ACCEPTED, receipt, None, call.attempts, key=key)
 

@@ -182,11 +182,14 @@ def _plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
+_TWO_DECADES = 20 * 365 * 86_400
+
+
 def parse_retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
     """Return the seconds that a response asks to wait, never negative, or `None` if it names no readable time.
 
-    Reads `Retry-After` in seconds or as an HTTP date (RFC 9110, section 10.2.3), and `Retry-After-Ms`. A number of
-    decades is a date as well: some servers send the time of the next attempt as seconds since 1970. A date is compared with
+    Reads `Retry-After` in seconds or as an HTTP date (RFC 9110, section 10.2.3), and `Retry-After-Ms`. More than two
+    decades are a date as well: some servers send the time of the next attempt as seconds since 1970. A date is compared with
     the response's own `Date`, because the clock of this machine may be wrong; without one, with `now`.
     """
     now = _parse_date(headers.get("Date")) or now
@@ -194,8 +197,7 @@ def parse_retry_after(headers: Mapping[str, str], *, now: datetime) -> float | N
     value = headers.get("Retry-After")
     seconds = _number(value) if milliseconds is None else milliseconds / 1000
     if seconds is not None:
-        epoch = now.timestamp()
-        return max(0.0, seconds - epoch) if seconds > epoch / 2 else seconds
+        return max(0.0, seconds - now.timestamp()) if seconds > _TWO_DECADES else seconds
     moment = _parse_date(value)
     return None if moment is None else max(0.0, (moment - now).total_seconds())
 

@@ -63,7 +63,8 @@ class Journal:
         key_in_metadata: As given.
 
     Raises:
-        ConfigurationError: `path` is empty or `":memory:"`.
+        ConfigurationError: `path` is empty or `":memory:"`. From other methods: the journal is open on a running event loop of
+            another thread.
         JournalError: From `open`: the journal is in use, damaged, not a journal, or behind the files beside it. From other
             methods: it is not open, or can't be written, as on a full disk.
     """

@@ -41,6 +41,8 @@ _SESSION = (
     "SET tcp_keepalives_interval = 10",
     "SET tcp_keepalives_count = 3",
     "SET idle_in_transaction_session_timeout = 0",
+    # The rows' versions find what others have changed. With a stricter level, processes that are busy would end each other's runs.
+    "SET default_transaction_isolation = 'read committed'",
 )
 IDLE_SESSION_TIMEOUT = 140_000
 """The first version of PostgreSQL that can end idle sessions."""

@@ -227,13 +227,10 @@ class JournalStore(ABC):
 
     @abstractmethod
     def _save(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Insert rows without an id, and update others unless they have changed since they were read.
-
-        Returns those that are stored, as they are stored.
-        """
+        """Update rows unless they have changed since they were read, and return those that are stored, as they are stored."""
 
     def _save_claims(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Do the same with claimed rows."""
+        """Do the same with claimed rows, and insert those without an id."""
         return self._save(rows)
 
 

@@ -107,7 +107,7 @@ class JournalWriter:
     async def _start(self) -> None:
         if not 0 <= (now := self._clock()) <= LATEST:
             raise ConfigurationError(f"clock: must return seconds since 1970, not {now!r}")
-        self._now = now
+        self._now = float(now)
         thread = SerialThread("callbell-journal")
         opening = asyncio.get_running_loop().run_in_executor(thread, self._connect)
         try:
@@ -163,6 +163,7 @@ class JournalWriter:
         if self._store is not None and self._process != os.getpid():
             # It belongs to the parent process.
             return
+        lock = self._lifecycle_lock()
         self._runs -= for_run
         # A user who closes it once too often does not close it for a run.
         self._users = max(self._runs, self._users - 1)
@@ -170,7 +171,7 @@ class JournalWriter:
             if for_run:
                 await self.flush()
         finally:
-            async with self._lifecycle_lock():
+            async with lock:
                 # Somebody may have opened it while this one waited for the lock.
                 if not self._users and self._store is not None:
                     await self._stop()
@@ -347,11 +348,14 @@ class JournalWriter:
         stored_uuid, stored_status = _storable(uuid, status)
         # No message has another name, and nothing else could be written together with it.
         if is_text(f"{key}") and stored_uuid == uuid:
-            self._reports.append(StatusReport(key, uuid, stored_status, self.now(), reason, confirmed_by))
+            # First, because it refuses another event loop.
             self._schedule_flush()
+            self._reports.append(StatusReport(key, uuid, stored_status, self.now(), reason, confirmed_by))
 
     async def flush(self) -> None:
         """Write everything before it returns, cancelled or not; raises `JournalError` if that fails, or has failed before."""
+        # Two threads at once could lose a result.
+        self._lifecycle_lock()
         # Behind a write that has begun, whose failure nobody else would see.
         is_writing = self._writing is not None and not self._writing.done()
         if not (self._results or self._reports or is_writing or self._failure is not None):

@@ -237,6 +237,16 @@ async def test_an_asynchronous_commit_is_switched_on(database: Database) -> None
             assert found == (setting,)
 
 
+async def test_the_isolation_level_does_not_depend_on_the_server(database: Database) -> None:
+    """Transactions read what others have committed, also where the database has a stricter level, at which they would fail."""
+    database.execute(f"ALTER DATABASE {database.name} SET default_transaction_isolation = 'serializable'")
+    async with Journal.connect(database.owner, name="spring") as journal:
+        found = await writer_of(journal).call(
+            lambda store: vars(store)["_connection"].execute("SHOW transaction_isolation").fetchone()
+        )
+    assert found == ("read committed",)
+
+
 def test_tables_are_created_once_by_many(database: Database) -> None:
     """Stores that open an empty database at the same moment create its tables and the journal once."""
     from callbell_async.journal.postgres import PostgresStore

@@ -10,6 +10,8 @@ import pytest
 
 from callbell_async import ClientClosedError, Outcome, SendResult, TextMessage
 from callbell_async.bulk import SendRun
+from callbell_async.http.requests import CallState
+from callbell_async.http.responses import Response
 from tests.support.fake_callbell import Behaviour, FakeCallbell, begin, cancel, new_run, texts
 
 pytestmark = pytest.mark.virtual_time
@@ -198,6 +200,27 @@ async def test_any_exception_of_the_input_ends_the_run(error: type[BaseException
     with pytest.raises(error):
         await run
     assert run.report.accepted == 10
+
+
+@pytest.mark.parametrize("outcome", [Outcome.NEVER_SENT, Outcome.UNKNOWN])
+async def test_any_exception_of_a_request_ends_the_run_after_its_result(outcome: Outcome) -> None:
+    """A request that raises what is no `Exception` ends the run, and its message has a result as every other one."""
+
+    class Failing(FakeCallbell):
+        async def exchange(self, call: CallState) -> Response:
+            response = await super().exchange(call)
+            if self.arrivals[-1] == 3:
+                call.written = outcome is Outcome.UNKNOWN
+                raise Failed
+            return response
+
+    received: list[SendResult] = []
+    run = new_run(Failing(), texts(10), concurrency=1, on_result=received.append)
+    with pytest.raises(Failed):
+        await run
+    assert [result.outcome for result in received] == [Outcome.ACCEPTED] * 3 + [outcome] + [Outcome.SKIPPED] * 6
+    assert isinstance(received[3].error, Failed)
+    assert tuple(received) == run.report.results
 
 
 async def test_a_failure_of_a_cancelled_run_is_the_cause() -> None:

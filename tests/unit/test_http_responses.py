@@ -242,6 +242,8 @@ def test_a_gateway_without_a_page_is_named(status: int) -> None:
         ({"Retry-After": "Sun, 06 Nov 1994 09:49:07 GMT", "Date": "Sun, 06 Nov 1994 09:49:00 GMT"}, 7.0),
         ({"Retry-After": "Sun, 06 Nov 1994 07:49:07 GMT", "Date": "Sun, 06 Nov 1994 07:49:00 GMT"}, 7.0),
         ({"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT", "Date": "today"}, 30.0),
+        ({"Retry-After": "30", "Date": "Thu, 01 Jan 1970 00:00:20 GMT"}, 30.0),
+        ({"Retry-After": "30", "Date": "Mon, 01 Jan 1900 00:00:00 GMT"}, 30.0),
         ({"Retry-After-Ms": "1500"}, 1.5),
         ({"Retry-After-Ms": "1500", "Retry-After": "7"}, 1.5),
         ({"Retry-After-Ms": "-1"}, 0.0),

@@ -140,6 +140,21 @@ async def test_two_threads_may_not_use_a_journal_at_once(path: Path) -> None:
     await asyncio.to_thread(asyncio.run, use())
 
 
+async def test_an_open_journal_is_refused_in_another_thread(path: Path) -> None:
+    """Another thread can neither read, write nor close a journal that is open on a running loop, and leaves nothing in it."""
+    journal = Journal(path)
+
+    async def report() -> None:
+        record_report(journal, "a", "u")
+
+    async with journal:
+        await claim(journal, "a")
+        for use in (journal.counts, journal.flush, journal.close, report):
+            with pytest.raises(ConfigurationError, match="in use on another event loop"):
+                await asyncio.to_thread(asyncio.run, use())
+        assert await outcomes_of(journal) == {"a": Outcome.UNKNOWN}
+
+
 def test_a_report_from_an_ended_loop_is_written(path: Path) -> None:
     """A report that was recorded in a loop that ended without a close is written after the next opening."""
     journal = Journal(path)
