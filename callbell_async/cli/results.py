@@ -35,6 +35,9 @@ NOT_TRIED = "the run was stopped before it"
 _SLOT = 1.0
 """Seconds for which a request keeps its slot of the rate limit after its response."""
 
+_SHORTEST_WITH_RATE = 5.0
+"""The seconds from which on the rate of a run is shown."""
+
 
 @attrs.frozen(kw_only=True)
 class RowResult:
@@ -201,7 +204,9 @@ def write_counts(report: SendReport, counts: Counts, *, as_json: bool) -> None:
     parts = ", ".join(f"{count} of them {name}" for name, count in skipped.items() if count)
     for name, count in by_outcome.items():
         result(f"{name:<12}{count}{f' ({parts})' if name == 'skipped' and parts else ''}")
-    result(f"{'total':<12}{counts.total} in {report.elapsed:.1f} s, {counts.rate(report.elapsed):.0f} a second")
+    # The first messages of a run leave all at once, so the rate of a shorter run is not that of a longer one.
+    rate = f", {counts.rate(report.elapsed):.0f} a second" if report.elapsed >= _SHORTEST_WITH_RATE else ""
+    result(f"{'total':<12}{counts.total} in {report.elapsed:.1f} s{rate}")
 
 
 def explain_no_rows(name: str) -> None:

@@ -17,12 +17,13 @@ from callbell_async import (
     JournalEntry,
     MessageReceipt,
     Outcome,
+    SendReport,
     SendResult,
     TextMessage,
 )
 from callbell_async.cli.duplicates import DuplicateRowError, DuplicateRows
 from callbell_async.cli.progress import BarView
-from callbell_async.cli.results import Counts, row_result
+from callbell_async.cli.results import Counts, row_result, write_counts
 from tests.support.memory import traced_memory
 
 MESSAGE = TextMessage(to="+34600000001", text="Hi")
@@ -104,6 +105,19 @@ def test_no_number_is_cut(width: int, counts: str) -> None:
 
 
 NUMBER = "+34600000001"
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "total"), [(0.02, "total       600 in 0.0 s"), (5.0, "total       600 in 5.0 s, 100 a second")]
+)
+def test_the_rate_of_a_short_run_is_not_shown(elapsed: float, total: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The total of a run names the rate from five seconds on: the first messages of a run leave all at once."""
+    counts = Counts()
+    for index in range(600):
+        counts.add(row_result(index + 2, SendResult(index, MESSAGE, Outcome.ACCEPTED, attempts=1)))
+    report = SendReport(results=(), accepted=600, rejected=0, never_sent=0, unknown=0, skipped=0, elapsed=elapsed)
+    write_counts(report, counts, as_json=False)
+    assert capsys.readouterr().out.splitlines()[-1] == total
 
 
 def test_a_second_row_names_the_first() -> None:
