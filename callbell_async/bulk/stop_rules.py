@@ -14,7 +14,10 @@ from callbell_async.errors import (
 from callbell_async.http.requests import CallState
 from callbell_async.http.retry import MAX_PAUSE
 
-__all__ = ["DEFAULT_STOP_ON", "StopRules", "cancelled_error"]
+__all__ = ["DEFAULT_STOP_ON", "ENDS_THE_PROGRAM", "StopRules", "cancelled_error"]
+
+ENDS_THE_PROGRAM = (KeyboardInterrupt, SystemExit)
+"""The exceptions with which asyncio lets a task end the event loop."""
 
 DEFAULT_STOP_ON: tuple[type[BaseException], ...] = (AuthenticationError, PaymentRequiredError, RateLimiterError)
 """The exceptions that stop a run by default: every further message would meet them, too."""

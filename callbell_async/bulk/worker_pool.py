@@ -16,7 +16,7 @@ from callbell_async.bulk.outage import OutageGate
 from callbell_async.bulk.pool_size import PoolGrowth, worker_range
 from callbell_async.bulk.run_output import ResultQueue, RunWatch
 from callbell_async.bulk.source import MessageSource
-from callbell_async.bulk.stop_rules import StopRules, cancelled_error
+from callbell_async.bulk.stop_rules import ENDS_THE_PROGRAM, StopRules, cancelled_error
 from callbell_async.endpoints.messages import read_receipt, send_request
 from callbell_async.errors import InvalidMessageError, JournalError, OptedOutError, Outcome
 from callbell_async.http.pipeline import RequestPipeline
@@ -39,8 +39,6 @@ _reporting: ContextVar[WorkerPool | None] = ContextVar("_reporting", default=Non
 """The pool whose end calls `on_result`: that call, and tasks that it starts, must not wait for the end."""
 
 _SENDABLE = (Message, ClaimedMessage)
-
-_ENDS_THE_PROGRAM = (KeyboardInterrupt, SystemExit)  # asyncio lets these end the event loop
 
 
 class _Worker:
@@ -275,7 +273,7 @@ class WorkerPool:
             return None
         try:
             returned = self._on_result(result)
-        except _ENDS_THE_PROGRAM:
+        except ENDS_THE_PROGRAM:
             raise
         except BaseException as error:
             self.fail(error)
@@ -320,7 +318,7 @@ class WorkerPool:
     def _worker_ended(self, task: asyncio.Task[None]) -> None:
         # Raised by the input, by a request or by `on_result`, and no `Exception`, as the error of `pytest.fail`.
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, _ENDS_THE_PROGRAM):
+        if error is not None and not isinstance(error, ENDS_THE_PROGRAM):
             self.fail(error)
         self.do_not_wait_for(task)
 
@@ -384,10 +382,12 @@ class WorkerPool:
         self, worker: _Worker, pipeline: RequestPipeline, index: int, item: Message | ClaimedMessage
     ) -> SendResult:
         # Any exception here, also one of a limiter or a session, concerns this message only.
-        message, claim = item if isinstance(item, ClaimedMessage) else (item, None)
-        key = None if claim is None else claim.row.key
+        # The claim is in no local variable of its own: a traceback would show the message.
+        message, key = (item.message, item.claim.row.key) if isinstance(item, ClaimedMessage) else (item, None)
         try:
-            call = CallState(send_request(dump_message(message) if claim is None else claim.row.body))
+            call = CallState(
+                send_request(item.claim.row.body if isinstance(item, ClaimedMessage) else dump_message(item))
+            )
         except Exception as error:
             return SendResult(index, message, Outcome.NEVER_SENT, error=error, key=key)
         call.countdowns = self._countdowns
@@ -421,7 +421,7 @@ class WorkerPool:
             raise
         except BaseException as error:
             # One that is no `Exception` ends the run; its message has a result, as every other one.
-            if not isinstance(error, (*_ENDS_THE_PROGRAM, GeneratorExit)):
+            if not isinstance(error, (*ENDS_THE_PROGRAM, GeneratorExit)):
                 await self._finish(item, SendResult(index, message, call.outcome, None, error, call.attempts, key=key))
             raise
         return SendResult(index, message, Outcome.ACCEPTED, receipt, None, call.attempts, key=key)
