@@ -21,8 +21,8 @@ from callbell_async.journal import (
     State,
     StateEvent,
     duplicate_error,
-    in_doubt,
     next_state,
+    still_unknown,
     writer_of,
 )
 from callbell_async.models.messages import Message
@@ -218,7 +218,7 @@ class JournalSource:
         if state is None or row.run == self._run:
             return self._duplicate(index, message, row)
         if state is State.RESENDING:
-            return in_doubt(SendResult(index, message, Outcome.SKIPPED, key=row.key))
+            return still_unknown(SendResult(index, message, Outcome.SKIPPED, key=row.key))
         return message
 
     def _duplicate(self, index: int, message: Message, row: Row) -> SendResult:

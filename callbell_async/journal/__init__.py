@@ -6,7 +6,7 @@ from callbell_async.journal.matching import body_of
 from callbell_async.journal.reconcile import reconcile, refresh
 from callbell_async.journal.states import IN_FLIGHT, State, StateEvent, next_state
 from callbell_async.journal.store import Claim, ClaimRequest, Row
-from callbell_async.journal.writer import JournalWriter, duplicate_error, in_doubt
+from callbell_async.journal.writer import JournalWriter, duplicate_error, still_unknown
 
 __all__ = [
     "BATCH_SIZE",
@@ -23,9 +23,9 @@ __all__ = [
     "body_of",
     "claim_queue_of",
     "duplicate_error",
-    "in_doubt",
     "next_state",
     "reconcile",
     "refresh",
+    "still_unknown",
     "writer_of",
 ]

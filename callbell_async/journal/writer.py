@@ -28,7 +28,7 @@ from callbell_async.models.receipts import MessageFailure
 from callbell_async.models.results import SendResult
 from callbell_async.observe import area_logger
 
-__all__ = ["FLUSH_AFTER", "JournalWriter", "duplicate_error", "in_doubt", "is_text"]
+__all__ = ["FLUSH_AFTER", "JournalWriter", "duplicate_error", "is_text", "still_unknown"]
 
 T = TypeVar("T")
 
@@ -310,7 +310,7 @@ class JournalWriter:
         uuid, status = (None, None) if receipt is None else _storable(receipt.uuid, receipt.status)
         if row.state is State.RESENDING and state is not State.ACCEPTED:
             reason = f"an earlier attempt may have been accepted; this one: {reason or 'was not made'}"
-            result = in_doubt(result)
+            result = still_unknown(result)
         self._results.append(
             row._replace(
                 state=state,
@@ -416,7 +416,7 @@ def _cleaned(reason: str) -> str:
     return reason.encode(errors="replace").decode().replace("\0", "?")
 
 
-def in_doubt(result: SendResult) -> SendResult:
+def still_unknown(result: SendResult) -> SendResult:
     """Return the result of a message that was not accepted now, and may have been accepted before."""
     error = result.error or JournalError("was not sent again; an earlier attempt may have been accepted")
     return attrs.evolve(result, outcome=Outcome.UNKNOWN, error=error)

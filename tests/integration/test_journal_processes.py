@@ -1,4 +1,4 @@
-"""Several processes on one journal in PostgreSQL: nothing is sent twice, nothing is lost, and what is in doubt is named."""
+"""Several processes on one journal in PostgreSQL: nothing is sent twice, nothing is lost, and every `UNKNOWN` message is named."""
 
 from __future__ import annotations
 
@@ -66,18 +66,18 @@ def text_of(entry: JournalEntry) -> str:
 
 
 def check(sandbox: Sandbox, found: dict[str, JournalEntry], *, count: int) -> list[JournalEntry]:
-    """Check the journal's entry of every message against the server, and return the entries in doubt."""
+    """Check the journal's entry of every message against the server, and return the entries that are `UNKNOWN`."""
     copies = Counter(str(message.body["content"]["text"]) for message in sandbox.messages)
     assert max(copies.values()) == 1
     assert set(found) == {message.text for message in messages(count)}
-    in_doubt = []
+    unknown = []
     for text, entry in found.items():
         assert not entry.in_flight
         if entry.outcome is Outcome.UNKNOWN:
-            in_doubt.append(entry)
+            unknown.append(entry)
         else:
             assert (entry.outcome is Outcome.ACCEPTED) == (text in copies)
-    return in_doubt
+    return unknown
 
 
 @pytest.mark.slow
@@ -97,11 +97,11 @@ async def test_four_processes_share_a_campaign_and_one_is_killed(
         assert counts["accepted"] > 0
     async with client_of(sandbox) as callbell:
         report = await callbell.send_many(messages(COUNT), journal=Journal.connect(postgres_service.url, name=name))
-    in_doubt = check(sandbox, await entries(postgres_service, name), count=COUNT)
+    unknown = check(sandbox, await entries(postgres_service, name), count=COUNT)
     # In flight, claimed ahead, and finished with an unwritten result.
-    assert len(in_doubt) <= 20 + 85
+    assert len(unknown) <= 20 + 85
     assert report.accepted + report.skipped == COUNT
-    assert report.skipped - report.duplicates == len(in_doubt)
+    assert report.skipped - report.duplicates == len(unknown)
 
 
 @pytest.mark.slow
@@ -119,8 +119,8 @@ async def test_a_restarted_server_ends_the_run_and_loses_nothing(
     assert COUNT // 5 < sent < COUNT
     async with process(sandbox, own_postgres, name) as second:
         counts = await second.end()
-    in_doubt = check(sandbox, await entries(own_postgres, name), count=COUNT)
-    assert len(in_doubt) <= 20 + 85
+    unknown = check(sandbox, await entries(own_postgres, name), count=COUNT)
+    assert len(unknown) <= 20 + 85
     assert counts["accepted"] + counts["skipped"] == COUNT
 
 

@@ -20,7 +20,7 @@ import pytest
 from redis.asyncio import Redis
 
 from callbell_async import Journal, Outcome
-from tests.support.exactly_once import messages_in_doubt
+from tests.support.exactly_once import unknown_messages
 from tests.support.example_workers import SCALING, example_environment, load_example, run_in_group
 from tests.support.gated_server import GatedServer, socket_owners
 from tests.support.services import Service, need_package
@@ -80,7 +80,7 @@ async def kill_a_worker(server: GatedServer, settings: dict[str, str]) -> set[st
     async with asyncio.timeout(60):
         await server.seen_held(30)
         async with journal:
-            # A worker that is killed between a response and the commit of its result leaves a message in doubt whose job was done.
+            # A worker that is killed between a response and the commit of its result leaves a message `UNKNOWN` whose job was done.
             while (await journal.counts())[Outcome.ACCEPTED] < FREE:  # noqa: ASYNC110 - another process commits them
                 await asyncio.sleep(0.02)
     held, owners = dict(server.held), socket_owners(server.base_url)
@@ -103,27 +103,27 @@ async def documented_unknown_messages(url: str) -> list[str]:
 
 
 async def check(server: GatedServer, settings: dict[str, str], expected: set[str], lost: set[str]) -> set[str]:
-    """Compare the server with the journal, and return the texts in doubt: all that the killed worker was sending are among them."""
+    """Compare the server with the journal, and return the texts of `UNKNOWN` messages: all that the killed worker was sending are among them."""
     async with Journal.connect(settings["DATABASE_URL"], name="orders", read_only=True) as journal, asyncio.timeout(30):
         entries = [entry async for entry in journal.entries()]
         while any(entry.in_flight for entry in entries):
             # The results of the last messages are written within 0.05 s.
             await asyncio.sleep(0.05)
             entries = [entry async for entry in journal.entries()]
-    in_doubt = messages_in_doubt(expected, server.accepted, entries)
+    unknown = unknown_messages(expected, server.accepted, entries)
     keys = await documented_unknown_messages(settings["DATABASE_URL"])
-    assert {f"We have your order {key.removeprefix('confirm-')}." for key in keys} == in_doubt
+    assert {f"We have your order {key.removeprefix('confirm-')}." for key in keys} == unknown
     assert lost
-    assert lost <= in_doubt
+    assert lost <= unknown
     assert server.refused == 0
-    return in_doubt
+    return unknown
 
 
 # --- uvicorn ----------------------------------------------------------------------------------------------------------
 
 
 async def test_a_web_application(server: GatedServer, settings: dict[str, str], tmp_path: Path) -> None:
-    """Uvicorn with four workers, one is killed, and clients repeat their requests: each order is confirmed once or reported as in doubt."""
+    """Uvicorn with four workers, one is killed, and clients repeat their requests: each order is confirmed once or reported as `UNKNOWN`."""
     need_package("fastapi")
     need_package("uvicorn")
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -149,9 +149,9 @@ async def test_a_web_application(server: GatedServer, settings: dict[str, str], 
             calls = [asyncio.ensure_future(confirm(order)) for order in range(COUNT)]
             lost = await kill_a_worker(server, settings)
             statuses = await asyncio.gather(*calls)
-            in_doubt = await check(server, settings, texts([str(order) for order in range(COUNT)]), lost)
+            unknown = await check(server, settings, texts([str(order) for order in range(COUNT)]), lost)
     assert sorted(set(statuses)) == [200, 409]
-    assert texts([str(order) for order, status in enumerate(statuses) if status == 409]) == in_doubt
+    assert texts([str(order) for order, status in enumerate(statuses) if status == 409]) == unknown
 
 
 # --- procrastinate ----------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ async def test_a_web_application(server: GatedServer, settings: dict[str, str], 
 async def test_procrastinate(
     server: GatedServer, settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    """Three workers on PostgreSQL, one is killed: its jobs are run again, and only those with messages in doubt fail."""
+    """Three workers on PostgreSQL, one is killed: its jobs are run again, and only those with `UNKNOWN` messages fail."""
     need_package("procrastinate")
     settings |= {"STALLED_AFTER": "2", "STALLED_CRON": "* * * * * *"}
     await run_example(settings, "-m", "procrastinate", "--app=procrastinate_tasks.app", "schema", "--apply")
@@ -190,14 +190,14 @@ async def test_procrastinate(
             async with asyncio.timeout(60):
                 while await sending("todo", "doing"):  # noqa: ASYNC110 - it is nobody's event
                     await asyncio.sleep(0.05)
-            in_doubt = await check(server, settings, texts([*orders, "1234", "1235", "1236"]), lost)
+            unknown = await check(server, settings, texts([*orders, "1234", "1235", "1236"]), lost)
         failed = await sending("failed")
     in_failed = [texts([row[0] for row in rows_of(job.task_kwargs)]) for job in failed]
-    assert in_doubt <= set().union(*in_failed)
-    assert all(found & in_doubt for found in in_failed)
+    assert unknown <= set().union(*in_failed)
+    assert all(found & unknown for found in in_failed)
     if batch == 1:
         # In flight, and claimed ahead of their requests.
-        assert len(in_doubt) <= 50 + 85
+        assert len(unknown) <= 50 + 85
 
 
 def rows_of(arguments: dict[str, Any]) -> list[list[str]]:
@@ -215,7 +215,7 @@ async def test_taskiq(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Three workers on Redis, one is killed: its tasks are delivered again, and those in doubt are not sent again."""
+    """Three workers on Redis, one is killed: its tasks are delivered again, and `UNKNOWN` ones are not sent again."""
     need_package("taskiq")
     need_package("taskiq_redis")
     settings |= {"REDIS_URL": own_redis.url, "RATE_LIMITER_URL": own_redis.url, "IDLE_SECONDS": "2"}
@@ -239,11 +239,11 @@ async def test_taskiq(
         async with Redis.from_url(own_redis.url) as redis, journal, asyncio.timeout(60):
             while True:
                 (group,) = await redis.xinfo_groups("callbell")
-                # A message may be in doubt that did not reach the server, so that its requests can't be counted.
+                # A message may be `UNKNOWN` that did not reach the server, so that its requests can't be counted.
                 if group["pending"] == group["lag"] == 0 and sum((await journal.counts()).values()) == COUNT + 2:
                     break
                 await asyncio.sleep(0.05)
-        in_doubt = await check(server, settings, texts([*orders, "1234", "1235"]), lost)
+        unknown = await check(server, settings, texts([*orders, "1234", "1235"]), lost)
     log = (tmp_path / "worker").read_text()
     # Each of them was delivered again, and refused.
-    assert log.count("DuplicateMessageError: ") >= len(in_doubt)
+    assert log.count("DuplicateMessageError: ") >= len(unknown)

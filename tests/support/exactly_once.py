@@ -1,4 +1,4 @@
-"""Compares what a server has accepted with what a journal has recorded: nothing lost, nothing doubled, and what is in doubt is named."""
+"""Compares what a server has accepted with what a journal has recorded: nothing lost, nothing doubled, and every `UNKNOWN` message is named."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import orjson
 
 from callbell_async import JournalEntry, Outcome
 
-__all__ = ["messages_in_doubt"]
+__all__ = ["unknown_messages"]
 
 
-def messages_in_doubt(
+def unknown_messages(
     expected: Collection[str], accepted: Mapping[str, int], entries: Iterable[JournalEntry]
 ) -> set[str]:
     """Return the texts of the messages whose outcome is `UNKNOWN` in the journal.
@@ -28,13 +28,13 @@ def messages_in_doubt(
     assert not doubled, f"sent more than once: {doubled}"
     recorded = {str(orjson.loads(entry.message_body)["content"]["text"]): entry for entry in entries}
     assert recorded.keys() == set(expected), f"recorded, or not, by mistake: {recorded.keys() ^ set(expected)}"
-    in_doubt = set()
+    unknown = set()
     for text, entry in recorded.items():
         assert not entry.in_flight, f"still in flight: {text}"
         if entry.outcome is Outcome.UNKNOWN:
-            in_doubt.add(text)
+            unknown.add(text)
         else:
             assert entry.outcome is Outcome.ACCEPTED, f"not sent: {text} is {entry.outcome}"
             assert text in accepted, f"lost: {text} is ACCEPTED, and the server does not have it"
     assert set(accepted) <= recorded.keys(), "the server has a message that is not recorded"
-    return in_doubt
+    return unknown

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from callbell_async import JournalEntry, Outcome
-from tests.support.exactly_once import messages_in_doubt
+from tests.support.exactly_once import unknown_messages
 
 
 def entry(text: str, outcome: Outcome = Outcome.ACCEPTED, *, in_flight: bool = False) -> JournalEntry:
@@ -20,9 +20,9 @@ def entry(text: str, outcome: Outcome = Outcome.ACCEPTED, *, in_flight: bool = F
 
 
 def test_what_is_in_doubt_is_named() -> None:
-    """A message in doubt is named, whether or not the server has it; accepted messages are not."""
+    """An `UNKNOWN` message is named, whether or not the server has it; accepted messages are not."""
     entries = [entry("a"), entry("b", Outcome.UNKNOWN), entry("c", Outcome.UNKNOWN)]
-    assert messages_in_doubt(["a", "b", "c"], {"a": 1, "b": 1}, entries) == {"b", "c"}
+    assert unknown_messages(["a", "b", "c"], {"a": 1, "b": 1}, entries) == {"b", "c"}
 
 
 @pytest.mark.parametrize(
@@ -41,5 +41,5 @@ def test_what_is_in_doubt_is_named() -> None:
 def test_each_fault_is_noticed(accepted: dict[str, int], entries: list[JournalEntry], fault: str) -> None:
     """Each kind of fault fails the check, and the text names the message."""
     with pytest.raises(AssertionError) as caught:
-        messages_in_doubt(["a", "b"], accepted, entries)
+        unknown_messages(["a", "b"], accepted, entries)
     assert fault in str(caught.value)

@@ -264,7 +264,7 @@ class _ClosedLimiter(RateLimiter):
 
 @on_disk
 async def test_few_messages_are_claimed_before_they_start(path: Path) -> None:
-    """While no request may start, at most 35 calls have claimed their message: a crash leaves no more in doubt."""
+    """While no request may start, at most 35 calls have claimed their message: a crash leaves no more `UNKNOWN`."""
     sends, journal = fake_sends(FakeCallbell(), rate_limit=_ClosedLimiter()), Journal(path, risk_power_loss=True)
     calls = [asyncio.ensure_future(sends.send(message, journal)) for message in texts(200)]
     await asyncio.sleep(5.0)
@@ -374,7 +374,7 @@ def _cancelled_after(path: Path, rounds: int, *, waiting: bool) -> bool:
         for end in ends:
             assert isinstance(end, tuple | asyncio.CancelledError | DuplicateMessageError), (rounds, end)
         assert isinstance(ends[1], tuple)
-        # The other call with the key sends the message, or finds it in doubt because its request had left.
+        # The other call with the key sends the message, or finds it `UNKNOWN` because its request had left.
         survivor = ends[0 if waiting else 2]
         if isinstance(survivor, DuplicateMessageError):
             assert survivor.entry.outcome is Outcome.UNKNOWN

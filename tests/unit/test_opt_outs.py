@@ -255,7 +255,7 @@ async def test_an_opt_out_during_a_run_counts(tmp_path: Path) -> None:
     ],
 )
 async def test_an_opt_out_ends_the_retries_of_a_message(fault: Fault, outcome: Outcome) -> None:
-    """A recipient that is added while a message waits for a retry gets nothing; a message in doubt stays `UNKNOWN`."""
+    """A recipient that is added while a message waits for a retry gets nothing; one that may have been accepted stays `UNKNOWN`."""
     opt_outs = OptOutList()
 
     def reply_stop(_: SandboxRequest) -> bool:

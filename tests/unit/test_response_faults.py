@@ -109,10 +109,10 @@ IN_DOUBT = {
     },
     "504 without a body": Doubt(respond(504), ServerError, "from a gateway that does not know"),
 }
-in_doubt = pytest.mark.parametrize("doubt", IN_DOUBT.values(), ids=IN_DOUBT)
+unknown = pytest.mark.parametrize("doubt", IN_DOUBT.values(), ids=IN_DOUBT)
 
 
-@in_doubt
+@unknown
 async def test_a_message_that_may_have_been_accepted_is_not_sent_again(doubt: Doubt) -> None:
     """A written request without a readable response is `UNKNOWN`, and the server gets it once, whatever the policy's attempts."""
     async with local_callbell(doubt.fault) as server, client_for(server.url) as callbell:
@@ -125,7 +125,7 @@ async def test_a_message_that_may_have_been_accepted_is_not_sent_again(doubt: Do
     assert server.connections == 1
 
 
-@in_doubt
+@unknown
 async def test_resend_unknown_sends_again(doubt: Doubt) -> None:
     """With `resend_unknown=True` the same bytes are sent a second time, and its receipt is returned."""
     policy = RetryPolicy(wait_initial=0.0, resend_unknown=True)
@@ -139,7 +139,7 @@ async def test_resend_unknown_sends_again(doubt: Doubt) -> None:
     assert {request.body for request in server.requests} == {server.requests[-1].body}
 
 
-@in_doubt
+@unknown
 async def test_resending_ends_with_the_policys_attempts(doubt: Doubt) -> None:
     """With `resend_unknown=True` a lasting fault ends with the policy's attempts, and stays `UNKNOWN`."""
     policy = RetryPolicy(wait_initial=0.0, attempts=3, resend_unknown=True)
