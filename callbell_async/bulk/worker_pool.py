@@ -420,7 +420,7 @@ class WorkerPool:
             await self._finish(item, result)
             raise
         except BaseException as error:
-            # One that is no `Exception` ends the run; its message has a result, as every other one.
+            # One outside `Exception` ends the run; its message has a result, as every other one.
             if not isinstance(error, (*ENDS_THE_PROGRAM, GeneratorExit)):
                 await self._finish(item, SendResult(index, message, call.outcome, None, error, call.attempts, key=key))
             raise

@@ -98,7 +98,7 @@ class MessagesEndpoint(Endpoint):
             The receipt with the status that was reached. Check it: `failure` has the reason when the message was not delivered.
 
         Raises:
-            ConfigurationError: `until` is no status, or `timeout` is not a number of seconds.
+            ConfigurationError: `until` is not a status, or `timeout` is not a number of seconds.
             StatusTimeoutError: the status was not reached in time; it has the last receipt, or `None` if no response came.
             APIError: Callbell refused a status request.
             TransportError: no readable response to a status request came.

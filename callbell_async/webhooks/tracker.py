@@ -117,7 +117,7 @@ class TrackedMessage:
             The latest receipt. Check its `status`: `FAILED` (the reason is in `failure`) and `DELETED` end the waiting, too.
 
         Raises:
-            ConfigurationError: `status` is no status, or `timeout` is not a number of seconds.
+            ConfigurationError: `status` is not a status, or `timeout` is not a number of seconds.
             StatusTimeoutError: the time is over; `receipt` is the latest one. A poll at the timeout that failed is its `__cause__`.
             CallbellError: a poll of a tracker without a receiver failed.
         """
